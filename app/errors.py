@@ -1,0 +1,236 @@
+"""Every exception of the router, one class per outcome.
+
+`RouterError` and its children are what a client sees: the class carries the HTTP status, the plain-text
+body, the cause code (metrics label, access log, error page) and whether `Retry-After` is sent.
+`OperatorError` and its children are what a command prints: the class carries the process's exit code.
+
+None of them derives from `OSError`: gunicorn takes an `OSError` out of an application for client trouble
+and may log it only at debug level.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RouterError(Exception):
+    """A request that the router itself answers; also the outcome of a fault of our own (500)."""
+
+    status: ClassVar[int] = 500
+    cause: ClassVar[str] = "internal_error"
+    text: ClassVar[str] = "Internal router error"
+    retry_after_s: ClassVar[int | None] = None
+
+
+class MalformedRequest(RouterError):
+    """The request breaks RFC 9112 or RFC 9110 in a way that makes its framing or routing ambiguous."""
+
+    status = 400
+    cause = "malformed_request"
+    text = "Bad request"
+
+
+class MethodNotAllowed(RouterError):
+    """CONNECT, or TRACE while `allow_trace` is off."""
+
+    status = 405
+    cause = "method_not_allowed"
+    text = "Method not allowed"
+
+
+class RequestTimeout(RouterError):
+    """The client took longer than `head_timeout`, or its body ran below `body_rate_floor`."""
+
+    status = 408
+    cause = "client_too_slow"
+    text = "Request timeout"
+
+
+class BodyTooLarge(RouterError):
+    """The request's body is longer than `max_body_bytes`."""
+
+    status = 413
+    cause = "body_too_large"
+    text = "Request body too large"
+
+
+class RequestLineTooLong(RouterError):
+    """The request line is longer than `max_request_line_bytes`."""
+
+    status = 414
+    cause = "request_line_too_long"
+    text = "Request line too long"
+
+
+class FieldsTooLarge(RouterError):
+    """The header section is longer than `max_head_bytes` or has more than `max_fields` fields."""
+
+    status = 431
+    cause = "fields_too_large"
+    text = "Request header fields too large"
+
+
+class TooManyConnections(RouterError):
+    """A client address holds more than `max_client_connections` connections."""
+
+    status = 429
+    cause = "too_many_connections"
+    text = "Too many connections"
+    retry_after_s = 1
+
+
+class ClientDisconnected(RouterError):
+    """The client went away before its answer was complete; nobody is left to be told. Logged as 499."""
+
+    status = 499
+    cause = "client_disconnected"
+    text = "Client closed request"
+
+
+class VersionNotSupported(RouterError):
+    """The request speaks an HTTP version other than 1.0 and 1.1 (RFC 9110 §15.6.6)."""
+
+    status = 505
+    cause = "version_not_supported"
+    text = "HTTP version not supported"
+
+
+class NoActiveVersion(RouterError):
+    """No state file names an active version, so there is nowhere to send the request."""
+
+    status = 503
+    cause = "no_active_version"
+    text = "No active backend available"
+    retry_after_s = 5
+
+
+class PoolExhausted(RouterError):
+    """All `pool_size` connections to the active version are in use and none came free in time."""
+
+    status = 503
+    cause = "pool_exhausted"
+    text = "Too many requests in flight"
+    retry_after_s = 1
+
+
+class UpstreamError(RouterError):
+    """A gateway failure: the active version did not give a usable answer."""
+
+    status = 502
+    cause = "upstream_error"
+    text = "Bad gateway"
+
+
+class UpstreamConnectError(UpstreamError):
+    """The active version's port refused the connection or could not be reached."""
+
+    cause = "connect_refused"
+
+
+class UpstreamConnectTimeout(UpstreamError):
+    """No connection to the active version within `connection_timeout`."""
+
+    cause = "connect_timeout"
+
+
+class UpstreamReset(UpstreamError):
+    """The active version closed the connection before a byte of its answer's head was complete."""
+
+    cause = "upstream_reset"
+
+
+class UpstreamProtocolError(UpstreamError):
+    """The active version's answer is not valid HTTP/1.1."""
+
+    cause = "bad_answer"
+
+
+class UpstreamReadTimeout(UpstreamError):
+    """The active version did not begin or continue its answer within `read_timeout`."""
+
+    status = 504
+    cause = "read_timeout"
+    text = "Gateway timeout"
+
+
+class UpstreamDeadline(UpstreamError):
+    """The answer was not complete within `response_timeout`."""
+
+    status = 504
+    cause = "response_timeout"
+    text = "Gateway timeout"
+
+
+class UpstreamTruncated(UpstreamError):
+    """The answer broke off in mid-body; its status is already sent, so the client's connection is aborted."""
+
+    cause = "upstream_truncated"
+
+
+def _causes(cls: type[RouterError]) -> list[str]:
+    """The cause codes of a class and all its children, in order of definition, without repeats."""
+    found = [cls.cause]
+    for child in cls.__subclasses__():
+        found += _causes(child)
+    return list(dict.fromkeys(found))
+
+
+CAUSES: tuple[str, ...] = ("none", *_causes(RouterError))
+"""Every cause code; its index is what the shared metrics file stores. "none" is a request without error."""
+
+
+class OperatorError(Exception):
+    """A command that could not do what it was asked to; its text is for the person at the terminal.
+
+    `hint` is the command or the edit that mends it, printed on a line of its own.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(OperatorError):
+    """The settings are not usable; the message lists every fault."""
+
+    exit_code = 2
+
+
+class UsageError(OperatorError):
+    """The command line is not usable."""
+
+    exit_code = 2
+
+
+class UnhealthyVersion(OperatorError):
+    """A version failed its health gate; traffic stays where it was."""
+
+    exit_code = 3
+
+
+class DrainTimedOut(OperatorError):
+    """The old version still had requests in flight at the deadline."""
+
+    exit_code = 4
+
+
+class LockBusy(OperatorError):
+    """Another command holds the deployment's lock."""
+
+
+class StateError(OperatorError):
+    """The state file cannot be read as one: torn, empty, foreign or unreadable."""
+
+
+class StateMissing(StateError):
+    """There is no state file."""
+
+
+class ProcessError(OperatorError):
+    """A version's process could not be started, found or stopped."""
+
+
+class MetricsError(OperatorError):
+    """The shared metrics file is missing or not one of ours."""
