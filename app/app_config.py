@@ -1,0 +1,74 @@
+"""How a version of the application behind the router is started, checked and stopped: the table `[app]`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app import config_checks as checks
+from app.settings import Rule, enforce, setting
+
+__all__ = ["APP_RULES", "AppConfig"]
+
+APP_RULES = (
+    Rule(
+        ("health_timeout", "start_timeout"),
+        lambda probe, start: probe <= start,
+        "one health check may not take longer than the whole start",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AppConfig:
+    """Everything that can be set about the application; raises `ConfigError` with every fault when made."""
+
+    command: str = setting(
+        "",
+        "Command that runs a version, without a shell; `{port}`, `{version}`, `{release}` are filled in.",
+        zero="the bundled demo application",
+        rule="a command with its quotes closed",
+        check=checks.is_command,
+    )
+    dir: str = setting(".", "Directory in which the command runs.", rule="a directory's path", check=bool)
+    env: dict[str, str] = setting(
+        {},
+        "Variables added to a version's environment.",
+        rule="a table of NAME = text",
+        check=checks.is_variable,
+    )
+    health_path: str = setting(
+        "/health", "Path that is asked.", rule="a path that begins with /", check=checks.is_path
+    )
+    health_host: str = setting(
+        "",
+        "`Host` of a health check.",
+        zero="127.0.0.1 and the port",
+        rule="a host, with or without a port",
+        check=checks.is_host_field,
+    )
+    health_statuses: str = setting(
+        "200-399",
+        "Statuses that count as healthy.",
+        rule="statuses such as 200-299, 401",
+        check=checks.is_statuses,
+    )
+    health_timeout: float = setting(5.0, "Wait for one health check.", unit="seconds", low=0.01, high=300)
+    healthy_after: int = setting(2, "Healthy answers in a row that make a version healthy.", low=1, high=100)
+    start_timeout: float = setting(
+        30.0, "A version must be healthy this long after its start.", unit="seconds", low=0.1, high=3600
+    )
+    stop_timeout: float = setting(
+        10.0,
+        "Wait from SIGTERM to SIGKILL; no shorter than the application's own graceful timeout.",
+        unit="seconds",
+        low=0,
+        high=3600,
+    )
+
+    def __post_init__(self) -> None:
+        enforce(self, APP_RULES)
+
+    def expects(self, status: int) -> bool:
+        """Whether a health check that is answered with this status is a success."""
+        parts = self.health_statuses.replace(",", " ").split()
+        return any(int(part[:3]) <= status <= int(part[-3:]) for part in parts)

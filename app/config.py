@@ -1,0 +1,310 @@
+"""The router's settings: one field, one default, one unit, one line of help; and the layers they come from.
+
+`RouterConfig` is read on the way of every request, so its settings are plain attributes. Precedence: command
+line over environment (`TRAFFIC_ROUTER_<FIELD>`, and `PORT`) over `traffic_router.toml` over defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from app import config_checks as checks
+from app.app_config import APP_RULES, AppConfig
+from app.settings import (
+    Given,
+    Rule,
+    enforce,
+    from_environment,
+    from_table,
+    raise_faults,
+    resolve,
+    setting,
+    unknown_name,
+)
+
+__all__ = ["ENV_PREFIX", "HOME_VARIABLE", "TOML_NAME", "AppConfig", "Loaded", "RouterConfig", "load"]
+
+ENV_PREFIX = "TRAFFIC_ROUTER_"
+HOME_VARIABLE = "TRAFFIC_ROUTER_HOME"
+TOML_NAME = "traffic_router.toml"
+
+_ALIASES = {"PORT": "main_port"}
+"""What hosting platforms set; the prefixed name is the more deliberate one and wins."""
+
+_DAY_S = 86_400.0
+
+_PRIVATE_NETWORKS = (
+    *("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"),
+    *("::1/128", "fc00::/7", "fe80::/10"),
+)
+"""Loopback (RFC 1122, RFC 4291), private (RFC 1918, RFC 4193) and link-local ranges (RFC 3927, RFC 4291)."""
+
+_ROUTER_RULES = (
+    Rule(
+        ("connection_timeout", "response_timeout"),
+        lambda connect, total: total == 0 or connect <= total,
+        "the deadline for the whole answer would pass before a connection may fail",
+    ),
+    Rule(
+        ("max_client_connections", "max_connections"),
+        lambda client, every: client <= every,
+        "one client cannot hold more connections than a worker accepts",
+    ),
+    Rule(
+        ("metrics_file", "state_file"),
+        lambda metrics, state: metrics != state,
+        "the metrics file would overwrite the state file",
+    ),
+    Rule(
+        ("access_log", "state_file"),
+        lambda log, state: log != state,
+        "the access log would be written into the state file",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterConfig:
+    """Everything that can be set about the router; raises `ConfigError` with every fault when made."""
+
+    # Where it listens and keeps its files
+    main_port: int = setting(5004, "Port for incoming traffic; `$PORT` sets it too.", low=1, high=65535)
+    bind: str = setting(
+        "0.0.0.0",
+        "Address to listen on.",
+        rule="an IP address or a host name, without port",
+        check=checks.is_bind,
+    )
+    workers: int = setting(0, "Worker processes.", low=0, high=256, zero="one per core")
+    state_file: str = setting(
+        ".local_context/bg_state.json", "Blue-green state file.", rule="a file's path", check=checks.is_file
+    )
+    metrics_file: str = setting(
+        "", "File of the metrics that the workers share.", zero="`router_metrics.mmap` beside the state file"
+    )
+    log_level: str = setting(
+        "info",
+        "How much the router's own log tells.",
+        rule="one of debug, info, warning, error, critical",
+        check=checks.is_log_level,
+    )
+    access_log: str = setting(
+        "", "JSON access log: a file, or `-` for standard output.", zero="no access log"
+    )
+
+    # Waiting for the active version
+    read_timeout: float = setting(
+        30.0,
+        "Wait for the answer's head, and between its bytes; then 504.",
+        unit="seconds",
+        low=0.001,
+        high=_DAY_S,
+    )
+    connection_timeout: float = setting(
+        5.0, "Wait for a connection to the active version; then 502.", unit="seconds", low=0.001, high=300
+    )
+    response_timeout: float = setting(
+        0.0,
+        "Deadline for the whole answer; then 504.",
+        unit="seconds",
+        low=0,
+        high=_DAY_S,
+        zero="no deadline",
+    )
+    tunnel_idle_timeout: float = setting(
+        300.0,
+        "Close a WebSocket or other tunnel that is silent this long.",
+        unit="seconds",
+        low=1,
+        high=_DAY_S,
+    )
+    pool_size: int = setting(256, "Connections to a version that one worker may hold.", low=1, high=65535)
+    pool_idle_timeout: float = setting(
+        60.0,
+        "Drop an idle connection to a version; keep it below the application's own keep-alive time.",
+        unit="seconds",
+        low=0,
+        high=3600,
+        zero="never reuse a connection",
+    )
+    health_check_interval: float = setting(
+        5.0, "Time between health checks of the versions.", unit="seconds", low=0.1, high=3600
+    )
+
+    # Serving clients
+    max_connections: int = setting(
+        10_000, "Client connections that one worker accepts.", low=1, high=1_000_000
+    )
+    max_client_connections: int = setting(
+        0,
+        "Connections of one client address that one worker accepts.",
+        low=0,
+        high=1_000_000,
+        zero="no limit",
+    )
+    keepalive_timeout: float = setting(
+        75.0,
+        "Close a client's idle connection.",
+        unit="seconds",
+        low=0,
+        high=3600,
+        zero="close after each answer",
+    )
+    head_timeout: float = setting(
+        15.0,
+        "A request's head must be complete within this time; then 408.",
+        unit="seconds",
+        low=0.1,
+        high=3600,
+    )
+    body_rate_floor: int = setting(
+        100,
+        "Bytes per second that a request's body must keep up, averaged over 10 seconds; then 408.",
+        unit="bytes",
+        low=0,
+        high=1 << 30,
+        zero="any pace will do",
+    )
+    max_body_bytes: int = setting(
+        0, "Longest request body; then 413.", unit="bytes", low=0, high=1 << 50, zero="no limit"
+    )
+    max_request_line_bytes: int = setting(
+        8190, "Longest request line; then 414.", unit="bytes", low=256, high=1 << 20
+    )
+    max_head_bytes: int = setting(
+        65_536, "Longest header section, all fields together; then 431.", unit="bytes", low=1024, high=1 << 24
+    )
+    max_fields: int = setting(200, "Most header fields in a request; then 431.", low=1, high=10_000)
+
+    # Forwarding
+    forwarded_hops: int = setting(
+        0,
+        "Trusted proxies in front of the router, whose X-Forwarded-For entries are believed.",
+        low=0,
+        high=16,
+    )
+    via: str = setting(
+        "",
+        "Name in the `Via` field of forwarded messages.",
+        zero="no `Via`",
+        rule="a token",
+        check=checks.is_pseudonym,
+    )
+    server_timing: bool = setting(False, "Add a `Server-Timing` field with the router's share of the time.")
+    allow_trace: bool = setting(False, "Pass TRACE requests on.")
+    pass_underscore_fields: bool = setting(
+        False, "Pass header fields with `_` in the name, and aliases of the forwarding fields."
+    )
+
+    # Watching
+    metrics_enabled: bool = setting(True, "Collect metrics and serve them.")
+    metrics_exclude: tuple[str, ...] = setting(
+        (),
+        "Paths that the metrics leave out; a `*` at the end makes a prefix of it.",
+        rule="a list of paths that begin with /",
+        check=checks.is_path,
+    )
+    dashboard_path: str = setting(
+        "/monitoring",
+        "Where the dashboard is.",
+        zero="no dashboard",
+        rule="empty, or a path such as /monitoring that does not begin with /__",
+        check=checks.is_own_path,
+    )
+    admin_allow: tuple[str, ...] = setting(
+        _PRIVATE_NETWORKS,
+        "Networks that may read the router's own endpoints.",
+        rule="a list of IP addresses and networks such as 10.0.0.0/8 (no bits set beyond the prefix)",
+        check=checks.is_network,
+    )
+    admin_token: str = setting(
+        "", "Also lets in who shows this token, from anywhere.", zero="no token", secret=True
+    )
+
+    # Switching and stopping
+    drain_timeout: float = setting(
+        30.0,
+        "After a switch, wait for the old version's requests in flight.",
+        unit="seconds",
+        low=0,
+        high=_DAY_S,
+    )
+    graceful_timeout: float = setting(
+        30.0, "A worker told to stop may finish its requests.", unit="seconds", low=1, high=3600
+    )
+
+    def __post_init__(self) -> None:
+        enforce(self, _ROUTER_RULES)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> RouterConfig:
+        """The configuration that the environment alone gives; raises `ConfigError` with every fault."""
+        return load({}, environ, {}).config
+
+    @property
+    def metrics_path(self) -> str:
+        """The shared metrics file in effect."""
+        return self.metrics_file or self.beside_state("router_metrics.mmap")
+
+    @property
+    def pid_path(self) -> str:
+        """The running router's pid file: JSON with pid, port and create_time."""
+        return self.beside_state("router.pid")
+
+    def beside_state(self, name: str) -> str:
+        """The path of a file in the state file's directory."""
+        return str(PurePosixPath(self.state_file).parent / name)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings in effect, and the source of each: `sources["read_timeout"]`, `sources["app.dir"]`."""
+
+    config: RouterConfig
+    app: AppConfig
+    sources: Mapping[str, str]
+
+
+def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, object]) -> Loaded:
+    """Put the layers together, strongest first.
+
+    `cli`, and `toml` at its top level or in `[router]`, are keyed by field name; `[app]` is `AppConfig`.
+    Raises `ConfigError` with every fault.
+    """
+    top, tables, faults = _split(toml)
+    given: list[Given] = []
+    for values, unknown in (
+        from_table(RouterConfig, cli, "command line"),
+        from_environment(RouterConfig, environ, ENV_PREFIX, _ALIASES, [HOME_VARIABLE]),
+        from_table(RouterConfig, tables["router"], f"{TOML_NAME} [router]"),
+        from_table(RouterConfig, top, TOML_NAME),
+    ):
+        given += values
+        faults += unknown
+    app_given, unknown = from_table(AppConfig, tables["app"], f"{TOML_NAME} [app]")
+    router = resolve(RouterConfig, given, _ROUTER_RULES)
+    app = resolve(AppConfig, app_given, APP_RULES)
+    raise_faults([*faults, *unknown, *router.faults, *app.faults])
+    sources = {**router.sources, **{f"app.{name}": source for name, source in app.sources.items()}}
+    return Loaded(RouterConfig(**router.values), AppConfig(**app.values), sources)
+
+
+def _split(
+    toml: Mapping[str, object],
+) -> tuple[dict[str, object], dict[str, Mapping[str, object]], list[str]]:
+    """Part the file into its top level, its tables by name, and faults for tables that nobody knows."""
+    top: dict[str, object] = {}
+    tables: dict[str, Mapping[str, object]] = {"router": {}, "app": {}}
+    faults: list[str] = []
+    for name, value in toml.items():
+        if name in tables and isinstance(value, Mapping):
+            tables[name] = value
+        elif name in tables:
+            faults.append(f"{name} = {value!r}: expected a table ({TOML_NAME})")
+        elif isinstance(value, Mapping):
+            faults.append(unknown_name(f"[{name}]", [f"[{known}]" for known in tables], TOML_NAME))
+        else:
+            top[name] = value
+    return top, tables, faults

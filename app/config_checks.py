@@ -1,0 +1,72 @@
+"""What a text must look like to be a path, a network, a command: the checks that `app.config`'s fields name.
+
+Each takes the text of one setting (or one item of a list) and says whether it will do.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PATH = re.compile(r"/[!-~]*")
+_HOST = re.compile(r"[0-9A-Za-z._-]+")
+_HOST_FIELD = re.compile(r"([0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+_STATUSES = re.compile(r"[1-5]\d\d(-[1-5]\d\d)?")
+
+
+def is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_bind(text: str) -> bool:
+    return is_network(text) if ":" in text or "/" in text else _HOST.fullmatch(text) is not None
+
+
+def is_own_path(text: str) -> bool:
+    # "//…" is somebody else's host in a link, and "/__…" belongs to the router's other endpoints.
+    return text == "" or (
+        _PATH.fullmatch(text) is not None and len(text) > 1 and text[1] != "/" and text[:3] != "/__"
+    )
+
+
+def is_path(text: str) -> bool:
+    return _PATH.fullmatch(text) is not None
+
+
+def is_pseudonym(text: str) -> bool:
+    return text == "" or _TOKEN.fullmatch(text) is not None
+
+
+def is_log_level(text: str) -> bool:
+    return text in ("debug", "info", "warning", "error", "critical")
+
+
+def is_file(text: str) -> bool:
+    return text != "" and "\0" not in text and not text.endswith("/")
+
+
+def is_command(text: str) -> bool:
+    try:
+        shlex.split(text)
+    except ValueError:
+        return False
+    return "\0" not in text
+
+
+def is_variable(text: str) -> bool:
+    return text != "" and "=" not in text and "\0" not in text
+
+
+def is_host_field(text: str) -> bool:
+    return text == "" or _HOST_FIELD.fullmatch(text) is not None
+
+
+def is_statuses(text: str) -> bool:
+    parts = text.replace(",", " ").split()
+    return bool(parts) and all(_STATUSES.fullmatch(part) and part[:3] <= part[-3:] for part in parts)

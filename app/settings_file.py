@@ -1,0 +1,39 @@
+"""The file `traffic_router.toml`, and the one call that gives a process its settings from all layers."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.config import TOML_NAME, Loaded, load
+from app.errors import ConfigError
+
+__all__ = ["load_settings", "read_toml"]
+
+
+def read_toml(path: str | Path = TOML_NAME) -> dict[str, object]:
+    """The file's content as nested dicts; an empty one when there is no such file.
+
+    Raises `ConfigError` when the file cannot be read or is not TOML.
+    """
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        raise ConfigError(f"{path} cannot be used: {error}") from error
+
+
+def load_settings(
+    cli: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    path: str | Path = TOML_NAME,
+) -> Loaded:
+    """The settings in effect for this process, from the command line down to the defaults.
+
+    Raises `ConfigError` with every fault.
+    """
+    return load(cli or {}, os.environ if environ is None else environ, read_toml(path))
