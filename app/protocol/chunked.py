@@ -1,0 +1,116 @@
+"""The chunked transfer coding (RFC 9112 §7.1): decoding what arrives in any split, and encoding."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["LAST_CHUNK", "ChunkedDecoder", "encode_chunk", "encode_last_chunk"]
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+_SIZE_LINE_MAX = 1024
+"""Bound on a chunk's size line with its extensions. Extensions carry nothing that anyone reads, but an
+unbounded one is a way to keep a proxy busy (CVE-2023-39326 in Go's net/http, which now bounds them too)."""
+
+_TRAILER_MAX = 16384
+"""Bound on the trailer section; trailers are checksums and timings, a few hundred bytes."""
+
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+"""1*HEXDIG and extensions without controls; 16 digits are more than any counter below needs."""
+
+
+class ChunkedDecoder:
+    """Takes bytes, gives the body's bytes; knows when the message has ended and what follows it.
+
+    Attributes:
+        done: the terminating empty line has been read.
+        trailers: the raw trailer section, `Name: value\\r\\n` lines without the final empty line.
+    """
+
+    __slots__ = ("_left", "_pending", "done", "trailers")
+
+    def __init__(self) -> None:
+        self._left = -1  # bytes of the current chunk's data still to come; -1: a size line comes next
+        self._pending = b""
+        self.done = False
+        self.trailers = b""
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Returns (body bytes, what follows the message). The second is empty until `done`.
+
+        Raises ValueError for a bad size line, a chunk without its CRLF, or a section beyond its bound.
+        """
+        if self._pending:
+            data = self._pending + data
+            self._pending = b""
+        pieces: list[bytes] = []
+        position = 0
+        end = len(data)
+        while not self.done:
+            if self._left > 0:
+                piece = data[position : position + self._left]
+                pieces.append(piece)
+                position += len(piece)
+                self._left -= len(piece)
+                if self._left:
+                    break
+            following = self._framing(data, position, end)
+            if following < 0:
+                self._pending = data[position:]
+                break
+            position = following
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return body, data[position:] if self.done else b""
+
+    def _framing(self, data: bytes, position: int, end: int) -> int:
+        """Reads the framing at `position`; returns the position after it, or -1 when more bytes are needed."""
+        if self._left == 0:
+            if end - position < 2:
+                if data[position:end] not in (b"", b"\r"):
+                    raise ValueError("chunk data is not followed by CRLF")
+                return -1
+            if data[position : position + 2] != b"\r\n":
+                raise ValueError("chunk data is not followed by CRLF")
+            self._left = -1
+            return position + 2
+        if self._left == -1:
+            return self._size_line(data, position)
+        return self._trailer_section(data, position)
+
+    def _size_line(self, data: bytes, position: int) -> int:
+        eol = data.find(b"\n", position, position + _SIZE_LINE_MAX)
+        if eol < 0:
+            if len(data) - position >= _SIZE_LINE_MAX:
+                raise ValueError(f"chunk size line is longer than {_SIZE_LINE_MAX} bytes")
+            return -1
+        match = _SIZE_LINE.fullmatch(data, position, eol - 1) if data[eol - 1 : eol] == b"\r" else None
+        if match is None:
+            raise ValueError("invalid chunk size line")
+        size = int(match[1], 16)
+        if size >> 62:
+            raise ValueError("chunk size is too large")
+        self._left = size or -2  # -2: the trailer section comes next
+        return eol + 1
+
+    def _trailer_section(self, data: bytes, position: int) -> int:
+        if data.startswith(b"\r\n", position):
+            self.done = True
+            return position + 2
+        ending = data.find(b"\r\n\r\n", position, position + _TRAILER_MAX)
+        if ending < 0:
+            if len(data) - position >= _TRAILER_MAX:
+                raise ValueError(f"trailer section is longer than {_TRAILER_MAX} bytes")
+            return -1
+        self.trailers = data[position : ending + 2]
+        self.done = True
+        return ending + 4
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """`data`, which must not be empty, as one chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def encode_last_chunk(trailers: bytes) -> bytes:
+    """The last chunk with a raw trailer section, which may be empty."""
+    return b"0\r\n%b\r\n" % trailers

@@ -1,0 +1,129 @@
+"""Field lines: splitting a header section into fields, and which names mean something to a proxy."""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+
+from httptools import HttpParserError, HttpResponseParser
+
+__all__ = ["Field", "FieldParser", "Meaning", "meaning_of", "split_list"]
+
+Field = tuple[bytes, bytes]
+"""A field as it came: (name, value without leading white space), in wire order."""
+
+_PREFIX = b"HTTP/1.1 304 \r\n"
+"""A start line that never has a body (RFC 9112 §6.3), so that the tokenizer is ready again after each block."""
+
+
+class FieldParser:
+    """Tokenizes header and trailer sections; one per connection, because it keeps llhttp's state."""
+
+    __slots__ = ("_fields", "_llhttp")
+
+    def __init__(self) -> None:
+        self._fields: list[Field] = []
+        self._llhttp = self._fresh()
+
+    def _fresh(self) -> HttpResponseParser:
+        llhttp = HttpResponseParser(self)
+        # Whether the connection lasts is decided by us; without this a `Connection: close` ends the parser.
+        llhttp.set_dangerous_leniencies(lenient_keep_alive=True, lenient_data_after_close=True)
+        return llhttp
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by httptools for each field."""
+        self._fields.append((name, value))
+
+    def parse(self, block: bytes) -> list[Field]:
+        """The fields of `block`, which ends with an empty line.
+
+        Raises ValueError for what RFC 9112 §5 forbids: white space before the colon, obs-fold, a bare CR or
+        LF, NUL and other controls in a value, a name that is no token, a Content-Length that is not one
+        number, and a Content-Length beside a Transfer-Encoding.
+        """
+        self._fields = []
+        try:
+            self._llhttp.feed_data(_PREFIX + block)
+        except HttpParserError as error:
+            self._llhttp = self._fresh()
+            raise ValueError(str(error)) from error
+        return self._fields
+
+
+class Meaning(IntEnum):
+    """What a field name means to a proxy."""
+
+    PLAIN = 0
+    HOST = 1
+    CONTENT_LENGTH = 2
+    TRANSFER_ENCODING = 3
+    CONNECTION = 4
+    EXPECT = 5
+    UPGRADE = 6
+    HOP_BY_HOP = 7
+    REQUEST_ID = 8
+    FORWARDED_FOR = 9
+    FORWARDING = 10
+    ALIAS = 11
+    DATE = 12
+    VIA = 13
+
+
+_MEANINGS: dict[bytes, Meaning] = {
+    b"host": Meaning.HOST,
+    b"content-length": Meaning.CONTENT_LENGTH,
+    b"transfer-encoding": Meaning.TRANSFER_ENCODING,
+    b"connection": Meaning.CONNECTION,
+    b"expect": Meaning.EXPECT,
+    b"upgrade": Meaning.UPGRADE,
+    # RFC 9110 §7.6.1, §10.1.4 and §11.7.2; Proxy-Connection is the old mistake that RFC 9112 §C.2.2 describes.
+    b"keep-alive": Meaning.HOP_BY_HOP,
+    b"proxy-connection": Meaning.HOP_BY_HOP,
+    b"te": Meaning.HOP_BY_HOP,
+    b"proxy-authorization": Meaning.HOP_BY_HOP,
+    b"proxy-authenticate": Meaning.HOP_BY_HOP,
+    b"x-request-id": Meaning.REQUEST_ID,
+    b"x-forwarded-for": Meaning.FORWARDED_FOR,
+    b"x-forwarded-proto": Meaning.FORWARDING,
+    b"x-forwarded-host": Meaning.FORWARDING,
+    b"x-forwarded-port": Meaning.FORWARDING,
+    b"forwarded": Meaning.FORWARDING,
+    b"date": Meaning.DATE,
+    b"via": Meaning.VIA,
+}
+
+_NOT_PLAIN = re.compile(rb"[^A-Za-z0-9-]")
+_FORWARDING_NAMES = frozenset(
+    name for name, meaning in _MEANINGS.items() if meaning in (Meaning.FORWARDED_FOR, Meaning.FORWARDING)
+) | {b"x-request-id", b"x-real-ip"}
+
+_remembered: dict[bytes, Meaning] = {}
+_REMEMBERED_MAX = 2048
+"""Applications and clients use a few hundred names in a few spellings; a flood of invented ones is not kept."""
+
+
+def meaning_of(name: bytes) -> Meaning:
+    """What `name`, in any spelling, means to a proxy. One dict look-up for a spelling seen before."""
+    meaning = _remembered.get(name)
+    if meaning is None:
+        meaning = _classify(name.lower())
+        if len(_remembered) < _REMEMBERED_MAX:
+            _remembered[name] = meaning
+    return meaning
+
+
+def _classify(lower: bytes) -> Meaning:
+    meaning = _MEANINGS.get(lower)
+    if meaning is not None:
+        return meaning
+    # CGI and WSGI turn `_`, and some servers every odd character, into what `-` becomes, so such a name may
+    # reach the application as a field that only the proxy may set.
+    if b"_" in lower or (_NOT_PLAIN.search(lower) and _NOT_PLAIN.sub(b"-", lower) in _FORWARDING_NAMES):
+        return Meaning.ALIAS
+    return Meaning.PLAIN
+
+
+def split_list(value: bytes) -> list[bytes]:
+    """The members of a comma-separated list (RFC 9110 §5.6.1), lower-cased, empty ones dropped."""
+    return [member for part in value.split(b",") if (member := part.strip(b" \t").lower())]

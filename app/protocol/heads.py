@@ -1,0 +1,109 @@
+"""Writing the heads that leave the proxy: the client's towards the upstream, the upstream's towards the client.
+
+A head is copied as the bytes that came; only lines that end here are left out, and what we add goes last.
+"""
+
+from __future__ import annotations
+
+from app.protocol.request import RequestHead
+from app.protocol.response import ResponseHead
+
+__all__ = ["Forwarding", "client_address", "client_head", "informational_head", "upstream_head"]
+
+
+class Forwarding:
+    """The forwarding fields of one client connection; remembers the last block, which rarely changes on it.
+
+    Args:
+        peer: the address at the other end of the connection, as text.
+        scheme: b"http" or b"https".
+        port: the router's own port, for a Host without one.
+        hops: how many proxies in front of us are trusted; 0 replaces whatever the client claims.
+    """
+
+    __slots__ = ("_block", "_hops", "_host", "_peer", "_port", "_scheme")
+
+    def __init__(self, peer: bytes, scheme: bytes, port: int, hops: int) -> None:
+        self._peer = peer
+        self._scheme = scheme
+        self._port = b"%d" % port
+        self._hops = hops
+        self._host: bytes | None = None
+        self._block = b""
+
+    def lines(self, head: RequestHead) -> bytes:
+        """The X-Forwarded-* lines to add to `head`, each with its CRLF. Marks the client's own to be dropped."""
+        if self._hops and head.forwarding:
+            return self._trusted(head)
+        if head.forwarding:
+            head.dropped += head.forwarding
+        if head.host != self._host:
+            self._host = head.host
+            self._block = (
+                b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Forwarded-Port: %b\r\n"
+                % (self._peer, self._scheme, head.host, _port_of(head.host) or self._port)
+            )
+        return self._block
+
+    def _trusted(self, head: RequestHead) -> bytes:
+        """A trusted proxy speaks: its fields stay, its address joins the list, what it left out is filled in."""
+        said = {head.fields[index][0].lower(): index for index in head.forwarding}
+        head.dropped += [i for i in head.forwarding if head.fields[i][0].lower() == b"x-forwarded-for"]
+        chain = b"%b, %b" % (head.forwarded_for, self._peer) if head.forwarded_for else self._peer
+        added = [b"X-Forwarded-For: %b\r\n" % chain]
+        for name, value in (
+            (b"X-Forwarded-Proto", self._scheme),
+            (b"X-Forwarded-Host", head.host),
+            (b"X-Forwarded-Port", _port_of(head.host) or self._port),
+        ):
+            if name.lower() not in said:
+                added.append(b"%b: %b\r\n" % (name, value))
+        return b"".join(added)
+
+
+def _port_of(host: bytes) -> bytes:
+    """The port in a Host value, b"" without one; an IPv6 literal's colons are inside brackets."""
+    return host.rpartition(b":")[2] if b":" in host[host.rfind(b"]") + 1 :] else b""
+
+
+def client_address(peer: str, forwarded_for: bytes, hops: int) -> str:
+    """The right-most address that no trusted proxy vouches for: the client, as far as it can be known."""
+    if not hops or not forwarded_for:
+        return peer
+    chain = [part.strip() for part in forwarded_for.decode("latin-1").split(",")]
+    return chain[max(0, len(chain) - hops)]
+
+
+def upstream_head(head: RequestHead, added: bytes, authority: bytes) -> bytes:
+    """The head to send upstream.
+
+    Args:
+        head: the client's head; the fields in `head.dropped` are left out.
+        added: our own lines, each with its CRLF.
+        authority: host and port of the upstream, for an HTTP/1.0 client that sent no Host.
+    """
+    if not head.dropped and not head.http10:
+        return b"%b%b\r\n" % (head.raw[:-2], added)
+    if not head.hosts:
+        added = b"Host: %b\r\n%b" % (authority, added)
+    dropped = head.dropped
+    kept = [line for index, line in enumerate(head.lines) if index not in dropped]
+    # RFC 9110 §2.5: an intermediary states its own version.
+    kept.insert(0, b"%b %b HTTP/1.1" % (head.method, head.target))
+    return b"%b\r\n%b%b\r\n" % (b"\r\n".join(kept), head.reframed, added)
+
+
+def client_head(head: ResponseHead, added: bytes) -> bytes:
+    """The head to send to the client: the upstream's without `head.dropped`, and our own lines last."""
+    raw = head.raw
+    if not head.dropped and not head.http10:
+        return b"%b%b\r\n" % (raw[:-2], added)
+    dropped = head.dropped
+    kept = [line for index, line in enumerate(head.lines) if index not in dropped]
+    kept.insert(0, b"HTTP/1.1 %d %b" % (head.status, head.reason))
+    return b"%b\r\n%b\r\n" % (b"\r\n".join(kept), added)
+
+
+def informational_head(head: ResponseHead) -> bytes:
+    """A 1xx head to pass on (RFC 9110 §15.2)."""
+    return client_head(head, b"")

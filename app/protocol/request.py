@@ -1,0 +1,281 @@
+"""The request head: what a client asks for, checked so that nobody behind us can read it in another way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from app.errors import FieldsTooLarge, MalformedRequest, MethodNotAllowed, VersionNotSupported
+from app.protocol.fields import FieldParser, Meaning, meaning_of, split_list
+
+__all__ = ["RequestHead", "RequestParser"]
+
+_METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TARGET = re.compile(rb"[\x21-\x7e\x80-\xff]+")
+"""Anything visible, and bytes that are not ASCII: applications have always had to cope with raw UTF-8."""
+
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.vV]+\])(?::[0-9]*)?")
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+
+_NEVER_NOMINATED = frozenset(
+    (Meaning.HOST, Meaning.CONTENT_LENGTH, Meaning.TRANSFER_ENCODING, Meaning.CONNECTION, Meaning.REQUEST_ID)
+)
+"""`Connection` must not name these (RFC 9110 §7.6.1); doing so would take the framing or the routing away."""
+
+
+class RequestHead:
+    """A checked request head. `raw` is what came; `lines[i]` is the raw line of `fields[i]`.
+
+    Attributes:
+        method, target: as they came, byte for byte.
+        raw: the head with its final empty line.
+        http10: the client speaks HTTP/1.0.
+        fields: list of (name, value) in wire order.
+        dropped: indices of the fields that end here.
+        forwarding: indices of the client's own forwarding fields, which trust decides about.
+        host: the value of Host, b"" when HTTP/1.0 sent none; `hosts` counts the fields.
+        content_length: bytes of body announced, None when none was.
+        chunked: the body is chunked.
+        keep_alive: the client wants to use the connection again (RFC 9112 §9.3).
+        expects_continue: the client waits for 100 (RFC 9110 §10.1.1).
+        reframed: the framing field in our own spelling, with its CRLF, when the client's is not passed as it came.
+        upgrade: the value of Upgrade when `Connection` names it, else b"".
+        request_id: the client's X-Request-ID when it is one we pass on, else b"".
+        forwarded_for: the client's own X-Forwarded-For lines, joined; not yet trusted.
+    """
+
+    __slots__ = (
+        "chunked",
+        "content_length",
+        "dropped",
+        "expects_continue",
+        "fields",
+        "forwarded_for",
+        "forwarding",
+        "host",
+        "hosts",
+        "http10",
+        "keep_alive",
+        "method",
+        "nominated",
+        "raw",
+        "reframed",
+        "request_id",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(self, method: bytes, target: bytes, http10: bool, raw: bytes) -> None:
+        self.method = method
+        self.target = target
+        self.http10 = http10
+        self.raw = raw
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.dropped: list[int] = []
+        self.forwarding: list[int] = []
+        self.nominated: list[bytes] = []
+        self.host = b""
+        self.hosts = 0
+        self.content_length: int | None = None
+        self.chunked = False
+        self.keep_alive = not http10
+        self.expects_continue = False
+        self.reframed = b""
+        self.upgrade = b""
+        self.request_id = b""
+        self.forwarded_for = b""
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The raw field lines without their CRLF; each is one line because obs-fold is refused."""
+        return self.raw.split(b"\r\n")[1:-2]
+
+    @property
+    def has_body(self) -> bool:
+        """RFC 9112 §6: a request has a body when it announces one, whatever its method."""
+        return self.chunked or bool(self.content_length)
+
+
+# --- what each special field does to the head: one function a meaning ------------------------------------
+
+
+def _host(head: RequestHead, index: int, value: bytes) -> None:
+    head.hosts += 1
+    head.host = value.rstrip(b" \t")
+
+
+def _content_length(head: RequestHead, index: int, value: bytes) -> None:
+    # A repeated one, a list, a sign: all are ways to make two parsers disagree (RFC 9112 §6.3, §11.2).
+    if head.content_length is not None or not _LENGTH.fullmatch(value.rstrip(b" \t")):
+        raise MalformedRequest("Content-Length is not one number")
+    head.content_length = int(value)
+    canonical = b"%d" % head.content_length
+    if value != canonical:
+        head.dropped.append(index)
+        head.reframed = b"Content-Length: %b\r\n" % canonical
+
+
+def _transfer_encoding(head: RequestHead, index: int, value: bytes) -> None:
+    # RFC 9112 §6.1: nothing but one final `chunked`, and never from HTTP/1.0.
+    if head.chunked or head.http10 or value.rstrip(b" \t").lower() != b"chunked":
+        raise MalformedRequest("Transfer-Encoding is not a single chunked")
+    head.chunked = True
+    head.dropped.append(index)
+    head.reframed = b"Transfer-Encoding: chunked\r\n"
+
+
+def _connection(head: RequestHead, index: int, value: bytes) -> None:
+    head.nominated += split_list(value)
+    head.dropped.append(index)
+
+
+def _expect(head: RequestHead, index: int, value: bytes) -> None:
+    head.expects_continue = value.rstrip(b" \t").lower() == b"100-continue"
+
+
+def _upgrade(head: RequestHead, index: int, value: bytes) -> None:
+    head.upgrade = b"%b, %b" % (head.upgrade, value) if head.upgrade else value
+    head.dropped.append(index)
+
+
+def _ends_here(head: RequestHead, index: int, value: bytes) -> None:
+    head.dropped.append(index)
+
+
+def _request_id(head: RequestHead, index: int, value: bytes) -> None:
+    if not head.request_id and _REQUEST_ID.fullmatch(value):
+        head.request_id = value
+    else:
+        head.dropped.append(index)
+
+
+def _forwarded_for(head: RequestHead, index: int, value: bytes) -> None:
+    head.forwarded_for = b"%b, %b" % (head.forwarded_for, value) if head.forwarded_for else value
+    head.forwarding.append(index)
+
+
+def _forwarding(head: RequestHead, index: int, value: bytes) -> None:
+    head.forwarding.append(index)
+
+
+def _nothing(head: RequestHead, index: int, value: bytes) -> None:
+    """Date and Via pass as they are."""
+
+
+_ACTIONS: dict[Meaning, Callable[[RequestHead, int, bytes], None]] = {
+    Meaning.HOST: _host,
+    Meaning.CONTENT_LENGTH: _content_length,
+    Meaning.TRANSFER_ENCODING: _transfer_encoding,
+    Meaning.CONNECTION: _connection,
+    Meaning.EXPECT: _expect,
+    Meaning.UPGRADE: _upgrade,
+    Meaning.HOP_BY_HOP: _ends_here,
+    Meaning.REQUEST_ID: _request_id,
+    Meaning.FORWARDED_FOR: _forwarded_for,
+    Meaning.FORWARDING: _forwarding,
+    Meaning.ALIAS: _ends_here,
+    Meaning.DATE: _nothing,
+    Meaning.VIA: _nothing,
+}
+
+
+class RequestParser:
+    """Turns the bytes of a head into a `RequestHead`; one per client connection.
+
+    Args:
+        max_fields: more fields than this are refused with 431.
+        allow_trace: TRACE is forwarded instead of refused.
+        pass_aliases: names with `_` and aliases of the forwarding fields are passed on.
+    """
+
+    __slots__ = ("_allow_trace", "_max_fields", "_parse_fields", "_pass_aliases")
+
+    def __init__(self, max_fields: int, allow_trace: bool = False, pass_aliases: bool = False) -> None:
+        self._parse_fields = FieldParser().parse
+        self._max_fields = max_fields
+        self._allow_trace = allow_trace
+        self._pass_aliases = pass_aliases
+
+    def parse(self, raw: bytes) -> RequestHead:
+        """Checks `raw`, a whole head with its final empty line.
+
+        Raises MalformedRequest (400), MethodNotAllowed (405), FieldsTooLarge (431), VersionNotSupported (505).
+        """
+        eol = raw.find(b"\r\n")
+        head = self._request_line(raw[:eol], raw)
+        try:
+            head.fields = self._parse_fields(raw[eol + 2 :])
+        except ValueError as error:
+            raise MalformedRequest(f"invalid header section: {error}") from error
+        if len(head.fields) > self._max_fields:
+            raise FieldsTooLarge(f"{len(head.fields)} header fields, limit {self._max_fields}")
+        for index, (name, value) in enumerate(head.fields):
+            meaning = meaning_of(name)
+            if meaning:
+                if meaning is Meaning.ALIAS and self._pass_aliases:
+                    continue
+                _ACTIONS[meaning](head, index, value)
+        self._check_together(head)
+        return head
+
+    def _request_line(self, line: bytes, raw: bytes) -> RequestHead:
+        # RFC 9112 §3: exactly two single spaces; §3 also allows to be lenient, which is how requests are smuggled.
+        parts = line.split(b" ")
+        if len(parts) != 3:
+            raise MalformedRequest("request line is not `method target version`")
+        method, target, version = parts
+        if version != b"HTTP/1.1" and version != b"HTTP/1.0":
+            if _VERSION.fullmatch(version):
+                raise VersionNotSupported(f"{version.decode()} is not served")
+            raise MalformedRequest("invalid HTTP version")
+        if not method.isalpha() and not _METHOD.fullmatch(method):
+            raise MalformedRequest("method is not a token")
+        if not _TARGET.fullmatch(target):
+            raise MalformedRequest("request target has a control character or is empty")
+        if method == b"CONNECT" or (method == b"TRACE" and not self._allow_trace):
+            raise MethodNotAllowed(f"{method.decode()} is not served")
+        return RequestHead(method, target, version == b"HTTP/1.0", raw)
+
+    def _check_together(self, head: RequestHead) -> None:
+        """The rules that need more than one field."""
+        if head.chunked and head.content_length is not None:
+            raise MalformedRequest("Content-Length beside Transfer-Encoding")  # RFC 9112 §6.1
+        # RFC 9112 §3.2: one valid Host, which HTTP/1.0 may leave out.
+        if head.hosts != 1 and not (head.http10 and not head.hosts):
+            raise MalformedRequest("Host is missing or repeated")
+        if not _HOST.fullmatch(head.host):
+            raise MalformedRequest("Host is not a valid host")
+        if not head.target.startswith(b"/"):
+            self._check_target_form(head)
+        if head.nominated:
+            self._apply_connection(head)
+        else:
+            head.upgrade = b""
+
+    def _check_target_form(self, head: RequestHead) -> None:
+        # RFC 9112 §3.2: origin-form begins with a slash; `*` is for OPTIONS alone; the rest is absolute-form.
+        if head.target == b"*" and head.method == b"OPTIONS":
+            return
+        absolute = _ABSOLUTE.match(head.target)
+        if absolute is None:
+            raise MalformedRequest("request target has no valid form")
+        # §3.2.2 has a proxy replace Host by the target's authority. We pass the target on as it is, so a Host
+        # that says something else is refused instead: nobody behind us has to choose between the two.
+        if not absolute[1] or b"@" in absolute[1] or (head.hosts and absolute[1].lower() != head.host.lower()):
+            raise MalformedRequest("Host differs from the authority of the request target")
+
+    def _apply_connection(self, head: RequestHead) -> None:
+        """Persistence (RFC 9112 §9.3), the fields that Connection names (RFC 9110 §7.6.1), and Upgrade."""
+        options = head.nominated
+        if b"close" in options:
+            head.keep_alive = False
+        elif head.http10:
+            head.keep_alive = b"keep-alive" in options
+        if b"upgrade" not in options or head.http10:
+            head.upgrade = b""
+        for index, (name, _) in enumerate(head.fields):
+            if name.lower() in options and meaning_of(name) not in _NEVER_NOMINATED and index not in head.dropped:
+                head.dropped.append(index)
