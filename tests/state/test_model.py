@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.errors import StateError, UsageError
+from app.state.model import (
+    PORTS,
+    VERSIONS,
+    BlueGreenState,
+    VersionState,
+    decode,
+    encode,
+    other,
+    promote,
+    roll_back,
+    with_version,
+)
+
+
+def test_active_version_alone_is_a_valid_file() -> None:
+    state = decode(b'{"active_version": "green"}')
+    assert state.active == VersionState("green", 5006)
+    assert state.version("blue").port == 5005
+    assert (state.previous_version, state.serial) == (None, 0)
+
+
+def test_new_state_has_no_active_version() -> None:
+    assert BlueGreenState().active is None
+    assert BlueGreenState().standby_version == "green"
+
+
+def test_port_in_the_file_overrides_the_default() -> None:
+    state = decode(b'{"active_version": "blue", "versions": {"blue": {"port": 8080}}}')
+    assert state.active is not None
+    assert state.active.port == 8080
+    assert state.version("green").port == 5006
+
+
+def test_unknown_top_level_keys_are_kept() -> None:
+    state = decode(b'{"active_version": null, "pause": {"until": 12}}')
+    assert json.loads(encode(promote(state, "blue", 1.0)))["pause"] == {"until": 12}
+
+
+def test_unknown_keys_of_a_version_are_ignored() -> None:
+    assert decode(b'{"active_version": null, "versions": {"blue": {"colour": "navy"}}}') == BlueGreenState()
+
+
+def test_versions_cannot_be_changed_in_place() -> None:
+    state = BlueGreenState()
+    with pytest.raises(TypeError):
+        state.versions["blue"] = VersionState("blue", 1)  # type: ignore[index]  # the point of the test
+    with pytest.raises(FrozenInstanceError):
+        state.serial = 2  # type: ignore[misc]  # the point of the test
+
+
+def test_promote_remembers_the_version_that_was_active() -> None:
+    first = promote(BlueGreenState(), "blue", 10.0)
+    second = promote(first, "green", 20.0)
+    assert (first.active_version, first.previous_version, first.serial) == ("blue", None, 1)
+    assert (second.active_version, second.previous_version, second.serial) == ("green", "blue", 2)
+    assert second.switched_at == 20.0
+
+
+def test_promoting_the_active_version_keeps_the_previous_one() -> None:
+    state = promote(promote(BlueGreenState(), "blue", 1.0), "green", 2.0)
+    assert promote(state, "green", 3.0).previous_version == "blue"
+
+
+def test_two_rollbacks_lead_back() -> None:
+    state = promote(promote(BlueGreenState(), "blue", 1.0), "green", 2.0)
+    back = roll_back(state, 3.0)
+    assert (back.active_version, back.previous_version) == ("blue", "green")
+    assert roll_back(back, 4.0).active_version == "green"
+
+
+def test_rollback_without_a_previous_version_is_refused() -> None:
+    with pytest.raises(StateError, match="no version was active before"):
+        roll_back(promote(BlueGreenState(), "blue", 1.0), 2.0)
+
+
+def test_with_version_changes_one_version_and_counts() -> None:
+    state = with_version(BlueGreenState(), "green", pid=12, status="running")
+    assert state.version("green") == replace(VersionState("green", 5006), pid=12, status="running")
+    assert state.version("blue") == VersionState("blue", 5005)
+    assert state.serial == 1
+
+
+def test_active_follows_a_change_of_its_version() -> None:
+    state = with_version(promote(BlueGreenState(), "blue", 1.0), "blue", port=7000)
+    assert state.active is not None
+    assert state.active.port == 7000
+
+
+@pytest.mark.parametrize(
+    "call", [BlueGreenState().version, other, lambda name: promote(BlueGreenState(), name, 0)]
+)
+def test_a_name_that_is_no_version_is_a_usage_error(call: object) -> None:
+    assert callable(call)
+    with pytest.raises(UsageError, match="no version 'purple'"):
+        call("purple")
+
+
+def test_index_and_other_name_the_two_versions() -> None:
+    assert [VersionState(name, PORTS[name]).index for name in VERSIONS] == [0, 1]
+    assert [other(name) for name in VERSIONS] == ["green", "blue"]
+    assert promote(BlueGreenState(), "green", 0).standby_version == "blue"
+
+
+FOREIGN = {
+    "empty": (b"", "empty"),
+    "blank": (b" \n", "empty"),
+    "torn": (b'{"active_version": "gr', "not JSON"),
+    "not text": (b"\x80\x81\xfe", "not JSON"),
+    "nested without end": (b"[" * 100_000, "not JSON"),
+    "list": (b"[]", "the file is not a JSON object"),
+    "NaN": (b'{"active_version": null, "switched_at": NaN}', "NaN"),
+    "nothing of ours": (b'{"name": "package.json"}', 'no "active_version"'),
+    "unknown version active": (b'{"active_version": "purple"}', "active_version is 'purple'"),
+    "active is a list": (b'{"active_version": ["blue"]}', "active_version is"),
+    "newer schema": (b'{"active_version": null, "schema": 2}', "schema is 2"),
+    "unknown version": (b'{"active_version": null, "versions": {"red": {}}}', "versions.red"),
+    "versions is a list": (b'{"active_version": null, "versions": []}', "versions is not"),
+    "version is null": (b'{"active_version": null, "versions": {"blue": null}}', "versions.blue is not"),
+    "port out of range": (
+        b'{"active_version": null, "versions": {"blue": {"port": 65536}}}',
+        "versions.blue.port is 65536",
+    ),
+    "port true": (b'{"active_version": null, "versions": {"blue": {"port": true}}}', "port is True"),
+    "port null": (b'{"active_version": null, "versions": {"blue": {"port": null}}}', "port is None"),
+    "status": (
+        b'{"active_version": null, "versions": {"blue": {"status": "ok"}}}',
+        "status is 'ok'; expected one of",
+    ),
+    "pid zero": (b'{"active_version": null, "versions": {"blue": {"pid": 0}}}', "pid is 0"),
+    "same port": (b'{"active_version": null, "versions": {"blue": {"port": 5006}}}', "share port 5006"),
+    "serial negative": (b'{"active_version": null, "serial": -1}', "serial is -1"),
+    "time infinite": (b'{"active_version": null, "switched_at": 1e999}', "switched_at is inf"),
+}
+
+
+@pytest.mark.parametrize(("raw", "why"), FOREIGN.values(), ids=FOREIGN.keys())
+def test_a_foreign_file_is_refused_with_the_reason(raw: bytes, why: str) -> None:
+    with pytest.raises(StateError) as caught:
+        decode(raw)
+    assert why in str(caught.value)
+
+
+times = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+texts = st.none() | st.text()
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def versions(name: str, ports: st.SearchStrategy[int]) -> st.SearchStrategy[VersionState]:
+    return st.builds(
+        VersionState,
+        name=st.just(name),
+        port=ports,
+        release=texts,
+        pid=st.none() | st.integers(1, 4_194_304),
+        pid_started=times,
+        started_at=times,
+        status=st.sampled_from(("stopped", "starting", "running", "stopping", "crashed")),
+        exit_status=st.none() | st.integers(-64, 255),
+        dir=texts,
+        command=texts,
+    )
+
+
+states = st.builds(
+    BlueGreenState,
+    active_version=st.sampled_from((None, *VERSIONS)),
+    previous_version=st.sampled_from((None, *VERSIONS)),
+    versions=st.fixed_dictionaries(
+        {
+            "blue": versions("blue", st.integers(1, 30_000)),
+            "green": versions("green", st.integers(30_001, 65_535)),
+        }
+    ),
+    serial=st.integers(0),
+    switched_at=times,
+    extra=st.dictionaries(st.text().map(lambda key: "x" + key), json_values, max_size=3),
+)
+
+
+@given(states)
+def test_what_was_encoded_is_decoded_again(state: BlueGreenState) -> None:
+    assert decode(encode(state)) == state
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_give_a_state_or_a_state_error(raw: bytes) -> None:
+    try:
+        assert isinstance(decode(raw), BlueGreenState)
+    except StateError as error:
+        assert str(error)
+
+
+@given(
+    json_values,
+    st.dictionaries(st.sampled_from(("port", "pid", "status", "release", "pid_started")), json_values),
+)
+def test_any_json_gives_a_state_or_a_state_error(active: object, blue: dict[str, object]) -> None:
+    raw = json.dumps({"active_version": active, "versions": {"blue": blue}}).encode()
+    try:
+        assert isinstance(decode(raw), BlueGreenState)
+    except StateError as error:
+        assert str(error)

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import os
+import timeit
+from pathlib import Path
+
+import pytest
+
+from app.state.model import BlueGreenState, promote
+from app.state.store import StateStore
+from app.state.watch import MAX_STATE_BYTES, StateWatch
+
+BLUE = promote(BlueGreenState(), "blue", 1.0)
+GREEN = promote(BLUE, "green", 2.0)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> StateStore:
+    return StateStore(tmp_path / "bg_state.json")
+
+
+@pytest.fixture
+def watch(store: StateStore) -> StateWatch:
+    return StateWatch(store.path)
+
+
+def settle(path: Path) -> None:
+    """Make the file look as if it had been written long ago."""
+    os.utime(path, ns=(10**18, 10**18))
+
+
+def test_there_is_no_state_before_the_first_file(watch: StateWatch, store: StateStore) -> None:
+    assert watch.current() is None
+    assert watch.fault == f"state file {store.path} is missing; no state has been read yet"
+
+
+def test_a_write_is_seen_at_the_next_call(watch: StateWatch, store: StateStore) -> None:
+    for turn in range(200):
+        state = promote(BLUE, ("green", "blue")[turn % 2], float(turn))
+        store.write(state)
+        assert watch.current() == state
+    assert watch.fault == ""
+
+
+def test_a_write_is_seen_though_the_clock_has_not_moved(
+    watch: StateWatch, store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(BLUE)
+    settle(store.path)
+    monkeypatch.setattr("time.time_ns", lambda: 10**18)
+    for turn in range(50):
+        state = promote(BLUE, ("green", "blue")[turn % 2], 1.0)
+        store.write(state)
+        assert watch.current() == state
+
+
+def test_an_edit_in_place_within_one_tick_is_seen(watch: StateWatch, store: StateStore) -> None:
+    for port in range(6000, 6200):
+        with store.path.open("w") as file:  # the same inode and size; often the same time stamp
+            file.write(f'{{"active_version": "blue", "versions": {{"blue": {{"port": {port}}}}}}}')
+        state = watch.current()
+        assert state is not None
+        assert state.active is not None
+        assert state.active.port == port
+
+
+def test_an_unchanged_file_is_not_read_again(watch: StateWatch, store: StateStore) -> None:
+    store.write(BLUE)
+    settle(store.path)
+    assert watch.current() is watch.current()
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda path: path.unlink(), "is missing"),
+        (lambda path: path.write_bytes(b'{"active_vers'), "is not usable (not JSON"),
+        (lambda path: path.write_bytes(b""), "is not usable (the file is empty)"),
+        (lambda path: path.write_bytes(b'{"name": "demo"}'), 'has no "active_version"'),
+        (lambda path: path.write_bytes(b" " * (MAX_STATE_BYTES + 1)), "more than any state file"),
+        (lambda path: (path.unlink(), path.mkdir()), "is not a regular file"),
+        (lambda path: path.unlink() or os.mkfifo(path), "is not a regular file"),
+        (lambda path: (path.unlink(), path.symlink_to(path.name)), "cannot be read (Too many levels"),
+    ],
+    ids=["missing", "torn", "empty", "foreign", "huge", "folder", "fifo", "loop"],
+)
+def test_the_last_good_state_outlives_any_damage(
+    watch: StateWatch, store: StateStore, damage: object, why: str
+) -> None:
+    assert callable(damage)
+    store.write(BLUE)
+    good = watch.current()
+    damage(store.path)
+    for _ in range(3):
+        assert watch.current() is good
+        assert why in watch.fault
+        assert watch.fault.endswith("serving the last good state")
+
+
+def test_the_fault_is_gone_when_the_file_is_good_again(watch: StateWatch, store: StateStore) -> None:
+    store.write(BLUE)
+    settle(store.path)
+    watch.current()
+    away = store.path.with_name("away")
+    store.path.rename(away)
+    watch.current()
+    away.rename(store.path)  # the very same file, time stamp and all
+    assert watch.current() == BLUE
+    assert watch.fault == ""
+
+
+def test_broken_bytes_are_parsed_once(
+    watch: StateWatch, store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.path.write_bytes(b"{")
+    settle(store.path)
+    assert watch.current() is None
+    monkeypatch.setattr("app.state.watch.decode", lambda raw: pytest.fail("parsed again"))
+    assert watch.current() is None
+    assert "not JSON" in watch.fault
+
+
+def test_a_file_that_may_not_be_opened_is_tried_again(
+    watch: StateWatch, store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(BLUE)
+    settle(store.path)
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        assert watch.current() is None
+        assert "cannot be read (Permission denied)" in watch.fault
+    assert watch.current() == BLUE  # chmod changes neither inode, size nor time stamp
+    assert watch.fault == ""
+
+
+def test_a_relative_path_stays_where_it_was(
+    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(BLUE)
+    monkeypatch.chdir(tmp_path)
+    watch = StateWatch("bg_state.json")
+    monkeypatch.chdir("/")
+    assert watch.current() == BLUE
+
+
+def test_an_unchanged_call_costs_little_more_than_its_stat(watch: StateWatch, store: StateStore) -> None:
+    store.write(BLUE)
+    settle(store.path)
+    watch.current()
+    raw_path = os.fsencode(store.path)
+    call = min(timeit.repeat(watch.current, number=2000, repeat=20))
+    bare = min(timeit.repeat(lambda: os.stat(raw_path), number=2000, repeat=20))
+    assert call < bare * 2
