@@ -1,0 +1,61 @@
+"""One end of a connection for plain Python: it blocks its thread, and gevent is not imported."""
+
+from __future__ import annotations
+
+import socket
+
+from app.transport.limits import Expired, Limit
+
+__all__ = ["BlockingEndpoint", "connect_blocking"]
+
+RECEIVE_BYTES = 65536
+
+
+class BlockingEndpoint:
+    """The part of `Endpoint` that one exchange without a client connection needs; the same names do the same."""
+
+    __slots__ = ("_sock", "buffered", "closed", "received", "sent")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.buffered = b""
+        self.received = 0
+        self.sent = 0
+        self.closed = False
+
+    def read(self, limit: Limit, size: int = RECEIVE_BYTES) -> bytes:
+        """Waits for the next bytes from the socket, b"" at the end; what is in `buffered` came before them.
+
+        Raises Expired, and OSError when the connection was reset.
+        """
+        self._sock.settimeout(limit.seconds or None)
+        try:
+            data = self._sock.recv(size)
+        except TimeoutError as error:
+            raise Expired(limit) from error
+        self.received += len(data)
+        return data
+
+    def send(self, data: bytes, limit: Limit) -> None:
+        """Sends all of `data`. Raises Expired, and OSError when the peer is gone."""
+        self._sock.settimeout(limit.seconds or None)
+        try:
+            self._sock.sendall(data)
+        except TimeoutError as error:
+            raise Expired(limit) from error
+        self.sent += len(data)
+
+    def close(self) -> None:
+        """Closes the socket; again is harmless."""
+        self.closed = True
+        self._sock.close()
+
+
+def connect_blocking(address: tuple[str, int], limit: Limit) -> BlockingEndpoint:
+    """Connects to `address`. Raises OSError when refused or unreachable, and Expired."""
+    try:
+        sock = socket.create_connection(address, timeout=limit.seconds or None)
+    except TimeoutError as error:
+        raise Expired(limit) from error
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return BlockingEndpoint(sock)

@@ -1,0 +1,250 @@
+"""One end of a TCP connection as the workers use it: a non-blocking socket on gevent's hub."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import Any
+
+from gevent import get_hub, getcurrent
+from gevent.monkey import get_original
+
+from app.transport.deadlines import Deadlines
+
+__all__ = ["Endpoint", "PlainSocket", "connect", "wait_for_either"]
+
+PlainSocket: type[socket.socket] = get_original("socket", "socket")
+"""The standard library's socket, which gevent replaces in a worker: here the waiting is done by `Endpoint`."""
+
+RECEIVE_BYTES = 65536
+"""Most that one read takes: a socket buffer's worth, so that a body costs few system calls."""
+
+
+class Endpoint:
+    """A connected socket with a read watcher that stays on.
+
+    A watcher that is started and stopped around every wait costs two epoll_ctl calls and a failed read each
+    time. This one is started once; it is stopped only when bytes arrive that nobody waits for, and started
+    again by the next wait. So an end that closes is noticed without asking, too.
+
+    At most one greenlet waits for reading, and at most one for writing.
+
+    Attributes:
+        buffered: bytes that were read and not used yet.
+        received, sent: bytes so far, both ways.
+        closed: the socket is closed.
+    """
+
+    __slots__ = (
+        "_armed",
+        "_hub",
+        "_on_idle",
+        "_reader",
+        "_sock",
+        "_watcher",
+        "buffered",
+        "closed",
+        "received",
+        "sent",
+    )
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._hub = get_hub()
+        self._watcher = self._hub.loop.io(sock.fileno(), 1)
+        self._armed = False
+        self._reader: Any = None  # the greenlet that waits for bytes; gevent has no types
+        self._on_idle: Any = None
+        self.buffered = b""
+        self.received = 0
+        self.sent = 0
+        self.closed = False
+
+    # --- waiting ------------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        self._armed = True
+        self._watcher.start(self._ready)
+
+    def _ready(self) -> None:
+        """Runs in the hub while bytes, or the end, are there to be read."""
+        reader = self._reader
+        if reader is not None:
+            self._reader = None
+            reader.switch(self)
+            return
+        self._watcher.stop()
+        self._armed = False
+        if self._on_idle is not None:
+            on_idle, self._on_idle = self._on_idle, None
+            on_idle(self)
+
+    def interrupt(self, error: BaseException) -> None:
+        """Raises `error` in the greenlet that waits here for bytes; nothing happens when none does."""
+        self._hub.loop.run_callback(self._raise_in_reader, self._reader, error)
+
+    def _raise_in_reader(self, reader: Any, error: BaseException) -> None:
+        if reader is not None and self._reader is reader:
+            self._reader = None
+            reader.throw(error)
+
+    def watch_idle(self, on_idle: Any) -> None:
+        """Calls `on_idle(self)` once, in the hub, when bytes or the end arrive while nobody waits."""
+        self._on_idle = on_idle
+        if not self._armed:
+            self._arm()
+
+    def unwatch_idle(self) -> None:
+        """Takes the endpoint back into use."""
+        self._on_idle = None
+
+    def wait_readable(self, deadlines: Deadlines) -> None:
+        """Waits until bytes or the end can be read. Raises Expired."""
+        if not self._armed:
+            self._arm()
+        current = self._reader = getcurrent()
+        deadlines.add(current)
+        try:
+            self._hub.switch()
+        finally:
+            self._reader = None
+            deadlines.discard(current)
+
+    def wait_writable(self, deadlines: Deadlines, or_readable: bool = False) -> bool:
+        """Waits until the peer takes more bytes; with `or_readable`, also until it has sent some.
+
+        Returns whether bytes can be read (always False without `or_readable`). Raises Expired.
+        """
+        current = getcurrent()
+        watcher = self._hub.loop.io(self._sock.fileno(), 2)
+        if or_readable:
+            if not self._armed:
+                self._arm()
+            self._reader = current
+        deadlines.add(current)
+        try:
+            watcher.start(current.switch, None)
+            return self._hub.switch() is self
+        finally:
+            if or_readable:
+                self._reader = None
+            deadlines.discard(current)
+            watcher.stop()
+            watcher.close()
+
+    # --- bytes --------------------------------------------------------------------------------------------
+
+    def read(self, deadlines: Deadlines, size: int = RECEIVE_BYTES) -> bytes:
+        """Waits for the next bytes from the socket, b"" at the end; what is in `buffered` came before them.
+
+        Raises Expired, and OSError when the connection was reset.
+        """
+        while True:
+            self.wait_readable(deadlines)
+            data = self.receive(size)
+            if data is not None:
+                return data
+
+    def receive(self, size: int = RECEIVE_BYTES) -> bytes | None:
+        """What can be read without waiting: b"" at the end, None when there is nothing yet."""
+        try:
+            data = self._sock.recv(size)
+        except BlockingIOError:
+            return None
+        self.received += len(data)
+        return data
+
+    def send(self, data: bytes, deadlines: Deadlines) -> None:
+        """Sends all of `data`. Raises Expired, and OSError when the peer is gone."""
+        sent = self.send_some(data)
+        if sent < len(data):
+            view = memoryview(data)
+            while sent < len(data):
+                self.wait_writable(deadlines)
+                sent += self.send_some(view[sent:])
+
+    def send_some(self, data: bytes | memoryview) -> int:
+        """Sends what the socket takes now and returns how much that was."""
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        self.sent += sent
+        return sent
+
+    def has_closed(self) -> bool:
+        """Whether the peer has closed, or sent something nobody asked for. One system call."""
+        try:
+            self._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself, for what bypasses the buffer."""
+        return self._sock
+
+    # --- the end ------------------------------------------------------------------------------------------
+
+    def end_writing(self) -> None:
+        """Tells the peer that nothing more comes; reading goes on."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # already gone, which is what we wanted
+
+    def abort(self) -> None:
+        """Closes with a reset, so that the peer cannot take what it has for a complete message."""
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        except OSError:
+            pass
+        self.close()
+
+    def close(self) -> None:
+        """Closes the socket; again is harmless."""
+        if not self.closed:
+            self.closed = True
+            self._watcher.stop()
+            self._watcher.close()
+            self._sock.close()
+
+
+def wait_for_either(first: Endpoint, second: Endpoint, deadlines: Deadlines) -> Endpoint:
+    """Waits until one of the two can be read and returns it. Raises Expired."""
+    if not first._armed:
+        first._arm()
+    if not second._armed:
+        second._arm()
+    current = first._reader = second._reader = getcurrent()
+    deadlines.add(current)
+    try:
+        woken: Endpoint = first._hub.switch()
+        return woken
+    finally:
+        first._reader = second._reader = None
+        deadlines.discard(current)
+
+
+def connect(address: tuple[str, int], deadlines: Deadlines) -> Endpoint:
+    """Connects to `address`. Raises OSError when refused or unreachable, and Expired."""
+    sock = PlainSocket(socket.AF_INET, socket.SOCK_STREAM)
+    endpoint = Endpoint(sock)
+    try:
+        # Heads and small bodies are sent whole, so waiting for more to send can only cost time.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        error = sock.connect_ex(address)
+        if error == errno.EINPROGRESS:
+            endpoint.wait_writable(deadlines)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            raise OSError(error, os.strerror(error))
+    except BaseException:
+        endpoint.close()
+        raise
+    return endpoint

@@ -1,0 +1,151 @@
+"""A connection to a version, and the body of the answer that arrives on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.errors import UpstreamProtocolError, UpstreamReset, UpstreamTruncated
+from app.protocol.chunked import ChunkedDecoder
+from app.protocol.fields import FieldParser
+from app.protocol.response import Framing, ResponseHead, ResponseParser
+from app.transport.limits import Limit
+
+__all__ = ["MAX_HEAD_BYTES", "AnswerBody", "UpstreamConnection"]
+
+MAX_HEAD_BYTES = 262_144
+"""Bound on an answer's head. Generous: it protects our memory, while what an application may say is its own
+affair (nginx's default is one page, which is among its most asked-about errors)."""
+
+_EXACT = {Framing.NONE, Framing.LENGTH}
+
+
+class UpstreamConnection:
+    """An endpoint with the parser of what arrives on it.
+
+    Attributes:
+        endpoint: an `Endpoint` or a `BlockingEndpoint`.
+        reused: it has carried an exchange before, so it may have been closed in the meantime.
+    """
+
+    __slots__ = ("endpoint", "parser", "reused")
+
+    def __init__(self, endpoint: Any) -> None:
+        self.endpoint = endpoint
+        self.parser = ResponseParser()
+        self.reused = False
+
+    def take_head(self, method: bytes) -> ResponseHead | None:
+        """The next head when its bytes are all in the buffer, else None. Raises UpstreamProtocolError."""
+        buffered: bytes = self.endpoint.buffered
+        end = buffered.find(b"\r\n\r\n")
+        if end < 0:
+            if len(buffered) > MAX_HEAD_BYTES:
+                raise UpstreamProtocolError(f"the answer's head is longer than {MAX_HEAD_BYTES} bytes")
+            if len(buffered) >= 5 and not buffered.startswith(b"HTTP/"):
+                raise UpstreamProtocolError(f"not an HTTP answer: {buffered[:60]!r}")
+            return None
+        end += 4
+        if end == len(buffered):
+            self.endpoint.buffered = b""
+            return self.parser.parse(buffered, method)
+        self.endpoint.buffered = buffered[end:]
+        return self.parser.parse(buffered[:end], method)
+
+    def more(self, data: bytes) -> None:
+        """Adds bytes of a head that has begun. Raises UpstreamReset at the end of the stream."""
+        if not data:
+            raise UpstreamReset("the connection was closed before the answer was complete")
+        buffered = self.endpoint.buffered
+        self.endpoint.buffered = buffered + data if buffered else data
+
+    def close(self) -> None:
+        """Closes the endpoint."""
+        self.endpoint.close()
+
+
+class AnswerBody:
+    """Decodes the body of one answer as its bytes arrive.
+
+    Attributes:
+        complete: the whole body has been taken.
+        left: bytes of a body of known length still to come; -1 when the length is not known.
+        trailers: raw trailer lines, once complete.
+    """
+
+    __slots__ = ("_connection", "_decoder", "complete", "framing", "left", "trailers")
+
+    def __init__(self, connection: UpstreamConnection, head: ResponseHead) -> None:
+        self._connection = connection
+        self.framing = head.framing
+        self.complete = head.framing is Framing.NONE
+        self.left = (head.content_length or 0) if head.framing in _EXACT else -1
+        self._decoder = ChunkedDecoder() if head.framing is Framing.CHUNKED else None
+        self.trailers = b""
+
+    @property
+    def connection(self) -> UpstreamConnection:
+        """Where the body comes from."""
+        return self._connection
+
+    def take_buffered(self) -> bytes:
+        """What the buffer holds of the body, decoded."""
+        data = self._connection.endpoint.buffered
+        if not data or self.complete:
+            return b""
+        self._connection.endpoint.buffered = b""
+        return self.decode(data)
+
+    def decode(self, data: bytes) -> bytes:
+        """Decodes bytes that were received; b"" is the end of the stream.
+
+        Raises UpstreamTruncated when the body cannot be complete any more.
+        """
+        if not data:
+            return self._end()
+        if self._decoder is not None:
+            return self._decode_chunks(data)
+        if self.left >= 0:
+            if len(data) > self.left:
+                self._connection.endpoint.buffered = data[self.left :]
+                data = data[: self.left]
+            self.left -= len(data)
+            self.complete = not self.left
+        return data
+
+    def _end(self) -> bytes:
+        if self.framing is not Framing.CLOSE:
+            missing = f"{self.left} bytes missing" if self.left > 0 else "the last chunk is missing"
+            raise UpstreamTruncated(f"the answer broke off: {missing}")
+        self.complete = True
+        return b""
+
+    def _decode_chunks(self, data: bytes) -> bytes:
+        decoder = self._decoder
+        assert decoder is not None
+        try:
+            body, rest = decoder.feed(data)
+            if decoder.done:
+                self.complete = True
+                self.trailers = decoder.trailers
+                self._connection.endpoint.buffered = rest
+                if self.trailers:
+                    FieldParser().parse(self.trailers + b"\r\n")
+        except ValueError as error:
+            raise UpstreamTruncated(f"the answer's chunks are broken: {error}") from error
+        return body
+
+    def receive(self, limit: Limit) -> bytes:
+        """Waits for the next part of the body; b"" only when it is complete. Raises UpstreamTruncated, Expired."""
+        data = self.take_buffered()
+        while not data and not self.complete:
+            try:
+                received = self._connection.endpoint.read(limit)
+            except OSError as error:
+                raise UpstreamTruncated(f"the answer broke off: {error}") from error
+            data = self.decode(received)
+        return data
+
+    @property
+    def is_clean(self) -> bool:
+        """Nothing is left on the connection that a later exchange could take for its own answer."""
+        return self.complete and not self._connection.endpoint.buffered

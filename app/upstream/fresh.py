@@ -1,0 +1,59 @@
+"""Connections without a pool, and what every source of connections must do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from app.errors import UpstreamConnectError, UpstreamConnectTimeout
+from app.transport.limits import Expired, Limit
+from app.upstream.connection import UpstreamConnection
+
+__all__ = ["Connect", "Connections", "FreshConnections", "open_connection"]
+
+Connect = Callable[[tuple[str, int], Any], Any]
+"""`app.transport.endpoint.connect` or `app.transport.blocking.connect_blocking`."""
+
+
+class Connections(Protocol):
+    """Where the adapter gets its connections."""
+
+    def acquire(self, fresh: bool = False) -> UpstreamConnection:
+        """A connection; a new one when it must be `fresh`."""
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Ends the use of a connection that may be used again."""
+
+    def discard(self, connection: UpstreamConnection) -> None:
+        """Ends the use of a connection that nobody may use again."""
+
+
+def open_connection(port: int, connect: Connect, limit: Limit) -> UpstreamConnection:
+    """A new connection to the port. Raises UpstreamConnectError, UpstreamConnectTimeout."""
+    try:
+        return UpstreamConnection(connect(("127.0.0.1", port), limit))
+    except Expired as error:
+        raise UpstreamConnectTimeout(f"no connection to port {port} within {limit.seconds:g} s") from error
+    except OSError as error:
+        raise UpstreamConnectError(f"no connection to port {port}: {error.strerror}") from error
+
+
+class FreshConnections:
+    """A new connection for each exchange: for plain Python, where no loop could watch an idle one."""
+
+    def __init__(self, port: int, connect: Connect, limit: Limit) -> None:
+        self._port = port
+        self._connect = connect
+        self._limit = limit
+
+    def acquire(self, fresh: bool = False) -> UpstreamConnection:
+        """A connection to the port. Raises UpstreamConnectError, UpstreamConnectTimeout."""
+        return open_connection(self._port, self._connect, self._limit)
+
+    def release(self, connection: UpstreamConnection) -> None:
+        """Closes it."""
+        connection.close()
+
+    def discard(self, connection: UpstreamConnection) -> None:
+        """Closes it."""
+        connection.close()

@@ -1,0 +1,121 @@
+"""What goes through a version's `requests.Session`: our request and our answer, in the shapes it knows.
+
+`requests` prepares a request by rewriting it (path, fields, framing) and reads an answer by joining fields and
+decoding bodies; a proxy must do neither. So the raw head travels beside the attributes that `requests`,
+and doubles such as `responses`, look at, and those are only made when somebody does look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import requests
+from requests.structures import CaseInsensitiveDict
+
+from app.protocol.response import ResponseHead
+from app.upstream.connection import AnswerBody
+from app.upstream.upload import RequestBody, Upload
+
+__all__ = ["UpstreamAnswer", "UpstreamRequest"]
+
+
+class UpstreamRequest(requests.PreparedRequest):
+    """One request to a version.
+
+    Args:
+        port: the version's port.
+        method, target: as the client sent them.
+        head: all bytes of the head.
+        body: None when there is none.
+        client: the client's endpoint, watched for its going away while the answer is awaited; or None.
+        on_informational: gets each 1xx head but 101.
+        upgrades: the request asks for another protocol, so that 101 may be the answer.
+
+    Attributes:
+        first_part: the bytes that are sent first, kept so that they can be sent again; None before.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        method: bytes,
+        target: bytes,
+        head: bytes,
+        body: RequestBody | None = None,
+        client: Any = None,
+        on_informational: Callable[[ResponseHead], None] | None = None,
+        upgrades: bool = False,
+    ) -> None:
+        # Not super().__init__(): it makes the containers below for each request, and nobody looks at them.
+        self.port = port
+        self.raw_method = method
+        self.raw_target = target
+        self.head = head
+        self.raw_body = body
+        self.client = client
+        self.on_informational = on_informational
+        self.upgrades = upgrades
+        self.first_part: bytes | None = None
+
+    @property
+    def method(self) -> str:  # type: ignore[override]  # requests has an attribute; ours is made on demand
+        """The method as text."""
+        return self.raw_method.decode("latin-1")
+
+    @property
+    def url(self) -> str:  # type: ignore[override]  # as above
+        """The address as `requests` would write it."""
+        return f"http://127.0.0.1:{self.port}{self.raw_target.decode('latin-1')}"
+
+    @property
+    def headers(self) -> CaseInsensitiveDict[str]:  # type: ignore[override]  # as above
+        """The fields as a mapping, for doubles that match on them."""
+        lines = self.head.decode("latin-1").split("\r\n")[1:-2]
+        pairs = (line.partition(":") for line in lines)
+        return CaseInsensitiveDict((name, value.strip()) for name, _, value in pairs)
+
+    @property
+    def body(self) -> bytes | None:  # type: ignore[override]  # as above
+        """The whole body, read now; None without one."""
+        if self.raw_body is None:
+            return None
+        taken = []
+        while not self.raw_body.complete:
+            taken.append(self.raw_body.take())
+        return b"".join(taken)
+
+
+class UpstreamAnswer(requests.Response):
+    """The answer of a version, its body still on the way.
+
+    Attributes:
+        head: the checked head.
+        stream: the body, decoded as it arrives; None for doubles.
+        upload: what is left of the request's body when the answer came first, else None.
+    """
+
+    def __init__(self, request: UpstreamRequest, head: ResponseHead, stream: AnswerBody) -> None:
+        # Not super().__init__(): a cookie jar and a dozen attributes for each answer, none of them used.
+        self.request = request
+        self.head = head
+        self.status_code = head.status
+        self.stream = stream
+        self.upload: Upload | None = None
+        self._content: Any = False
+        self._content_consumed = False
+        self.raw = stream
+        self.history: list[Any] = []
+        self.encoding = None
+
+    @property
+    def reason(self) -> str:  # type: ignore[override]  # made on demand
+        """The reason phrase as text."""
+        return self.head.reason.decode("latin-1")
+
+    @property
+    def headers(self) -> CaseInsensitiveDict[str]:  # type: ignore[override]  # made on demand
+        """The fields as a mapping; of a repeated one, the last."""
+        return CaseInsensitiveDict(
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in self.head.fields
+        )
