@@ -7,44 +7,32 @@ upstream's records empty and its connections closed; afterwards the upstream mus
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.support.raw_upstream import RawUpstream
-from tests.support.router_process import RouterProcess, start_router
+from tests.support.router_farm import Pair, RouterFarm
+from tests.support.router_process import RouterProcess
 
-collect_ignore = [] if shutil.which("curl") else ["test_real_curl.py"]
-collect_ignore += [] if shutil.which("node") else ["test_real_node.py"]
+NEEDED_TOOLS = {"test_real_curl.py": "curl", "test_real_node.py": "node"}
+"""Peers that are no Python package; without the tool its module is left out."""
 
-Pair = tuple[RouterProcess, RawUpstream]
-Routers = Callable[..., Pair]
+collect_ignore = [module for module, tool in NEEDED_TOOLS.items() if shutil.which(tool) is None]
 
 
 @pytest.fixture(scope="session")
-def routers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Routers]:
-    """A function from settings to the running (router, upstream) pair for them."""
-    running: dict[str, Pair] = {}
-
-    def get(**settings: object) -> Pair:
-        key = repr(sorted(settings.items()))
-        if key in running and running[key][0].process.poll() is None:
-            return running[key]
-        upstream = RawUpstream().__enter__()
-        running[key] = (start_router(tmp_path_factory.mktemp("router"), upstream.port, **settings), upstream)
-        return running[key]
-
-    yield get
-    for router, upstream in running.values():
-        router.stop()
-        upstream.__exit__(None, None, None)
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouterFarm]:
+    """Where the routers of this run are kept."""
+    routers = RouterFarm(tmp_path_factory.mktemp("routers"))
+    yield routers
+    routers.stop()
 
 
 @pytest.fixture
-def pair(request: pytest.FixtureRequest, routers: Routers) -> Iterator[Pair]:
+def pair(request: pytest.FixtureRequest, farm: RouterFarm) -> Iterator[Pair]:
     """The module's router and its upstream, fresh for one test."""
-    router, upstream = routers(**getattr(request.module, "ROUTER_SETTINGS", {}))
-    upstream.reset()
+    router, upstream = farm.get(**getattr(request.module, "ROUTER_SETTINGS", {}))
     yield router, upstream
     faults = upstream.faults
     upstream.reset()

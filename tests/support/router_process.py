@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -121,7 +121,7 @@ def write_state(path: Path, active: str | None, **ports: int) -> None:
 
 
 def start_router(
-    folder: Path, upstream_port: int, *, arguments: tuple[str, ...] = (), **settings: object
+    folder: Path, upstream_port: int, settings: Mapping[str, object], *, arguments: tuple[str, ...] = ()
 ) -> RouterProcess:
     """Start a router whose active version, blue, is on `upstream_port`, and wait until it answers.
 
@@ -178,7 +178,7 @@ def running_router(
     folder: Path, upstream_port: int, *, arguments: tuple[str, ...] = (), **settings: object
 ) -> Iterator[RouterProcess]:
     """A router for the length of a `with` block; always stopped and reaped."""
-    router = start_router(folder, upstream_port, arguments=arguments, **settings)
+    router = start_router(folder, upstream_port, settings, arguments=arguments)
     try:
         yield router
     finally:
