@@ -1,0 +1,203 @@
+"""The file behind the shared metrics: made whole, checked before use, replaced by rename, never resized.
+
+A store into a page that a full disk cannot back, or behind the end of a file that someone shrank, is a
+SIGBUS and kills the worker. So every byte is allocated when the file is made (`posix_fallocate` reports a
+full disk as an error), and a file that does not fit is replaced by a new one under the same name: whoever
+still maps the old one finishes on it undisturbed.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import MetricsError
+from app.metrics import layout
+from app.metrics.layout import H, file_bytes
+from app.metrics.locks import ByteLocks, alive_byte
+
+_MODE = 0o600  # in-flight rows hold request paths
+_MINIMUM_BYTES = layout.PAGE_WORDS * layout.WORD
+
+
+class ForeignFile(MetricsError):
+    """Something that is not ours lies at the path; it is left alone."""
+
+
+class OutdatedFile(MetricsError):
+    """A metrics file of ours, but of another map or an earlier boot: to be replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappedFile:
+    """A mapping and the open file it came from.
+
+    `fd` is the file itself, or an empty one that only carries locks when the mapping is in memory (`fault`
+    says why). It keeps the very file that is mapped reachable as `/proc/self/fd/<fd>`, whatever happens to
+    the name.
+    """
+
+    memory: mmap.mmap
+    fd: int
+    slots: int
+    fault: str
+
+    @property
+    def lock_path(self) -> str:
+        """What to open for locks on this file, in this process or a forked child."""
+        return f"/proc/self/fd/{self.fd}"
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the mapped file is still the one under its name."""
+        try:
+            found = os.stat(path)
+        except OSError:
+            return False
+        ours = os.fstat(self.fd)
+        return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def create_or_attach(path: Path, slots: int) -> MappedFile:
+    """Maps the file for writing, making, enlarging or replacing it when needed; never raises.
+
+    What cannot be done (full disk, read-only directory, a foreign file) ends in a mapping in memory, which
+    forked workers share as they would the file, and in a `fault` that says what is wrong.
+    """
+    try:
+        return _attach_or_make(path, slots)
+    except (OSError, MetricsError) as error:
+        return in_memory(slots, f"metrics are kept in memory only, not in {path}: {_reason(error)}")
+
+
+def open_for_reading(path: Path) -> MappedFile:
+    """Maps an existing file read-only. Raises MetricsError when there is none, or none that can be read."""
+    try:
+        return _map(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), mmap.PROT_READ)
+    except (OSError, MetricsError) as error:
+        message = f"no metrics can be read from {path}: {_reason(error)}"
+        raise MetricsError(message, "start the router, or name its file with metrics_file") from error
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def in_memory(slots: int, fault: str) -> MappedFile:
+    """A mapping without a file, shared with children forked later; its locks live on an empty anonymous
+    file.
+    """
+    memory = mmap.mmap(-1, file_bytes(slots))
+    _write_header(memory, slots)
+    return MappedFile(memory, os.memfd_create("router-metrics-locks"), slots, fault)
+
+
+def _attach_or_make(path: Path, slots: int) -> MappedFile:
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    try:
+        mapped = _map(
+            os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK), mmap.PROT_READ | mmap.PROT_WRITE
+        )
+    except FileNotFoundError:
+        return _make(path, slots, b"", replace=False)
+    except OutdatedFile:
+        return _make(path, slots, b"", replace=True)
+    if mapped.slots >= slots or has_live_slots(mapped):
+        return mapped
+    # More workers than the file was made for, and nobody writes: the same content with more slots behind it.
+    content = mapped.memory[:]
+    mapped.memory.close()
+    os.close(mapped.fd)
+    return _make(path, slots, content, replace=True)
+
+
+def has_live_slots(mapped: MappedFile) -> bool:
+    """Whether any process writes into the file."""
+    with ByteLocks(mapped.lock_path, may_take=False) as locks:
+        return any(locks.is_held(alive_byte(slot)) for slot in range(mapped.slots))
+
+
+def _map(fd: int, protection: int) -> MappedFile:
+    """Maps an open file after checking that it is ours. Raises ForeignFile or OutdatedFile and closes it
+    then.
+    """
+    try:
+        slots = _slots_in(fd)
+        memory = mmap.mmap(fd, file_bytes(slots), mmap.MAP_SHARED, protection)
+    except BaseException:
+        os.close(fd)
+        raise
+    return MappedFile(memory, fd, slots, "")
+
+
+def _slots_in(fd: int) -> int:
+    """The number of slots a file of ours has. Raises ForeignFile, OutdatedFile."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise ForeignFile("it is not a regular file")
+    if status.st_size == 0:
+        raise OutdatedFile("it is empty")
+    head = memoryview(os.pread(fd, _MINIMUM_BYTES, 0).ljust(_MINIMUM_BYTES, b"\0")).cast("Q")
+    if head[H["magic"]] != layout.MAGIC:
+        raise ForeignFile("it is not a metrics file of this router; move it away or set metrics_file")
+    slots = head[H["slots"]]
+    boot = (head[H["boot_id_high"]], head[H["boot_id_low"]])
+    expected = (layout.LAYOUT_VERSION, layout.checksum(), file_bytes(slots), boot_id())
+    if (head[H["layout_version"]], head[H["checksum"]], head[H["length"]], boot) != expected:
+        raise OutdatedFile(
+            "it was written by another release of the router or before a restart of the machine"
+        )
+    if status.st_size < head[H["length"]]:
+        raise OutdatedFile("it is shorter than it says")
+    return slots
+
+
+def _make(path: Path, slots: int, content: bytes, replace: bool) -> MappedFile:
+    """Builds a complete file beside the path and puts it there in one step. Raises OSError.
+
+    When two processes make a missing file at once, the first one's stays and the second attaches to it.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
+    try:
+        os.posix_fallocate(fd, 0, file_bytes(slots))
+        memory = mmap.mmap(fd, file_bytes(slots))
+        memory[: len(content)] = content
+        _write_header(memory, slots)
+        if replace:
+            os.rename(draft, path)
+        else:
+            os.link(draft, path)
+    except FileExistsError:
+        os.close(fd)
+        return _attach_or_make(path, slots)
+    except BaseException:
+        os.close(fd)
+        raise
+    finally:
+        draft.unlink(missing_ok=True)
+    return MappedFile(memory, fd, slots, "")
+
+
+def _write_header(memory: mmap.mmap, slots: int) -> None:
+    """Fills in what identifies the file; what an enlarged file already has stays."""
+    with memoryview(memory) as view, view.cast("Q") as words:
+        words[H["layout_version"]] = layout.LAYOUT_VERSION
+        words[H["checksum"]] = layout.checksum()
+        words[H["length"]] = file_bytes(slots)
+        words[H["slots"]] = slots
+        words[H["boot_id_high"]], words[H["boot_id_low"]] = boot_id()
+        words[H["created_at_us"]] = words[H["created_at_us"]] or time.time_ns() // 1000
+        words[H["magic"]] = layout.MAGIC
+
+
+def boot_id() -> tuple[int, int]:
+    """The machine's boot id as two words; (0, 0) where the kernel does not tell."""
+    try:
+        digits = Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
+    except OSError:
+        return 0, 0
+    return int(digits[:16], 16), int(digits[16:], 16)

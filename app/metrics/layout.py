@@ -1,0 +1,210 @@
+"""The byte map of the shared metrics file: little-endian 8-byte words, every one with a single writer.
+
+    word 0     header            512 words (one 4096-byte page), fields of HEADER
+               seconds ring      600 cells, one per second, written by the leader
+               tens ring         2160 cells, one per ten seconds (six hours), written by the leader
+               probes            2 versions × 8 rows × 16 words, written by the leader
+    page       slot 0            one worker's own part, see below
+    page       slot 1 …
+
+    slot       head              16 words, fields of SLOT
+               blue              counters, causes, statuses, three histograms
+               green             the same
+               router            the same, for requests that never got as far as a version
+               rows              256 rows × 16 words: what is in flight
+               recent ring       64 cells, one per second
+
+    cell       tag               second + 1 (or ten + 1); 0 while the cell is being written or empty
+               bytes, total_us, longest_us    8-byte words, one for each of the three versions
+               counts            4-byte words; for each version: 6 code classes, failed, in flight, retries,
+                                 held, 32 causes, 92 coarse latency buckets
+
+    row        started_us        monotonic µs; 0 when the row is free
+               mark              text length << 2 | version
+               text              up to 112 bytes: method, space, path without its query
+
+    probe row  serial            1, 2, 3 …; 0 while the row is being written or empty
+               at_us, ok << 16 | status, latency_us, reason length, reason (88 bytes of UTF-8)
+
+Slots come last, so that a file can be given more of them by appending. The header carries a checksum of
+every name and size in this module: a file written under another map is never read with this one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+from app.errors import CAUSES
+from app.metrics.histogram import BUCKETS, COARSE_BUCKETS
+
+MAGIC = int.from_bytes(b"BGROUTER", "little")
+LAYOUT_VERSION = 1
+WORD = 8
+PAGE_WORDS = 512
+
+VERSION_LABELS = ("blue", "green", "router")
+"""Index 0, 1: the two versions. Index 2: the router's own answers, when no version was picked."""
+ROUTER = 2
+
+HEADER = (
+    "magic",
+    "layout_version",
+    "checksum",
+    "length",  # bytes
+    "slots",
+    "boot_id_high",  # the monotonic clock, and so every tag and age in the file, only means something
+    "boot_id_low",  # within one boot of the machine
+    "created_at_us",  # wall clock
+    "up_since_us",  # monotonic: when a router was started and none was running
+    "leader_pid",
+    "leader_seen_us",  # monotonic
+    "folded_second",  # the last second that stands in the seconds ring
+)
+SLOT = (
+    "generation",  # how often the slot was claimed; 0 = never
+    "pid",
+    "role",  # index into ROLES
+    "claimed_at_us",  # wall clock
+    "claimed_us",  # monotonic
+    "seen_us",  # monotonic: the owner's heartbeat
+    "state_fault",  # 1 while the owner cannot read the state file
+    "base_requests",  # what the slot had counted when its owner claimed it
+)
+COUNTERS = (
+    # In this order: who reads upwards never finds more ended than started.
+    "finished",
+    "unclaimed",  # started but given back, or excluded from the figures
+    "aborted",  # in flight in earlier owners of this slot when they died
+    "started",
+    "failed",  # the client got a 5xx or a broken-off answer
+    "retries",
+    "held",
+    "held_us",
+    "bytes_in",
+    "bytes_out",
+    "total_us",
+    "first_byte_us",
+    "upstream_us",
+    "total_max_us",
+    "first_byte_max_us",
+    "upstream_max_us",
+)
+LATENCIES = ("total", "first_byte", "upstream")
+ROLES = ("worker", "script")
+
+CAUSE_ROOM = 32
+STATUS_ROOM = 600
+SLOT_HEAD_WORDS = 16
+ROWS = 256
+ROW_WORDS = 16
+ROW_TEXT_BYTES = (ROW_WORDS - 2) * WORD
+RECENT_CELLS = 64  # how long the leader may be away without a hole in the history
+SECOND_CELLS = 600
+TEN_CELLS = 2160
+PROBES = 8
+PROBE_WORDS = 16
+PROBE_REASON_BYTES = (PROBE_WORDS - 5) * WORD
+
+# A cell: words first, then 4-byte counts.
+CELL_SUMS = ("bytes", "total_us", "longest_us")
+CELL_WORDS_BEFORE_COUNTS = 1 + len(CELL_SUMS) * len(VERSION_LABELS)
+CODE_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
+CELL_FAILED = len(CODE_CLASSES)
+CELL_IN_FLIGHT = CELL_FAILED + 1  # a sample by the leader; 0 in a slot's own ring
+CELL_RETRIES = CELL_FAILED + 2
+CELL_HELD = CELL_FAILED + 3
+CELL_CAUSES = CELL_FAILED + 4
+CELL_BUCKETS = CELL_CAUSES + CAUSE_ROOM
+CELL_COUNTS_PER_VERSION = CELL_BUCKETS + COARSE_BUCKETS
+CELL_COUNTS = CELL_COUNTS_PER_VERSION * len(VERSION_LABELS)
+CELL_WORDS = CELL_WORDS_BEFORE_COUNTS + CELL_COUNTS // 2
+
+# Offsets inside a version's block of a slot, in words.
+CAUSES_AT = len(COUNTERS)
+STATUSES_AT = CAUSES_AT + CAUSE_ROOM
+HISTOGRAMS_AT = STATUSES_AT + STATUS_ROOM
+VERSION_WORDS = HISTOGRAMS_AT + len(LATENCIES) * BUCKETS
+
+# Offsets inside a slot.
+ROWS_AT = SLOT_HEAD_WORDS + len(VERSION_LABELS) * VERSION_WORDS
+RECENT_AT = ROWS_AT + ROWS * ROW_WORDS
+SLOT_WORDS = -(-(RECENT_AT + RECENT_CELLS * CELL_WORDS) // PAGE_WORDS) * PAGE_WORDS
+
+# Offsets inside the file.
+SECONDS_AT = PAGE_WORDS
+TENS_AT = SECONDS_AT + SECOND_CELLS * CELL_WORDS
+PROBES_AT = TENS_AT + TEN_CELLS * CELL_WORDS
+SLOTS_AT = -(-(PROBES_AT + 2 * PROBES * PROBE_WORDS) // PAGE_WORDS) * PAGE_WORDS
+
+H = {name: index for index, name in enumerate(HEADER)}
+"""Header field → word in the file."""
+S = {name: index for index, name in enumerate(SLOT)}
+"""Slot head field → word in the slot."""
+C = {name: index for index, name in enumerate(COUNTERS)}
+"""Counter → word in a version's block."""
+
+
+def file_bytes(slots: int) -> int:
+    """The length in bytes of a file with the given number of slots."""
+    return (SLOTS_AT + slots * SLOT_WORDS) * WORD
+
+
+def slot_at(slot: int) -> int:
+    """The first word of a slot."""
+    return SLOTS_AT + slot * SLOT_WORDS
+
+
+def version_at(slot: int, version: int) -> int:
+    """The first word of a version's block in a slot."""
+    return slot_at(slot) + SLOT_HEAD_WORDS + version * VERSION_WORDS
+
+
+def probe_at(version: int, row: int) -> int:
+    """The first word of a probe row."""
+    return PROBES_AT + (version * PROBES + row) * PROBE_WORDS
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A ring of cells somewhere in the file; tick n lives in cell n modulo its size."""
+
+    at: int  # word
+    cells: int
+
+    def cell_at(self, tick: int) -> int:
+        """The first word of the cell for a tick (a second, or a ten of seconds)."""
+        return self.at + tick % self.cells * CELL_WORDS
+
+
+SECONDS = Ring(SECONDS_AT, SECOND_CELLS)
+TENS = Ring(TENS_AT, TEN_CELLS)
+
+
+def recent_ring(slot: int) -> Ring:
+    """The one-second ring that a slot's owner writes itself."""
+    return Ring(slot_at(slot) + RECENT_AT, RECENT_CELLS)
+
+
+def slots_for(workers: int) -> int:
+    """How many slots a router with this many workers needs: a reload has two sets alive, a binary upgrade
+    four.
+    """
+    return max(16, 4 * workers)
+
+
+def checksum() -> int:
+    """A 32-bit checksum of every name and size above; differs as soon as the meaning of a word would."""
+    names = (HEADER, SLOT, COUNTERS, LATENCIES, ROLES, CELL_SUMS, CODE_CLASSES, VERSION_LABELS, CAUSES)
+    sizes = (
+        LAYOUT_VERSION,
+        BUCKETS,
+        CAUSE_ROOM,
+        ROWS,
+        SECOND_CELLS,
+        TEN_CELLS,
+        PROBES,
+        CELL_WORDS,
+        SLOT_WORDS,
+    )
+    return zlib.crc32(repr((names, sizes)).encode())

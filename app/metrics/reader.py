@@ -1,0 +1,246 @@
+"""Reading the shared metrics: sums over all slots, live or dead, and what the rings remember.
+
+Reading takes no lock a writer would wait for and writes nothing. A slot is read between two looks at its
+generation, so that a reader never mixes a dead owner's account with its heir's.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+from collections.abc import Iterator
+
+from app.metrics import layout, summary
+from app.metrics.cells import Cell, read_cell
+from app.metrics.layout import C, H, S
+from app.metrics.locks import ByteLocks, alive_byte
+from app.metrics.snapshot import History, InFlightRow, Probe, Series, Snapshot, WorkerStats
+
+_VERSIONS = range(len(layout.VERSION_LABELS))
+_ACCOUNT_WORDS = layout.ROWS_AT  # a slot's head and its three version blocks
+_MOST_TRIES = 100  # a slot changes hands a few times a second at the very worst
+
+
+class Reader:
+    """Reads a mapping of the file; `asking` tells who is alive and must not itself hold any lock."""
+
+    def __init__(
+        self,
+        words: memoryview[int],
+        narrow: memoryview[int],
+        memory: mmap.mmap,
+        slots: int,
+        asking: ByteLocks,
+    ) -> None:
+        self._words, self._narrow, self._memory, self._slots, self._asking = (
+            words,
+            narrow,
+            memory,
+            slots,
+            asking,
+        )
+
+    # Accounts -----------------------------------------------------------------------------------------------
+
+    def snapshot(self, now_us: int, window_s: int | None, fault: str) -> Snapshot:
+        """Everything at this moment, with the figures of a lifetime or of a window."""
+        totals = summary.Account()
+        workers: list[WorkerStats] = []
+        for slot in self._used():
+            values, alive = self._account(slot)
+            totals.add(values)
+            if alive:
+                workers.append(self._worker(slot, values, now_us))
+        if window_s is None:
+            versions = [totals.stats(version) for version in _VERSIONS]
+            overall = totals.overall()
+        else:
+            cell = self._window(now_us // 1_000_000, window_s)
+            in_flight = [totals.in_flight(version) for version in _VERSIONS]
+            versions = [summary.window_stats(cell, version, in_flight[version]) for version in _VERSIONS]
+            overall = summary.window_overall(cell, sum(in_flight))
+        up_since_us = self._words[H["up_since_us"]]
+        return Snapshot(
+            at=time.time(),
+            window_s=window_s,
+            uptime_s=(now_us - up_since_us) / 1e6 if up_since_us else 0.0,
+            versions=dict(zip(layout.VERSION_LABELS, versions, strict=True)),
+            overall=overall,
+            rows=self.rows(now_us),
+            workers=workers,
+            state_fault=any(
+                self._words[layout.slot_at(worker.slot) + S["state_fault"]] for worker in workers
+            ),
+            fault=fault,
+        )
+
+    def in_flight(self, version: int) -> int:
+        """Requests of a version in flight in live slots; 0 when each slot had, at some moment, none."""
+        total = 0
+        for slot in self._used():
+            block = layout.version_at(slot, version)
+            # What has ended is read first, what has started last: had a request been in flight all along,
+            # the two would differ.
+            for _ in range(_MOST_TRIES):
+                generation = self._words[layout.slot_at(slot)]
+                ended = sum(self._words[block + C[name]] for name in ("finished", "unclaimed", "aborted"))
+                running = self._words[block + C["started"]] - ended
+                counts = running and self._asking.is_held(alive_byte(slot))
+                if self._words[layout.slot_at(slot)] == generation:
+                    break
+            total += running if counts else 0
+        return total
+
+    def live_slots(self) -> int:
+        """How many slots have a live owner."""
+        return sum(self._asking.is_held(alive_byte(slot)) for slot in range(self._slots))
+
+    def _used(self) -> list[int]:
+        """The slots that were ever claimed; the others are empty."""
+        return [slot for slot in range(self._slots) if self._words[layout.slot_at(slot) + S["generation"]]]
+
+    def _account(self, slot: int) -> tuple[list[int], bool]:
+        """A slot's head and version blocks, and whether its owner lives; a dead owner's in-flight as
+        aborted.
+        """
+        at = layout.slot_at(slot)
+        for _ in range(_MOST_TRIES):
+            generation = self._words[at + S["generation"]]
+            alive = self._asking.is_held(alive_byte(slot))
+            values = self._words[at : at + _ACCOUNT_WORDS].tolist()
+            if self._words[at + S["generation"]] == generation:
+                break
+        if not alive:
+            for version in _VERSIONS:
+                block = layout.SLOT_HEAD_WORDS + version * layout.VERSION_WORDS
+                started, finished, unclaimed = (
+                    values[block + C[name]] for name in ("started", "finished", "unclaimed")
+                )
+                values[block + C["aborted"]] = started - finished - unclaimed
+        return values, alive
+
+    def _worker(self, slot: int, values: list[int], now_us: int) -> WorkerStats:
+        account = summary.Account()
+        account.add(values)
+        pid = values[S["pid"]]
+        finished = sum(account.counter("finished", version) for version in _VERSIONS)
+        return WorkerStats(
+            slot=slot,
+            pid=pid,
+            role=layout.ROLES[values[S["role"]]],
+            started_at=values[S["claimed_at_us"]] / 1e6,
+            heartbeat_age_s=max(0.0, (now_us - values[S["seen_us"]]) / 1e6),
+            requests=finished - values[S["base_requests"]],
+            in_flight=sum(account.in_flight(version) for version in _VERSIONS),
+            is_leader=self._words[H["leader_pid"]] == pid,
+        )
+
+    # In flight and probes -----------------------------------------------------------------------------------
+
+    def rows(self, now_us: int) -> list[InFlightRow]:
+        """What is in flight in live slots, oldest first."""
+        found = [row for slot in self._used() for row in self._rows_of(slot, now_us)]
+        return sorted(found, key=lambda row: -row.age_s)
+
+    def _rows_of(self, slot: int, now_us: int) -> Iterator[InFlightRow]:
+        first = layout.slot_at(slot) + layout.ROWS_AT
+        started = self._words[first : first + layout.ROWS * layout.ROW_WORDS : layout.ROW_WORDS].tolist()
+        if not any(started) or not self._asking.is_held(alive_byte(slot)):
+            return
+        pid = self._words[layout.slot_at(slot) + S["pid"]]
+        for index, started_us in enumerate(started):
+            row = first + index * layout.ROW_WORDS
+            mark = self._words[row + 1]
+            text_at = (row + 2) * layout.WORD
+            text = self._memory[text_at : text_at + min(mark >> 2, layout.ROW_TEXT_BYTES)]
+            # A row is free, or taken by another request since: its start time says so.
+            if started_us and self._words[row] == started_us:
+                method, _, path = text.decode("latin-1").partition(" ")
+                age_s = max(0.0, (now_us - started_us) / 1e6)
+                yield InFlightRow(layout.VERSION_LABELS[mark & 3], method, path, age_s, pid)
+
+    def probes(self, version: int) -> list[Probe]:
+        """The last probes of version 0 or 1, oldest first."""
+        found: list[tuple[int, Probe]] = []
+        for index in range(layout.PROBES):
+            row = layout.probe_at(version, index)
+            serial, at_us, outcome, latency_us, length = self._words[row : row + 5].tolist()
+            start = (row + 5) * layout.WORD
+            reason = self._memory[start : start + min(length, layout.PROBE_REASON_BYTES)].decode(
+                errors="replace"
+            )
+            if serial and self._words[row] == serial:
+                probe = Probe(at_us / 1e6, bool(outcome >> 16), outcome & 0xFFFF, latency_us / 1000, reason)
+                found.append((serial, probe))
+        return [probe for _, probe in sorted(found, key=lambda pair: pair[0])]
+
+    # Rings --------------------------------------------------------------------------------------------------
+
+    def recent(self, second: int) -> Cell:
+        """What all slots counted in a second, live or dead, as long as their own rings remember it."""
+        total = Cell()
+        for slot in self._used():
+            cell = read_cell(self._words, self._narrow, layout.recent_ring(slot), second)
+            if cell is not None:
+                total.add(cell)
+        return total
+
+    def _second(self, second: int) -> Cell:
+        """What all slots counted in a second: from the history, or from the slots while it is not yet
+        folded.
+        """
+        if second > self._words[H["folded_second"]]:
+            return self.recent(second)
+        return read_cell(self._words, self._narrow, layout.SECONDS, second) or Cell()
+
+    def _ten(self, ten: int) -> Cell:
+        """The same for ten seconds."""
+        if ten * 10 + 9 <= self._words[H["folded_second"]]:
+            return read_cell(self._words, self._narrow, layout.TENS, ten) or Cell()
+        total = Cell()
+        for second in range(ten * 10, ten * 10 + 10):
+            total.add(self._second(second))
+        return total
+
+    def _window(self, now_s: int, window_s: int) -> Cell:
+        """The sum of the last seconds, the running one included; a long window begins at a full ten."""
+        total, first = Cell(), now_s - window_s + 1
+        if window_s > layout.SECOND_CELLS:
+            tens = range(first // 10, now_s // 10)
+            first = now_s // 10 * 10
+            for ten in tens:
+                total.add(self._ten(ten))
+        for second in range(first, now_s + 1):
+            total.add(self._second(second))
+        return total
+
+    def history(self, now_us: int, seconds: int) -> History:
+        """The last complete seconds, or tens of seconds, version by version."""
+        now_s = now_us // 1_000_000
+        step = 1 if seconds <= layout.SECOND_CELLS else 10
+        ticks = range(max(0, now_s - seconds) // step, now_s // step)
+        cells = [self._second(tick) if step == 1 else self._ten(tick) for tick in ticks]
+        self._fill_in_flight(cells, (self._words[H["folded_second"]] + 1) // step - ticks.start)
+        wall_minus_monotonic = time.time() - now_us / 1e6
+        return History(
+            step_s=step,
+            times=[round(wall_minus_monotonic + tick * step) for tick in ticks],
+            versions={name: _series(cells, version) for version, name in enumerate(layout.VERSION_LABELS)},
+        )
+
+    def _fill_in_flight(self, cells: list[Cell], first: int) -> None:
+        """What is in flight now, for the last steps, which the leader has not sampled yet."""
+        now = [self.in_flight(version) for version in _VERSIONS]
+        for cell in cells[max(first, 0) :]:
+            cell.set_in_flight(now)
+
+
+def _series(cells: list[Cell], version: int) -> Series:
+    percentiles = [summary.coarse_percentiles(cell.buckets(version), (0.5, 0.95)) for cell in cells]
+    return Series(
+        requests=[cell.requests(version) for cell in cells],
+        failed=[cell.failed(version) for cell in cells],
+        p50_ms=[p50 for p50, _ in percentiles],
+        p95_ms=[p95 for _, p95 in percentiles],
+        in_flight=[cell.in_flight(version) for cell in cells],
+    )

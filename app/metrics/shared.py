@@ -1,0 +1,238 @@
+"""The shared metrics file as one object: who makes it, who writes a slot of it, who leads, who reads.
+
+    master    metrics = SharedMetrics.create_or_attach(path, slots_for(workers))     # before any fork
+    worker    writer = metrics.claim_slot(os.getpid())                               # after the fork
+              row = writer.start(…);  writer.finish(row, …)
+    anyone    SharedMetrics.open(path).snapshot()
+
+Nothing in here raises at a router's start: a file that cannot be used leaves `fault` with the reason and
+metrics in memory, and traffic flows as ever.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+from app.errors import MetricsError
+from app.metrics import file, layout
+from app.metrics.file import MappedFile
+from app.metrics.layout import C, H, S
+from app.metrics.leader import Leader
+from app.metrics.locks import ByteLocks, alive_byte, claim_byte, leader_byte
+from app.metrics.reader import Reader
+from app.metrics.slot import SlotWriter
+from app.metrics.snapshot import History, InFlightRow, Probe, Snapshot
+
+
+def monotonic_us() -> int:
+    """The clock of every tag and age in the file, in µs; the same for all processes of one boot."""
+    return time.monotonic_ns() // 1000
+
+
+class SharedMetrics:
+    """One router's metrics, shared by its workers and readable from any process of the same user."""
+
+    def __init__(self, path: Path, mapped: MappedFile, clock: Callable[[], int] = monotonic_us) -> None:
+        self.path = path
+        self._clock = clock
+        self._fault = ""
+        self._leader: Leader | None = None
+        self._leader_locks: ByteLocks | None = None
+        self._use(mapped)
+
+    @classmethod
+    def create_or_attach(cls, path: str | Path, slots: int, clock: Callable[[], int] = monotonic_us) -> Self:
+        """The metrics file for writing, made or replaced when there is no usable one; never raises.
+
+        A file that has at least `slots` slots is taken as it is. Look at `fault` afterwards.
+        """
+        metrics = cls(Path(path), file.create_or_attach(Path(path), slots), clock)
+        metrics._note_start()
+        return metrics
+
+    @classmethod
+    def open(cls, path: str | Path, clock: Callable[[], int] = monotonic_us) -> Self:
+        """An existing metrics file, to read from. Raises MetricsError when there is none that can be read."""
+        return cls(Path(path), file.open_for_reading(Path(path)), clock)
+
+    @property
+    def fault(self) -> str:
+        """Why the figures are not (or no longer) in the file under `path`; "" when all is well."""
+        if self._mapped.fault or self._fault:
+            return self._mapped.fault or self._fault
+        if not self._mapped.is_at(self.path):
+            return (
+                f"the metrics file {self.path} was removed or replaced; restart the router to use the new one"
+            )
+        return ""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the mapped file is still the one under `path`; a long-lived reader opens it again when
+        not.
+        """
+        return self._mapped.is_at(self.path)
+
+    @property
+    def slots(self) -> int:
+        """How many processes can write at once."""
+        return self._mapped.slots
+
+    # Writing ------------------------------------------------------------------------------------------------
+
+    def claim_slot(self, pid: int, role: str = "worker") -> SlotWriter:
+        """The calling process's own slot, the lowest free one, to count on from where its last owner stopped.
+
+        Call it in the process that will write, after the fork. Never raises: without a free slot the writer
+        counts into memory of its own, and `fault` says so.
+        """
+        try:
+            self._follow()
+            locks = ByteLocks(self._mapped.lock_path)
+        except OSError as error:
+            return self._private_writer(f"no slot of {self.path}: {error.strerror}")
+        for slot in range(self.slots):
+            if locks.take(claim_byte(slot)):
+                return self._take_over(slot, locks, pid, role)
+        locks.close()
+        return self._private_writer(f"all {self.slots} slots of {self.path} are taken")
+
+    def _private_writer(self, fault: str) -> SlotWriter:
+        """A writer that nobody reads, so that the process can serve although it cannot be counted."""
+        self._fault = f"{fault}; worker {os.getpid()} is not counted"
+        memory = file.in_memory(1, "").memory
+        view = memoryview(memory)
+        return SlotWriter(memory, view.cast("Q"), view.cast("I"), 0, lambda: None)
+
+    def _follow(self) -> None:
+        """Maps the file anew when it is no longer the one under its name, as after someone deleted it."""
+        if not self._mapped.fault and not self._mapped.is_at(self.path):
+            self._asking.close()
+            self._use(file.create_or_attach(self.path, self.slots))
+            self._note_start()
+
+    def _take_over(self, slot: int, locks: ByteLocks, pid: int, role: str) -> SlotWriter:
+        """Settles the last owner's account and makes the slot ours; may be killed at any point of it.
+
+        Until the alive byte is held, readers see the dead owner: what it started and did not finish is
+        aborted. Setting `aborted` to just that, in one store, changes nothing of what they see. The
+        generation moves after the alive byte is held and before the first request: a reader that began
+        before tries again.
+        """
+        words, head = self._words, layout.slot_at(slot)
+        base_requests = 0
+        for version in range(len(layout.VERSION_LABELS)):
+            block = layout.version_at(slot, version)
+            started, finished, unclaimed = (
+                words[block + C[name]] for name in ("started", "finished", "unclaimed")
+            )
+            words[block + C["aborted"]] = started - finished - unclaimed
+            base_requests += finished
+        now_us = self._clock()
+        words[head + S["pid"]] = pid
+        words[head + S["role"]] = layout.ROLES.index(role)
+        words[head + S["claimed_at_us"]] = time.time_ns() // 1000
+        words[head + S["claimed_us"]] = now_us
+        words[head + S["base_requests"]] = base_requests
+        writer = SlotWriter(self._mapped.memory, self._words, self._narrow, slot, locks.close)
+        writer.beat(now_us)
+        locks.take(alive_byte(slot))
+        words[head + S["generation"]] += 1
+        return writer
+
+    def _note_start(self) -> None:
+        """Starts the uptime when no router writes into the file yet."""
+        if not file.has_live_slots(self._mapped):
+            self._words[H["up_since_us"]] = self._clock()
+
+    # Leading ------------------------------------------------------------------------------------------------
+
+    def try_lead(self) -> bool:
+        """Whether this process is the leader, taking the office if it is free; it is held until `close` or
+        death.
+        """
+        if self._leader is not None:
+            return True
+        try:
+            locks = ByteLocks(self._mapped.lock_path)
+        except OSError:
+            return False
+        if not locks.take(leader_byte()):
+            locks.close()
+            return False
+        self._leader_locks = locks
+        self._leader = Leader(self._mapped.memory, self._words, self._narrow, self._reader)
+        self._words[H["leader_pid"]] = os.getpid()
+        return True
+
+    def fold(self) -> None:
+        """The leader's second-by-second work: moves complete seconds of all slots into the history.
+
+        Raises MetricsError in a process that does not lead.
+        """
+        self._led().fold(self._clock())
+
+    def write_probe(
+        self, version: int, at: float, ok: bool, status: int, latency_us: int, reason: str
+    ) -> None:
+        """Records a health probe of version 0 or 1, made at wall clock second `at`; the last eight are kept.
+
+        Raises MetricsError in a process that does not lead.
+        """
+        self._led().write_probe(version, at, ok, status, latency_us, reason)
+
+    def _led(self) -> Leader:
+        if self._leader is None:
+            raise MetricsError("only the leading worker writes the history and the probes")
+        return self._leader
+
+    # Reading ------------------------------------------------------------------------------------------------
+
+    def snapshot(self, window_s: int | None = None) -> Snapshot:
+        """Everything at this moment: since the file was made, or of the last `window_s` seconds (1…21600)."""
+        return self._reader.snapshot(self._clock(), window_s, self.fault)
+
+    def history(self, seconds: int = 600) -> History:
+        """The last so many complete seconds; in steps of ten seconds from 601 on, up to six hours."""
+        return self._reader.history(self._clock(), seconds)
+
+    def in_flight(self, version: str) -> int:
+        """How many requests live workers are answering on "blue", "green" or as "router", exactly.
+
+        0 means that every worker had, at some moment during the call, none.
+        """
+        return self._reader.in_flight(layout.VERSION_LABELS.index(version))
+
+    def in_flight_rows(self, version: str | None = None) -> list[InFlightRow]:
+        """The requests in flight, of one version or all, oldest first; at most 256 of each worker."""
+        rows = self._reader.rows(self._clock())
+        return [row for row in rows if version is None or row.version == version]
+
+    def live_slots(self) -> int:
+        """How many processes write. 0 beside a running router means: its metrics are not in this file."""
+        return self._reader.live_slots()
+
+    def probes(self, version: int) -> list[Probe]:
+        """The last eight health probes of version 0 or 1, oldest first."""
+        return self._reader.probes(version)
+
+    # Owning -------------------------------------------------------------------------------------------------
+
+    def _use(self, mapped: MappedFile) -> None:
+        self._mapped = mapped
+        view = memoryview(mapped.memory)
+        self._words: memoryview[int] = view.cast("Q")
+        self._narrow: memoryview[int] = view.cast("I")
+        self._asking = ByteLocks(mapped.lock_path, may_take=False)
+        self._reader = Reader(self._words, self._narrow, mapped.memory, mapped.slots, self._asking)
+
+    def close(self) -> None:
+        """Lets go of the office of leader and of the file; slot writers go on until their own `close`."""
+        if self._leader_locks is not None:
+            self._leader_locks.close()
+            self._leader = self._leader_locks = None
+        self._asking.close()

@@ -1,0 +1,151 @@
+"""The values a reader of the shared metrics gets: plain, frozen, detached from the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long something took, in ms; every figure None when nothing was measured.
+
+    `counts` is the histogram behind it: 736 buckets for a lifetime, 92 coarse ones for a window
+    (`app.metrics.histogram`), which puts the percentiles within 1/64 or 1/8. The mean and the maximum are
+    exact.
+    """
+
+    count: int
+    sum_ms: float
+    mean_ms: float | None
+    p50_ms: float | None
+    p90_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+    counts: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionStats:
+    """What happened to the requests of one version, or of all together.
+
+    `requests` = finished + aborted. `failed` = the client got a 5xx or a broken-off answer, the aborted
+    ones included. `aborted` = in flight in a worker when it died. `in_flight` is the number at this moment,
+    in a window too; a window knows nothing of the aborted ones, because their second is not known.
+    `code_classes` is keyed "none", "1xx" … "5xx", where "none" means that no status reached the client.
+    """
+
+    name: str
+    requests: int
+    failed: int
+    aborted: int
+    in_flight: int
+    retries: int
+    held: int
+    held_ms: float | None
+    """None in a window."""
+    bytes_in: int | None
+    """Request bodies; None in a window, which keeps the sum of both directions only."""
+    bytes_out: int | None
+    """Answer bodies; None in a window."""
+    bytes_proxied: int
+    code_classes: Mapping[str, int]
+    causes: Mapping[str, int]
+    statuses: Mapping[int, int]
+    """By exact status code; empty in a window, which keeps classes only."""
+    total: Latency
+    first_byte: Latency | None
+    """None in a window."""
+    upstream: Latency | None
+    """None in a window."""
+
+    @property
+    def successful(self) -> int:
+        """Requests that did not fail."""
+        return self.requests - self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class InFlightRow:
+    """One request that is being answered right now."""
+
+    version: str
+    method: str
+    path: str
+    """Without its query; cut at 112 bytes together with the method."""
+    age_s: float
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """One live writer of the file."""
+
+    slot: int
+    pid: int
+    role: str
+    """"worker", or "script" for a process that records through `MetricsCollector`."""
+    started_at: float
+    """Wall clock, seconds since the epoch."""
+    heartbeat_age_s: float
+    requests: int
+    """Finished since this worker took its slot."""
+    in_flight: int
+    is_leader: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One health probe of a version, as the leading worker saw it."""
+
+    at: float
+    """Wall clock, seconds since the epoch."""
+    ok: bool
+    status: int
+    """0 when there was no answer."""
+    latency_ms: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything the file says at one moment, over all workers."""
+
+    at: float
+    """Wall clock, seconds since the epoch."""
+    window_s: int | None
+    """None: since the file was made. Otherwise the last so many seconds, the running one included."""
+    uptime_s: float
+    """Since a router was started while none was running; reloads and upgrades do not reset it."""
+    versions: Mapping[str, VersionStats]
+    """"blue", "green", and "router" for what the router answered without picking a version."""
+    overall: VersionStats
+    rows: Sequence[InFlightRow]
+    """Oldest first. A worker names at most 256; `in_flight` counts all."""
+    workers: Sequence[WorkerStats]
+    state_fault: bool
+    fault: str
+    """Why the file could not be used, "" when all is well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One version's history; one entry per point of `History.times`."""
+
+    requests: Sequence[int]
+    failed: Sequence[int]
+    p50_ms: Sequence[float | None]
+    p95_ms: Sequence[float | None]
+    in_flight: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What happened when: complete steps only, oldest first, without gaps."""
+
+    step_s: int
+    """1 up to ten minutes, 10 beyond."""
+    times: Sequence[int]
+    """Wall clock second at which each step began."""
+    versions: Mapping[str, Series]

@@ -1,0 +1,166 @@
+"""From summed words to the figures of a snapshot. Pure: lists of numbers in, frozen values out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from operator import add
+
+from app.errors import CAUSES
+from app.metrics import layout
+from app.metrics.cells import Cell
+from app.metrics.histogram import BUCKETS, merge, quantiles
+from app.metrics.layout import C
+from app.metrics.snapshot import Latency, VersionStats
+
+_FRACTIONS = (0.5, 0.9, 0.95, 0.99)
+_VERSIONS = range(len(layout.VERSION_LABELS))
+_MAXIMA = tuple(C[f"{name}_max_us"] for name in layout.LATENCIES)
+OVERALL = "all"
+
+
+class Account:
+    """The sum of any number of slots: their heads are dropped, counters added, maxima kept."""
+
+    def __init__(self) -> None:
+        self._blocks = [[0] * layout.VERSION_WORDS for _ in _VERSIONS]
+
+    def add(self, values: Sequence[int]) -> None:
+        """Adds a slot's words, from its head to the end of its version blocks."""
+        for version in _VERSIONS:
+            at = layout.SLOT_HEAD_WORDS + version * layout.VERSION_WORDS
+            self._blocks[version] = _add_blocks(self._blocks[version], values[at : at + layout.VERSION_WORDS])
+
+    def counter(self, name: str, version: int) -> int:
+        """One of `COUNTERS` for a version."""
+        return self._blocks[version][C[name]]
+
+    def in_flight(self, version: int) -> int:
+        """Started and not ended in any way."""
+        return _in_flight(self._blocks[version])
+
+    def stats(self, version: int) -> VersionStats:
+        """The figures of one version."""
+        return _stats(layout.VERSION_LABELS[version], self._blocks[version])
+
+    def overall(self) -> VersionStats:
+        """The figures of all versions and the router's own answers together."""
+        total = self._blocks[0]
+        for block in self._blocks[1:]:
+            total = _add_blocks(total, block)
+        return _stats(OVERALL, total)
+
+
+def _add_blocks(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    total = list(map(add, one, other))
+    for index in _MAXIMA:
+        total[index] = max(one[index], other[index])
+    return total
+
+
+def _in_flight(block: Sequence[int]) -> int:
+    return block[C["started"]] - block[C["finished"]] - block[C["unclaimed"]] - block[C["aborted"]]
+
+
+def _stats(name: str, block: Sequence[int]) -> VersionStats:
+    statuses = block[layout.STATUSES_AT : layout.HISTOGRAMS_AT]
+    aborted = block[C["aborted"]]
+    classes = [sum(statuses[first : first + 100]) for first in range(0, layout.STATUS_ROOM, 100)]
+    classes[0] += aborted
+    return VersionStats(
+        name=name,
+        requests=block[C["finished"]] + aborted,
+        failed=block[C["failed"]] + aborted,
+        aborted=aborted,
+        in_flight=_in_flight(block),
+        retries=block[C["retries"]],
+        held=block[C["held"]],
+        held_ms=block[C["held_us"]] / 1000,
+        bytes_in=block[C["bytes_in"]],
+        bytes_out=block[C["bytes_out"]],
+        bytes_proxied=block[C["bytes_in"]] + block[C["bytes_out"]],
+        code_classes=dict(zip(layout.CODE_CLASSES, classes, strict=True)),
+        causes=_causes(block[layout.CAUSES_AT : layout.STATUSES_AT]),
+        statuses={code: count for code, count in enumerate(statuses) if count},
+        total=_latency(block, 0),
+        first_byte=_latency(block, 1),
+        upstream=_latency(block, 2),
+    )
+
+
+def _causes(counts: Sequence[int]) -> dict[str, int]:
+    """Cause code → count, of those that happened."""
+    return {cause: count for cause, count in zip(CAUSES, counts, strict=False) if count}
+
+
+def _latency(block: Sequence[int], which: int) -> Latency:
+    at = layout.HISTOGRAMS_AT + which * BUCKETS
+    sum_us = block[C[f"{layout.LATENCIES[which]}_us"]]
+    return latency(block[at : at + BUCKETS], sum_us, block[_MAXIMA[which]])
+
+
+def latency(counts: Sequence[int], sum_us: int, longest_us: int) -> Latency:
+    """The figures behind a fine or coarse histogram; no percentile is above the exact maximum."""
+    count = sum(counts)
+    longest_ms = longest_us / 1000
+    p50, p90, p95, p99 = (
+        None if us is None else min(us / 1000, longest_ms) for us in quantiles(counts, _FRACTIONS)
+    )
+    return Latency(
+        count=count,
+        sum_ms=sum_us / 1000,
+        mean_ms=sum_us / 1000 / count if count else None,
+        p50_ms=p50,
+        p90_ms=p90,
+        p95_ms=p95,
+        p99_ms=p99,
+        max_ms=longest_ms if count else None,
+        counts=counts,
+    )
+
+
+def coarse_percentiles(counts: Sequence[int], fractions: Sequence[float]) -> list[float | None]:
+    """Percentiles of a tick in ms, within 1/8."""
+    return [None if us is None else us / 1000 for us in quantiles(counts, fractions)]
+
+
+def window_stats(cell: Cell, version: int, in_flight: int) -> VersionStats:
+    """The figures of one version in a window."""
+    classes = cell.of_counts(version, 0, len(layout.CODE_CLASSES))
+    total_bytes = cell.of_sum("bytes", version)
+    return VersionStats(
+        name=layout.VERSION_LABELS[version],
+        requests=sum(classes),
+        failed=cell.failed(version),
+        aborted=0,
+        in_flight=in_flight,
+        retries=cell.of_counts(version, layout.CELL_RETRIES)[0],
+        held=cell.of_counts(version, layout.CELL_HELD)[0],
+        held_ms=None,
+        bytes_in=None,
+        bytes_out=None,
+        bytes_proxied=total_bytes,
+        code_classes=dict(zip(layout.CODE_CLASSES, classes, strict=True)),
+        causes=_causes(cell.of_counts(version, layout.CELL_CAUSES, layout.CAUSE_ROOM)),
+        statuses={},
+        total=latency(
+            cell.buckets(version), cell.of_sum("total_us", version), cell.of_sum("longest_us", version)
+        ),
+        first_byte=None,
+        upstream=None,
+    )
+
+
+def window_overall(cell: Cell, in_flight: int) -> VersionStats:
+    """The figures of all versions and the router's own answers in a window."""
+    width = layout.CELL_COUNTS_PER_VERSION
+    together = Cell()
+    together.counts[:width] = merge((cell.of_counts(version, 0, width) for version in _VERSIONS), width)
+    for name in ("bytes", "total_us"):
+        together.sums[layout.CELL_SUMS.index(name) * len(_VERSIONS)] = sum(
+            cell.of_sum(name, version) for version in _VERSIONS
+        )
+    together.sums[layout.CELL_SUMS.index("longest_us") * len(_VERSIONS)] = max(
+        cell.of_sum("longest_us", version) for version in _VERSIONS
+    )
+    return replace(window_stats(together, 0, in_flight), name=OVERALL)
