@@ -37,13 +37,14 @@ from dataclasses import dataclass
 
 from app.errors import CAUSES
 from app.metrics.histogram import BUCKETS, COARSE_BUCKETS
+from app.state.model import VERSIONS
 
 MAGIC = int.from_bytes(b"BGROUTER", "little")
 LAYOUT_VERSION = 1
 WORD = 8
 PAGE_WORDS = 512
 
-VERSION_LABELS = ("blue", "green", "router")
+VERSION_LABELS = (*VERSIONS, "router")
 """Index 0, 1: the two versions. Index 2: the router's own answers, when no version was picked."""
 ROUTER = 2
 

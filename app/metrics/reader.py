@@ -15,6 +15,7 @@ from app.metrics.cells import Cell, read_cell
 from app.metrics.layout import C, H, S
 from app.metrics.locks import ByteLocks, alive_byte
 from app.metrics.snapshot import History, InFlightRow, Probe, Series, Snapshot, WorkerStats
+from app.state.model import VERSIONS
 
 _VERSIONS = range(len(layout.VERSION_LABELS))
 _ACCOUNT_WORDS = layout.ROWS_AT  # a slot's head and its three version blocks
@@ -68,6 +69,7 @@ class Reader:
             overall=overall,
             rows=self.rows(now_us),
             workers=workers,
+            probes={name: self.probes(version) for version, name in enumerate(VERSIONS)},
             state_fault=any(
                 self._words[layout.slot_at(worker.slot) + S["state_fault"]] for worker in workers
             ),

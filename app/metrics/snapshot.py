@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Latency:
     p95_ms: float | None
     p99_ms: float | None
     max_ms: float | None
-    counts: Sequence[int]
+    counts: Sequence[int] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,8 @@ class Snapshot:
     rows: Sequence[InFlightRow]
     """Oldest first. A worker names at most 256; `in_flight` counts all."""
     workers: Sequence[WorkerStats]
+    probes: Mapping[str, Sequence[Probe]]
+    """"blue" and "green": the last eight health probes, oldest first."""
     state_fault: bool
     fault: str
     """Why the file could not be used, "" when all is well."""

@@ -1,0 +1,200 @@
+"""What `/__router_metrics` answers: which format is wanted, and the JSON one.
+
+The documented fields come first and keep their names, types and rounding; everything else is additional.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from app.errors import MalformedRequest
+from app.metrics.snapshot import InFlightRow, Latency, Probe, Snapshot, VersionStats, WorkerStats
+from app.state.model import VERSIONS
+
+Format = Literal["json", "prometheus", "openmetrics"]
+
+_MEDIA_TYPES: dict[Format, str] = {
+    "json": "application/json",
+    "prometheus": "text/plain",
+    "openmetrics": "application/openmetrics-text",
+}
+MAX_WINDOW_S = 21_600  # the six hours that the history reaches back
+MAX_ROWS = 50  # of the requests in flight, the oldest ones are what one looks for
+
+
+def chosen_format(parameter: str | None, accept: str) -> Format:
+    """The format asked for by `?format=`, else the one that the `Accept` field likes best (RFC 9110 §12.5.1).
+
+    JSON when all are equally welcome, as to curl, or none is, as to a browser. Raises MalformedRequest for an
+    unknown `?format=`.
+    """
+    if parameter:
+        for name in _MEDIA_TYPES:
+            if parameter == name:
+                return name
+        raise MalformedRequest(f"format {parameter!r} is none of {', '.join(_MEDIA_TYPES)}")
+    weights = _weights(accept)
+    return max(_MEDIA_TYPES, key=lambda name: _weight_of(_MEDIA_TYPES[name], weights))
+
+
+def _weights(accept: str) -> dict[str, float]:
+    """Media range → weight."""
+    weights: dict[str, float] = {}
+    for member in accept.lower().split(","):
+        media_range, *parameters = (part.strip() for part in member.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name.strip() == "q":
+                weight = _number(value)
+        weights[media_range] = max(weight, weights.get(media_range, 0.0))
+    return weights
+
+
+def _number(text: str) -> float:
+    """A weight; 0 for what is not one."""
+    try:
+        weight = float(text)
+    except ValueError:
+        return 0.0
+    return weight if 0 <= weight <= 1 else 0.0
+
+
+def _weight_of(media_type: str, weights: dict[str, float]) -> float:
+    """The weight of the most specific range that covers a media type."""
+    ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")
+    return next((weights[media_range] for media_range in ranges if media_range in weights), 0.0)
+
+
+def window_seconds(parameter: str | None) -> int | None:
+    """The value of `?window=`; None when there is none. Raises MalformedRequest unless it is 1…21600."""
+    if parameter is None:
+        return None
+    if parameter.isascii() and parameter.isdigit() and 1 <= int(parameter[:9]) <= MAX_WINDOW_S:
+        return int(parameter[:9])
+    raise MalformedRequest(f"window is a number of seconds from 1 to {MAX_WINDOW_S}")
+
+
+def success_rate(requests: int, failed: int) -> float:
+    """The share of requests that did not fail, in per cent with one decimal.
+
+    Rounded down, so that 100.0 means "none failed" and nothing else; 100.0 as well when there were no
+    requests.
+    """
+    if not requests:
+        return 100.0
+    return (requests - failed) * 1000 // requests / 10
+
+
+def as_json(snapshot: Snapshot) -> dict[str, Any]:
+    """The JSON object of `/__router_metrics`; values are of any JSON type."""
+    overall = snapshot.overall
+    return {
+        "total_requests": overall.requests,
+        "successful_requests": overall.successful,
+        "failed_requests": overall.failed,
+        "success_rate": success_rate(overall.requests, overall.failed),
+        "bytes_proxied": overall.bytes_proxied,
+        "avg_request_time_ms": round(overall.total.mean_ms or 0.0, 1),
+        "version_requests": {name: snapshot.versions[name].requests for name in VERSIONS},
+        "window_s": snapshot.window_s,
+        "uptime_s": round(snapshot.uptime_s, 1),
+        "in_flight": overall.in_flight,
+        "latency_ms": _latency(overall.total),
+        **_breakdown(overall),
+        "versions": {name: _version(stats) for name, stats in snapshot.versions.items()},
+        "oldest_in_flight": [_row(row) for row in snapshot.rows[:MAX_ROWS]],
+        "workers": [_worker(worker) for worker in snapshot.workers],
+        "probes": {name: [_probe(probe) for probe in probes] for name, probes in snapshot.probes.items()},
+        "state_fault": snapshot.state_fault,
+        "metrics_fault": snapshot.fault,
+    }
+
+
+def _version(stats: VersionStats) -> dict[str, Any]:
+    return {
+        "requests": stats.requests,
+        "successful": stats.successful,
+        "failed": stats.failed,
+        "success_rate": success_rate(stats.requests, stats.failed),
+        "bytes_proxied": stats.bytes_proxied,
+        "avg_request_time_ms": round(stats.total.mean_ms or 0.0, 1),
+        "in_flight": stats.in_flight,
+        "latency_ms": _latency(stats.total),
+        **_breakdown(stats),
+    }
+
+
+def _breakdown(stats: VersionStats) -> dict[str, Any]:
+    """What both the whole and each version tell beyond the documented fields; a window leaves out what it
+    lacks.
+    """
+    figures: dict[str, Any] = {
+        "code_classes": {name: count for name, count in stats.code_classes.items() if count},
+        "causes": dict(stats.causes),
+        "aborted_requests": stats.aborted,
+        "retries": stats.retries,
+        "held_requests": stats.held,
+    }
+    if stats.first_byte is not None and stats.upstream is not None:
+        figures |= {
+            "statuses": {str(code): count for code, count in stats.statuses.items()},
+            "first_byte_ms": _latency(stats.first_byte),
+            "upstream_ms": _latency(stats.upstream),
+            "bytes_in": stats.bytes_in,
+            "bytes_out": stats.bytes_out,
+        }
+    return figures
+
+
+def _latency(latency: Latency) -> dict[str, float | None]:
+    figures = {
+        "p50": latency.p50_ms,
+        "p90": latency.p90_ms,
+        "p95": latency.p95_ms,
+        "p99": latency.p99_ms,
+        "max": latency.max_ms,
+    }
+    return {name: None if ms is None else rounded(ms) for name, ms in figures.items()}
+
+
+def rounded(value: float) -> float:
+    """Three significant digits below 100 and whole numbers' precision above: what the buckets can tell
+    apart.
+    """
+    if value < 0.001:
+        return 0.0
+    return round(value, max(0, 2 - math.floor(math.log10(value))))
+
+
+def _row(row: InFlightRow) -> dict[str, Any]:
+    return {
+        "version": row.version,
+        "method": row.method,
+        "path": row.path,
+        "age_s": round(row.age_s, 3),
+        "pid": row.pid,
+    }
+
+
+def _worker(worker: WorkerStats) -> dict[str, Any]:
+    return {
+        "pid": worker.pid,
+        "role": worker.role,
+        "started_at": round(worker.started_at, 3),
+        "heartbeat_age_s": round(worker.heartbeat_age_s, 1),
+        "requests": worker.requests,
+        "in_flight": worker.in_flight,
+        "is_leader": worker.is_leader,
+    }
+
+
+def _probe(probe: Probe) -> dict[str, Any]:
+    return {
+        "at": round(probe.at, 3),
+        "ok": probe.ok,
+        "status": probe.status,
+        "latency_ms": round(probe.latency_ms, 1),
+        "reason": probe.reason,
+    }
