@@ -35,6 +35,7 @@ class AppConfig:
         "Variables added to a version's environment.",
         rule="a table of NAME = text",
         check=checks.is_variable,
+        secret=True,
     )
     health_path: str = setting(
         "/health", "Path that is asked.", rule="a path that begins with /", check=checks.is_path

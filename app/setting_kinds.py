@@ -25,6 +25,8 @@ _SUFFIXES: Mapping[str, Mapping[str, float]] = {
 }
 """Suffixes that a number may carry, by the setting's unit; sizes count in powers of 1024."""
 
+_MASK = "********"
+
 _BOOLS: Mapping[str, bool] = {
     **dict.fromkeys(("true", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "no", "off", "0"), False),
@@ -35,8 +37,9 @@ _BOOLS: Mapping[str, bool] = {
 class Setting:
     """All that is known about one field: enough to read, check, print and document it.
 
-    `low` and `high` are inclusive, and given together. `check` sees one text (each item of a list) and says whether it will do;
-    `rule` puts in words what it asks for. `zero` says what the value 0, or an empty text, stands for.
+    `low` and `high` are inclusive, and given together. `check` sees one text (each item of a list, each name
+    of a table) and says whether it will do; `rule` puts in words what it asks for. `zero` says what the value
+    0, or an empty text, stands for.
     """
 
     help: str
@@ -77,8 +80,10 @@ def read(about: Setting, raw: object) -> object:
 
 def shown(about: Setting, value: object) -> str:
     """A value as it may be printed: secrets are masked, lists are joined, numbers lose a needless `.0`."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={_MASK if about.secret else text}" for name, text in value.items()) or "{}"
     if about.secret and value:
-        return "********"
+        return _MASK
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):

@@ -72,7 +72,7 @@ def setting(
     about = Setting(help, unit, low, high, zero, rule, check, secret)
     metadata = {_METADATA_KEY: about}
     if isinstance(default, dict):
-        return cast(T, field(default_factory=lambda: dict(default), metadata=metadata))
+        return cast(T, field(default_factory=lambda: dict(default), repr=not secret, metadata=metadata))
     return field(default=default, repr=not secret, metadata=metadata)
 
 

@@ -1,0 +1,92 @@
+"""What every command begins and ends with: its working directory, its arguments, its exit code."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import signal
+import sys
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from docopt import DocoptExit, docopt
+
+from app.config import HOME_VARIABLE
+from app.errors import ConfigError, OperatorError, UsageError
+
+__all__ = ["ROOT", "Arguments", "enter_home", "project_version", "read_arguments", "run"]
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The project's root: where `bin/`, `app/` and `gunicorn.conf.py` are."""
+
+Arguments = Mapping[str, str | bool | None]
+"""docopt's dict: `--option` → its text or None, flags and command words → bool."""
+
+
+def project_version() -> str:
+    """The project's version, from the one place that states it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return cast(str, project["version"])
+
+
+def enter_home() -> None:
+    """Make `$TRAFFIC_ROUTER_HOME` the working directory where it is set; else stay in the project's root.
+
+    Every relative path, and `traffic_router.toml`, is then found from there.
+    """
+    home = os.environ.get(HOME_VARIABLE)
+    if not home:
+        return
+    try:
+        os.chdir(home)
+    except OSError as error:
+        raise ConfigError(f"{HOME_VARIABLE} = {home}: {error.strerror}") from error
+
+
+def read_arguments(doc: str, argv: Sequence[str], program: str) -> Arguments:
+    """Read the command line by its help text; `--help` and `--version` print and leave.
+
+    Raises `UsageError` with the usage lines, and the slip where it can be told, when it does not fit them.
+    """
+    try:
+        return cast(Arguments, docopt(doc, list(argv), version=f"{program} {project_version()}"))
+    except DocoptExit as error:
+        raise UsageError(f"{_slip(doc, argv, program)}{error}", f"{program} --help") from None
+
+
+def _slip(doc: str, argv: Sequence[str], program: str) -> str:
+    """One line about the first word that the help text does not have; docopt itself does not say."""
+    commands = re.findall(rf"^  {program} ([a-z-]+)", doc, re.MULTILINE)
+    options = re.findall(r"--[a-z-]+", doc)
+    given = [(argv[0], commands)] if argv else []
+    given += [(word.partition("=")[0], options) for word in argv if word.startswith("--")]
+    for word, known in given:
+        if word not in known and not (known is commands and word.startswith("-")):
+            near = difflib.get_close_matches(word, known, n=1)
+            return f"{word}: not known here" + (f"; did you mean {near[0]}?\n" if near else "\n")
+    return ""
+
+
+def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
+    """Run a command and give its exit code; prints an `OperatorError` and its hint to standard error.
+
+    Ctrl-C ends with 130 as a shell would report it, and a reader that has gone (`… | head`) is no error.
+    """
+    try:
+        code = command(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return code
+    except OperatorError as error:
+        print(error if error.exit_code == UsageError.exit_code else f"❌ {error}", file=sys.stderr)
+        if error.hint:
+            print(f"   Try: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Python would complain once more when it flushes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,173 @@
+"""`start`, `stop` and `reload`: the commands that change whether and how the router runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from app.cli.render import Progress
+from app.cli.router_client import HEALTH_PATH, METRICS_PATH, START_COMMAND, RouterClient
+from app.cli.router_process import (
+    RunningRouter,
+    check_port_is_free,
+    find_router,
+    gunicorn_command,
+    log_tail,
+    port_holder,
+    start_detached,
+    wait_until,
+)
+from app.config import ENV_PREFIX, RouterConfig
+from app.errors import ConfigError, ProcessError, StateError
+from app.state.model import BlueGreenState
+from app.state.store import StateStore
+
+__all__ = ["banner", "reload", "router_environment", "start", "start_in_background", "stop"]
+
+_START_TIMEOUT_S = 30.0
+_MARGIN_S = 5.0
+"""What stopping may take beyond `graceful_timeout`: gunicorn looks at its workers once a second."""
+
+
+def banner(port: int) -> str:
+    """What `start` prints before it serves."""
+    return (
+        f"🌐 Traffic router starting on port {port}\n"
+        f"   Proxying to active blue-green version\n"
+        f"   Health: http://127.0.0.1:{port}{HEALTH_PATH}\n"
+        f"   Metrics: http://127.0.0.1:{port}{METRICS_PATH}"
+    )
+
+
+def router_environment(cli: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment, with what the command line said added under the settings' variables."""
+    return {**os.environ, **{ENV_PREFIX + name.upper(): value for name, value in cli.items()}}
+
+
+def start(config: RouterConfig, cli: Mapping[str, str]) -> int:
+    """Become the router: check that it can listen, print the banner, and turn this process into gunicorn.
+
+    The process stays the same, so signals and service managers see one tree. Comes back only by an error.
+    """
+    _check_start(config)
+    print(banner(config.main_port), flush=True)
+    command = gunicorn_command()
+    os.execve(command[0], command, router_environment(cli))
+
+
+def start_in_background(config: RouterConfig, cli: Mapping[str, str]) -> int:
+    """Start the router detached, wait for its answer, print its pid; raises `ProcessError` if none comes."""
+    _check_start(config)
+    print(banner(config.main_port), flush=True)
+    log = Path(config.beside_state("logs/router.log"))
+    process = start_detached(gunicorn_command(), router_environment(cli), log)
+    client = RouterClient(config, timeout_s=1)
+    wait_until(lambda _: process.poll() is not None or client.answers(), _START_TIMEOUT_S)
+    if process.poll() is None and client.answers():
+        print(f"✅ Router running in the background (pid {process.pid})\n   Log: {log}")
+        return 0
+    ended = process.poll()
+    if ended is None:
+        process.terminate()
+        process.wait()
+    what = (
+        f"ended with status {ended}" if ended is not None else f"did not answer in {_START_TIMEOUT_S:.0f} s"
+    )
+    raise ProcessError(f"The router {what}; the end of {log}:\n{log_tail(log)}")
+
+
+def _check_start(config: RouterConfig) -> None:
+    state = _read_state(config)
+    for version in state.versions.values():
+        if version.port == config.main_port:
+            raise ConfigError(
+                f"main_port = {config.main_port}: {version.name} listens there", "--port with another number"
+            )
+    # A socket that systemd opened for this very process is no stranger on our port (sd_listen_fds(3)).
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        check_port_is_free(config)
+    if state.active_version is None:
+        print(
+            "⚠️  No version is active: requests get 503\n   Try: python3 bin/blue_green_deploy start blue",
+            file=sys.stderr,
+        )
+
+
+def _read_state(config: RouterConfig) -> BlueGreenState:
+    try:
+        return StateStore(config.state_file).read()
+    except StateError:
+        return BlueGreenState()  # the router starts all the same, and says so in its health
+
+
+def stop(config: RouterConfig) -> int:
+    """Tell the router to finish its requests and end, and wait; raises `ProcessError` if it does not."""
+    router = _running(config)
+    progress, limit_s = Progress(), config.graceful_timeout + _MARGIN_S
+    router.signal(signal.SIGTERM)
+
+    def has_ended(elapsed_s: float) -> bool:
+        if find_router(config) != router:
+            return True
+        progress.say(
+            f"Router (pid {router.pid}) finishes its requests", f", {elapsed_s:.0f} of {limit_s:.0f} s"
+        )
+        return False
+
+    ended = wait_until(has_ended, limit_s)
+    progress.clear()
+    if not ended:
+        raise ProcessError(
+            f"Router (pid {router.pid}) still runs after {limit_s:.0f} s", f"kill -9 {router.pid}"
+        )
+    print(f"✅ Router stopped (pid {router.pid})")
+    return 0
+
+
+def reload(config: RouterConfig) -> int:
+    """Have the router start new workers with the settings and code of now, and let the old ones finish.
+
+    Raises `ProcessError` when it ends instead, or when the new workers do not serve in time.
+    """
+    router = _running(config)
+    progress, limit_s = Progress(), config.graceful_timeout + _MARGIN_S
+    client, old = RouterClient(config, router.port, timeout_s=1), router.workers()
+    router.signal(signal.SIGHUP)
+
+    def is_renewed(_elapsed_s: float) -> bool:
+        if find_router(config) != router:
+            return True
+        now = router.workers()
+        if left := now & old:
+            progress.say("Old workers finish their requests", f", {len(left)} left")
+        return bool(now) and not now & old and client.answers()
+
+    renewed = wait_until(is_renewed, limit_s)
+    progress.clear()
+    if find_router(config) != router:
+        raise ProcessError(f"The router ended instead of reloading; its log says why\n{_router_log(config)}")
+    if not renewed:
+        raise ProcessError(
+            f"The new workers do not serve yet after {limit_s:.0f} s", "bin/traffic_router status"
+        )
+    count = len(router.workers())
+    print(
+        f"✅ Router reloaded: {count} new worker{'s'[: count > 1]} on port {router.port} (pid {router.pid})"
+    )
+    return 0
+
+
+def _router_log(config: RouterConfig) -> str:
+    return log_tail(Path(config.beside_state("logs/router.log")))
+
+
+def _running(config: RouterConfig) -> RunningRouter:
+    router = find_router(config)
+    if router is None:
+        holder = port_holder(config.main_port)
+        also = f"; port {config.main_port} belongs to {holder}" if holder else ""
+        raise ProcessError(f"Router is not running{also}", START_COMMAND)
+    return router

@@ -1,0 +1,175 @@
+"""The router's figures as `metrics` prints them: a block for reading, one line per look for watching."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from app.cli.render import Progress, bytes_text, count_text, heading, is_plain, ms_text
+from app.cli.router_client import METRICS_PATH, RouterClient, RouterUnreachable
+from app.errors import OperatorError
+
+__all__ = ["Metrics", "metrics_lines", "read_metrics", "watch"]
+
+Metrics = Mapping[str, Any]
+"""The JSON object of `/__router_metrics`."""
+
+_PERCENTILES = ("p50", "p90", "p95", "p99", "max")
+
+_SPARKS = "▁▂▃▄▅▆▇█"
+_SPARK_WIDTH = 44
+
+
+def read_metrics(client: RouterClient, window_s: int | None = None) -> Metrics:
+    """The figures since the beginning, or of the last `window_s` seconds.
+
+    Raises `OperatorError` when they are off or not for us, `RouterUnreachable` when no router answers.
+    """
+    query = "" if window_s is None else "?" + urlencode({"window": window_s})
+    answer = client.get(METRICS_PATH + query)
+    if answer.status == 404:
+        raise OperatorError(
+            "Metrics are off (metrics_enabled = false)", "TRAFFIC_ROUTER_METRICS_ENABLED=true"
+        )
+    if answer.status == 403:
+        raise OperatorError(
+            "The router does not show its metrics to this address", "bin/traffic_router config (admin_allow)"
+        )
+    try:
+        metrics = answer.json()
+    except ValueError:
+        metrics = {}
+    if answer.status != 200 or "total_requests" not in metrics:
+        raise OperatorError(
+            f"port {client.port} does not answer as a traffic router (status {answer.status})"
+        )
+    return metrics
+
+
+def metrics_lines(metrics: Metrics, title: str = "TRAFFIC ROUTER METRICS") -> list[str]:
+    """The ruled block, line by line."""
+    figures = {
+        "Total requests": count_text(metrics["total_requests"]),
+        "Successful": count_text(metrics["successful_requests"]),
+        "Failed": count_text(metrics["failed_requests"]),
+        "Success rate": f"{metrics['success_rate']:.1f} %",
+        "Bytes proxied": bytes_text(metrics["bytes_proxied"]),
+        "Average time": ms_text(metrics["avg_request_time_ms"]),
+        **_latency_figures(metrics),
+        **_other_figures(metrics),
+    }
+    width = max(map(len, figures))
+    rows = [f"   {name:<{width}}  {value:>12}" for name, value in figures.items()]
+    return [*heading(title).splitlines(), "", *rows, "", *_version_lines(metrics)]
+
+
+def _latency_figures(metrics: Metrics) -> dict[str, str]:
+    latency = metrics.get("latency_ms") or {}
+    return {f"Time {name}": ms_text(latency[name]) for name in _PERCENTILES if latency.get(name) is not None}
+
+
+def _other_figures(metrics: Metrics) -> dict[str, str]:
+    figures = {}
+    if "in_flight" in metrics:
+        figures["In flight"] = count_text(metrics["in_flight"])
+    if "uptime_s" in metrics:
+        figures["Uptime"] = _duration_text(metrics["uptime_s"])
+    return figures
+
+
+def _duration_text(seconds: float) -> str:
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d} h" if hours else f"{minute}:{second:02d} min"
+
+
+def _version_lines(metrics: Metrics) -> list[str]:
+    total = sum(metrics["version_requests"].values())
+    lines = ["   By version"]
+    for name, count in metrics["version_requests"].items():
+        share = 100 * count / total if total else 0.0
+        lines.append(
+            f"   {name:<8} {count_text(count):>12} {share:>6.1f} %  {'█' * round(share / 5)}".rstrip()
+        )
+    return lines
+
+
+# --- watching ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The figures at one moment (monotonic seconds), and the requests per second since the look before."""
+
+    at: float
+    metrics: Metrics
+    rate: float
+
+
+def watch(client: RouterClient, every_s: float, window_s: int | None, as_json: bool) -> None:
+    """Look again every `every_s` seconds until Ctrl-C: redrawn in place on a terminal, a line each elsewhere.
+
+    A router that is away for a while, as in a restart, is waited for.
+    """
+    if as_json or is_plain():
+        for look in _looks(client, every_s, window_s):
+            print(json.dumps(look.metrics) if as_json else _line(look), flush=True)
+        return
+    rates: list[float] = []
+    # rich asks for the terminal's width itself on each redraw
+    with Live(console=Console(highlight=False), auto_refresh=False, screen=True) as live:
+        for look in _looks(client, every_s, window_s):
+            rates = [*rates, look.rate][-_SPARK_WIDTH:]
+            foot = [
+                "",
+                f"   {_sparkline(rates)} {look.rate:,.0f} req/s",
+                "",
+                f"   every {every_s:g} s, Ctrl-C ends",
+            ]
+            body = "\n".join([*metrics_lines(look.metrics), *foot])
+            live.update(Group(Text.from_ansi(body)), refresh=True)
+
+
+def _looks(client: RouterClient, every_s: float, window_s: int | None) -> Iterator[_Look]:
+    # The rate always comes from the totals: the figures of two different windows cannot be subtracted.
+    last: tuple[float, int] | None = None
+    progress = Progress(sys.stderr)
+    while True:
+        try:
+            metrics = read_metrics(client, window_s)
+            totals = metrics if window_s is None else read_metrics(client)
+        except RouterUnreachable as error:
+            if last is None:
+                raise  # it was never there, so there is nothing to wait for
+            progress.say(str(error))
+        else:
+            progress.clear()
+            now, count = time.monotonic(), totals["total_requests"]
+            rate = max(0, count - last[1]) / (now - last[0]) if last else 0.0
+            last = now, count
+            yield _Look(now, metrics, rate)
+        time.sleep(every_s)
+
+
+def _line(look: _Look) -> str:
+    figures = look.metrics
+    versions = ", ".join(f"{name} {count_text(count)}" for name, count in figures["version_requests"].items())
+    return (
+        f"{time.strftime('%H:%M:%S')}  {count_text(figures['total_requests'])} requests"
+        f"  {look.rate:.1f} req/s  {figures['success_rate']:.1f} % ok"
+        f"  avg {ms_text(figures['avg_request_time_ms'])}  {versions}"
+    )
+
+
+def _sparkline(values: list[float]) -> str:
+    top = max(values) or 1.0
+    return "".join(_SPARKS[min(len(_SPARKS) - 1, int(value / top * len(_SPARKS)))] for value in values)

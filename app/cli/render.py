@@ -1,0 +1,85 @@
+"""How answers look: ruled headings, marks, figures for people, progress; colour only on a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+__all__ = ["Progress", "bytes_text", "bold", "count_text", "dim", "heading", "is_plain", "mark", "ms_text"]
+
+_RULE = "=" * 60
+
+
+def is_plain(stream: TextIO | None = None) -> bool:
+    """Whether colour and cursor control are to be left out: no terminal, `NO_COLOR`, or a dumb terminal."""
+    stream = sys.stdout if stream is None else stream
+    # https://no-color.org: present and not empty, whatever its value
+    return not stream.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
+def bold(text: str) -> str:
+    """The text in bold where the terminal can."""
+    return text if is_plain() else f"\x1b[1m{text}\x1b[0m"
+
+
+def dim(text: str) -> str:
+    """The text in the background where the terminal can."""
+    return text if is_plain() else f"\x1b[2m{text}\x1b[0m"
+
+
+def heading(title: str) -> str:
+    """A ruled heading and the empty line below it."""
+    return f"{_RULE}\n{bold(title)}\n{_RULE}\n"
+
+
+def mark(is_good: bool) -> str:
+    """✅ or ❌."""
+    return "✅" if is_good else "❌"
+
+
+def count_text(number: float) -> str:
+    """A count with its thousands parted: 1,024."""
+    return f"{number:,.0f}"
+
+
+def ms_text(milliseconds: float | None) -> str:
+    """A duration to three figures in the unit that suits it: 0.42 ms, 45.2 ms, 1.34 s; – for none."""
+    if milliseconds is None:
+        return "–"
+    if milliseconds >= 1000:
+        return f"{milliseconds / 1000:.2f} s"
+    return f"{milliseconds:.{2 if milliseconds < 10 else 1 if milliseconds < 100 else 0}f} ms"
+
+
+def bytes_text(number: float) -> str:
+    """A size in powers of 1024: 512 B, 5.0 MiB."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+class Progress:
+    """One line that says what is waited for: redrawn on a terminal, printed on each change elsewhere."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stdout if stream is None else stream
+        self._is_plain = is_plain(self._stream)
+        self._last = ""
+
+    def say(self, text: str, detail: str = "") -> None:
+        """Show the text, and where lines can be redrawn also a detail that changes all the time."""
+        if self._is_plain:
+            if text != self._last:
+                print(f"⏳ {text}", file=self._stream, flush=True)
+        else:
+            print(f"\r\x1b[K⏳ {text}{detail}", end="", file=self._stream, flush=True)
+        self._last = text
+
+    def clear(self) -> None:
+        """Take the line away again where it can be."""
+        if self._last and not self._is_plain:
+            print("\r\x1b[K", end="", file=self._stream, flush=True)
+        self._last = ""

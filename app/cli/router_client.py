@@ -1,0 +1,85 @@
+"""Asking the running router over HTTP, as any other client would, with short timeouts."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from app.config import RouterConfig
+from app.errors import OperatorError
+
+__all__ = ["HEALTH_PATH", "METRICS_PATH", "START_COMMAND", "Answer", "RouterClient", "RouterUnreachable"]
+
+HEALTH_PATH = "/__router_health"
+METRICS_PATH = "/__router_metrics"
+
+START_COMMAND = "python3 bin/traffic_router start"
+
+_TIMEOUT_S = 5.0
+"""Both endpoints answer from memory; a router that takes longer is in trouble, and a person is waiting."""
+
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+"""Where to reach a router that listens on every address."""
+
+
+class RouterUnreachable(OperatorError):
+    """The router did not answer: it is not running, or it hangs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer of the router; `elapsed_ms` runs from connecting to the last byte."""
+
+    status: int
+    body: bytes
+    elapsed_ms: float
+
+    def json(self) -> Mapping[str, Any]:
+        """The body as a JSON object, whatever its values; raises `ValueError` if it is none."""
+        value = json.loads(self.body)
+        if not isinstance(value, dict):
+            raise ValueError("not a JSON object")
+        return value
+
+
+class RouterClient:
+    """The router at one address; every call makes a connection of its own."""
+
+    def __init__(self, config: RouterConfig, port: int | None = None, timeout_s: float = _TIMEOUT_S) -> None:
+        self.host = _WILDCARDS.get(config.bind, config.bind)
+        self.port = config.main_port if port is None else port
+        self._timeout_s = timeout_s
+        self._token = config.admin_token
+
+    def get(self, path: str) -> Answer:
+        """Ask for a path; raises `RouterUnreachable` when no answer comes."""
+        headers = {"Accept": "application/json", "User-Agent": "traffic_router"}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        began = time.monotonic()
+        try:
+            with closing(
+                http.client.HTTPConnection(self.host, self.port, timeout=self._timeout_s)
+            ) as connection:
+                connection.request("GET", path, headers=headers)
+                response = connection.getresponse()
+                body = response.read()
+        except ConnectionRefusedError as error:
+            where = f"{self.host}:{self.port}"
+            raise RouterUnreachable(f"not running: nothing listens on {where}", START_COMMAND) from error
+        except (OSError, http.client.HTTPException) as error:
+            said = str(error) or type(error).__name__
+            raise RouterUnreachable(f"no answer on {self.host}:{self.port}: {said}") from error
+        return Answer(response.status, body, (time.monotonic() - began) * 1000)
+
+    def answers(self) -> bool:
+        """Whether a router serves there, healthy (200) or not (503)."""
+        try:
+            return self.get(HEALTH_PATH).status in (200, 503)
+        except RouterUnreachable:
+            return False

@@ -1,0 +1,194 @@
+"""The router as processes: which one runs, who holds its port, how it is started and told to stop."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from app.cli.entry import ROOT
+from app.config import RouterConfig
+from app.errors import OperatorError, ProcessError
+
+__all__ = [
+    "RunningRouter",
+    "check_port_is_free",
+    "find_router",
+    "gunicorn_command",
+    "log_tail",
+    "port_holder",
+]
+__all__ += ["start_detached", "wait_until"]
+
+_SAME_START_S = 1.0
+"""Two readings of one process's start time differ by less: the kernel counts it in ticks of 10 ms, and the
+boot time that it is added to moves when the clock is set."""
+
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRouter:
+    """A router whose master process is alive, as its pid file tells it."""
+
+    pid: int
+    port: int
+
+    def process(self) -> psutil.Process:
+        return psutil.Process(self.pid)
+
+    def workers(self) -> set[int]:
+        """The pids of its worker processes; empty when the router has ended."""
+        with suppress(psutil.NoSuchProcess):
+            return {child.pid for child in self.process().children()}
+        return set()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the master; raises `ProcessError` when it belongs to somebody else."""
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            return  # it has just ended, which whoever waits for it will see
+        except PermissionError as error:
+            owner = self.process().username()
+            raise ProcessError(
+                f"The router (pid {self.pid}) belongs to {owner}", f"sudo -u {owner} the same command"
+            ) from error
+
+
+def find_router(config: RouterConfig) -> RunningRouter | None:
+    """The router that wrote the pid file, if that very process still lives; a reused pid is not believed."""
+    try:
+        noted = json.loads(Path(config.pid_path).read_bytes())
+        pid, port, created = int(noted["pid"]), int(noted["port"]), float(noted["create_time"])
+        process = psutil.Process(pid)
+        is_same = abs(process.create_time() - created) < _SAME_START_S
+        is_alive = process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return None
+    return RunningRouter(pid, port) if is_same and is_alive else None
+
+
+def port_holder(port: int) -> str:
+    """Who listens on a local TCP port, as "pid 12 (nginx: master process)"; empty when it cannot be seen."""
+    with suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            # laddr is (address, port), and empty for a socket without one
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+                return _process_text(connection.pid)
+    return ""
+
+
+def _process_text(pid: int) -> str:
+    with suppress(psutil.Error):
+        command = " ".join(psutil.Process(pid).cmdline()) or psutil.Process(pid).name()
+        return f"pid {pid} ({command if len(command) <= 100 else command[:99] + '…'})"
+    return f"pid {pid}"
+
+
+def check_port_is_free(config: RouterConfig) -> None:
+    """Try the address that the router is to listen on; raises `ProcessError` that says what is in the way."""
+    where = f"{config.bind}:{config.main_port}"
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            config.bind, config.main_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, proto) as probe:
+            probe.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # as gunicorn does: TIME_WAIT is no holder
+            probe.bind(address)
+    except OSError as error:
+        raise _bind_error(config, where, error) from error
+
+
+def _bind_error(config: RouterConfig, where: str, error: OSError) -> OperatorError:
+    if error.errno == errno.EADDRINUSE:
+        if router := find_router(config):
+            return ProcessError(
+                f"The router is already running on port {router.port} (pid {router.pid})",
+                "bin/traffic_router reload, or bin/traffic_router stop",
+            )
+        return _taken(config.main_port)
+    if error.errno == errno.EACCES:
+        return ProcessError(f"Not allowed to listen on {where}", "--port with 1024 or more")
+    return ProcessError(
+        f"Cannot listen on {where}: {error.strerror}", "--bind with an address of this machine"
+    )
+
+
+def _taken(port: int) -> ProcessError:
+    holder = port_holder(port)
+    if not holder:
+        return ProcessError(
+            f"Port {port} is taken by a process that this user cannot see", f"sudo lsof -i :{port}"
+        )
+    pid = holder.split()[1]
+    return ProcessError(f"Port {port} is taken by {holder}", f"kill {pid}, or start with --port=PORT")
+
+
+def gunicorn_command() -> list[str]:
+    """The command that serves the router, from any working directory.
+
+    gunicorn's own script is run rather than `-m gunicorn`: it runs itself anew on an upgrade, and as a module
+    its own package directory would then come first on the path and hide `http` and our `app`.
+    """
+    script = str(Path(sys.executable).parent / "gunicorn")
+    return [
+        sys.executable,
+        script,
+        "-c",
+        str(ROOT / "gunicorn.conf.py"),
+        "--pythonpath",
+        str(ROOT),
+        "app:wsgi",
+    ]
+
+
+def start_detached(command: list[str], environ: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start the command in a session of its own, with its output added to the log file."""
+    log.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    try:
+        return subprocess.Popen(
+            command,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    finally:
+        os.close(output)
+
+
+def log_tail(log: Path, lines: int = 20) -> str:
+    """The last lines of a log file, indented; empty when there is none."""
+    with suppress(OSError), open(log, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 65_536))
+        text = file.read().decode("utf-8", "replace").splitlines()[-lines:]
+        return "\n".join(f"   {line}" for line in text)
+    return ""
+
+
+def wait_until(holds: Callable[[float], bool], timeout_s: float) -> bool:
+    """Ask again and again, with the seconds gone by, until it holds or the time is up; says which."""
+    began = time.monotonic()
+    while True:
+        elapsed = time.monotonic() - began
+        if holds(elapsed):
+            return True
+        if elapsed >= timeout_s:
+            return False
+        time.sleep(_POLL_S)

@@ -1,0 +1,84 @@
+"""`test`: three requests through the running router that show whether it does its job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from app.cli.metrics_view import read_metrics
+from app.cli.render import heading, mark, ms_text
+from app.cli.router_client import HEALTH_PATH, METRICS_PATH, RouterClient
+from app.cli.router_process import wait_until
+from app.config import Loaded
+from app.errors import OperatorError
+
+__all__ = ["run_tests"]
+
+_COUNTED_WITHIN_S = 2.0
+"""A request is counted when its last byte is sent, which is a moment after we have read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one test went: one line of what was seen, with its figures."""
+
+    name: str
+    is_good: bool
+    seen: str
+
+    def __str__(self) -> str:
+        return f"{mark(self.is_good)} {self.name}: {self.seen}"
+
+
+def run_tests(loaded: Loaded, client: RouterClient) -> list[Outcome]:
+    """Run the three tests, printing each as it ends."""
+    print(heading("TRAFFIC ROUTER TEST"))
+    outcomes = []
+    for name, test in _TESTS.items():
+        try:
+            is_good, seen = test(loaded, client)
+        except (OperatorError, ValueError) as error:
+            is_good, seen = False, str(error)
+        outcomes.append(Outcome(name, is_good, seen))
+        print(outcomes[-1], flush=True)
+    passed = sum(outcome.is_good for outcome in outcomes)
+    print(f"\n{passed} of {len(outcomes)} tests passed")
+    return outcomes
+
+
+def _test_backend(loaded: Loaded, client: RouterClient) -> tuple[bool, str]:
+    path = loaded.app.health_path
+    answer = client.get(path)
+    seen = f"{path} answered {answer.status} in {ms_text(answer.elapsed_ms)}"
+    if loaded.app.expects(answer.status):
+        return True, seen
+    return False, f"{seen}: {answer.body[:100].decode('utf-8', 'replace').strip()}"
+
+
+def _test_router(_loaded: Loaded, client: RouterClient) -> tuple[bool, str]:
+    answer = client.get(HEALTH_PATH)
+    health = answer.json()
+    version, port = health.get("active_version"), health.get("active_port")
+    took = ms_text(answer.elapsed_ms)
+    if version and answer.status == 200:
+        return True, f"{version} is active on port {port}, found in {took}"
+    return False, f"{health.get('reason') or f'status {answer.status}'}, found in {took}"
+
+
+def _test_metrics(loaded: Loaded, client: RouterClient) -> tuple[bool, str]:
+    before = read_metrics(client)["total_requests"]
+    path = loaded.app.health_path
+    client.get(path)
+    # Other clients may be counted meanwhile, so this shows that requests are counted, not that this one was.
+    is_counted = wait_until(lambda _: read_metrics(client)["total_requests"] > before, _COUNTED_WITHIN_S)
+    took = ms_text(client.get(METRICS_PATH).elapsed_ms)
+    if is_counted:
+        return True, f"{read_metrics(client)['total_requests']:,} requests counted, read in {took}"
+    return False, f"a request for {path} was not counted (is it in metrics_exclude?)"
+
+
+_TESTS: dict[str, Callable[[Loaded, RouterClient], tuple[bool, str]]] = {
+    "Health endpoint": _test_backend,
+    "Router health": _test_router,
+    "Metrics endpoint": _test_metrics,
+}

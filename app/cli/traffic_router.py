@@ -1,0 +1,168 @@
+"""Run and watch the traffic router: one port in front of the blue and the green version of your application.
+
+Usage:
+  traffic_router start [--port=PORT] [--bind=ADDRESS] [--workers=N] [--state-file=FILE] [--daemon]
+  traffic_router stop [--state-file=FILE]
+  traffic_router reload [--state-file=FILE]
+  traffic_router status [--json] [--port=PORT] [--state-file=FILE]
+  traffic_router metrics [--watch=SECONDS] [--window=N] [--json] [--port=PORT] [--state-file=FILE]
+  traffic_router test [--port=PORT] [--state-file=FILE]
+  traffic_router config [--json] [--port=PORT] [--bind=ADDRESS] [--workers=N] [--state-file=FILE]
+  traffic_router --help | --version
+
+Commands:
+  start    Serve in the foreground until Ctrl-C or SIGTERM.
+  stop     Let the running router finish its requests and end.
+  reload   Take up new settings and code with new workers; no request is lost.
+  status   Is the router well, and the version behind it?
+  metrics  Requests, failures, bytes and times, over all workers.
+  test     Send three requests through the router and judge the answers.
+  config   Every setting in effect, and where it came from.
+
+Options:
+  --port=PORT        Port for incoming traffic (5004).
+  --bind=ADDRESS     Address to listen on (0.0.0.0).
+  --workers=N        Worker processes; 0 is one per core (0).
+  --state-file=FILE  Blue-green state file (.local_context/bg_state.json).
+  --daemon           Start in the background: wait until it answers, print its pid.
+  --watch=SECONDS    Look again every so many seconds; plain --watch is every 2.
+  --window=N         Only the last N seconds.
+  --json             Print data for programs.
+  -h --help          Show this text.
+  --version          Show the version.
+
+Examples:
+  traffic_router start                       the router on port 5004, in this terminal
+  traffic_router start --port=8080 --daemon  another port, in the background
+  traffic_router status && echo all is well  exit code 0 only when traffic can flow
+  traffic_router metrics --watch             see a deploy happen
+  traffic_router metrics --window=60 --json  the last minute, for a script
+
+Options win over the environment (TRAFFIC_ROUTER_MAIN_PORT=8080, PORT=8080), which wins over
+traffic_router.toml. Relative paths begin at the project's root, or at $TRAFFIC_ROUTER_HOME.
+Exit codes: 0 done, 1 failed or unhealthy, 2 wrong usage or configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from app.cli import lifecycle
+from app.cli.config_view import config_json, config_text
+from app.cli.entry import Arguments, enter_home, read_arguments, run
+from app.cli.health_view import read_health, status_text
+from app.cli.metrics_view import metrics_lines, read_metrics, watch
+from app.cli.router_client import RouterClient
+from app.cli.router_process import find_router
+from app.cli.self_test import run_tests
+from app.config import Loaded
+from app.errors import UsageError
+from app.settings_file import load_settings
+
+__all__ = ["main"]
+
+_FIELDS = {"--port": "main_port", "--bind": "bind", "--workers": "workers", "--state-file": "state_file"}
+"""Options that are settings."""
+
+_DEFAULT_WATCH = "--watch=2"
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One command as it was typed, with the settings in effect; `cli` are the settings among its options."""
+
+    arguments: Arguments
+    loaded: Loaded
+    cli: dict[str, str]
+
+    def flag(self, name: str) -> bool:
+        return bool(self.arguments[name])
+
+    def number(self, name: str, least: float, most: float) -> float | None:
+        """An option's number; None when it was not given; raises `UsageError` for what is none."""
+        text = self.arguments[name]
+        if text is None:
+            return None
+        try:
+            number = float(text)
+            if least <= number <= most:
+                return number
+        except ValueError:
+            pass
+        raise UsageError(f"{name}={text}: expected a number from {least:g} to {most:g}")
+
+    def client(self) -> RouterClient:
+        """The router to ask: on the port that was typed, else where the running one says it is."""
+        router = None if "main_port" in self.cli else find_router(self.loaded.config)
+        return RouterClient(self.loaded.config, router.port if router else None)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; returns its exit code, raises `OperatorError` for what went wrong."""
+    # docopt has no options whose value may be left out
+    argv = [_DEFAULT_WATCH if argument == "--watch" else argument for argument in argv]
+    arguments = read_arguments(__doc__ or "", argv, "traffic_router")
+    enter_home()
+    cli = {name: str(arguments[option]) for option, name in _FIELDS.items() if arguments[option] is not None}
+    call = _Call(arguments, load_settings(cli), cli)
+    return next(command for word, command in _COMMANDS.items() if arguments[word])(call)
+
+
+def _start(call: _Call) -> int:
+    start = lifecycle.start_in_background if call.flag("--daemon") else lifecycle.start
+    return start(call.loaded.config, call.cli)
+
+
+def _stop(call: _Call) -> int:
+    return lifecycle.stop(call.loaded.config)
+
+
+def _reload(call: _Call) -> int:
+    return lifecycle.reload(call.loaded.config)
+
+
+def _status(call: _Call) -> int:
+    health = read_health(call.client())
+    print(json.dumps(health, indent=2) if call.flag("--json") else status_text(health))
+    return 0 if health["status"] == "healthy" else 1
+
+
+def _metrics(call: _Call) -> int:
+    every_s = call.number("--watch", 0.1, 3600)
+    window = call.number("--window", 1, 21_600)
+    window_s = None if window is None else int(window)
+    if every_s is not None:
+        try:
+            watch(call.client(), every_s, window_s, call.flag("--json"))
+        except KeyboardInterrupt:
+            return 0  # the way to end a watch
+    metrics = read_metrics(call.client(), window_s)
+    print(json.dumps(metrics, indent=2) if call.flag("--json") else "\n".join(metrics_lines(metrics)))
+    return 0
+
+
+def _test(call: _Call) -> int:
+    return 0 if all(outcome.is_good for outcome in run_tests(call.loaded, call.client())) else 1
+
+
+def _config(call: _Call) -> int:
+    print(json.dumps(config_json(call.loaded), indent=2) if call.flag("--json") else config_text(call.loaded))
+    return 0
+
+
+_COMMANDS: dict[str, Callable[[_Call], int]] = {
+    "start": _start,
+    "stop": _stop,
+    "reload": _reload,
+    "status": _status,
+    "metrics": _metrics,
+    "test": _test,
+    "config": _config,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
