@@ -1,4 +1,4 @@
-"""What a client sees when the router itself has to answer: text, page or JSON, each with cause and request id."""
+"""What a client sees when the router itself answers: text, page or JSON, each with cause and request id."""
 
 from __future__ import annotations
 

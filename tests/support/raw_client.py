@@ -110,6 +110,12 @@ class RawClient:
         """Something can be read now, or within the given time; the end of the stream counts."""
         return bool(self.wire.pending()) or bool(select.select([self.wire.sock], [], [], within_s)[0])
 
+    def take_waiting(self) -> bytes:
+        """All bytes that have arrived by now, without waiting for more."""
+        while select.select([self.wire.sock], [], [], 0)[0] and self.wire.fill():
+            pass
+        return self.wire.take(len(self.wire.pending()))
+
     def how_it_ends(self) -> str:
         """Wait until the router ends the connection: "closed" or "reset".
 

@@ -1,0 +1,129 @@
+"""Switching while clients hammer: no request fails, and none that begins afterwards sees the old version."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.support.raw_client import RawClient
+from tests.support.raw_upstream import RawUpstream, reply
+from tests.support.router_process import ROOT, RouterProcess, running_router
+from tests.support.waiting import wait_until
+
+CLIENTS = 4
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A router with two workers between blue and green."""
+
+    router: RouterProcess
+    blue: RawUpstream
+    green: RawUpstream
+
+    def switch(self, version: str) -> float:
+        """Make the version active; returns the moment from which it holds."""
+        self.router.set_state(version, blue=self.blue.port, green=self.green.port)
+        return time.monotonic()
+
+
+class Clients:
+    """Hammering client processes, as a context manager; their results are there after it."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._processes: list[subprocess.Popen[str]] = []
+        self.answers: list[tuple[float, float, str]] = []
+        self.failures: list[str] = []
+
+    def __enter__(self) -> Clients:
+        command = [sys.executable, "-m", "tests.support.hammer", str(self._port)]
+        pipe = subprocess.PIPE
+        for _ in range(CLIENTS):
+            self._processes.append(subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True))
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.stdin = None
+        for process in self._processes:
+            output, _ = process.communicate(timeout=20)
+            found = json.loads(output)
+            self.answers += [(start, end, body) for start, end, body in found["answers"]]
+            self.failures += found["failures"]
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with RawUpstream() as blue, RawUpstream() as green:
+        folder = tmp_path_factory.mktemp("switch")
+        with running_router(folder, blue.port, workers=2, graceful_timeout=10) as router:
+            yield Stage(router, blue, green)
+
+
+@pytest.fixture(autouse=True)
+def versions(stage: Stage) -> None:
+    """Each version answers with its name; blue is active."""
+    for upstream, name in ((stage.blue, b"blue"), (stage.green, b"green")):
+        upstream.reset()
+        upstream.answers(reply(name))
+    stage.switch("blue")
+
+
+def served(upstream: RawUpstream, count: int) -> None:
+    """Wait until the upstream has seen so many more requests."""
+    begin = len(upstream.exchanges)
+    wait_until(lambda: len(upstream.exchanges) >= begin + count, f"{count} more requests", 20)
+
+
+def test_switch_and_roll_back_lose_nothing_and_hold_at_once(stage: Stage) -> None:
+    with Clients(stage.router.port) as clients:
+        served(stage.blue, 300)
+        to_green = stage.switch("green")
+        served(stage.green, 300)
+        before_back = time.monotonic()
+        to_blue = stage.switch("blue")
+        served(stage.blue, 300)
+    assert clients.failures == []
+    green = {body for start, end, body in clients.answers if to_green < start and end < before_back}
+    assert green == {"green"}
+    assert {body for start, _, body in clients.answers if start > to_blue} == {"blue"}
+
+
+def test_many_switches_lose_nothing(stage: Stage) -> None:
+    with Clients(stage.router.port) as clients:
+        for _ in range(20):
+            stage.switch("green")
+            served(stage.green, 20)
+            stage.switch("blue")
+            served(stage.blue, 20)
+    assert clients.failures == []
+
+
+def test_every_worker_switches_at_once(stage: Stage) -> None:
+    """Connections held open to both workers follow each switch with their next request."""
+    clients = [RawClient(stage.router.port) for _ in range(16)]
+    for version in ("green", "blue") * 5:
+        stage.switch(version)
+        for client in clients:
+            assert client.ask(b"GET / HTTP/1.1\r\nHost: x.test\r\n\r\n").text == version
+    for client in clients:
+        client.wire.close()
+
+
+def test_reload_under_load_loses_nothing(stage: Stage) -> None:
+    before = set(stage.router.worker_pids)
+    with Clients(stage.router.port) as clients:
+        served(stage.blue, 100)
+        stage.router.reload()
+        wait_until(lambda: before.isdisjoint(stage.router.worker_pids), "new workers", 30)
+        served(stage.blue, 200)
+    assert clients.failures == []

@@ -1,0 +1,66 @@
+"""A client process that sends request after request until its standard input is closed.
+
+Run as `python -m tests.support.hammer PORT`; prints one JSON object: `answers` is a list of [start, end,
+body] with times in seconds of the machine's monotonic clock, `failures` a list of texts. Half of the requests go
+over one kept connection, half over a connection of their own; every fourth is a POST.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+import time
+
+from tests.support.raw_client import RawClient
+from tests.support.wire import Broken, Truncated
+
+GET = b"GET /load HTTP/1.1\r\nHost: x.test\r\n\r\n"
+POST = b"POST /load HTTP/1.1\r\nHost: x.test\r\nContent-Length: 10\r\n\r\n0123456789"
+
+
+class Hammer:
+    """Counts answers and failures of one client process."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.answers: list[tuple[float, float, str]] = []
+        self.failures: list[str] = []
+        self._kept: RawClient | None = None
+
+    def run(self) -> None:
+        """Ask until standard input ends."""
+        number = 0
+        while not select.select([sys.stdin], [], [], 0)[0]:
+            number += 1
+            self._ask(is_kept=number % 2 == 0, request=POST if number % 4 == 0 else GET)
+
+    def _ask(self, is_kept: bool, request: bytes) -> None:
+        start = time.monotonic()
+        client = self._kept if is_kept and self._kept else RawClient(self.port)
+        try:
+            answer = client.ask(request)
+        except (OSError, Broken, Truncated) as error:
+            self.failures.append(f"{'kept' if is_kept else 'new'} connection: {error!r}")
+            self._kept = None
+            return
+        if answer.status != 200:
+            self.failures.append(f"{answer.status} {answer.body[:80]!r}")
+        else:
+            self.answers.append((start, time.monotonic(), answer.text))
+        if is_kept and answer.value(b"Connection") != b"close":
+            self._kept = client
+        else:
+            client.wire.close()
+            self._kept = None if is_kept else self._kept
+
+
+def main() -> None:
+    """Hammer the port named on the command line."""
+    hammer = Hammer(int(sys.argv[1]))
+    hammer.run()
+    json.dump({"answers": hammer.answers, "failures": hammer.failures}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
