@@ -159,6 +159,20 @@ class RouterConfig:
         low=0.1,
         high=3600,
     )
+    body_timeout: float = setting(
+        30.0,
+        "Wait for the next bytes of a request's body; then 408.",
+        unit="seconds",
+        low=0.1,
+        high=3600,
+    )
+    send_timeout: float = setting(
+        60.0,
+        "Give up on a client that takes no bytes of its answer for this long.",
+        unit="seconds",
+        low=0.1,
+        high=3600,
+    )
     body_rate_floor: int = setting(
         100,
         "Bytes per second that a request's body must keep up, averaged over 10 seconds; then 408.",

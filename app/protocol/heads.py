@@ -8,7 +8,7 @@ from __future__ import annotations
 from app.protocol.request import RequestHead
 from app.protocol.response import ResponseHead
 
-__all__ = ["Forwarding", "client_address", "client_head", "informational_head", "upstream_head"]
+__all__ = ["Forwarding", "client_head", "informational_head", "upstream_head"]
 
 
 class Forwarding:
@@ -45,6 +45,13 @@ class Forwarding:
             )
         return self._block
 
+    def client_address(self, head: RequestHead) -> str:
+        """The right-most address that no trusted proxy vouches for: the client, as far as it can be known."""
+        if not self._hops or not head.forwarded_for:
+            return self._peer.decode("latin-1")
+        chain = [part.strip() for part in head.forwarded_for.decode("latin-1").split(",")]
+        return chain[max(0, len(chain) - self._hops)]
+
     def _trusted(self, head: RequestHead) -> bytes:
         """A trusted proxy speaks: its fields stay, its address joins the list, what it left out is filled in."""
         said = {head.fields[index][0].lower(): index for index in head.forwarding}
@@ -64,14 +71,6 @@ class Forwarding:
 def _port_of(host: bytes) -> bytes:
     """The port in a Host value, b"" without one; an IPv6 literal's colons are inside brackets."""
     return host.rpartition(b":")[2] if b":" in host[host.rfind(b"]") + 1 :] else b""
-
-
-def client_address(peer: str, forwarded_for: bytes, hops: int) -> str:
-    """The right-most address that no trusted proxy vouches for: the client, as far as it can be known."""
-    if not hops or not forwarded_for:
-        return peer
-    chain = [part.strip() for part in forwarded_for.decode("latin-1").split(",")]
-    return chain[max(0, len(chain) - hops)]
 
 
 def upstream_head(head: RequestHead, added: bytes, authority: bytes) -> bytes:

@@ -221,6 +221,10 @@ class RequestParser:
         self._check_together(head)
         return head
 
+    def check_line(self, line: bytes) -> None:
+        """Checks a request line before the rest of its head is here. Raises what `parse` raises."""
+        self._request_line(line, b"")
+
     def _request_line(self, line: bytes, raw: bytes) -> RequestHead:
         # RFC 9112 §3: exactly two single spaces; §3 also allows to be lenient, which is how requests are smuggled.
         parts = line.split(b" ")
@@ -264,7 +268,11 @@ class RequestParser:
             raise MalformedRequest("request target has no valid form")
         # §3.2.2 has a proxy replace Host by the target's authority. We pass the target on as it is, so a Host
         # that says something else is refused instead: nobody behind us has to choose between the two.
-        if not absolute[1] or b"@" in absolute[1] or (head.hosts and absolute[1].lower() != head.host.lower()):
+        if (
+            not absolute[1]
+            or b"@" in absolute[1]
+            or (head.hosts and absolute[1].lower() != head.host.lower())
+        ):
             raise MalformedRequest("Host differs from the authority of the request target")
 
     def _apply_connection(self, head: RequestHead) -> None:
@@ -277,5 +285,9 @@ class RequestParser:
         if b"upgrade" not in options or head.http10:
             head.upgrade = b""
         for index, (name, _) in enumerate(head.fields):
-            if name.lower() in options and meaning_of(name) not in _NEVER_NOMINATED and index not in head.dropped:
+            if (
+                name.lower() in options
+                and meaning_of(name) not in _NEVER_NOMINATED
+                and index not in head.dropped
+            ):
                 head.dropped.append(index)

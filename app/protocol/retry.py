@@ -6,7 +6,16 @@ __all__ = ["IDEMPOTENT", "may_send_again"]
 
 IDEMPOTENT = frozenset(
     {b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"}  # RFC 9110 §9.2.2
-    | {b"PROPFIND", b"PROPPATCH", b"MKCOL", b"COPY", b"MOVE", b"UNLOCK", b"REPORT", b"SEARCH"}  # IANA's registry
+    | {
+        b"PROPFIND",
+        b"PROPPATCH",
+        b"MKCOL",
+        b"COPY",
+        b"MOVE",
+        b"UNLOCK",
+        b"REPORT",
+        b"SEARCH",
+    }  # IANA's registry
 )
 
 

@@ -53,12 +53,15 @@ class UpstreamAdapter(HTTPAdapter):
         while True:
             endpoint = connection.endpoint
             sent, received = endpoint.sent, endpoint.received
-            exchange = Exchange(connection, request, self._reading, self._body, self._wait)
+            exchange = Exchange(self.connections, connection, request, self._reading, self._body, self._wait)
             try:
                 return exchange.run()
             except UpstreamReset:
                 again = connection.reused and may_send_again(
-                    request.raw_method, exchange.body_consumed, endpoint.sent - sent, endpoint.received - received
+                    request.raw_method,
+                    exchange.body_consumed,
+                    endpoint.sent - sent,
+                    endpoint.received - received,
                 )
                 self.connections.discard(connection)
                 if not again:
@@ -75,7 +78,9 @@ class UpstreamAdapter(HTTPAdapter):
         by a system call that only requests pay which could not be sent again.
         """
         connection = self.connections.acquire()
-        while connection.reused and not may_send_again(method, False, 1, 0) and connection.endpoint.has_closed():
+        while (
+            connection.reused and not may_send_again(method, False, 1, 0) and connection.endpoint.has_closed()
+        ):
             self.connections.discard(connection)
             connection = self.connections.acquire()
         return connection

@@ -6,8 +6,8 @@ from typing import Any
 
 from app.errors import UpstreamProtocolError, UpstreamReset, UpstreamTruncated
 from app.protocol.chunked import ChunkedDecoder
-from app.protocol.fields import FieldParser
 from app.protocol.response import Framing, ResponseHead, ResponseParser
+from app.protocol.trailers import safe_trailers
 from app.transport.limits import Limit
 
 __all__ = ["MAX_HEAD_BYTES", "AnswerBody", "UpstreamConnection"]
@@ -69,7 +69,7 @@ class AnswerBody:
     Attributes:
         complete: the whole body has been taken.
         left: bytes of a body of known length still to come; -1 when the length is not known.
-        trailers: raw trailer lines, once complete.
+        trailers: the trailer lines that may be passed on, once complete.
     """
 
     __slots__ = ("_connection", "_decoder", "complete", "framing", "left", "trailers")
@@ -126,10 +126,8 @@ class AnswerBody:
             body, rest = decoder.feed(data)
             if decoder.done:
                 self.complete = True
-                self.trailers = decoder.trailers
+                self.trailers = safe_trailers(decoder.trailers)
                 self._connection.endpoint.buffered = rest
-                if self.trailers:
-                    FieldParser().parse(self.trailers + b"\r\n")
         except ValueError as error:
             raise UpstreamTruncated(f"the answer's chunks are broken: {error}") from error
         return body

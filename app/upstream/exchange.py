@@ -15,6 +15,7 @@ from app.errors import (
 from app.protocol.response import ResponseHead
 from app.transport.limits import Expired, Limit
 from app.upstream.connection import AnswerBody, UpstreamConnection
+from app.upstream.fresh import Connections
 from app.upstream.messages import UpstreamAnswer, UpstreamRequest
 from app.upstream.upload import Upload
 
@@ -31,16 +32,27 @@ class Exchange:
     it, the answer as the upstream sends it, and a client that goes away.
     """
 
-    __slots__ = ("_connection", "_endpoint", "_reading", "_receiving", "_request", "_upload", "_wait")
+    __slots__ = (
+        "_connections",
+        "_connection",
+        "_endpoint",
+        "_reading",
+        "_receiving",
+        "_request",
+        "_upload",
+        "_wait",
+    )
 
     def __init__(
         self,
+        connections: Connections,
         connection: UpstreamConnection,
         request: UpstreamRequest,
         reading: Limit,
         receiving: Limit,
         wait: WaitForEither | None,
     ) -> None:
+        self._connections = connections
         self._connection = connection
         self._endpoint = connection.endpoint
         self._request = request
@@ -66,13 +78,15 @@ class Exchange:
             head = self._final_head()
         except Expired as error:
             if error.limit is self._receiving and error.limit is not self._reading:
-                raise RequestTimeout(f"no body bytes from the client within {error.limit.seconds:g} s") from error
+                raise RequestTimeout(
+                    f"no body bytes from the client within {error.limit.seconds:g} s"
+                ) from error
             raise UpstreamReadTimeout(
                 f"port {request.port} did not answer within {error.limit.seconds:g} s"
             ) from error
         except OSError as error:
             raise UpstreamReset(f"port {request.port} broke the connection: {error.strerror}") from error
-        answer = UpstreamAnswer(request, head, AnswerBody(self._connection, head))
+        answer = UpstreamAnswer(request, head, AnswerBody(self._connection, head), self._connections)
         if self._upload is not None and not (self._upload.body.complete and not self._upload.unsent):
             answer.upload = self._upload
         return answer

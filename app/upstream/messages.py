@@ -15,6 +15,7 @@ from requests.structures import CaseInsensitiveDict
 
 from app.protocol.response import ResponseHead
 from app.upstream.connection import AnswerBody
+from app.upstream.fresh import Connections
 from app.upstream.upload import RequestBody, Upload
 
 __all__ = ["UpstreamAnswer", "UpstreamRequest"]
@@ -91,16 +92,19 @@ class UpstreamAnswer(requests.Response):
 
     Attributes:
         head: the checked head.
-        stream: the body, decoded as it arrives; None for doubles.
+        stream: the body, decoded as it arrives.
         upload: what is left of the request's body when the answer came first, else None.
     """
 
-    def __init__(self, request: UpstreamRequest, head: ResponseHead, stream: AnswerBody) -> None:
+    def __init__(
+        self, request: UpstreamRequest, head: ResponseHead, stream: AnswerBody, connections: Connections
+    ) -> None:
         # Not super().__init__(): a cookie jar and a dozen attributes for each answer, none of them used.
         self.request = request
         self.head = head
         self.status_code = head.status
         self.stream = stream
+        self._connections: Connections | None = connections
         self.upload: Upload | None = None
         self._content: Any = False
         self._content_consumed = False
@@ -119,3 +123,17 @@ class UpstreamAnswer(requests.Response):
         return CaseInsensitiveDict(
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in self.head.fields
         )
+
+    def end(self) -> None:
+        """Gives the connection back: for another exchange if nothing is left on it, else to be closed.
+
+        More than once is harmless.
+        """
+        stream = self.stream
+        if self._connections is None:
+            return
+        connections, self._connections = self._connections, None
+        if stream.is_clean and self.head.keep_alive and self.upload is None:
+            connections.release(stream.connection)
+        else:
+            connections.discard(stream.connection)

@@ -8,6 +8,7 @@ import requests
 
 from app.upstream.adapter import UpstreamAdapter
 from app.upstream.messages import UpstreamAnswer, UpstreamRequest
+from app.upstream.whole import adopt
 
 __all__ = ["UpstreamSession"]
 
@@ -30,4 +31,5 @@ class UpstreamSession(requests.Session):
         self, request: UpstreamRequest, **kwargs: Any
     ) -> UpstreamAnswer:
         """Sends one request; the answer's body is still on the way. Raises what the adapter raises."""
-        return self._adapter.send(request, **kwargs)
+        answer = self._adapter.send(request, **kwargs)
+        return answer if type(answer) is UpstreamAnswer else adopt(answer, request)

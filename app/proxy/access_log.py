@@ -1,0 +1,60 @@
+"""The access log: one JSON object per request and line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.proxy.flight import Flight
+
+__all__ = ["AccessLog"]
+
+
+class AccessLog:
+    """Appends to a file, or to standard output for `-`.
+
+    Each line is one write to a descriptor in append mode, so that the workers' lines do not mix.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = sys.stdout.fileno() if path == "-" else self._open()
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+
+    def reopen(self) -> None:
+        """Opens the file anew, after logrotate has renamed it (USR1)."""
+        if self._path != "-":
+            os.close(self._descriptor)
+            self._descriptor = self._open()
+
+    def write(self, flight: Flight, status: int, cause: str, bytes_in: int, now_us: int) -> None:
+        """Writes the line of one request. A full disk loses lines, never requests."""
+        request = flight.request
+        head = request.head
+        agent = next((value for name, value in head.fields if name.lower() == b"user-agent"), b"")
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "request_id": flight.request_id.decode("latin-1"),
+            "client": request.client_address,
+            "method": head.method.decode("latin-1"),
+            "path": head.target.decode("latin-1"),
+            "protocol": "HTTP/1.0" if head.http10 else "HTTP/1.1",
+            "version": flight.claim.name,
+            "status": status,
+            "cause": cause,
+            "bytes_in": bytes_in,
+            "bytes_out": flight.bytes_out,
+            "duration_ms": round((now_us - request.started_us) / 1000, 3),
+            "upstream_ms": round((flight.head_us - flight.sent_us) / 1000, 3) if flight.head_us else None,
+            "user_agent": agent.decode("latin-1"),
+        }
+        try:
+            os.write(self._descriptor, json.dumps(line).encode() + b"\n")
+        except OSError:
+            pass  # nothing that could be done here would help the request

@@ -1,0 +1,81 @@
+"""Between WSGI and our own request: the environ for the router's own pages, and requests from a stock worker."""
+
+from __future__ import annotations
+
+import io
+import sys
+from time import monotonic_ns
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from app.config import RouterConfig
+from app.protocol.heads import Forwarding
+from app.protocol.request import RequestParser
+from app.proxy.client import ClientRequest, InputBody
+
+__all__ = ["REQUEST_KEY", "request_from_wsgi", "wsgi_environ"]
+
+REQUEST_KEY = "traffic_router.request"
+"""Where `RouterWorker` puts the request as it came; the rest of the environ is made for pages that need it."""
+
+
+def wsgi_environ(request: ClientRequest, config: RouterConfig) -> dict[str, Any]:
+    """The environ of PEP 3333 for a request of the router's own pages; their bodies are small and read whole."""
+    head = request.head
+    target, _, query = head.target.partition(b"?")
+    body = b""
+    if request.body is not None and isinstance(head.content_length, int):
+        body = request.body.take_buffered()
+    environ: dict[str, Any] = {
+        REQUEST_KEY: request,
+        "REQUEST_METHOD": head.method.decode("latin-1"),
+        "SCRIPT_NAME": "",
+        "PATH_INFO": unquote_to_bytes(target).decode("latin-1"),
+        "QUERY_STRING": query.decode("latin-1"),
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": str(config.main_port),
+        "SERVER_PROTOCOL": "HTTP/1.0" if head.http10 else "HTTP/1.1",
+        "REMOTE_ADDR": request.client_address,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": "http",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for name, value in head.fields:
+        key = name.decode("latin-1").upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = f"HTTP_{key}"
+        text = value.decode("latin-1").strip()
+        environ[key] = f"{environ[key]},{text}" if key in environ else text
+    return environ
+
+
+def request_from_wsgi(environ: dict[str, Any], config: RouterConfig) -> ClientRequest:
+    """The request of a stock gunicorn worker. Raises what `RequestParser.parse` raises.
+
+    Field names come in upper case and in no order, repeated ones joined: what WSGI loses is lost.
+    """
+    method = environ["REQUEST_METHOD"]
+    target = environ.get("RAW_URI") or environ["PATH_INFO"]
+    lines = [f"{method} {target} {environ['SERVER_PROTOCOL']}\r\n"]
+    for key, value in environ.items():
+        if key.startswith("HTTP_"):
+            name = key[5:].replace("_", "-").title()
+        elif key in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
+            name = key.replace("_", "-").title()
+        else:
+            continue
+        lines.append(f"{name}: {value}\r\n")
+    raw = ("".join(lines) + "\r\n").encode("latin-1")
+    parser = RequestParser(config.max_fields, config.allow_trace, config.pass_underscore_fields)
+    head = parser.parse(raw)
+    body = None
+    if head.has_body:
+        body = InputBody(environ["wsgi.input"].read, head.chunked, config.max_body_bytes)
+    peer = environ.get("REMOTE_ADDR") or "127.0.0.1"
+    scheme = environ["wsgi.url_scheme"].encode()
+    forwarding = Forwarding(peer.encode(), scheme, config.main_port, config.forwarded_hops)
+    return ClientRequest(head, body, None, forwarding, monotonic_ns() // 1000, False)

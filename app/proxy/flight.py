@@ -1,0 +1,137 @@
+"""One request in flight: what it has done so far, and its end, which is recorded exactly once."""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+from typing import Protocol
+
+from app.errors import CAUSES
+from app.proxy.access_log import AccessLog
+from app.proxy.client import ClientRequest
+from app.router import Claim, Claims
+
+__all__ = ["CAUSE_INDEX", "Flight", "Ledger", "Recorder"]
+
+CAUSE_INDEX = {cause: index for index, cause in enumerate(CAUSES)}
+
+
+class Recorder(Claims, Protocol):
+    """Where requests are counted; `app.metrics.slot.SlotWriter` in a worker."""
+
+    def finish(
+        self,
+        row: int,
+        version: int,
+        status: int,
+        cause: int,
+        bytes_in: int,
+        bytes_out: int,
+        now_us: int,
+        total_us: int,
+        first_byte_us: int,
+        upstream_us: int,
+    ) -> None:
+        """Counts a request as done."""
+
+
+class Ledger:
+    """What a worker writes its requests into.
+
+    Args:
+        recorder: the worker's slot of the shared metrics.
+        access_log: None when it is off.
+        counts: whether requests are counted (`metrics_enabled`); claims always are.
+        excluded: exact paths, and prefixes that end with `*`, whose requests are not counted.
+    """
+
+    __slots__ = ("_exact", "_prefixes", "access_log", "counts", "recorder")
+
+    def __init__(
+        self, recorder: Recorder, access_log: AccessLog | None, counts: bool, excluded: tuple[str, ...] = ()
+    ) -> None:
+        self.recorder = recorder
+        self.access_log = access_log
+        self.counts = counts
+        self._exact = frozenset(path.encode() for path in excluded if not path.endswith("*"))
+        self._prefixes = tuple(path[:-1].encode() for path in excluded if path.endswith("*"))
+
+    def leaves_out(self, target: bytes) -> bool:
+        """Whether a request for `target` is not counted."""
+        if not self.counts:
+            return True
+        if not self._exact and not self._prefixes:
+            return False
+        path = target.partition(b"?")[0]
+        return path in self._exact or (bool(self._prefixes) and path.startswith(self._prefixes))
+
+
+class Flight:
+    """A claimed request on its way.
+
+    Attributes:
+        request, claim: what is on its way, and where to.
+        request_id: ties access log, answer and upstream together.
+        sent_us, head_us: monotonic microseconds when the request was sent and the answer's head was here; 0 before.
+        first_byte_us: when the first byte of the answer was sent to the client; 0 before.
+        bytes_in: bytes that came from the client outside the request's body, through a tunnel.
+        bytes_out: bytes of the answer's body sent to the client.
+    """
+
+    __slots__ = (
+        "_ledger",
+        "bytes_in",
+        "bytes_out",
+        "claim",
+        "first_byte_us",
+        "head_us",
+        "is_over",
+        "request",
+        "request_id",
+        "sent_us",
+    )
+
+    def __init__(self, ledger: Ledger, request: ClientRequest, claim: Claim, request_id: bytes) -> None:
+        self._ledger = ledger
+        self.request = request
+        self.claim = claim
+        self.request_id = request_id
+        self.sent_us = 0
+        self.head_us = 0
+        self.first_byte_us = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.is_over = False
+
+    def end(self, status: int, cause: str = "none") -> None:
+        """Releases the claim and records the request; only the first call counts.
+
+        Args:
+            status: what the client saw; 499 when it had left.
+            cause: one of `app.errors.CAUSES`.
+        """
+        if self.is_over:
+            return
+        self.is_over = True
+        request = self.request
+        ledger = self._ledger
+        claim = self.claim
+        now_us = monotonic_ns() // 1000
+        bytes_in = self.bytes_in if request.body is None else request.body.size + self.bytes_in
+        if ledger.leaves_out(request.head.target):
+            ledger.recorder.unclaim(claim.row, claim.version)
+        else:
+            started_us = request.started_us
+            ledger.recorder.finish(
+                claim.row,
+                claim.version,
+                status,
+                CAUSE_INDEX[cause],
+                bytes_in,
+                self.bytes_out,
+                now_us,
+                now_us - started_us,
+                self.first_byte_us - started_us,
+                self.head_us - self.sent_us if self.head_us else -1,
+            )
+        if ledger.access_log is not None:
+            ledger.access_log.write(self, status, cause, bytes_in, now_us)

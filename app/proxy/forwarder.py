@@ -1,0 +1,194 @@
+"""One request through the proxy: claim a version, send, and hand the answer over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from email.utils import formatdate
+from itertools import count
+from logging import getLogger
+from time import monotonic_ns, time
+from typing import Any
+
+from app.config import RouterConfig
+from app.errors import RouterError
+from app.protocol.heads import informational_head, upstream_head
+from app.protocol.response import ResponseHead
+from app.proxy.client import ClientRequest
+from app.proxy.flight import Flight, Ledger
+from app.proxy.refusal import refusal_bytes, refusal_parts, status_line
+from app.proxy.stream import Answer
+from app.proxy.tunnel import Tunnel
+from app.router import NO_VERSION, Claim, TrafficRouter
+from app.transport.deadlines import Deadlines
+from app.upstream.messages import UpstreamRequest
+
+__all__ = ["Forwarder", "Refusal", "Waits"]
+
+logger = getLogger(__name__)
+
+WsgiResponse = Callable[[dict[str, Any], Any], Any]
+
+
+class Waits:
+    """The worker's deadlines, one object for each kind of wait."""
+
+    def __init__(self, config: RouterConfig) -> None:
+        self.connecting = Deadlines(config.connection_timeout)
+        self.reading = Deadlines(config.read_timeout)
+        self.body = Deadlines(config.body_timeout)
+        self.sending = Deadlines(config.send_timeout)
+        self.tunnel = Deadlines(config.tunnel_idle_timeout)
+
+
+class Forwarder:
+    """Forwards the requests of one worker.
+
+    Args:
+        config: the settings.
+        router: knows the active version.
+        ledger: where requests are recorded.
+        waits: the worker's deadlines.
+    """
+
+    def __init__(self, config: RouterConfig, router: TrafficRouter, ledger: Ledger, waits: Waits) -> None:
+        self._router = router
+        self._ledger = ledger
+        self._waits = waits
+        self._via = b"Via: 1.1 %b\r\n" % config.via.encode() if config.via else b""
+        self._server_timing = config.server_timing
+        # Unique by a random start for each worker; a counter after it costs a twentieth of a UUID.
+        self._id_prefix = os.urandom(8).hex().encode()
+        self._ids = count(1)
+
+    def forward(self, request: ClientRequest) -> WsgiResponse:
+        """Sends `request` to the active version; returns what passes the answer on, or the router's own answer."""
+        head = request.head
+        request_id = head.request_id or b"%b-%x" % (self._id_prefix, next(self._ids))
+        try:
+            claim = self._router.claim(head.method, head.target, request.started_us)
+        except RouterError as error:
+            return self.refuse(request, error, request_id)
+        flight = Flight(self._ledger, request, claim, request_id)
+        try:
+            message = self._message(request, claim, request_id)
+            flight.sent_us = monotonic_ns() // 1000
+            answer = claim.session.send(message)
+            flight.head_us = monotonic_ns() // 1000
+        except RouterError as error:
+            return Refusal(flight, error, self._waits.sending)
+        except Exception:
+            logger.exception("%s: a fault of the router's own", request_id.decode("latin-1"))
+            return Refusal(flight, RouterError("a fault of the router's own"), self._waits.sending)
+        except BaseException:  # the worker is being stopped and does not wait for this request any more
+            flight.end(RouterError.status, RouterError.cause)
+            raise
+        added = self._lines(answer.head, flight)
+        if answer.status_code == 101:
+            return Tunnel(flight, answer, added, self._waits.tunnel)
+        return Answer(flight, answer, added, self._waits.reading, self._waits.sending)
+
+    def refuse(self, request: ClientRequest, error: RouterError, request_id: bytes = b"") -> Refusal:
+        """The router's own answer to a request that no version was picked for."""
+        head = request.head
+        row = self._ledger.recorder.start(NO_VERSION, head.method, head.target, request.started_us)
+        claim = Claim(row, NO_VERSION, "", 0, None)
+        request_id = request_id or head.request_id or b"%b-%x" % (self._id_prefix, next(self._ids))
+        return Refusal(Flight(self._ledger, request, claim, request_id), error, self._waits.sending)
+
+    def _message(self, request: ClientRequest, claim: Claim, request_id: bytes) -> UpstreamRequest:
+        """The request as it goes upstream."""
+        head = request.head
+        added = request.forwarding.lines(head)
+        if not head.request_id:
+            added = b"%bX-Request-ID: %b\r\n" % (added, request_id)
+        if self._via:
+            added += self._via
+        upgrades = bool(head.upgrade) and request.endpoint is not None
+        if upgrades:
+            added += b"Connection: Upgrade\r\nUpgrade: %b\r\n" % head.upgrade
+        return UpstreamRequest(
+            claim.port,
+            head.method,
+            head.target,
+            upstream_head(head, added, b"127.0.0.1:%d" % claim.port),
+            request.body,
+            request.endpoint,
+            self._pass_informational(request),
+            upgrades,
+        )
+
+    def _pass_informational(self, request: ClientRequest) -> Callable[[ResponseHead], None] | None:
+        """How 1xx heads reach the client: RFC 9110 §15.2 has them forwarded, but never to HTTP/1.0."""
+        endpoint = request.endpoint
+        if endpoint is None or request.head.http10:
+            return None
+        sending = self._waits.sending
+        return lambda head: endpoint.send(informational_head(head), sending)
+
+    def _lines(self, head: ResponseHead, flight: Flight) -> bytes:
+        """The field lines that the client's answer gets from us."""
+        added = self._via
+        if not head.has_date:
+            # RFC 9110 §6.6.1: who forwards an answer without Date adds it.
+            added += b"Date: %b\r\n" % formatdate(time(), usegmt=True).encode()
+        if not head.has_request_id:
+            added = b"%bX-Request-ID: %b\r\n" % (added, flight.request_id)
+        if self._server_timing:
+            queue = (flight.sent_us - flight.request.started_us) / 1000
+            upstream = (flight.head_us - flight.sent_us) / 1000
+            router = (monotonic_ns() // 1000 - flight.request.started_us) / 1000 - upstream
+            timing = f"router;dur={router:.3f}, upstream;dur={upstream:.3f}, queue;dur={queue:.3f}"
+            added += b"Server-Timing: %b\r\n" % timing.encode()
+        return added
+
+
+class Refusal:
+    """A WSGI response in which the router itself answers a request."""
+
+    __slots__ = ("_error", "_flight", "_sending")
+
+    def __init__(self, flight: Flight, error: RouterError, sending: Deadlines) -> None:
+        self._flight = flight
+        self._error = error
+        self._sending = sending
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """The WSGI application of this one answer."""
+        flight, error = self._flight, self._error
+        request = flight.request
+        if error.status >= 500:
+            version = flight.claim.name or "no version"
+            request_id = flight.request_id.decode("latin-1")
+            logger.warning("%s %s: %s (%s)", request_id, error.cause, error, version)
+        if request.endpoint is None:
+            fields, body = refusal_parts(error, request.head, flight.claim.name, flight.request_id)
+            flight.bytes_out = len(body)
+            flight.end(error.status, error.cause)
+            start_response(status_line(error), fields)
+            return [body]
+        request.answered = True
+        self._send(request)
+        return ()
+
+    def _send(self, request: ClientRequest) -> None:
+        flight, error = self._flight, self._error
+        endpoint = request.endpoint
+        assert endpoint is not None
+        status = error.status
+        if request.body is not None and not request.body.complete:
+            request.persist = False  # the rest of the body is in the way of the next request
+        try:
+            if status != 499:
+                close = b"" if request.persist else b"Connection: close\r\n"
+                data, size = refusal_bytes(error, request.head, flight.claim.name, flight.request_id, close)
+                flight.first_byte_us = monotonic_ns() // 1000
+                flight.bytes_out = size
+                endpoint.send(data, self._sending)
+            else:
+                request.persist = False
+        except Exception:
+            request.persist = False
+            status = 499
+        finally:
+            flight.end(status, error.cause)

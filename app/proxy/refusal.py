@@ -1,0 +1,101 @@
+"""The answers that the router gives itself: short text for curl, a page for a person, JSON for a program."""
+
+from __future__ import annotations
+
+import html
+import json
+from http import HTTPStatus
+
+from app.errors import RouterError
+from app.protocol.request import RequestHead
+
+__all__ = ["refusal_bytes", "refusal_parts", "status_line"]
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<meta name="robots" content="noindex"><title>{status} {text}</title>
+<style>:root{{color-scheme:light dark}}body{{font:16px/1.6 system-ui,sans-serif;max-width:34rem;margin:16vh auto;
+padding:0 1.5rem}}h1{{font-size:1.5rem;margin:0 0 .5rem}}dl{{font-size:.85rem;opacity:.75;display:grid;
+grid-template-columns:max-content 1fr;gap:.15rem 1rem;margin-top:2rem}}dd{{margin:0;font-family:ui-monospace,
+monospace;overflow-wrap:anywhere}}</style></head>
+<body><h1>{text}</h1><p>{advice}</p>
+<dl><dt>Status</dt><dd>{status}</dd><dt>Cause</dt><dd>{cause}</dd>
+<dt>Version</dt><dd>{version}</dd><dt>Request</dt><dd>{request_id}</dd></dl></body></html>
+"""
+
+_ADVICE = {
+    503: "The service is not available just now. Please try again in a few seconds.",
+    502: "The service could not be reached. Please try again in a moment.",
+    504: "The service took too long to answer. Please try again in a moment.",
+}
+_OTHER_ADVICE = "The request could not be served as it was sent."
+
+
+def _accepted(head: RequestHead | None) -> str:
+    """`html` or `json` when the client names it among what it accepts (the one it names first), else `text`."""
+    if head is None:
+        return "text"
+    accept = b",".join(value for name, value in head.fields if name.lower() == b"accept").lower()
+    places = {"html": accept.find(b"text/html"), "json": accept.find(b"application/json")}
+    named = {kind: place for kind, place in places.items() if place >= 0}
+    return min(named, key=lambda kind: named[kind]) if named else "text"
+
+
+def refusal_parts(
+    error: RouterError, head: RequestHead | None, version: str, request_id: bytes
+) -> tuple[list[tuple[str, str]], bytes]:
+    """Fields and body of the answer for `error`.
+
+    Args:
+        head: the request's head, None when it could not be read.
+        version: the version's name, "" when none was picked.
+    """
+    shown_id = request_id.decode("latin-1")
+    kind = _accepted(head)
+    if kind == "json":
+        said = {"error": error.text, "status": error.status, "cause": error.cause}
+        body = json.dumps({**said, "version": version or None, "request_id": shown_id}).encode() + b"\n"
+        media = "application/json"
+    elif kind == "html":
+        body = _PAGE.format(
+            status=error.status,
+            text=html.escape(error.text),
+            advice=_ADVICE.get(error.status, _OTHER_ADVICE),
+            cause=error.cause,
+            version=version or "none",
+            request_id=html.escape(shown_id),
+        ).encode()
+        media = "text/html; charset=utf-8"
+    else:
+        body = error.text.encode()
+        media = "text/plain; charset=utf-8"
+    fields = [
+        ("Content-Type", media),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        ("X-Router-Cause", error.cause),
+        ("X-Request-ID", shown_id),
+    ]
+    if error.retry_after_s is not None:
+        fields.append(("Retry-After", str(error.retry_after_s)))
+    return fields, body
+
+
+def status_line(error: RouterError) -> str:
+    """Status and reason phrase, as WSGI wants them."""
+    return f"{error.status} {HTTPStatus(error.status).phrase}"
+
+
+def refusal_bytes(
+    error: RouterError, head: RequestHead | None, version: str, request_id: bytes, added: bytes
+) -> tuple[bytes, int]:
+    """The whole answer for `error` as it goes to the wire, and how many bytes of it are the body.
+
+    Args:
+        added: further field lines, each with its CRLF.
+    """
+    fields, body = refusal_parts(error, head, version, request_id)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    if head is not None and head.method == b"HEAD":
+        body = b""
+    return f"HTTP/1.1 {status_line(error)}\r\n{lines}".encode("latin-1") + added + b"\r\n" + body, len(body)

@@ -1,0 +1,101 @@
+"""Everything one worker needs to proxy, built once, after gevent has patched."""
+
+from __future__ import annotations
+
+import os
+import time
+from logging import getLogger
+
+import gevent
+
+from app.config import AppConfig, RouterConfig
+from app.metrics.shared import SharedMetrics
+from app.proxy.access_log import AccessLog
+from app.proxy.flight import Ledger
+from app.proxy.forwarder import Forwarder, Waits
+from app.router import TrafficRouter
+from app.state.model import VERSIONS
+from app.transport.endpoint import wait_for_either
+from app.upstream.adapter import UpstreamAdapter
+from app.upstream.health import probe
+from app.upstream.pool import ConnectionPool
+from app.upstream.session import UpstreamSession
+
+__all__ = ["Service", "metrics_slots", "worker_count"]
+
+logger = getLogger(__name__)
+
+
+def worker_count(config: RouterConfig) -> int:
+    """How many workers run: as configured, else one per core that this process may use."""
+    return config.workers or len(os.sched_getaffinity(0))
+
+
+def metrics_slots(config: RouterConfig) -> int:
+    """Places in the metrics file: a reload runs two sets of workers at once, an upgrade up to four."""
+    return max(16, 4 * worker_count(config))
+
+
+class Service:
+    """The parts of one worker's proxy, wired together.
+
+    Attributes:
+        config, app_config: the settings.
+        metrics: the file that all workers share.
+        router, forwarder, ledger, waits: see their classes.
+    """
+
+    def __init__(self, config: RouterConfig, app_config: AppConfig) -> None:
+        self.config = config
+        self.app_config = app_config
+        self.metrics = SharedMetrics.create_or_attach(config.metrics_path, metrics_slots(config))
+        if self.metrics.fault:
+            logger.warning("%s", self.metrics.fault)
+        self.slot = self.metrics.claim_slot(os.getpid())
+        self.waits = Waits(config)
+        self.router = TrafficRouter(config, self.slot, self._open_session)
+        access_log = AccessLog(config.access_log) if config.access_log else None
+        self.ledger = Ledger(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
+        self.forwarder = Forwarder(config, self.router, self.ledger, self.waits)
+        self._state_fault = ""
+
+    def _open_session(self, port: int) -> UpstreamSession:
+        config, waits = self.config, self.waits
+        pool = ConnectionPool(port, config.pool_size, waits.connecting, config.pool_idle_timeout)
+        return UpstreamSession(UpstreamAdapter(pool, waits.reading, waits.body, wait_for_either))
+
+    def start(self) -> None:
+        """Starts what goes on beside the requests: the heartbeat, and in one of the workers the leader's duties."""
+        gevent.spawn(self._beat)
+        gevent.spawn(self._check_health)
+
+    def _beat(self) -> None:
+        """Once a second: the heartbeat, the history, and the state file's health."""
+        while True:
+            self.slot.beat(time.monotonic_ns() // 1000)
+            self._note_state_fault()
+            if self.metrics.try_lead():
+                self.metrics.fold()
+            gevent.sleep(1.0)
+
+    def _note_state_fault(self) -> None:
+        self.router.state.current()
+        fault = self.router.state.fault
+        if fault != self._state_fault:
+            self._state_fault = fault
+            logger.warning("%s", fault or "the state file can be read again")
+
+    def _check_health(self) -> None:
+        """Probes both versions each `health_check_interval`, in the leading worker only."""
+        while True:
+            if self.metrics.try_lead():
+                state = self.router.state.current()
+                for index, name in enumerate(VERSIONS) if state is not None else ():
+                    assert state is not None
+                    self._probe(index, state.version(name).port)
+            gevent.sleep(self.config.health_check_interval)
+
+    def _probe(self, index: int, port: int) -> None:
+        result = probe(port, self.app_config)
+        latency_us = int(result.latency_ms * 1000)
+        self.metrics.write_probe(index, time.time(), result.ok, result.status or 0, latency_us, result.reason)

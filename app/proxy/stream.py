@@ -1,0 +1,224 @@
+"""The upstream's answer on its way back to the client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import monotonic_ns
+from typing import Any
+
+import gevent
+
+from app.errors import (
+    ClientDisconnected,
+    RouterError,
+    UpstreamReadTimeout,
+    UpstreamTruncated,
+)
+from app.protocol.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
+from app.protocol.heads import client_head
+from app.protocol.response import Framing
+from app.proxy.flight import Flight
+from app.transport.deadlines import Deadlines
+from app.transport.endpoint import Endpoint, wait_for_either
+from app.transport.limits import Expired
+from app.upstream.messages import UpstreamAnswer
+
+__all__ = ["Answer"]
+
+_KNOWN_END = (Framing.NONE, Framing.LENGTH)
+
+
+class Answer:
+    """A WSGI response that passes the upstream's answer on, as it arrives.
+
+    Under `RouterWorker` it writes to the client's endpoint itself, so that nothing about the message is lost;
+    under a stock gunicorn worker it goes the way of WSGI.
+
+    Args:
+        flight: ended here, once the last byte is sent or the transfer has failed.
+        upstream: the answer, its head complete.
+        added: our own field lines for the client, each with its CRLF.
+        reading, sending: limits of a wait for the upstream's bytes, and for the client to take some.
+    """
+
+    __slots__ = ("_added", "_flight", "_reading", "_sending", "_upstream")
+
+    def __init__(
+        self, flight: Flight, upstream: UpstreamAnswer, added: bytes, reading: Deadlines, sending: Deadlines
+    ) -> None:
+        self._flight = flight
+        self._upstream = upstream
+        self._added = added
+        self._reading = reading
+        self._sending = sending
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """The WSGI application of this one answer."""
+        request = self._flight.request
+        if request.endpoint is None:
+            return self._through_wsgi(start_response)
+        request.answered = True
+        self._send(request.endpoint)
+        return ()
+
+    # --- under RouterWorker -------------------------------------------------------------------------------
+
+    def _send(self, client: Endpoint) -> None:
+        flight = self._flight
+        cause = "none"
+        status = self._upstream.status_code
+        try:
+            self._transfer(client)
+        except ClientDisconnected as error:
+            status, cause = error.status, error.cause
+        except RouterError as error:
+            # The status is out, so the only honest end is a broken one (RFC 9112 §8: incomplete message).
+            cause = error.cause
+            client.abort()
+        except BaseException:
+            cause = "internal_error"
+            client.abort()
+            raise
+        finally:
+            if cause != "none":
+                flight.request.persist = False
+            self._upstream.end()
+            flight.end(status, cause)
+
+    def _transfer(self, client: Endpoint) -> None:
+        flight, upstream = self._flight, self._upstream
+        request = flight.request
+        body = upstream.stream
+        head = upstream.head
+        chunked = False
+        if body.framing not in _KNOWN_END:
+            if request.head.http10:
+                request.persist = False  # RFC 9112 §6.3: without chunked, the end is the connection's end
+            else:
+                chunked = True
+        uploading = None
+        if upstream.upload is not None:
+            # RFC 9112 §9.6: we answer before the request is complete, so this is the connection's last answer.
+            request.persist = False
+            uploading = gevent.spawn(upstream.upload.run)
+        try:
+            data = body.take_buffered()
+            flight.bytes_out = len(data)
+            first = client_head(head, self._lines(chunked)) + self._framed(data, chunked)
+            if body.complete:
+                upstream.end()
+            flight.first_byte_us = monotonic_ns() // 1000
+            self._write(client, first)
+            while not body.complete:
+                data = self._next(client, uploading is not None)
+                flight.bytes_out += len(data)
+                if data or body.complete:
+                    self._write(client, self._framed(data, chunked))
+        finally:
+            if uploading is not None:
+                uploading.kill()
+
+    def _lines(self, chunked: bool) -> bytes:
+        """The lines that the head gets at its end (RFC 9112 §6.1, §9.3; RFC 9110 §7.6.1)."""
+        request = self._flight.request
+        added = self._added
+        if chunked:
+            added += b"Transfer-Encoding: chunked\r\n"
+        if not request.persist:
+            added += b"Connection: close\r\n"
+        elif request.head.http10:
+            added += b"Connection: keep-alive\r\n"
+        elif self._upstream.status_code == 426:
+            added += b"Connection: upgrade\r\n"  # RFC 9110 §7.8: Upgrade is always named in Connection
+        return added
+
+    def _framed(self, data: bytes, chunked: bool) -> bytes:
+        if not chunked:
+            return data
+        framed = encode_chunk(data) if data else b""
+        if not self._upstream.stream.complete:
+            return framed
+        trailers = self._upstream.stream.trailers
+        return framed + (encode_last_chunk(trailers) if trailers else LAST_CHUNK)
+
+    def _next(self, client: Endpoint, uploading: bool) -> bytes:
+        """Waits for the next part of the body, with an eye on the client; b"" when it was only the client."""
+        body = self._upstream.stream
+        endpoint = body.connection.endpoint
+        try:
+            # While the body still comes up, another greenlet reads what the client sends.
+            if uploading or client.buffered:
+                endpoint.wait_readable(self._reading)
+            elif wait_for_either(endpoint, client, self._reading) is client:
+                _look_at(client)
+                return b""
+            data = endpoint.receive()
+        except Expired as error:
+            raise UpstreamReadTimeout(f"the answer stopped for {error.limit.seconds:g} s") from error
+        except OSError as error:
+            raise UpstreamTruncated(f"the answer broke off: {error.strerror}") from error
+        return b"" if data is None else body.decode(data)
+
+    def _write(self, client: Endpoint, data: bytes) -> None:
+        try:
+            client.send(data, self._sending)
+        except OSError as error:
+            raise ClientDisconnected("the client broke the connection") from error
+        except Expired as error:
+            raise ClientDisconnected(f"the client took nothing for {error.limit.seconds:g} s") from error
+
+    # --- under a stock worker -----------------------------------------------------------------------------
+
+    def _through_wsgi(self, start_response: Any) -> Any:
+        upstream = self._upstream
+        head = upstream.head
+        lines = client_head(head, self._added).split(b"\r\n")[1:-2]
+        pairs = (line.partition(b":") for line in lines)
+        fields = [(name.decode("latin-1"), value.strip().decode("latin-1")) for name, _, value in pairs]
+        start_response(f"{head.status} {head.reason.decode('latin-1')}", fields)
+        return _WsgiBody(self._flight, upstream, self._reading)
+
+
+class _WsgiBody:
+    """The answer's body as an iterable whose `close()` ends the flight, as WSGI servers promise to call it."""
+
+    def __init__(self, flight: Flight, upstream: UpstreamAnswer, reading: Deadlines) -> None:
+        self._flight = flight
+        self._upstream = upstream
+        self._reading = reading
+        self._cause = "client_disconnected"  # unless the end is reached, or something else is found out
+
+    def __iter__(self) -> Iterator[bytes]:
+        flight = self._flight
+        flight.first_byte_us = monotonic_ns() // 1000
+        body = self._upstream.stream
+        try:
+            while not body.complete:
+                data = body.receive(self._reading)
+                flight.bytes_out += len(data)
+                if data:
+                    yield data
+        except RouterError as error:
+            self._cause = error.cause
+            raise
+        except Expired as error:
+            self._cause = UpstreamReadTimeout.cause
+            raise UpstreamReadTimeout(f"the answer stopped for {error.limit.seconds:g} s") from error
+        self._cause = "none"
+
+    def close(self) -> None:
+        """Called once by the server, whatever became of the answer."""
+        self._upstream.end()
+        left = self._cause == "client_disconnected"
+        self._flight.end(ClientDisconnected.status if left else self._upstream.status_code, self._cause)
+
+
+def _look_at(client: Endpoint) -> None:
+    """Reads what a client says while its answer is on the way: the next request, or that it is gone."""
+    try:
+        data = client.receive()
+    except OSError as error:
+        raise ClientDisconnected("the client broke the connection") from error
+    if data == b"":
+        raise ClientDisconnected("the client closed the connection")
+    client.buffered = data or b""

@@ -1,0 +1,222 @@
+"""One client connection: its requests, one after the other, until one side has had enough."""
+
+from __future__ import annotations
+
+from time import monotonic, monotonic_ns
+from typing import TYPE_CHECKING
+
+import gevent
+
+from app.errors import (
+    BodyTooLarge,
+    FieldsTooLarge,
+    MalformedRequest,
+    RequestLineTooLong,
+    RequestTimeout,
+    RouterError,
+)
+from app.protocol.heads import Forwarding
+from app.protocol.request import RequestHead, RequestParser
+from app.proxy.client import ClientBody, ClientRequest
+from app.proxy.environ import REQUEST_KEY
+from app.server.wsgi import WsgiAnswer
+from app.transport.endpoint import Endpoint
+from app.transport.limits import Expired
+
+if TYPE_CHECKING:
+    from app.server.serving import Serving
+
+__all__ = ["ClientConnection", "WorkerStops"]
+
+LINGER_S = 2.0
+LINGER_BYTES = 1 << 20
+"""How long and how much is read from a client that we have already answered for the last time: closing with
+unread bytes would reset the connection and might destroy the answer on its way (RFC 9112 §9.6)."""
+
+
+class WorkerStops(Exception):
+    """Raised in an idle connection that is to be closed because its worker stops."""
+
+
+class ClientConnection:
+    """Serves the requests of one connection.
+
+    Args:
+        endpoint: the client's end.
+        peer: its address, as text.
+        serving: what all connections of the worker share.
+    """
+
+    __slots__ = ("_endpoint", "_forwarding", "_parser", "_serving", "is_idle")
+
+    def __init__(self, endpoint: Endpoint, peer: str, serving: Serving) -> None:
+        config = serving.config
+        self._endpoint = endpoint
+        self._serving = serving
+        self._parser = RequestParser(config.max_fields, config.allow_trace, config.pass_underscore_fields)
+        self._forwarding = Forwarding(peer.encode(), b"http", config.main_port, config.forwarded_hops)
+        self.is_idle = False
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The client's end."""
+        return self._endpoint
+
+    def serve(self) -> None:
+        """Serves until the connection ends; closes it in every case."""
+        endpoint = self._endpoint
+        linger = False
+        try:
+            while self._serve_one():
+                if endpoint.buffered:
+                    gevent.sleep(0)  # pipelined: others first, or one client could keep the worker to itself
+            linger = True
+        except (OSError, Expired):
+            pass  # the client went away between requests, or said nothing for too long
+        finally:
+            if linger and not endpoint.closed:
+                self._linger()
+            endpoint.close()
+
+    def _serve_one(self) -> bool:
+        """One request and its answer; returns whether another may follow. Raises OSError, Expired."""
+        serving = self._serving
+        try:
+            raw = self._read_head()
+            if not raw:
+                return False
+            started_us = monotonic_ns() // 1000
+            head = self._parser.parse(raw)
+        except RouterError as error:
+            self.refuse(error)
+            return False
+        config = serving.config
+        body = None
+        if head.has_body:
+            body = ClientBody(self._endpoint, head, config.max_body_bytes, config.body_rate_floor)
+        persist = head.keep_alive and serving.keeps_alive
+        request = ClientRequest(head, body, self._endpoint, self._forwarding, started_us, persist)
+        if body is not None and config.max_body_bytes and (head.content_length or 0) > config.max_body_bytes:
+            error = BodyTooLarge(f"{head.content_length} bytes announced, limit {config.max_body_bytes}")
+            serving.forwarder.refuse(request, error)({}, None)
+            return False
+        answer = WsgiAnswer(request, serving.waits.sending)
+        chunks = serving.wsgi({REQUEST_KEY: request}, answer.start_response)
+        if not request.answered:
+            answer.send(chunks)
+        return request.persist and not self._endpoint.closed
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def _read_head(self) -> bytes:
+        """The next head with its final empty line; b"" when the client has nothing more to say.
+
+        Raises MalformedRequest, RequestLineTooLong, FieldsTooLarge, RequestTimeout, OSError, Expired.
+        """
+        endpoint = self._endpoint
+        data = endpoint.buffered
+        if not data:
+            if self._serving.is_draining:
+                return b""
+            self.is_idle = True
+            try:
+                data = endpoint.read(self._serving.idle)
+            except WorkerStops:
+                return b""
+            finally:
+                self.is_idle = False
+        end = data.find(b"\r\n\r\n")
+        if end < 0 or data[0] == 13:
+            data, end = self._read_rest(data)
+            if end < 0:
+                return b""
+        end += 4
+        if end == len(data):
+            endpoint.buffered = b""
+            self._check_size(data, end)
+            return data
+        endpoint.buffered = data[end:]
+        raw = data[:end]
+        self._check_size(raw, end)
+        return raw
+
+    def _read_rest(self, data: bytes) -> tuple[bytes, int]:
+        """Reads on until the head is whole: all bytes, and where its final empty line begins; -1 at the end."""
+        began = monotonic()
+        heads = self._serving.heads
+        while True:
+            while data.startswith(b"\r\n"):  # RFC 9112 §2.2: an empty line before the request line
+                data = data[2:]
+            end = data.find(b"\r\n\r\n")
+            if end >= 0:
+                return data, end
+            self._check_begun(data)
+            try:
+                more = self._endpoint.read(heads)
+            except Expired as error:
+                if not data:
+                    raise
+                raise RequestTimeout(f"no complete head within {heads.seconds:g} s") from error
+            if not more:
+                if data.strip(b"\r\n"):
+                    raise MalformedRequest("the head broke off")
+                return b"", -1
+            if monotonic() - began > heads.seconds:
+                raise RequestTimeout(f"no complete head within {heads.seconds:g} s")
+            data += more
+
+    def _check_begun(self, data: bytes) -> None:
+        """Refuses at once what cannot become a request, instead of waiting for its end."""
+        config = self._serving.config
+        eol = data.find(b"\n")
+        if eol < 0:
+            if len(data) > config.max_request_line_bytes + 1:
+                raise RequestLineTooLong(f"longer than {config.max_request_line_bytes} bytes")
+            if data and not 0x21 <= data[0] <= 0x7E and data != b"\r":
+                raise MalformedRequest("not an HTTP request")
+            return
+        if data[eol - 1 : eol] != b"\r":
+            raise MalformedRequest("line ends with a bare LF")
+        self._check_size(data, len(data))
+        self._parser.check_line(data[: eol - 1])
+
+    def _check_size(self, data: bytes, end: int) -> None:
+        config = self._serving.config
+        if end > config.max_request_line_bytes:
+            line = data.find(b"\r\n")
+            if line > config.max_request_line_bytes:
+                raise RequestLineTooLong(f"{line} bytes, limit {config.max_request_line_bytes}")
+            if end - line > config.max_head_bytes:
+                raise FieldsTooLarge(f"more than {config.max_head_bytes} bytes")
+
+    # --- the last words -----------------------------------------------------------------------------------
+
+    def turn_away(self, error: RouterError) -> None:
+        """Answers a connection that is not to be served, and closes it."""
+        try:
+            self.refuse(error)
+            self._linger()
+        finally:
+            self._endpoint.close()
+
+    def refuse(self, error: RouterError) -> None:
+        """Answers what could not be read as a request; the connection is not used again (RFC 9112 §2.2)."""
+        now_us = monotonic_ns() // 1000
+        head = RequestHead(b"-", b"-", False, b"\r\n\r\n")
+        request = ClientRequest(head, None, self._endpoint, self._forwarding, now_us, False)
+        self._serving.forwarder.refuse(request, error)({}, None)
+
+    def _linger(self) -> None:
+        """Says that nothing more comes, then reads what is still on its way, so that no reset overtakes it."""
+        endpoint = self._endpoint
+        endpoint.end_writing()
+        ends = monotonic() + LINGER_S
+        taken = 0
+        try:
+            while taken < LINGER_BYTES and monotonic() < ends:
+                data = endpoint.read(self._serving.lingering)
+                if not data:
+                    return
+                taken += len(data)
+        except (OSError, Expired):
+            pass  # the client did not care to say goodbye

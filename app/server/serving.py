@@ -1,0 +1,70 @@
+"""What the client connections of one worker share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Self
+
+from app.errors import TooManyConnections
+from app.proxy.service import Service
+from app.server.connection import ClientConnection, WorkerStops
+from app.transport.deadlines import Deadlines
+from app.transport.endpoint import Endpoint, PlainSocket
+
+__all__ = ["Serving"]
+
+
+class Serving:
+    """What all client connections of a worker share.
+
+    Attributes:
+        wsgi: the application.
+        config, forwarder, waits: of the application's service.
+        idle, heads, lingering: deadlines for the next request, for a head, and for a goodbye.
+        is_draining: idle connections are to be closed.
+        keeps_alive: connections may carry another request.
+    """
+
+    @classmethod
+    def of(cls, wsgi: Any) -> Self | None:
+        """For the router's application; None for any other, which gunicorn's own loop serves."""
+        service = getattr(wsgi, "service", None)
+        return cls(wsgi, service) if isinstance(service, Service) else None
+
+    def __init__(self, wsgi: Any, service: Service) -> None:
+        config = service.config
+        self.wsgi = wsgi
+        self.config = config
+        self.forwarder = service.forwarder
+        self.waits = service.waits
+        self.idle = Deadlines(config.keepalive_timeout or config.head_timeout)
+        self.heads = Deadlines(config.head_timeout)
+        self.lingering = Deadlines(1.0)
+        self.is_draining = False
+        self.keeps_alive = config.keepalive_timeout > 0
+        self._connections: set[ClientConnection] = set()
+        self._by_address: Counter[str] = Counter()
+
+    def serve(self, client: Any, peer: str) -> None:
+        """Serves one accepted connection of the address `peer` to its end."""
+        endpoint = Endpoint(PlainSocket(client.family, client.type, fileno=client.detach()))
+        connection = ClientConnection(endpoint, peer, self)
+        self._connections.add(connection)
+        self._by_address[peer] += 1
+        try:
+            limit = self.config.max_client_connections
+            if limit and self._by_address[peer] > limit:
+                connection.turn_away(TooManyConnections(f"{peer} holds {limit} connections"))
+            else:
+                connection.serve()
+        finally:
+            self._connections.discard(connection)
+            self._by_address[peer] -= 1
+            if not self._by_address[peer]:
+                del self._by_address[peer]
+
+    def close_idle(self) -> None:
+        """Ends the connections that wait for their next request."""
+        for connection in list(self._connections):
+            if connection.is_idle:
+                connection.endpoint.interrupt(WorkerStops())

@@ -1,0 +1,104 @@
+"""The gunicorn worker: gevent's, with a serving loop of our own for plain HTTP/1.1."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent.event import Event
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn.sock import ssl_context
+from gunicorn.workers.ggevent import GeventWorker
+
+if TYPE_CHECKING:
+    from app.server.serving import Serving
+
+__all__ = ["RouterWorker"]
+
+IDLE_GRACE_S = 2.0
+"""How long a worker that stops still takes a request on an idle connection, to answer it with
+`Connection: close`. A client that is about to send finds the connection open and learns not to use it again."""
+
+
+class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
+    """Serves the router. TLS, HTTP/2 and any other application go through gunicorn's own handling."""
+
+    _serving: Serving | None = None
+
+    def init_process(self) -> None:
+        """Sends our log to where gunicorn's goes, then boots as usual."""
+        ours = logging.getLogger("app")
+        ours.handlers = list(self.log.error_log.handlers)
+        ours.setLevel(self.log.error_log.level)
+        ours.propagate = False
+        super().init_process()
+
+    def run(self) -> None:
+        """Serves until told to stop, then lets requests and connections end."""
+        # Imported here: gunicorn imports this module in the master, which must not import requests.
+        from app.server.serving import Serving
+
+        if not self.cfg.is_ssl:
+            self._serving = Serving.of(self.wsgi)
+        self._stopping = Event()
+        servers = [self._server(listener) for listener in self.sockets]
+        for server in servers:
+            server.start()
+        while self.alive:
+            self.notify()
+            self._stopping.wait(1.0)
+        for server in servers:
+            server.close()
+        self._drain(servers)
+
+    def _server(self, listener: Any) -> StreamServer:
+        listener.setblocking(1)
+        tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        server = StreamServer(
+            listener, handle=partial(self.handle, listener), spawn=Pool(self.worker_connections), **tls
+        )
+        if self.cfg.workers > 1:
+            server.max_accept = 1  # or the worker that wakes first takes them all
+        return server
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """TERM: stops accepting without waiting for the next heartbeat."""
+        super().handle_exit(sig, frame)
+        self._wake()
+
+    def _wake(self) -> None:
+        stopping = getattr(self, "_stopping", None)
+        if stopping is not None:
+            gevent.get_hub().loop.run_callback_threadsafe(stopping.set)
+
+    def _drain(self, servers: list[StreamServer]) -> None:
+        """Lets what is in flight end within `graceful_timeout`, then cuts the rest."""
+        serving = self._serving
+        ends = time.monotonic() + self.cfg.graceful_timeout
+        grace_ends = time.monotonic() + min(IDLE_GRACE_S, self.cfg.graceful_timeout / 2)
+        if serving is not None:
+            serving.keeps_alive = False
+        while time.monotonic() < ends:
+            if all(server.pool.free_count() == server.pool.size for server in servers):
+                return
+            if serving is not None and not serving.is_draining and time.monotonic() > grace_ends:
+                serving.is_draining = True
+                serving.close_idle()
+            self.notify()
+            gevent.sleep(0.05)
+        self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
+        for server in servers:
+            server.stop(timeout=1)
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serves one connection."""
+        serving = self._serving
+        if serving is None or isinstance(client, ssl.SSLSocket):
+            super().handle(listener, client, addr)
+            return
+        serving.serve(client, addr[0] if addr else "")

@@ -1,0 +1,90 @@
+"""Messages as whole values, for callers in plain Python that hold them in memory anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import requests
+from urllib3 import HTTPHeaderDict
+
+from app.errors import UpstreamConnectError, UpstreamReadTimeout
+from app.transport.limits import Expired, Limit
+from app.upstream.connection import AnswerBody, UpstreamConnection
+from app.upstream.messages import UpstreamAnswer, UpstreamRequest
+
+__all__ = ["adopt", "compose", "read_whole"]
+
+_FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
+"""Fields that follow from the body and the connection, whatever the caller says."""
+
+
+def compose(
+    method: str,
+    path: str,
+    headers: Mapping[str, str] | Iterable[tuple[str, str]],
+    body: bytes | None,
+    authority: bytes,
+) -> bytes:
+    """The head of a request as a client would have sent it; `authority` stands in for a missing Host."""
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    kept = [(name, value) for name, value in pairs if name.lower() not in _FRAMING]
+    lines = [f"{method} {path} HTTP/1.1\r\n", *(f"{name}: {value}\r\n" for name, value in kept)]
+    if not any(name.lower() == "host" for name, _ in kept):
+        lines.append(f"Host: {authority.decode()}\r\n")
+    if body is not None:
+        lines.append(f"Content-Length: {len(body)}\r\n")
+    return "".join([*lines, "\r\n"]).encode("latin-1")
+
+
+def adopt(answer: requests.Response, request: UpstreamRequest) -> UpstreamAnswer:
+    """An answer of another adapter, such as a double in a test, in the shape of ours; its body is read whole."""
+    body = answer.raw.read(decode_content=False)
+    lines = [f"HTTP/1.1 {answer.status_code} {answer.reason or ''}\r\n"]
+    for name, value in answer.raw.headers.iteritems():
+        if name.lower() not in _FRAMING:
+            lines.append(f"{name}: {value}\r\n")
+    lines.append(f"Content-Length: {len(body)}\r\n\r\n")
+    connection = UpstreamConnection(_Held(body))
+    head = connection.parser.parse("".join(lines).encode("latin-1"), request.raw_method)
+    return UpstreamAnswer(request, head, AnswerBody(connection, head), _Nowhere())
+
+
+class _Held:
+    """The end of a connection that has delivered everything already."""
+
+    def __init__(self, body: bytes) -> None:
+        self.buffered = body
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class _Nowhere:
+    """Takes back connections that were never opened."""
+
+    def acquire(self, fresh: bool = False) -> UpstreamConnection:
+        raise UpstreamConnectError("a double has no connections")
+
+    def release(self, connection: UpstreamConnection) -> None:
+        connection.close()
+
+    def discard(self, connection: UpstreamConnection) -> None:
+        connection.close()
+
+
+def read_whole(answer: UpstreamAnswer, limit: Limit) -> tuple[int, HTTPHeaderDict, bytes]:
+    """Reads an answer to its end: (status, fields, body as it came). Raises UpstreamTruncated, UpstreamReadTimeout."""
+    fields = HTTPHeaderDict()
+    for index, (name, value) in enumerate(answer.head.fields):
+        if index not in answer.head.dropped:
+            fields.add(name.decode("latin-1"), value.decode("latin-1"))
+    parts = []
+    try:
+        while not answer.stream.complete:
+            parts.append(answer.stream.receive(limit))
+    except Expired as error:
+        raise UpstreamReadTimeout(f"the answer stopped for {limit.seconds:g} s") from error
+    finally:
+        answer.end()
+    return answer.status_code, fields, b"".join(parts)

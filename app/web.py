@@ -1,0 +1,111 @@
+"""The Flask application: the router's own pages, and the catch-all view that proxies everything else."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, abort, request
+
+from app import __version__
+from app.config import TOML_NAME, AppConfig, RouterConfig, load
+from app.errors import RouterError
+from app.health import health_report
+from app.metrics.exposition import as_json
+from app.proxy.client import ClientRequest
+from app.proxy.environ import REQUEST_KEY, request_from_wsgi, wsgi_environ
+from app.proxy.service import Service
+from app.settings_file import read_toml
+
+__all__ = ["RouterApp", "create_app", "create_app_from_environment"]
+
+HEALTH_PATH = "/__router_health"
+METRICS_PATH = "/__router_metrics"
+OWN_PREFIX = b"/__router_"
+"""Paths of ours; other paths that begin with two underscores belong to the application."""
+
+
+class RouterApp(Flask):
+    """A Flask application whose catch-all view is reached without Flask's dispatch.
+
+    Every request that is not for one of our own pages matches the catch-all, so there is no URL to match, no
+    session to open and no context to push; Flask's own dispatch costs more than all of the forwarding.
+    """
+
+    def __init__(self, service: Service) -> None:
+        super().__init__("app", static_folder=None)
+        self.service = service
+        self._dashboard = service.config.dashboard_path.encode()
+        self._own = (OWN_PREFIX, self._dashboard) if self._dashboard else (OWN_PREFIX,)
+
+    def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Dispatches one request: our own pages through Flask, everything else to the catch-all view."""
+        message = environ.get(REQUEST_KEY)
+        if message is None:
+            try:
+                message = request_from_wsgi(environ, self.service.config)
+            except RouterError as error:
+                start_response(f"{error.status} {error.text}", [("Content-Type", "text/plain")])
+                return [error.text.encode()]
+        target = message.head.target
+        if target.startswith(self._own) and self._is_own(target):
+            if message.endpoint is not None:
+                environ = wsgi_environ(message, self.service.config)
+            return super().wsgi_app(environ, start_response)
+        return self.view_functions["proxy"](message)(environ, start_response)
+
+    def _is_own(self, target: bytes) -> bool:
+        path = target.partition(b"?")[0]
+        return path.startswith(OWN_PREFIX) or path == self._dashboard
+
+
+def create_app(config: RouterConfig, app_config: AppConfig | None = None) -> RouterApp:
+    """The application for one worker, to be built after gevent has patched."""
+    service = Service(config, app_config or AppConfig())
+    app = RouterApp(service)
+    allowed = [ipaddress.ip_network(network) for network in config.admin_allow]
+
+    @app.before_request
+    def admit() -> None:
+        """Lets only `admin_allow` networks at our pages; health is for everybody's load balancer."""
+        if request.path == HEALTH_PATH:
+            return
+        try:
+            address = ipaddress.ip_address(request.remote_addr or "")
+        except ValueError:
+            abort(403)
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        if not any(mapped in network for network in allowed):
+            abort(403)
+
+    @app.get(HEALTH_PATH)
+    def health() -> Response:
+        report = health_report(service)
+        answer: Response = app.json.response(report)
+        answer.status_code = 200 if report["status"] == "healthy" else 503
+        answer.headers["Cache-Control"] = "no-store"
+        return answer
+
+    if config.metrics_enabled:
+
+        @app.get(METRICS_PATH)
+        def metrics() -> Response:
+            answer: Response = app.json.response(as_json(service.metrics.snapshot()))
+            answer.headers["Cache-Control"] = "no-store"
+            return answer
+
+    def proxy(message: ClientRequest) -> Any:
+        """The catch-all view: whatever is not ours goes to the active version."""
+        return service.forwarder.forward(message)
+
+    app.view_functions["proxy"] = proxy
+    app.url_map.add(app.url_rule_class("/<path:path>", endpoint="proxy"))
+    return app
+
+
+def create_app_from_environment(environ: Mapping[str, str]) -> RouterApp:
+    """The application with the settings of the environment and of `traffic_router.toml`. Raises ConfigError."""
+    loaded = load({}, environ, read_toml(Path(TOML_NAME)))
+    return create_app(loaded.config, loaded.app)
