@@ -1,8 +1,8 @@
 """A client process that sends request after request until its standard input is closed.
 
 Run as `python -m tests.support.hammer PORT`; prints one JSON object: `answers` is a list of [start, end,
-body] with times in seconds of the machine's monotonic clock, `failures` a list of texts. Half of the requests go
-over one kept connection, half over a connection of their own; every fourth is a POST.
+body] with times in seconds of the machine's monotonic clock, `failures` a list of texts. Half of the
+requests go over one kept connection, half over a connection of their own; every fourth is a POST.
 """
 
 from __future__ import annotations

@@ -54,9 +54,13 @@ class RawClient:
         sock = socket.socket()
         if rcvbuf:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
-        sock.bind((source, 0))
-        sock.settimeout(deadline_s)
-        sock.connect(("127.0.0.1", port))
+        try:
+            sock.bind((source, 0))
+            sock.settimeout(deadline_s)
+            sock.connect(("127.0.0.1", port))
+        except OSError:
+            sock.close()
+            raise
         self.address = sock.getsockname()
         self.wire = Wire(sock, deadline_s)
 
