@@ -18,11 +18,11 @@ from app.transport.blocking import connect_blocking
 from app.transport.limits import TimeLimit
 from app.upstream.adapter import UpstreamAdapter
 from app.upstream.fresh import FreshConnections
-from app.upstream.messages import UpstreamRequest
+from app.upstream.messages import UpstreamAnswer, UpstreamRequest
 from app.upstream.session import UpstreamSession
 from app.upstream.whole import compose, read_whole
 
-__all__ = ["NO_VERSION", "Claim", "Claims", "NoClaims", "TrafficRouter"]
+__all__ = ["NO_VERSION", "Claim", "Claims", "NoClaims", "TrafficRouter", "nowhere"]
 
 NO_VERSION = 2
 """The index, in the metrics, of requests that no version was picked for."""
@@ -56,19 +56,24 @@ class Claim:
         row: the request's row in the metrics' in-flight table, -1 without one.
         version: 0 for blue, 1 for green.
         name, port: of the version.
-        session: the `requests.Session` of the port; None when no version was picked.
+        send: sends a request through the `requests.Session` of the port.
     """
 
-    __slots__ = ("name", "port", "row", "session", "version")
+    __slots__ = ("name", "port", "row", "send", "version")
 
     def __init__(
-        self, row: int, version: int, name: str, port: int, session: UpstreamSession | None = None
+        self, row: int, version: int, name: str, port: int, send: Callable[[UpstreamRequest], UpstreamAnswer]
     ) -> None:
         self.row = row
         self.version = version
         self.name = name
         self.port = port
-        self.session = session
+        self.send = send
+
+
+def nowhere(request: UpstreamRequest) -> UpstreamAnswer:
+    """What a request is sent with that no version was picked for. Raises NoActiveVersion."""
+    raise NoActiveVersion("no version was picked")
 
 
 class TrafficRouter:
@@ -145,7 +150,7 @@ class TrafficRouter:
             if self._look():
                 session = self._session
                 assert session is not None
-                return Claim(row, version, active.name, active.port, session)
+                return Claim(row, version, active.name, active.port, session.send)
             claims.unclaim(row, version)
 
     def session(self, port: int) -> UpstreamSession:
@@ -200,7 +205,7 @@ class TrafficRouter:
             head = RequestParser(config.max_fields, allow_trace=config.allow_trace).parse(raw)
             added = Forwarding(b"127.0.0.1", b"http", config.main_port, config.forwarded_hops).lines(head)
             sent = upstream_head(head, added, authority) + (body or b"")
-            answer = claim.session.send(UpstreamRequest(claim.port, head.method, head.target, sent))
+            answer = claim.send(UpstreamRequest(claim.port, head.method, head.target, sent))
             return read_whole(answer, TimeLimit(config.read_timeout))
         finally:
             self._claims.unclaim(claim.row, claim.version)

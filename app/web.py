@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, abort, request
+from flask import Flask, Response, abort, jsonify, request
 
-from app import __version__
 from app.config import TOML_NAME, AppConfig, RouterConfig, load
 from app.errors import RouterError
 from app.health import health_report
 from app.metrics.exposition import as_json
-from app.proxy.client import ClientRequest
 from app.proxy.environ import REQUEST_KEY, request_from_wsgi, wsgi_environ
+from app.proxy.refusal import refusal_parts, status_line
 from app.proxy.service import Service
 from app.settings_file import read_toml
 
@@ -37,6 +36,7 @@ class RouterApp(Flask):
     def __init__(self, service: Service) -> None:
         super().__init__("app", static_folder=None)
         self.service = service
+        self.proxy = service.forwarder.forward
         self._dashboard = service.config.dashboard_path.encode()
         self._own = (OWN_PREFIX, self._dashboard) if self._dashboard else (OWN_PREFIX,)
 
@@ -47,14 +47,15 @@ class RouterApp(Flask):
             try:
                 message = request_from_wsgi(environ, self.service.config)
             except RouterError as error:
-                start_response(f"{error.status} {error.text}", [("Content-Type", "text/plain")])
-                return [error.text.encode()]
+                fields, body = refusal_parts(error, None, "", b"")
+                start_response(status_line(error), fields)
+                return [body]
         target = message.head.target
         if target.startswith(self._own) and self._is_own(target):
             if message.endpoint is not None:
                 environ = wsgi_environ(message, self.service.config)
             return super().wsgi_app(environ, start_response)
-        return self.view_functions["proxy"](message)(environ, start_response)
+        return self.proxy(message)(environ, start_response)
 
     def _is_own(self, target: bytes) -> bool:
         path = target.partition(b"?")[0]
@@ -83,26 +84,24 @@ def create_app(config: RouterConfig, app_config: AppConfig | None = None) -> Rou
     @app.get(HEALTH_PATH)
     def health() -> Response:
         report = health_report(service)
-        answer: Response = app.json.response(report)
-        answer.status_code = 200 if report["status"] == "healthy" else 503
-        answer.headers["Cache-Control"] = "no-store"
-        return answer
+        return _json(report, 200 if report["status"] == "healthy" else 503)
 
     if config.metrics_enabled:
 
         @app.get(METRICS_PATH)
         def metrics() -> Response:
-            answer: Response = app.json.response(as_json(service.metrics.snapshot()))
-            answer.headers["Cache-Control"] = "no-store"
-            return answer
+            return _json(as_json(service.metrics.snapshot()))
 
-    def proxy(message: ClientRequest) -> Any:
-        """The catch-all view: whatever is not ours goes to the active version."""
-        return service.forwarder.forward(message)
-
-    app.view_functions["proxy"] = proxy
-    app.url_map.add(app.url_rule_class("/<path:path>", endpoint="proxy"))
+    # The catch-all view. It stands in the URL map like every view; `wsgi_app` knows the way to it by heart.
+    app.add_url_rule("/<path:path>", "proxy", app.proxy, methods=["GET"], provide_automatic_options=False)
     return app
+
+
+def _json(data: Mapping[str, Any], status: int = 200) -> Response:
+    answer = jsonify(data)
+    answer.status_code = status
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 def create_app_from_environment(environ: Mapping[str, str]) -> RouterApp:

@@ -19,7 +19,7 @@ from app.proxy.flight import Flight, Ledger
 from app.proxy.refusal import refusal_bytes, refusal_parts, status_line
 from app.proxy.stream import Answer
 from app.proxy.tunnel import Tunnel
-from app.router import NO_VERSION, Claim, TrafficRouter
+from app.router import NO_VERSION, Claim, TrafficRouter, nowhere
 from app.transport.deadlines import Deadlines
 from app.upstream.messages import UpstreamRequest
 
@@ -73,7 +73,7 @@ class Forwarder:
         try:
             message = self._message(request, claim, request_id)
             flight.sent_us = monotonic_ns() // 1000
-            answer = claim.session.send(message)
+            answer = claim.send(message)
             flight.head_us = monotonic_ns() // 1000
         except RouterError as error:
             return Refusal(flight, error, self._waits.sending)
@@ -92,7 +92,7 @@ class Forwarder:
         """The router's own answer to a request that no version was picked for."""
         head = request.head
         row = self._ledger.recorder.start(NO_VERSION, head.method, head.target, request.started_us)
-        claim = Claim(row, NO_VERSION, "", 0, None)
+        claim = Claim(row, NO_VERSION, "", 0, nowhere)
         request_id = request_id or head.request_id or b"%b-%x" % (self._id_prefix, next(self._ids))
         return Refusal(Flight(self._ledger, request, claim, request_id), error, self._waits.sending)
 

@@ -97,8 +97,8 @@ class ClientConnection:
         persist = head.keep_alive and serving.keeps_alive
         request = ClientRequest(head, body, self._endpoint, self._forwarding, started_us, persist)
         if body is not None and config.max_body_bytes and (head.content_length or 0) > config.max_body_bytes:
-            error = BodyTooLarge(f"{head.content_length} bytes announced, limit {config.max_body_bytes}")
-            serving.forwarder.refuse(request, error)({}, None)
+            too_large = BodyTooLarge(f"{head.content_length} bytes announced, limit {config.max_body_bytes}")
+            serving.forwarder.refuse(request, too_large)({}, None)
             return False
         answer = WsgiAnswer(request, serving.waits.sending)
         chunks = serving.wsgi({REQUEST_KEY: request}, answer.start_response)
