@@ -56,7 +56,11 @@ class AppConfig:
     health_timeout: float = setting(5.0, "Wait for one health check.", unit="seconds", low=0.01, high=300)
     healthy_after: int = setting(2, "Healthy answers in a row that make a version healthy.", low=1, high=100)
     start_timeout: float = setting(
-        30.0, "A version must be healthy this long after its start.", unit="seconds", low=0.1, high=3600
+        30.0,
+        "After its start, a version must become healthy within this time.",
+        unit="seconds",
+        low=0.1,
+        high=3600,
     )
     stop_timeout: float = setting(
         10.0,

@@ -7,29 +7,23 @@ import os
 import re
 import signal
 import sys
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 from docopt import DocoptExit, docopt
 
+from app import __version__
 from app.config import HOME_VARIABLE
 from app.errors import ConfigError, OperatorError, UsageError
 
-__all__ = ["ROOT", "Arguments", "enter_home", "project_version", "read_arguments", "run"]
+__all__ = ["ROOT", "Arguments", "enter_home", "read_arguments", "run"]
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project's root: where `bin/`, `app/` and `gunicorn.conf.py` are."""
 
 Arguments = Mapping[str, str | bool | None]
 """docopt's dict: `--option` → its text or None, flags and command words → bool."""
-
-
-def project_version() -> str:
-    """The project's version, from the one place that states it."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return cast(str, project["version"])
 
 
 def enter_home() -> None:
@@ -40,6 +34,8 @@ def enter_home() -> None:
     home = os.environ.get(HOME_VARIABLE)
     if not home:
         return
+    # Absolute from here on: our own commands that this one starts are to find the same place.
+    os.environ[HOME_VARIABLE] = os.path.abspath(home)
     try:
         os.chdir(home)
     except OSError as error:
@@ -52,7 +48,7 @@ def read_arguments(doc: str, argv: Sequence[str], program: str) -> Arguments:
     Raises `UsageError` with the usage lines, and the slip where it can be told, when it does not fit them.
     """
     try:
-        return cast(Arguments, docopt(doc, list(argv), version=f"{program} {project_version()}"))
+        return cast(Arguments, docopt(doc, list(argv), version=f"{program} {__version__}"))
     except DocoptExit as error:
         raise UsageError(f"{_slip(doc, argv, program)}{error}", f"{program} --help") from None
 

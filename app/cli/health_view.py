@@ -8,7 +8,7 @@ from typing import Any
 
 from app.cli.render import heading, mark
 from app.cli.router_client import HEALTH_PATH, RouterClient, RouterUnreachable
-from app.cli.router_process import port_holder
+from app.deploy.processes import port_holder
 
 __all__ = ["Health", "read_health", "status_text"]
 
@@ -49,7 +49,8 @@ def status_text(health: Health) -> str:
         lines.append(f"   Active port: {health.get('active_port')}")
         lines.append(f"   Active version: {health['active_version']}")
         lines += _backend_lines(health)
-    if fault := (health.get("state") or {}).get("fault"):
+    fault = (health.get("state") or {}).get("fault")
+    if fault and fault != health.get("reason"):
         lines.append(f"⚠️  State file: {fault}")
     if hint := _hint(health):
         lines.append(f"   Try: {hint}")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from app.cli.entry import ROOT
 from app.cli.render import Progress
 from app.cli.router_client import HEALTH_PATH, METRICS_PATH, START_COMMAND, RouterClient
 from app.cli.router_process import (
@@ -16,11 +17,11 @@ from app.cli.router_process import (
     find_router,
     gunicorn_command,
     log_tail,
-    port_holder,
     start_detached,
     wait_until,
 )
 from app.config import ENV_PREFIX, RouterConfig
+from app.deploy.processes import port_holder
 from app.errors import ConfigError, ProcessError, StateError
 from app.state.model import BlueGreenState
 from app.state.store import StateStore
@@ -43,8 +44,17 @@ def banner(port: int) -> str:
 
 
 def router_environment(cli: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment, with what the command line said added under the settings' variables."""
-    return {**os.environ, **{ENV_PREFIX + name.upper(): value for name, value in cli.items()}}
+    """The router's environment: ours, what the command line said as variables, and where `app` is found.
+
+    The last because the working directory may be another one; the router starts no process that it could
+    mislead.
+    """
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {
+        **os.environ,
+        "PYTHONPATH": path,
+        **{ENV_PREFIX + name.upper(): value for name, value in cli.items()},
+    }
 
 
 def start(config: RouterConfig, cli: Mapping[str, str]) -> int:

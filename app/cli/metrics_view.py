@@ -14,7 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from app.cli.render import Progress, bytes_text, count_text, heading, is_plain, ms_text
+from app.cli.render import Progress, bytes_text, count_text, duration_text, heading, is_plain, ms_text
 from app.cli.router_client import METRICS_PATH, RouterClient, RouterUnreachable
 from app.errors import OperatorError
 
@@ -82,23 +82,22 @@ def _other_figures(metrics: Metrics) -> dict[str, str]:
     if "in_flight" in metrics:
         figures["In flight"] = count_text(metrics["in_flight"])
     if "uptime_s" in metrics:
-        figures["Uptime"] = _duration_text(metrics["uptime_s"])
+        figures["Uptime"] = duration_text(metrics["uptime_s"])
     return figures
 
 
-def _duration_text(seconds: float) -> str:
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d} h" if hours else f"{minute}:{second:02d} min"
-
-
 def _version_lines(metrics: Metrics) -> list[str]:
+    """One row for each version, with its share of the requests."""
     total = sum(metrics["version_requests"].values())
-    lines = ["   By version"]
+    lines = [f"   {'Version':<8} {'Requests':>12} {'Share':>8} {'Success':>9} {'Time p50':>10} {'p95':>10}"]
     for name, count in metrics["version_requests"].items():
-        share = 100 * count / total if total else 0.0
+        about = (metrics.get("versions") or {}).get(name) or {}
+        latency = about.get("latency_ms") or {}
+        share = f"{100 * count / total:.1f} %" if total else "–"
+        rate = f"{about['success_rate']:.1f} %" if count and "success_rate" in about else "–"
+        times = [ms_text(latency.get(point)) for point in ("p50", "p95")]
         lines.append(
-            f"   {name:<8} {count_text(count):>12} {share:>6.1f} %  {'█' * round(share / 5)}".rstrip()
+            f"   {name:<8} {count_text(count):>12} {share:>8} {rate:>9} {times[0]:>10} {times[1]:>10}"
         )
     return lines
 

@@ -6,7 +6,18 @@ import os
 import sys
 from typing import TextIO
 
-__all__ = ["Progress", "bytes_text", "bold", "count_text", "dim", "heading", "is_plain", "mark", "ms_text"]
+__all__ = [
+    "Progress",
+    "bytes_text",
+    "bold",
+    "count_text",
+    "dim",
+    "duration_text",
+    "heading",
+    "is_plain",
+    "mark",
+    "ms_text",
+]
 
 _RULE = "=" * 60
 
@@ -50,6 +61,16 @@ def ms_text(milliseconds: float | None) -> str:
     if milliseconds >= 1000:
         return f"{milliseconds / 1000:.2f} s"
     return f"{milliseconds:.{2 if milliseconds < 10 else 1 if milliseconds < 100 else 0}f} ms"
+
+
+def duration_text(seconds: float) -> str:
+    """A stretch of time in its two largest units: 8 s, 1 min 49 s, 3 h 5 min, 12 d 4 h."""
+    rest, parts = int(seconds), []
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, rest = divmod(rest, length)
+        if count or parts or unit == "s":
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
 
 
 def bytes_text(number: float) -> str:

@@ -19,6 +19,7 @@ import psutil
 
 from app.cli.entry import ROOT
 from app.config import RouterConfig
+from app.deploy.processes import is_same_process, port_holder
 from app.errors import OperatorError, ProcessError
 
 __all__ = [
@@ -30,10 +31,6 @@ __all__ = [
     "port_holder",
 ]
 __all__ += ["start_detached", "wait_until"]
-
-_SAME_START_S = 1.0
-"""Two readings of one process's start time differ by less: the kernel counts it in ticks of 10 ms, and the
-boot time that it is added to moves when the clock is set."""
 
 _POLL_S = 0.05
 
@@ -72,29 +69,9 @@ def find_router(config: RouterConfig) -> RunningRouter | None:
     try:
         noted = json.loads(Path(config.pid_path).read_bytes())
         pid, port, created = int(noted["pid"]), int(noted["port"]), float(noted["create_time"])
-        process = psutil.Process(pid)
-        is_same = abs(process.create_time() - created) < _SAME_START_S
-        is_alive = process.status() != psutil.STATUS_ZOMBIE
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return RunningRouter(pid, port) if is_same and is_alive else None
-
-
-def port_holder(port: int) -> str:
-    """Who listens on a local TCP port, as "pid 12 (nginx: master process)"; empty when it cannot be seen."""
-    with suppress(psutil.Error):
-        for connection in psutil.net_connections("tcp"):
-            # laddr is (address, port), and empty for a socket without one
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
-                return _process_text(connection.pid)
-    return ""
-
-
-def _process_text(pid: int) -> str:
-    with suppress(psutil.Error):
-        command = " ".join(psutil.Process(pid).cmdline()) or psutil.Process(pid).name()
-        return f"pid {pid} ({command if len(command) <= 100 else command[:99] + '…'})"
-    return f"pid {pid}"
+    return RunningRouter(pid, port) if is_same_process(pid, created) else None
 
 
 def check_port_is_free(config: RouterConfig) -> None:
@@ -139,7 +116,7 @@ def _taken(port: int) -> ProcessError:
 
 
 def gunicorn_command() -> list[str]:
-    """The command that serves the router, from any working directory.
+    """The command that serves the router, from any working directory whose environment leads to `app`.
 
     gunicorn's own script is run rather than `-m gunicorn`: it runs itself anew on an upgrade, and as a module
     its own package directory would then come first on the path and hide `http` and our `app`.
@@ -150,8 +127,6 @@ def gunicorn_command() -> list[str]:
         script,
         "-c",
         str(ROOT / "gunicorn.conf.py"),
-        "--pythonpath",
-        str(ROOT),
         "app:wsgi",
     ]
 

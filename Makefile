@@ -1,0 +1,57 @@
+# Every target sets up what it needs by itself; `make` alone lists them.
+
+SYSTEM_PYTHON ?= python3
+PYTHON := .venv/bin/python
+READY := .venv/.ready
+READY_DEV := .venv/.ready-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint types format reference clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
+		| while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+setup: $(READY) ## Make .venv with what the router needs to run
+	@echo 'Ready. Next: make run'
+
+run: $(READY) ## Start blue and the router on port 5004; Ctrl-C stops both
+	@$(PYTHON) -m app.cli.run
+
+test: $(READY_DEV) ## Run all tests, with branch coverage
+	@$(PYTHON) -m pytest --cov --cov-report=term $(ARGS)
+
+lint: $(READY_DEV) ## Check format and style
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m ruff check .
+
+types: $(READY_DEV) ## Check types, strictly
+	@$(PYTHON) -m mypy
+
+format: $(READY_DEV) ## Bring the code into its format
+	@$(PYTHON) -m ruff format .
+	@$(PYTHON) -m ruff check --fix .
+
+reference: $(READY) ## Write docs/reference/configuration.md anew from the fields
+	@$(PYTHON) -m app.cli.configuration_reference
+
+clean: ## Remove .venv and caches; .local_context, the deployment's state, stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps make the second time instant; a changed list of packages makes them stale.
+$(READY): requirements.txt
+	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'Python 3.11 or newer is needed; name one with: make SYSTEM_PYTHON=python3.12'; exit 1; }
+	@test -x $(PYTHON) || $(SYSTEM_PYTHON) -m venv .venv \
+		|| { rm -rf .venv; echo 'No virtual environment could be made. On Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
+	@echo 'Installing requirements.txt into .venv …'
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(READY_DEV): $(READY) pyproject.toml
+	@echo 'Installing the developer tools of pyproject.toml into .venv …'
+	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' \
+		> .venv/dev-requirements.txt
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r .venv/dev-requirements.txt
+	@touch $@

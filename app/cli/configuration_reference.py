@@ -1,0 +1,101 @@
+"""Write `docs/reference/configuration.md` from the fields, so that the page and the program cannot differ."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from app.app_config import AppConfig
+from app.cli.entry import ROOT
+from app.config import ENV_PREFIX, HOME_VARIABLE, TOML_NAME, RouterConfig
+from app.setting_kinds import Setting, shown
+from app.settings import describe
+
+__all__ = ["PAGE", "page"]
+
+PAGE = ROOT / "docs" / "reference" / "configuration.md"
+
+_INTRODUCTION = f"""# Configuration
+
+<!-- Generated from the settings' fields by `make reference`; edit those instead. -->
+
+Every setting has a default, so no configuration is needed to begin. A setting is taken from the first of
+these that has it:
+
+1. the command line: `bin/traffic_router start --port=8080`;
+2. the environment: `{ENV_PREFIX}` and the setting's name in capitals, such as
+   `{ENV_PREFIX}READ_TIMEOUT=10`; `PORT` sets `main_port` too, unless `{ENV_PREFIX}MAIN_PORT` does;
+3. the file `{TOML_NAME}` in the working directory;
+4. the default.
+
+The working directory is the project's root, from wherever a command is typed; the variable
+`{HOME_VARIABLE}` names another. Relative paths begin there.
+
+`bin/traffic_router config` prints every setting in effect and where it came from. A value that cannot be
+used, a name that does not exist and values that contradict each other are all reported together, and the
+exit code is 2.
+
+Times may carry `ms`, `s`, `m` or `h`, sizes `K`, `M` or `G` (powers of 1024), as in `"500ms"` or `"10M"`. In
+a variable, the members of a list are parted by commas or spaces.
+
+```toml
+# {TOML_NAME}
+main_port = 8080
+max_body_bytes = "10M"
+
+[app]
+command = "gunicorn --bind 127.0.0.1:{{port}} shop:app"
+dir = "/srv/shop"
+health_path = "/healthz"
+env = {{ DATABASE_URL = "postgresql:///shop" }}
+```
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    router = [_row(about, _variable(about)) for about in describe(RouterConfig).values()]
+    app = [_row(about, "") for about in describe(AppConfig).values()]
+    return "\n".join(
+        [
+            _INTRODUCTION,
+            "## The router",
+            "",
+            f"At the top level of `{TOML_NAME}`, or in its table `[router]`.",
+            "",
+            "| Setting | Default | Allowed | Meaning |",
+            "|---------|---------|---------|---------|",
+            *router,
+            "",
+            "## The application",
+            "",
+            f"In the table `[app]` of `{TOML_NAME}`: how a version is started, checked and stopped.",
+            "",
+            "| Setting | Default | Allowed | Meaning |",
+            "|---------|---------|---------|---------|",
+            *app,
+            "",
+        ]
+    )
+
+
+def _variable(about: Setting) -> str:
+    return f"<br>`{ENV_PREFIX}{about.name.upper()}`"
+
+
+def _row(about: Setting, variable: str) -> str:
+    default = f"`{shown(about, about.default)}`"
+    zero = f" `{shown(about, about.kind())}` means {about.zero}." if about.zero else ""
+    return f"| `{about.name}`{variable} | {default} | {about.allowed} | {about.help}{zero} |"
+
+
+def main(path: Path = PAGE) -> int:
+    """Write the page; returns the exit code."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(), encoding="utf-8")
+    print(f"Wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

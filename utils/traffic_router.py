@@ -1,0 +1,6 @@
+"""The documented import path of `TrafficRouter` and `RouterConfig`; the code lives in `app`."""
+
+from app.config import RouterConfig
+from app.router import TrafficRouter
+
+__all__ = ["RouterConfig", "TrafficRouter"]
