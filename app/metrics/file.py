@@ -11,6 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 import stat
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,6 @@ from app.metrics import layout
 from app.metrics.layout import H, file_bytes
 from app.metrics.locks import ByteLocks, alive_byte
 
-_MODE = 0o600  # in-flight rows hold request paths
 _MINIMUM_BYTES = layout.PAGE_WORDS * layout.WORD
 
 
@@ -158,10 +158,12 @@ def _slots_in(fd: int) -> int:
 def _make(path: Path, slots: int, content: bytes, replace: bool) -> MappedFile:
     """Builds a complete file beside the path and puts it there in one step. Raises OSError.
 
+    Only its owner may read it (`mkstemp` makes it so): the rows of what is in flight hold request paths.
+
     When two processes make a missing file at once, the first one's stays and the second attaches to it.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
-    fd = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _MODE)
+    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    draft = Path(name)
     try:
         os.posix_fallocate(fd, 0, file_bytes(slots))
         memory = mmap.mmap(fd, file_bytes(slots))

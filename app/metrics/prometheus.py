@@ -101,12 +101,11 @@ class SnapshotCollector(Collector):
     ) -> Metric:
         family = HistogramMetricFamily(PREFIX + name, text, labels=["version"])
         limits_us = [round(limit * 1_000_000) for limit in BUCKETS_S]
-        for version, stats in self._snapshot.versions.items():
-            latency = latency_of(stats)
-            if latency is not None:
-                counts = count_up_to(latency.counts, limits_us)
-                buckets = [(repr(limit), float(n)) for limit, n in zip(BUCKETS_S, counts, strict=True)]
-                family.add_metric([version], [*buckets, ("+Inf", latency.count)], latency.sum_ms / 1000)
+        known = ((version, latency_of(stats)) for version, stats in self._snapshot.versions.items())
+        for version, latency in ((version, latency) for version, latency in known if latency is not None):
+            counts = count_up_to(latency.counts, limits_us)
+            buckets = [(repr(limit), float(n)) for limit, n in zip(BUCKETS_S, counts, strict=True)]
+            family.add_metric([version], [*buckets, ("+Inf", latency.count)], latency.sum_ms / 1000)
         return family
 
     def _gauges(self) -> Iterator[Metric]:
@@ -141,8 +140,10 @@ def _gauge(name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
 def render(snapshot: Snapshot, form: Format) -> tuple[bytes, str]:
     """The body and the Content-Type of a scrape's answer, "openmetrics" or else "prometheus".
 
-    The snapshot must be one of a lifetime: counters of a window would go backwards.
+    Raises ValueError for the snapshot of a window: its counters would go backwards.
     """
+    if snapshot.window_s is not None:
+        raise ValueError("a window has no counters for Prometheus")
     if form == "openmetrics":
         # prometheus_client annotates the one generate_latest and not the other.
         body: bytes = generate_openmetrics(SnapshotCollector(snapshot))  # type: ignore[no-untyped-call]

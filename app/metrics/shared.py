@@ -104,15 +104,17 @@ class SharedMetrics:
     def _private_writer(self, fault: str) -> SlotWriter:
         """A writer that nobody reads, so that the process can serve although it cannot be counted."""
         self._fault = f"{fault}; worker {os.getpid()} is not counted"
-        memory = file.in_memory(1, "").memory
-        view = memoryview(memory)
-        return SlotWriter(memory, view.cast("Q"), view.cast("I"), 0, lambda: None)
+        mapped = file.in_memory(1, self._fault)
+        os.close(mapped.fd)
+        view = memoryview(mapped.memory)
+        return SlotWriter(mapped.memory, view.cast("Q"), view.cast("I"), 0, lambda: None)
 
     def _follow(self) -> None:
         """Maps the file anew when it is no longer the one under its name, as after someone deleted it."""
         if not self._mapped.fault and not self._mapped.is_at(self.path):
-            self._asking.close()
-            self._use(file.create_or_attach(self.path, self.slots))
+            slots = self.slots
+            self._let_go()
+            self._use(file.create_or_attach(self.path, slots))
             self._note_start()
 
     def _take_over(self, slot: int, locks: ByteLocks, pid: int, role: str) -> SlotWriter:
@@ -230,9 +232,14 @@ class SharedMetrics:
         self._asking = ByteLocks(mapped.lock_path, may_take=False)
         self._reader = Reader(self._words, self._narrow, mapped.memory, mapped.slots, self._asking)
 
+    def _let_go(self) -> None:
+        """Closes what we opened; the mapping itself goes with its last user, which may be a slot writer."""
+        self._asking.close()
+        os.close(self._mapped.fd)
+
     def close(self) -> None:
         """Lets go of the office of leader and of the file; slot writers go on until their own `close`."""
         if self._leader_locks is not None:
             self._leader_locks.close()
             self._leader = self._leader_locks = None
-        self._asking.close()
+        self._let_go()

@@ -1,0 +1,265 @@
+"""The promises that need real processes: exact through kill -9, never backwards, never torn."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import time
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from app.metrics import layout
+from app.metrics.cells import read_cell
+from app.metrics.layout import C
+from app.metrics.shared import SharedMetrics, monotonic_us
+from app.metrics.snapshot import Snapshot
+from tests.support.forked import child, fork_child, kill_child
+from tests.support.waiting import wait_until
+
+WORKERS = 4
+KILLS = 100
+
+
+def one_request_then_hang(metrics: SharedMetrics) -> None:
+    writer = metrics.claim_slot(os.getpid())
+    now_us = monotonic_us()
+    writer.finish(writer.start(0, b"GET", b"/", now_us), 0, 200, 0, 0, 0, now_us, 1, 1, 1)
+    writer.start(0, b"GET", b"/hangs", now_us)
+    time.sleep(60)
+
+
+def test_killed_worker_leaves_its_count_and_not_its_requests(path: Path) -> None:
+    metrics = SharedMetrics.create_or_attach(path, 4)
+    with child(lambda: one_request_then_hang(metrics)) as pid:
+        wait_until(lambda: metrics.in_flight("blue"), "the request in flight")
+        alive = metrics.snapshot()
+        assert [(worker.pid, worker.requests, worker.in_flight) for worker in alive.workers] == [(pid, 1, 1)]
+        assert [row.path for row in alive.rows] == ["/hangs"]
+    dead = metrics.snapshot()
+    assert (metrics.in_flight("blue"), dead.overall.in_flight, dead.rows, dead.workers) == (0, 0, [], [])
+    assert (dead.overall.requests, dead.overall.failed, dead.overall.aborted) == (2, 1, 1)
+    assert dead.overall.code_classes["none"] == 1
+    heir = metrics.claim_slot(os.getpid())
+    inherited = metrics.snapshot()
+    assert heir.slot == 0
+    assert inherited.overall == dead.overall
+    assert [worker.requests for worker in inherited.workers] == [0]
+    heir.close()
+    metrics.close()
+
+
+def test_slot_is_held_by_one_process_only(path: Path) -> None:
+    metrics = SharedMetrics.create_or_attach(path, 4)
+    with child(lambda: one_request_then_hang(metrics)):
+        wait_until(lambda: metrics.live_slots() == 1, "the child's slot")
+        other = SharedMetrics.create_or_attach(path, 4)
+        writer = other.claim_slot(os.getpid())
+        assert (writer.slot, metrics.live_slots()) == (1, 2)
+        # A descriptor of the file closed here must not let go of the lock, as it would with lockf.
+        os.close(os.open(path, os.O_RDWR))
+        other.close()
+        assert metrics.live_slots() == 2
+        writer.close()
+    assert metrics.live_slots() == 0
+    metrics.close()
+
+
+def test_forked_workers_share_figures_without_a_file(tmp_path: Path) -> None:
+    (tmp_path / "foreign").write_text("not ours")
+    metrics = SharedMetrics.create_or_attach(tmp_path / "foreign", 4)
+    assert metrics.fault
+    with child(lambda: one_request_then_hang(metrics)), child(lambda: one_request_then_hang(metrics)):
+        wait_until(lambda: metrics.in_flight("blue") == 2, "both workers' requests")
+        assert metrics.snapshot().overall.requests == 2
+    assert metrics.in_flight("blue") == 0
+    metrics.close()
+
+
+class Journal:
+    """What each worker did by its own account, in memory that outlives it."""
+
+    def __init__(self, workers: int) -> None:
+        self.words = memoryview(mmap.mmap(-1, 16 * workers)).cast("Q")
+
+    def of(self, what: int) -> int:
+        return sum(self.words[what::2])
+
+
+def serve_until_killed(metrics: SharedMetrics, journal: Journal, number: int) -> None:
+    """Requests without end, a few of them at a time; says before a start and after a finish that it did."""
+    writer, rng = metrics.claim_slot(os.getpid()), random.Random(number)
+    running: list[tuple[int, int]] = []
+    while True:
+        now_us = monotonic_us()
+        if len(running) < 5:
+            version = rng.randrange(2)
+            journal.words[2 * number] += 1
+            running.append((writer.start(version, b"GET", b"/load", now_us), version))
+        else:
+            row, version = running.pop(rng.randrange(5))
+            writer.finish(row, version, 200, 0, 1, 2, now_us, 10, 9, 8)
+            journal.words[2 * number + 1] += 1
+
+
+def figures_that_only_grow(snapshot: Snapshot) -> list[int]:
+    stats = snapshot.overall
+    return [stats.requests, stats.failed, stats.aborted, stats.bytes_proxied, stats.total.count]
+
+
+def test_a_hundred_kills_under_load_lose_and_invent_nothing(path: Path) -> None:
+    metrics = SharedMetrics.create_or_attach(path, 16)
+    reader, journal = SharedMetrics.open(path), Journal(KILLS + WORKERS)
+    rng, last = random.Random(1), figures_that_only_grow(reader.snapshot())
+    workers: list[int] = []
+    try:
+        for number in range(KILLS + WORKERS):
+            workers.append(fork_child(lambda number=number: serve_until_killed(metrics, journal, number)))
+            if len(workers) > WORKERS:
+                wait_until(lambda number=number: journal.words[2 * number], "the new worker serving")
+                kill_child(workers.pop(rng.randrange(WORKERS)))
+            for _ in range(2):
+                figures = figures_that_only_grow(reader.snapshot())
+                assert all(new >= old for new, old in zip(figures, last, strict=True))
+                last = figures
+            assert reader.in_flight("blue") + reader.in_flight("green") <= 5 * (WORKERS + 1)
+    finally:
+        for pid in workers:
+            kill_child(pid)
+    snapshot = reader.snapshot()
+    finished = snapshot.overall.requests - snapshot.overall.aborted
+    deaths = KILLS + WORKERS
+    # Killed between the two lines of one account, a worker may be one behind in the other.
+    assert journal.of(1) <= finished <= journal.of(1) + deaths
+    assert journal.of(0) - deaths <= snapshot.overall.requests <= journal.of(0)
+    assert 0 < snapshot.overall.aborted <= 5 * deaths
+    assert snapshot.overall.failed == snapshot.overall.aborted
+    assert abs(snapshot.overall.bytes_proxied - 3 * finished) <= 3 * deaths
+    assert (reader.in_flight("blue"), reader.in_flight("green"), reader.live_slots()) == (0, 0, 0)
+    used = sum(bool(metrics._words[layout.slot_at(slot)]) for slot in range(16))
+    assert used <= WORKERS + 1
+    metrics.close()
+    reader.close()
+
+
+STEP = (
+    0x0101_0101_0101  # all of a word's lower six bytes move with every store: a torn one cannot be a multiple
+)
+
+
+def write_steps(metrics: SharedMetrics) -> None:
+    writer = metrics.claim_slot(os.getpid())
+    while True:
+        row = writer.start(0, b"GET", b"/", 1)
+        writer.finish(row, 0, 200, 0, 0, STEP, 1, 1, 1, 1)
+        if writer._words[layout.version_at(0, 0) + C["bytes_out"]] > 1 << 62:
+            writer._words[layout.version_at(0, 0) + C["bytes_out"]] = 0
+
+
+def test_reader_never_sees_half_a_store(path: Path) -> None:
+    metrics = SharedMetrics.create_or_attach(path, 4)
+    reader = SharedMetrics.open(path)
+    word = layout.version_at(0, 0) + C["bytes_out"]
+    with child(lambda: write_steps(metrics)):
+        wait_until(lambda: reader._words[word], "the writer")
+        end, seen = time.monotonic() + 1, set[int]()
+        while time.monotonic() < end:
+            for _ in range(1000):
+                value = reader._words[word]
+                assert value % STEP == 0
+            seen.add(value)
+    assert len(seen) > 10
+    metrics.close()
+    reader.close()
+
+
+def write_seconds(metrics: SharedMetrics, now: memoryview[int]) -> None:
+    """A second of the ring every few microseconds; second n has n % 5 + 1 requests of n bytes."""
+    writer = metrics.claim_slot(os.getpid())
+    for second in count(1):
+        now[0] = second
+        for _ in range(second % 5 + 1):
+            us = second * 1_000_000
+            writer.finish(writer.start(0, b"GET", b"/", us), 0, 200, 0, 0, second, us, 1, 1, 1)
+
+
+def test_reader_never_mixes_two_turns_of_a_ring(path: Path) -> None:
+    metrics = SharedMetrics.create_or_attach(path, 4)
+    now, rng, accepted = memoryview(mmap.mmap(-1, 8)).cast("Q"), random.Random(2), 0
+    with child(lambda: write_seconds(metrics, now)):
+        wait_until(lambda: now[0] > layout.RECENT_CELLS, "the first turn of the ring")
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            # The oldest cells are the ones about to be written over.
+            second = now[0] - layout.RECENT_CELLS + rng.randrange(-1, 4)
+            cell = read_cell(metrics._words, metrics._narrow, layout.recent_ring(0), second)
+            if cell is not None:
+                accepted += 1
+                assert cell.requests(0) == second % 5 + 1
+                assert cell.of_sum("bytes", 0) == second * (second % 5 + 1)
+    assert accepted > 100
+    metrics.close()
+
+
+def test_rows_are_never_half_of_one_request_and_half_of_another(path: Path) -> None:
+    def write_rows(metrics: SharedMetrics) -> None:
+        writer = metrics.claim_slot(os.getpid())
+        for number in count():
+            letter = b"%c" % (97 + number % 26)
+            target = b"/" + letter * (number % 26 + 1)
+            row = writer.start(number % 2, letter * 4, target, monotonic_us())
+            writer.unclaim(row, number % 2)
+
+    metrics, seen = SharedMetrics.create_or_attach(path, 4), set[str]()
+    with child(lambda: write_rows(metrics)):
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            for row in metrics.in_flight_rows():
+                letter = row.method[0]
+                length = ord(letter) - 96
+                assert (row.method, row.path) == (letter * 4, "/" + letter * length)
+                assert row.version == ("blue", "green")[(length - 1) % 2]
+                seen.add(letter)
+    assert len(seen) > 5
+    metrics.close()
+
+
+@pytest.mark.parametrize("killed_after", range(12))
+def test_claim_killed_at_any_point_changes_no_figure(
+    path: Path, monkeypatch: pytest.MonkeyPatch, killed_after: int
+) -> None:
+    """The claimer dies before its n-th store of the take-over."""
+    metrics = SharedMetrics.create_or_attach(path, 4)
+    with child(lambda: one_request_then_hang(metrics)):
+        wait_until(lambda: metrics.in_flight("blue"), "the request in flight")
+    before = metrics.snapshot()
+
+    class Dying:
+        """Lets so many stores pass, then kills the process."""
+
+        def __init__(self, words: memoryview[int]) -> None:
+            self.words, self.left = words, killed_after
+
+        def __getitem__(self, index: int) -> int:
+            return self.words[index]
+
+        def __setitem__(self, index: int, value: int) -> None:
+            if not self.left:
+                os.kill(os.getpid(), 9)
+            self.left -= 1
+            self.words[index] = value
+
+    def claim() -> None:
+        metrics._words = Dying(metrics._words)  # type: ignore[assignment]  # stands in for a memoryview
+        metrics.claim_slot(os.getpid())
+
+    os.waitpid(fork_child(claim), 0)
+    after = metrics.snapshot()
+    assert after.overall == before.overall
+    assert metrics.in_flight("blue") == 0
+    heir = metrics.claim_slot(os.getpid())
+    assert (heir.slot, metrics.snapshot().overall) == (0, before.overall)
+    heir.close()
+    metrics.close()
