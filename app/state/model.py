@@ -28,6 +28,7 @@ __all__ = [
     "encode",
     "other",
     "promote",
+    "put_version",
     "roll_back",
     "with_version",
 ]
@@ -148,16 +149,21 @@ def promote(state: BlueGreenState, version: str, now: float) -> BlueGreenState:
 def roll_back(state: BlueGreenState, now: float) -> BlueGreenState:
     """Make the previous version the active one again; raises `StateError` when none is recorded."""
     if state.previous_version is None:
-        raise StateError("no version was active before this one", "bin/blue_green_deploy switch VERSION")
+        raise StateError(
+            "no version was active before this one", "python3 bin/blue_green_deploy switch VERSION"
+        )
     return promote(state, state.previous_version, now)
 
 
 def with_version(state: BlueGreenState, name: str, **changes: Unpack[VersionChanges]) -> BlueGreenState:
     """Change fields of one version."""
-    changed = replace(state.version(name), **changes)
-    return replace(
-        state, versions=MappingProxyType({**state.versions, name: changed}), serial=state.serial + 1
-    )
+    return put_version(state, replace(state.version(name), **changes))
+
+
+def put_version(state: BlueGreenState, version: VersionState) -> BlueGreenState:
+    """Put a version in the place of the one of that name."""
+    versions = MappingProxyType({**state.versions, check_version(version.name): version})
+    return replace(state, versions=versions, serial=state.serial + 1)
 
 
 # --- JSON ------------------------------------------------------------------------------------------------

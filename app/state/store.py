@@ -58,7 +58,7 @@ class StateStore:
             raw = self.path.read_bytes()
         except FileNotFoundError as error:
             raise StateMissing(
-                f"there is no state file {self.path}", "bin/blue_green_deploy start blue"
+                f"there is no state file {self.path}", "python3 bin/blue_green_deploy start blue"
             ) from error
         except OSError as error:
             raise StateError(f"state file {self.path} cannot be read: {error.strerror}") from error
@@ -135,7 +135,8 @@ class StateStore:
             if time.monotonic() >= deadline:
                 who = holder or "its name is not known yet"
                 raise LockBusy(
-                    f"another command is at work: {who}; waited {wait_s:g} s", "bin/blue_green_deploy status"
+                    f"another command is at work: {who}; waited {wait_s:g} s",
+                    "python3 bin/blue_green_deploy status",
                 )
             if not told:
                 on_wait(holder)

@@ -1,0 +1,120 @@
+"""What a deploy command tells while it works, as lines for the person at the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from app.cli.render import Progress, dim, mark, ms_text
+from app.deploy import events as ev
+from app.deploy.reconcile import ending_text
+
+__all__ = ["EventPrinter", "probe_text"]
+
+
+def probe_text(timed: ev.TimedProbe) -> str:
+    """A probe in one line, verbatim: when, status, ms, Location and first bytes, and what is wrong."""
+    result = timed.result
+    parts = [f"{timed.elapsed_s:5.1f} s", str(result.status) if result.status else "no answer"]
+    parts.append(ms_text(result.latency_ms))
+    if result.location:
+        parts.append(f"Location: {result.location}")
+    if result.body_start:
+        parts.append(repr(result.body_start)[1:])
+    if result.reason:
+        parts.append(f"({result.reason})")
+    return "  ".join(parts)
+
+
+class EventPrinter:
+    """Prints each event as it comes; waiting is one line that is redrawn on a terminal."""
+
+    def __init__(self) -> None:
+        self._progress = Progress()
+
+    def __call__(self, event: ev.Event) -> None:
+        _PRINTERS[type(event)](self, event)
+
+    def clear(self) -> None:
+        """Take an unfinished progress line away before something else is printed."""
+        self._progress.clear()
+
+    def _say(self, *lines: str) -> None:
+        self.clear()
+        print(*lines, sep="\n", flush=True)
+
+    def _lock_awaited(self, event: ev.LockAwaited) -> None:
+        self._progress.say(f"Waiting for another command: {event.holder}; at most {event.wait_s:g} s")
+
+    def _found(self, event: ev.Found) -> None:
+        where = f" while {event.phase}" if event.phase else ""
+        self._say(f"⚠️  `{event.command}` (pid {event.pid}) was killed{where}: {event.left_behind}")
+
+    def _noted(self, event: ev.Noted) -> None:
+        self._say(f"⚠️  {event.text}" if event.warns else f"   {event.text}")
+
+    def _launched(self, event: ev.Launched) -> None:
+        release = f", release {event.release}" if event.release else ""
+        self._say(
+            f"🚀 {event.version} started on port {event.port} (pid {event.pid}{release})",
+            dim(f"   Command: {'the bundled demo application' if event.is_demo else event.command}"),
+            dim(f"   Directory: {event.directory}"),
+            dim(f"   Log: {event.log}"),
+        )
+
+    def _probed(self, event: ev.Probed) -> None:
+        result = event.probe.result
+        if event.streak >= event.needed:
+            self._say(f"✅ {event.version} is healthy ({result.status} in {ms_text(result.latency_ms)})")
+            return
+        how = f"healthy {event.streak}/{event.needed}" if result.ok else result.reason
+        self._progress.say(
+            f"Waiting for {event.version} on port {event.port}: {how}", f"  {event.probe.elapsed_s:.1f} s"
+        )
+
+    def _diagnosed(self, event: ev.Diagnosed) -> None:
+        self._say("", f"The last health checks of {event.version}:")
+        self._say(*(f"   {probe_text(probe)}" for probe in event.probes))
+        if event.log_tail:
+            self._say(f"The end of {event.log}:", *(f"   {line}" for line in event.log_tail))
+        self._say("")
+
+    def _promoted(self, event: ev.Promoted) -> None:
+        why = "; it is the first version, so no switch is needed" if event.is_first else ""
+        self._say(f"✅ {event.version} is active: requests go to port {event.port}{why}")
+
+    def _draining(self, event: ev.Draining) -> None:
+        oldest = f", oldest {event.oldest_s:.1f} s, {event.oldest}" if event.oldest else ""
+        self._progress.say(
+            f"{event.version}: {event.in_flight} in flight{oldest}", f"  ({max(0, event.left_s):.0f} s left)"
+        )
+
+    def _drained(self, event: ev.Drained) -> None:
+        self._say(f"✅ {event.version} has no requests in flight (drained in {event.duration_s:.1f} s)")
+
+    def _stopping(self, event: ev.Stopping) -> None:
+        self._progress.say(f"Stopping {event.version} (pid {event.pid}), at most {event.timeout_s:g} s")
+
+    def _stopped(self, event: ev.Stopped) -> None:
+        killed = ", killed because it did not end by itself" if event.was_killed else ""
+        self._say(f"🛑 {event.version} stopped (pid {event.pid}, {ending_text(event.exit_status)}{killed})")
+
+    def _ended(self, event: ev.Ended) -> None:
+        self._say(f"{mark(event.exit_status == 0)} {event.version} ended: {ending_text(event.exit_status)}")
+
+
+# Each method takes the one event class that it is listed under.
+_PRINTERS: Final[Mapping[type[ev.Event], Callable[[EventPrinter, Any], None]]] = {
+    ev.LockAwaited: EventPrinter._lock_awaited,
+    ev.Found: EventPrinter._found,
+    ev.Noted: EventPrinter._noted,
+    ev.Launched: EventPrinter._launched,
+    ev.Probed: EventPrinter._probed,
+    ev.Diagnosed: EventPrinter._diagnosed,
+    ev.Promoted: EventPrinter._promoted,
+    ev.Draining: EventPrinter._draining,
+    ev.Drained: EventPrinter._drained,
+    ev.Stopping: EventPrinter._stopping,
+    ev.Stopped: EventPrinter._stopped,
+    ev.Ended: EventPrinter._ended,
+}

@@ -1,0 +1,235 @@
+"""What the deploy commands know, for people and for programs: the versions, their health, the history."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.cli.render import bold, dim, heading, mark, ms_text
+from app.cli.router_process import RunningRouter
+from app.deploy.drain import Traffic
+from app.deploy.history import Entry
+from app.deploy.log_file import tail
+from app.deploy.reconcile import ending_text
+from app.deploy.steps import PROGRAM
+from app.state.model import BlueGreenState, VersionState
+from app.upstream.health import ProbeResult
+
+__all__ = [
+    "Overview",
+    "age_text",
+    "health_json",
+    "health_lines",
+    "history_lines",
+    "status_json",
+    "status_text",
+]
+
+_CRASH_LOG_LINES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One look at a deployment: what is recorded, what is found, what the versions answer."""
+
+    state: BlueGreenState
+    health: Mapping[str, ProbeResult]
+    """By version; a version that cannot be expected to answer is not in it."""
+    traffic: Traffic | None
+    router: RunningRouter | None
+    state_file: Path
+    logs: Mapping[str, Path]
+
+    def in_flight(self, name: str) -> int | None:
+        """The requests in flight on a version; None when no router runs."""
+        return None if self.traffic is None else self.traffic.in_flight(name)
+
+
+# --- status ----------------------------------------------------------------------------------------------
+
+
+def status_json(overview: Overview) -> dict[str, object]:
+    """Everything that `status` shows."""
+    state, router = overview.state, overview.router
+    return {
+        "active_version": state.active_version,
+        "previous_version": state.previous_version,
+        "switched_at": state.switched_at,
+        "serial": state.serial,
+        "state_file": str(overview.state_file),
+        "router": {"pid": router.pid, "port": router.port} if router else None,
+        "versions": {name: _version_json(overview, version) for name, version in state.versions.items()},
+    }
+
+
+def _version_json(overview: Overview, version: VersionState) -> dict[str, object]:
+    name = version.name
+    health = overview.health.get(name)
+    return {
+        "role": _role(overview.state, name),
+        "status": version.status,
+        "port": version.port,
+        "pid": version.pid if version.status in _LIVING else None,
+        "release": version.release,
+        "started_at": version.started_at,
+        "exit_status": version.exit_status,
+        "dir": version.dir,
+        "command": version.command,
+        "health": health_json(health) if health else None,
+        "in_flight": overview.in_flight(name),
+        "log": str(overview.logs[name]),
+    }
+
+
+def status_text(overview: Overview) -> str:
+    """The ruled block: each version, then the router, then what to do next."""
+    state = overview.state
+    lines = [heading("BLUE-GREEN STATUS")]
+    for version in state.versions.values():
+        lines += _version_lines(overview, version)
+    lines.append("")
+    if overview.router:
+        lines.append(f"✅ Router: running on port {overview.router.port} (pid {overview.router.pid})")
+    else:
+        lines.append("⏹️  Router: not running")
+    if state.previous_version and state.previous_version != state.active_version:
+        lines.append(f"   Rollback goes to: {state.previous_version}")
+    if state.switched_at:
+        lines.append(f"   Last switch: {age_text(time.time() - state.switched_at)} ago")
+    if hint := _hint(overview):
+        lines.append(f"   Try: {hint}")
+    return "\n".join(lines)
+
+
+_LIVING = frozenset({"starting", "running", "stopping"})
+
+
+def _version_lines(overview: Overview, version: VersionState) -> list[str]:
+    name, health = version.name, overview.health.get(version.name)
+    lines = [
+        f"{_sign(version, health)} {bold(name)} ({_role(overview.state, name)}): {_word(version, health)}"
+    ]
+    lines.append(f"   Port: {version.port}")
+    if version.status in _LIVING and version.pid is not None:
+        since = f", for {age_text(time.time() - version.started_at)}" if version.started_at else ""
+        lines.append(f"   Process: pid {version.pid}{since}")
+    if version.release:
+        lines.append(f"   Release: {version.release}")
+    if health:
+        lines.append(f"   Health: {_health_text(health)}")
+    in_flight = overview.in_flight(name)
+    if in_flight:
+        lines.append(f"   In flight: {in_flight}")
+    log = overview.logs[name]
+    if log.exists():
+        lines.append(f"   Log: {_short(log)}")
+    if version.status == "crashed":
+        lines += [dim(f"   | {line}") for line in tail(log, _CRASH_LOG_LINES)]
+    return lines
+
+
+def _role(state: BlueGreenState, name: str) -> str:
+    return "active" if name == state.active_version else "standby"
+
+
+def _sign(version: VersionState, health: ProbeResult | None) -> str:
+    if version.status == "crashed":
+        return "💥"
+    return mark(health.ok) if health else "⏹️ "
+
+
+def _word(version: VersionState, health: ProbeResult | None) -> str:
+    if version.status == "crashed":
+        return f"CRASHED ({ending_text(version.exit_status)})"
+    if health is None:
+        return version.status.upper()
+    word = "HEALTHY" if health.ok else "UNHEALTHY"
+    return word if version.status in _LIVING else f"{word}, and not started from here"
+
+
+def _hint(overview: Overview) -> str:
+    state = overview.state
+    if state.active is None:
+        return f"{PROGRAM} start blue"
+    health = overview.health.get(state.active.name)
+    if health is None or not health.ok:
+        return f"{PROGRAM} {'restart' if state.active.status in _LIVING else 'start'} {state.active.name}"
+    return "" if overview.router else "python3 bin/traffic_router start"
+
+
+# --- health ----------------------------------------------------------------------------------------------
+
+
+def health_json(result: ProbeResult) -> dict[str, object]:
+    """One probe for programs."""
+    return {
+        "ok": result.ok,
+        "status": result.status,
+        "latency_ms": round(result.latency_ms, 2),
+        "location": result.location or None,
+        "body_start": result.body_start.decode("utf-8", "replace"),
+        "reason": result.reason,
+    }
+
+
+def health_lines(version: VersionState, result: ProbeResult) -> list[str]:
+    """One probe for people; the details only when there is something to mend."""
+    word = "HEALTHY" if result.ok else "UNHEALTHY"
+    lines = [f"{mark(result.ok)} {version.name} on port {version.port}: {word} ({_health_text(result)})"]
+    if not result.ok and result.location:
+        lines.append(f"   Location: {result.location}")
+    if not result.ok and result.body_start:
+        lines.append(f"   Body: {repr(result.body_start)[1:]}")
+    return lines
+
+
+def _health_text(result: ProbeResult) -> str:
+    if result.reason:
+        return result.reason
+    return f"{result.status} in {ms_text(result.latency_ms)}"
+
+
+# --- history ---------------------------------------------------------------------------------------------
+
+_COLUMNS = ("WHEN", "WHO", "COMMAND", "ACTIVE", "RELEASE", "OUTCOME", "TOOK")
+
+
+def history_lines(entries: Sequence[Entry]) -> list[str]:
+    """A table, the latest command last; what went wrong is told below its line."""
+    rows = [_history_row(entry) for entry in entries]
+    widths = [max(len(row[i]) for row in [_COLUMNS, *rows]) for i in range(len(_COLUMNS))]
+    lines = [bold(_table_line(_COLUMNS, widths))]
+    for entry, row in zip(entries, rows, strict=True):
+        lines.append(_table_line(row, widths))
+        if entry.detail:
+            lines.append(dim(f"    {entry.detail}"))
+    return lines
+
+
+def _history_row(entry: Entry) -> tuple[str, ...]:
+    moved = entry.goes_to or "none"
+    if entry.came_from != entry.goes_to:
+        moved = f"{entry.came_from or 'none'} → {moved}"
+    outcome = entry.outcome or f"at work ({entry.phase or 'beginning'})"
+    took = "" if entry.duration_s is None else ms_text(entry.duration_s * 1000)
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
+    return when, entry.who, entry.command, moved, entry.release or "", outcome, took
+
+
+def _table_line(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def age_text(seconds: float) -> str:
+    """A span of time in its largest fitting unit: 12 s, 3 min, 5 h, 4 d."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f} {unit}"
+    return f"{max(0, seconds):.0f} s"
+
+
+def _short(path: Path) -> str:
+    """The path from the working directory, where it is below it."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,232 @@
+"""The deploy commands: each decides under the lock what is to be done, writes that down, and then does it.
+
+A decision is a value (`Request`); the phases in it are carried out one after the other. When one fails, or
+Ctrl-C comes, the phase table says what is undone, and the history gets the outcome. The state file holds
+the old state or the new one at every moment.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from app.deploy.events import Ended, Noted
+from app.deploy.execution import Execution
+from app.deploy.foreground import ForegroundProcesses
+from app.deploy.history import History, Intent
+from app.deploy.phases import Operation, plan
+from app.deploy.reconcile import ending_text
+from app.deploy.steps import PROGRAM, Request, Steps, port_is_open
+from app.errors import (
+    OperatorError,
+    ProcessError,
+    StateError,
+    UnhealthyVersion,
+)
+from app.state.model import VERSIONS, BlueGreenState, VersionState, check_version
+
+__all__ = ["Deployer", "Overrides"]
+
+LOCK_WAIT_S = 30.0
+"""Longer than most starts take, so that two commands given at once both succeed, one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What a start or deploy says about the version itself; None leaves it as it is."""
+
+    release: str | None = None
+    dir: str | None = None
+    command: str | None = None
+
+    def __bool__(self) -> bool:
+        return (self.release, self.dir, self.command) != (None, None, None)
+
+    def over(self, version: VersionState) -> VersionState:
+        """The version with what was given in place of what was recorded."""
+        return replace(
+            version,
+            release=version.release if self.release is None else self.release,
+            dir=version.dir if self.dir is None else self.dir,
+            command=version.command if self.command is None else self.command,
+        )
+
+
+class Deployer:
+    """Carries out commands on one deployment; `command` is the command line, for the lock and the history."""
+
+    def __init__(
+        self, steps: Steps, history: History, command: str, lock_wait_s: float = LOCK_WAIT_S
+    ) -> None:
+        self._steps = steps
+        self._history = history
+        self._command = command
+        self._execution = Execution(steps, history, command, lock_wait_s)
+
+    # --- the commands
+    # ----------------------------------------------------------------------------------------
+
+    def start(
+        self, name: str, overrides: Overrides | None = None, operation: Operation = Operation.START
+    ) -> None:
+        """Start a version and wait until it is healthy; the first one becomes active.
+
+        Raises `UnhealthyVersion` when it does not become healthy; it is stopped again then.
+        """
+        given = overrides or Overrides()
+
+        def decide(state: BlueGreenState) -> Request:
+            version = state.version(name)
+            runs = self._steps.is_alive(version)
+            if runs and (given or operation is Operation.RUN):
+                raise ProcessError(
+                    f"{name} is running already", f"{PROGRAM} deploy, or {PROGRAM} stop {name} first"
+                )
+            if runs:
+                self._note(f"{name} is running already (pid {version.pid})")
+            phases = plan(operation, target_runs=runs, promotes=state.active_version is None)
+            return Request(operation, name, phases, given.over(version))
+
+        self._execution.carry_out(decide)
+
+    def stop(self, name: str, *, force: bool = False) -> None:
+        """Stop a version after the requests that it still has.
+
+        Raises `OperatorError` for the active version and `DrainTimedOut` for one that stays busy, without
+        `force`.
+        """
+
+        def decide(state: BlueGreenState) -> Request | None:
+            version = state.version(name)
+            runs = self._steps.is_alive(version)
+            if not runs and version.status != "crashed":
+                self._note(f"{name} is not running")
+                return None
+            if runs and state.active_version == name and not force:
+                raise OperatorError(
+                    f"{name} is the active version: without it no request can be answered",
+                    f"{PROGRAM} switch {state.standby_version}, or {PROGRAM} stop {name} --force",
+                )
+            phases = plan(Operation.STOP, target_runs=runs, drains=runs and not force)
+            return Request(Operation.STOP, name, phases, version, leaving=name, force=force)
+
+        self._execution.carry_out(decide)
+
+    def restart(self, name: str) -> None:
+        """Stop a version and start it again as it was started before; raises as `start` does."""
+
+        def decide(state: BlueGreenState) -> Request:
+            version = state.version(name)
+            runs = self._steps.is_alive(version)
+            self._check_ours(version)
+            phases = plan(Operation.RESTART, target_runs=runs, promotes=state.active_version is None)
+            return Request(Operation.RESTART, name, phases, version)
+
+        self._execution.carry_out(decide)
+
+    def switch(self, name: str, *, force: bool = False, wait: bool = False) -> None:
+        """Send traffic to a version, healthy unless `force`; `wait` for the requests of the old one."""
+        check_version(name)
+
+        def decide(state: BlueGreenState) -> Request | None:
+            if state.active_version == name:
+                self._note(f"{name} is the active version already")
+                return None
+            phases = plan(Operation.SWITCH, target_runs=True, drains=wait)
+            version = state.version(name)
+            return Request(Operation.SWITCH, name, phases, version, leaving=state.active_version, force=force)
+
+        self._execution.carry_out(decide)
+
+    def rollback(self) -> None:
+        """Send traffic back to the version that was active before; one that does not run is started first."""
+
+        def decide(state: BlueGreenState) -> Request:
+            if state.previous_version is None or state.previous_version == state.active_version:
+                raise StateError(
+                    "there is nothing to roll back to: no other version was active before",
+                    f"{PROGRAM} switch {state.standby_version}",
+                )
+            version = state.version(state.previous_version)
+            # A version that others run (systemd, a container) has no process of ours but answers on its port.
+            runs = self._steps.is_alive(version) or port_is_open(version.port)
+            phases = plan(Operation.ROLLBACK, target_runs=runs)
+            return Request(Operation.ROLLBACK, version.name, phases, version, leaving=state.active_version)
+
+        self._execution.carry_out(decide)
+
+    def deploy(self, overrides: Overrides | None = None, *, stop_old: bool = False) -> None:
+        """Start a release as the standby, gate it, switch to it and wait for the old version's requests.
+
+        Raises `UnhealthyVersion` when the release does not become healthy (nothing has changed for the
+        clients) and `DrainTimedOut` when the old version stays busy (the switch stands, and the old version
+        runs on).
+        """
+        given = overrides or Overrides()
+
+        def decide(state: BlueGreenState) -> Request:
+            name = state.standby_version if state.active_version else VERSIONS[0]
+            version = state.version(name)
+            self._check_ours(version)
+            phases = plan(
+                Operation.DEPLOY,
+                target_runs=self._steps.is_alive(version),
+                drains=state.active_version is not None,
+                retires=stop_old and state.active_version is not None,
+            )
+            # A deploy is of something new: what an earlier release was started with does not hold for it.
+            described = given.over(replace(version, release=None, dir=None, command=None))
+            return Request(Operation.DEPLOY, name, phases, described, leaving=state.active_version)
+
+        self._execution.carry_out(decide)
+
+    def run(self, name: str, processes: ForegroundProcesses) -> int:
+        """Start a version as our own child and stay with it; gives its exit status, 128 + n for signal n.
+
+        `processes` is the table that the steps use. Raises as `start` does.
+        """
+        processes.forward_signals()
+        try:
+            self.start(name, operation=Operation.RUN)
+        except UnhealthyVersion:
+            # The active version is left running, and then this process must stay with it.
+            if not (processes.was_asked_to_end or processes.has_child):
+                raise
+        status = processes.wait()
+        self._record_end(name, status, processes.was_asked_to_end)
+        return status if status >= 0 else 128 - status
+
+    def _check_ours(self, version: VersionState) -> None:
+        found = self._steps.processes.find(version)
+        if found.in_foreground:
+            raise ProcessError(
+                f"{version.name} is run in the foreground by pid {found.supervisor} "
+                f"({PROGRAM} run {version.name}), which has to restart it",
+                f"restart it there (systemctl restart …), then {PROGRAM} switch {version.name}",
+            )
+
+    def _record_end(self, name: str, status: int, was_asked: bool) -> None:
+        """A version in the foreground has ended: put that on record, as a `stop` may have done."""
+        with ExitStack() as lock:
+            self._execution.take_lock(lock)
+            state = self._steps.settle()
+            version = state.version(name)
+            if was_asked and version.status == "crashed":
+                self._steps.put(replace(version, status="stopped"))
+            intent = Intent(
+                Operation.RUN,
+                self._command,
+                name,
+                state.active_version,
+                state.active_version,
+                version.release,
+                (),
+            )
+            outcome = "done" if was_asked or status == 0 else "failed"
+            self._execution.close(
+                self._history.begin(intent), outcome, f"{name} ended: {ending_text(status)}"
+            )
+        self._steps.report(Ended(name, status))
+
+    def _note(self, text: str, *, warns: bool = False) -> None:
+        self._steps.report(Noted(text, warns))

@@ -1,0 +1,98 @@
+"""A version in the foreground, for systemd, Procfile managers and containers: this process is its supervisor.
+
+Signals are handed on to the application and its exit status becomes ours. Whoever started us decides about
+restarts.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from app.deploy import supervisor
+from app.deploy.launch import Launch
+from app.deploy.processes import Found, Processes
+from app.errors import ProcessError
+from app.state.model import VersionState
+
+__all__ = ["FORWARDED", "ForegroundProcesses"]
+
+FORWARDED: Final = (
+    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT),
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH),
+)
+"""What a process manager may send to a server; gunicorn, for one, has a meaning for each of these."""
+
+_ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+
+
+class ForegroundProcesses(Processes):
+    """`Processes` whose process is a child of this one, which writes its record and waits for it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._child: subprocess.Popen[bytes] | None = None
+        self._record_fd = -1
+        self.was_asked_to_end = False
+
+    def start(self, name: str, launch: Launch) -> int:
+        """Start a version with our own output; gives its pid. Raises `ProcessError` when that fails."""
+        self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        self._record_fd = supervisor.hold(str(self.record_path(name)))
+        try:
+            self._child = subprocess.Popen(
+                launch.arguments,
+                cwd=launch.directory,
+                env=launch.environment,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ProcessError(
+                f"{name} could not be started: {launch.arguments[0]}: {error.strerror}",
+                "set the command in traffic_router.toml ([app] command)",
+            ) from error
+        self._note(None)
+        return self._child.pid
+
+    def find(self, version: VersionState) -> Found:
+        """As `Processes.find`; a child that has ended is received first."""
+        if self._child is not None and self._child.poll() is not None:
+            self._note(self._child.returncode)
+        return super().find(version)
+
+    def wait(self) -> int:
+        """Wait for the child; gives its exit code, or minus the number of the signal that killed it."""
+        if self._child is None:
+            raise ProcessError("there is no process to wait for")
+        status = self._child.wait()
+        self._note(status)
+        return status
+
+    @property
+    def has_child(self) -> bool:
+        """Whether the process that was started still lives."""
+        return self._child is not None and self._child.poll() is None
+
+    def forward_signals(self) -> None:
+        """Hand each signal on to the child from now on; before there is one, a request to end ends us."""
+        for number in FORWARDED:
+            signal.signal(number, self._forward)
+
+    def _forward(self, number: int, _frame: FrameType | None) -> None:
+        if number in _ENDING:
+            self.was_asked_to_end = True
+            if self._child is None:
+                raise KeyboardInterrupt
+        if self._child is not None and self._child.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._child.pid, number)
+
+    def _note(self, status: int | None) -> None:
+        if self._child is not None:
+            supervisor.write(self._record_fd, self._child.pid, status, mode="foreground")

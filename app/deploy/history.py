@@ -1,0 +1,190 @@
+"""Every change that a command made or tried, in `history.jsonl`: first the intent, then how far it came,
+then the end.
+
+One JSON object a line, only ever appended, each in one write. The lines of one command share an `id`; a
+command without a closing line was killed. An unreadable line is skipped by readers and never rewritten.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pwd
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+
+from app.deploy.phases import Operation, Phase
+from app.errors import StateError
+
+__all__ = ["Entry", "History", "Intent", "OpenEntry", "user_name"]
+
+_FILE_MODE = 0o644
+
+_RECENT_BYTES = 65_536
+"""Some hundred commands; a command that was killed is the last one or nearly so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a command is about to do; the active version before it is `came_from`, after it `goes_to`."""
+
+    operation: Operation
+    command: str
+    target: str
+    came_from: str | None
+    goes_to: str | None
+    release: str | None
+    phases: tuple[Phase, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command as the history tells it; `outcome` is None when no end was written.
+
+    `at` is wall time in seconds since the epoch. `detail` says in words what came of it.
+    """
+
+    id: str
+    at: float
+    who: str
+    pid: int
+    command: str
+    operation: str
+    target: str
+    came_from: str | None
+    goes_to: str | None
+    release: str | None
+    phase: str | None = None
+    outcome: str | None = None
+    detail: str = ""
+    duration_s: float | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+class OpenEntry:
+    """A command that is at work: its lines are written through here."""
+
+    def __init__(self, history: History, id_: str, began: float) -> None:
+        self._history = history
+        self._began = began
+        self.id = id_
+        self.phase: Phase | None = None
+
+    def enter(self, phase: Phase) -> None:
+        """Note that a phase begins."""
+        self.phase = phase
+        self._history.append({"id": self.id, "phase": phase.value})
+
+    def close(self, outcome: str, detail: str = "", **facts: object) -> None:
+        """Note how the command ended; `facts` are figures to keep with it."""
+        duration_s = round(self._history.clock() - self._began, 3)
+        end = {"id": self.id, "outcome": outcome, "detail": detail, "duration_s": duration_s}
+        self._history.append({**end, "facts": facts} if facts else end)
+
+
+class History:
+    """The history file of one state file; `clock` is monotonic, `now` is wall time."""
+
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
+    ) -> None:
+        self.path = path
+        self.clock = clock
+        self._now = now
+
+    def begin(self, intent: Intent) -> OpenEntry:
+        """Write the intent to the disk before anything is done; raises `StateError` when that fails."""
+        id_ = secrets.token_hex(6)
+        what = {_WRITTEN.get(key, key): value for key, value in asdict(intent).items()}
+        self.append({"id": id_, "at": round(self._now(), 3), "who": user_name(), "pid": os.getpid(), **what})
+        return OpenEntry(self, id_, self.clock())
+
+    def append(self, line: Mapping[str, object]) -> None:
+        """Add one line, complete and on the disk; raises `StateError` when it could not be written."""
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _FILE_MODE)
+        except OSError as error:
+            raise StateError(f"history {self.path} cannot be opened: {error.strerror}") from error
+        try:
+            # A drain writes its end without the deployment's lock, so that lines need one of their own.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            _write_line(descriptor, json.dumps(line).encode() + b"\n")
+            os.fsync(descriptor)
+        except OSError as error:
+            raise StateError(f"history {self.path} cannot be written: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
+
+    def entries(self, last_bytes: int | None = None) -> list[Entry]:
+        """All commands, or those that begin in the file's last so many bytes, oldest first."""
+        found: dict[str, Entry] = {}
+        for line in self._lines(last_bytes):
+            id_ = line.get("id")
+            if not isinstance(id_, str):
+                continue
+            try:
+                known = {_READ.get(key, key): value for key, value in line.items() if key in _KEYS}
+                found[id_] = replace(found[id_], **known) if id_ in found else Entry(**known)  # type: ignore[arg-type]  # JSON
+            except TypeError:
+                continue  # the line that began this command is damaged
+        return list(found.values())
+
+    def unfinished(self) -> list[Entry]:
+        """The recent commands whose end was not written: they are at work, or were killed."""
+        return [entry for entry in self.entries(_RECENT_BYTES) if entry.outcome is None]
+
+    def _lines(self, last_bytes: int | None) -> Iterator[dict[str, object]]:
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(0 if last_bytes is None else max(0, size - last_bytes))
+                raw = file.read()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StateError(f"history {self.path} cannot be read: {error.strerror}") from error
+        for line in raw.splitlines():
+            try:
+                value = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(value, dict):
+                yield value
+
+    def as_json(self, entry: Entry) -> dict[str, object]:
+        """An entry under the names that the file uses."""
+        return {_WRITTEN.get(key, key): value for key, value in asdict(entry).items()}
+
+
+_WRITTEN = {"came_from": "from", "goes_to": "to"}
+"""Names in the file that are words of Python."""
+
+_READ = {written: name for name, written in _WRITTEN.items()}
+
+_KEYS = frozenset(_WRITTEN.get(f.name, f.name) for f in fields(Entry))
+
+
+def user_name() -> str:
+    """Who gives the commands; with sudo, the person behind it."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:  # containers run under numbers without a name
+        name = str(uid)
+    behind = os.environ.get("SUDO_USER")
+    return f"{behind} (as {name})" if behind and behind != name else name
+
+
+def _write_line(descriptor: int, line: bytes) -> None:
+    """Append a line, or nothing of it when that fails; half a line left by a power cut is closed first."""
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        line = b"\n" + line
+    written = os.write(descriptor, line)
+    if written < len(line):
+        os.ftruncate(descriptor, size)
+        raise OSError(28, "No space left on device")

@@ -1,0 +1,266 @@
+"""The processes of the versions: started, looked at and stopped. The only room that signals or asks the
+kernel.
+
+A version is a group of processes in a session of its own, with a supervisor outside of it that keeps a record
+(`<version>.process` beside the state file) and outlives the command that started it. A locked record proves
+that its process lives; without a supervisor, a pid is believed only together with the process's start time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from app.deploy.launch import Launch
+from app.errors import ProcessError
+from app.state.model import VersionState
+
+__all__ = ["Found", "Processes", "Record", "is_same_process", "port_holder", "start_time"]
+
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+
+_SAME_START_S = 1.0
+"""Two readings of one process's start time differ by less, and a pid is not used again so soon."""
+
+_POLL_S = 0.02
+
+_KILL_WAIT_S: Final = 5.0
+"""SIGKILL takes effect at once, except on a process that waits inside the kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the kernel and the record say about a version's process at this moment.
+
+    `pid` is the process that lives, or the last one that did. `exit_status` is None while it lives and when
+    nobody saw it end. `supervisor` is the pid of who keeps the record, where somebody does; with
+    `in_foreground` that is a `run` in somebody else's hands, such as systemd's.
+    """
+
+    alive: bool
+    pid: int | None = None
+    exit_status: int | None = None
+    supervisor: int | None = None
+    in_foreground: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The content of a version's record file and whether its writer still holds it."""
+
+    pid: int
+    supervisor: int
+    exit_status: int | None
+    in_foreground: bool
+    is_held: bool
+
+
+class Processes:
+    """The processes whose records and logs are kept in one folder, the state file's."""
+
+    def __init__(
+        self,
+        folder: Path,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.folder = folder
+        self._clock = clock
+        self._sleep = sleep
+
+    def log_path(self, name: str) -> Path:
+        """Where a version's output goes."""
+        return self.folder / "logs" / f"{name}.log"
+
+    def record_path(self, name: str) -> Path:
+        """Where a version's supervisor notes its process and how it ended."""
+        return self.folder / f"{name}.process"
+
+    def find(self, version: VersionState) -> Found:
+        """Look for a version's process: by its record first, else by the recorded pid and start time."""
+        record = self._record(version.name)
+        if record is not None and record.is_held:
+            alive = record.exit_status is None
+            return Found(alive, record.pid, record.exit_status, record.supervisor, record.in_foreground)
+        if version.pid is not None and is_same_process(version.pid, version.pid_started):
+            return Found(True, version.pid)
+        # A record of an earlier process says nothing about how this one ended.
+        if record is not None and version.pid in (None, record.pid):
+            return Found(False, record.pid, record.exit_status)
+        return Found(False, version.pid)
+
+    def start(self, name: str, launch: Launch) -> int:
+        """Start a version's process, detached from this one; gives its pid.
+
+        Raises `ProcessError` when the program cannot be executed.
+        """
+        log = self.log_path(name)
+        command = [sys.executable, "-I", "-S", str(_SUPERVISOR), str(self.record_path(name)), str(log)]
+        try:
+            log.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            # Whatever record is there from now on is this process's, though this command should be killed.
+            self.record_path(name).unlink(missing_ok=True)
+            supervisor = subprocess.Popen(
+                [*command, *launch.arguments],
+                cwd=launch.directory,
+                env=launch.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ProcessError(f"{name} could not be started: {error.strerror} ({error.filename})") from error
+        said = _first_line(supervisor)
+        if not said.isdigit():
+            supervisor.wait()
+            raise ProcessError(
+                f"{name} could not be started: {launch.arguments[0]}: {said[1:] or 'the supervisor failed'}",
+                "set the command in traffic_router.toml ([app] command), or give --command",
+            )
+        return int(said)
+
+    def stop(self, version: VersionState, timeout_s: float) -> bool:
+        """End a version's process and all that it started; gives whether that took a SIGKILL.
+
+        SIGTERM to the process group, `timeout_s` seconds to finish, SIGKILL to whatever of it is left. Raises
+        `ProcessError` when even that does not end it, or when it belongs to another user.
+        """
+        found = self.find(version)
+        if found.pid is None:
+            return False
+        session = _Session(found.pid, version.name, is_trusted=found.alive)
+        session.signal(signal.SIGTERM)
+        if self._wait(session.is_empty, timeout_s):
+            return False
+        session.signal(signal.SIGKILL)
+        if not self._wait(session.is_empty, _KILL_WAIT_S):
+            raise ProcessError(f"{version.name} (pid {found.pid}) does not end, not even by SIGKILL")
+        return True
+
+    def _record(self, name: str) -> Record | None:
+        """The version's record, or None when there is none that makes sense."""
+        try:
+            descriptor = os.open(self.record_path(name), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            # Ask before reading: what a writer that has just let go wrote last is then in what is read.
+            is_held = _is_locked(descriptor)
+            noted = json.loads(os.pread(descriptor, 4096, 0))
+            pid, supervisor, exit_status = (noted[key] for key in ("pid", "supervisor", "exit_status"))
+            return Record(int(pid), int(supervisor), exit_status, noted["mode"] == "foreground", is_held)
+        except (ValueError, KeyError, TypeError):
+            return None
+        finally:
+            os.close(descriptor)
+
+    def _wait(self, holds: Callable[[], bool], timeout_s: float) -> bool:
+        deadline = self._clock() + timeout_s
+        while not holds():
+            if self._clock() >= deadline:
+                return False
+            self._sleep(_POLL_S)
+        return True
+
+
+class _Session:
+    """The processes of one version: a session that the version's first process leads, or led.
+
+    A session is numbered by its leader's pid. While the leader is known to live the number can be trusted;
+    afterwards it may have come to belong to somebody else, and only a process with our variable in its
+    environment counts.
+    """
+
+    def __init__(self, number: int, name: str, *, is_trusted: bool) -> None:
+        self._number = number
+        self._name = name
+        self._is_trusted = is_trusted
+
+    def is_empty(self) -> bool:
+        """Whether none of its processes lives."""
+        return not self.members()
+
+    def members(self) -> list[psutil.Process]:
+        """Its living processes."""
+        return [found for pid in psutil.pids() if (found := self._member(pid)) is not None]
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to each of its processes; raises `ProcessError` when they belong to another user."""
+        for member in self.members():
+            try:
+                member.send_signal(number)
+            except psutil.NoSuchProcess:
+                pass  # it has just ended
+            except psutil.AccessDenied as error:
+                raise ProcessError(
+                    f"{self._name} (pid {self._number}) belongs to another user",
+                    "the same command as that user, or with sudo",
+                ) from error
+
+    def _member(self, pid: int) -> psutil.Process | None:
+        try:
+            if os.getsid(pid) != self._number:
+                return None
+            process = psutil.Process(pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
+            return process if self._is_trusted or process.environ().get("BG_VERSION") == self._name else None
+        except (psutil.Error, OSError):
+            return None
+
+
+def start_time(pid: int) -> float | None:
+    """When a process began, in seconds since the epoch as psutil counts them; None when it is gone."""
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.Error:
+        return None
+
+
+def is_same_process(pid: int, started: float | None) -> bool:
+    """Whether the process that began at `started` lives; another one that got its pid does not count."""
+    try:
+        process = psutil.Process(pid)
+        if started is None or abs(process.create_time() - started) > _SAME_START_S:
+            return False
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def port_holder(port: int) -> str:
+    """Who listens on a local TCP port, as "pid 12 (python -m http.server)"; empty when it cannot be seen."""
+    with suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            # laddr is (address, port), and empty for a socket without one
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
+                command = " ".join(psutil.Process(connection.pid).cmdline())
+                return f"pid {connection.pid} ({command[:100]})"
+    return ""
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
+
+
+def _first_line(process: subprocess.Popen[bytes]) -> str:
+    assert process.stdout is not None  # it was asked for with PIPE
+    with process.stdout as output:
+        return output.readline().decode(errors="replace").strip()
