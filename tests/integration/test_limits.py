@@ -32,7 +32,8 @@ ROUTER_SETTINGS = {
 @pytest.fixture(scope="module", autouse=True)
 def stalled_upload(farm: RouterFarm) -> Iterator[tuple[RouterProcess, RawClient]]:
     """A client whose body stopped coming when the module began; its grace of 10 s runs beside the tests."""
-    router, _ = farm.get(body_rate_floor=200)
+    router, upstream = farm.get(body_rate_floor=200)
+    upstream.handler = wait_long_until_left
     with RawClient(router.port, deadline_s=25) as client:
         client.send(b"POST /stalled HTTP/1.1\r\n" + HOST + b"Content-Length: 5000\r\n\r\nabc")
         yield router, client
@@ -324,6 +325,12 @@ class TestUpstreamTimes:
 
 def wait_until_left(exchange: Exchange) -> None:
     """A handler that never answers."""
+    exchange.wait_for_hang_up()
+
+
+def wait_long_until_left(exchange: Exchange) -> None:
+    """The same for longer than the grace of 10 s."""
+    exchange.wire.sock.settimeout(30)
     exchange.wait_for_hang_up()
 
 

@@ -118,6 +118,7 @@ class TestHealth:
         assert found["reason"]
 
     def test_head_has_no_body(self, router: RouterProcess, upstream: RawUpstream) -> None:
+        wait_until(lambda: health(router)[0] == 200, "healthy")
         answer = router.ask(own(b"/__router_health", method=b"HEAD"))
         assert (answer.status, answer.framing) == (200, "none")
 
@@ -132,12 +133,53 @@ class TestOwnPaths:
     def test_own_endpoint_never_reaches_the_upstream(
         self, router: RouterProcess, upstream: RawUpstream, path: bytes
     ) -> None:
+        wait_until(lambda: health(router)[0] == 200, "healthy")
         assert router.ask(own(path)).status == 200
         assert upstream.exchanges == []
 
+    @pytest.mark.parametrize("method", [b"GET", b"POST", b"HEAD"])
+    @pytest.mark.parametrize("path", [b"/__router_healthy", b"/__router_", b"/__router_health/x"])
+    def test_unknown_path_under_the_routers_prefix_is_404(
+        self, router: RouterProcess, upstream: RawUpstream, path: bytes, method: bytes
+    ) -> None:
+        assert router.ask(own(path, b"Content-Length: 0\r\n", method=method)).status == 404
+        assert upstream.exchanges == []
+
+    @pytest.mark.parametrize(
+        "framing",
+        [
+            pytest.param(b"Content-Length: %(length)d\r\n\r\n%(hidden)s", id="length"),
+            pytest.param(
+                b"Transfer-Encoding: chunked\r\n\r\n%(length)x\r\n%(hidden)s\r\n0\r\n\r\n", id="chunked"
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("method", [b"GET", b"POST"])
+    def test_body_sent_to_an_own_endpoint_is_not_read_as_a_request(
+        self, router: RouterProcess, upstream: RawUpstream, method: bytes, framing: bytes
+    ) -> None:
+        hidden = b"GET /hidden HTTP/1.1\r\nHost: x.test\r\n\r\n"
+        head, _, body = (framing % {b"length": len(hidden), b"hidden": hidden}).partition(b"\r\n\r\n")
+        with router.connect() as client:
+            first = client.ask(method + b" /__router_health HTTP/1.1\r\n" + HOST + head + b"\r\n\r\n")
+            client.send(body)
+            if first.value(b"Connection") == b"close":
+                client.how_it_ends()
+            else:
+                assert client.ask(GET).body == b"ok"
+        router.ask(GET)
+        assert b"/hidden" not in [exchange.target for exchange in upstream.exchanges]
+
     @pytest.mark.parametrize(
         "path",
-        [b"/__router_healthy", b"/_router_health", b"//__router_health", b"/a/__router_health", b"/monitor"],
+        [
+            b"/__debug__/",
+            b"/__x",
+            b"/_router_health",
+            b"//__router_health",
+            b"/a/__router_health",
+            b"/monitor",
+        ],
     )
     def test_similar_path_belongs_to_the_application(
         self, router: RouterProcess, upstream: RawUpstream, path: bytes
@@ -287,7 +329,7 @@ class TestWhoMayAsk:
         assert self.metrics_from(guarded[0], "127.0.0.9").status == 200
 
     def test_health_answers_everyone(self, guarded: Pair) -> None:
-        assert guarded[0].ask(own(b"/__router_health")).status == 200
+        assert health(guarded[0])[1]["active_version"] == "blue"
 
     def test_forwarded_for_of_an_untrusted_peer_is_not_believed(self, guarded: Pair) -> None:
         answer = self.metrics_from(guarded[0], "127.0.0.1", b"X-Forwarded-For: 127.0.0.9\r\n")

@@ -10,6 +10,7 @@ import pytest
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
 from tests.support.router_farm import Pair
 from tests.support.router_process import RouterProcess, running_router
+from tests.support.waiting import wait_until
 
 HOST = b"Host: x.test\r\n"
 
@@ -19,7 +20,12 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """A router on `-k gevent` and its upstream."""
     with (
         RawUpstream() as upstream,
-        running_router(tmp_path_factory.mktemp("stock"), upstream.port, arguments=("-k", "gevent")) as router,
+        running_router(
+            tmp_path_factory.mktemp("stock"),
+            upstream.port,
+            arguments=("-k", "gevent"),
+            health_check_interval=0.2,
+        ) as router,
     ):
         yield router, upstream
 
@@ -99,5 +105,6 @@ def test_errors_are_the_documented_ones(router: RouterProcess, upstream: RawUpst
 
 
 def test_own_endpoints_answer(router: RouterProcess, upstream: RawUpstream) -> None:
-    assert router.ask(b"GET /__router_health HTTP/1.1\r\n" + HOST + b"\r\n").status == 200
+    health = b"GET /__router_health HTTP/1.1\r\n" + HOST + b"\r\n"
+    wait_until(lambda: router.ask(health).status == 200, "healthy")
     assert "total_requests" in router.metrics()

@@ -196,6 +196,25 @@ def test_silent_tunnel_is_closed(farm: RouterFarm) -> None:
     assert upstream.only.connection.ended.wait(AT_ONCE_S)
 
 
+@pytest.mark.parametrize("how", ["silence", "close", "reset"])
+def test_connection_of_an_ended_tunnel_is_never_used_for_a_request(farm: RouterFarm, how: str) -> None:
+    """Whatever ends the tunnel: a later request in it would be read by whoever speaks at its other end."""
+    router, upstream = farm.get(tunnel_idle_timeout=1)
+
+    def keep_open(exchange: Exchange) -> None:
+        exchange.send(SWITCHED)
+        exchange.wait_for_hang_up()
+
+    upstream.answers_in_turn(keep_open, answering(reply(b"of its own")))
+    with open_tunnel(router) as client:
+        if how == "silence":
+            client.how_it_ends()
+        else:
+            getattr(client.wire, how)()
+    assert router.ask(b"GET /later HTTP/1.1\r\n" + HOST + b"\r\n").body == b"of its own"
+    assert b"/later" not in upstream.connections[0].received
+
+
 def test_tunnel_with_traffic_in_one_direction_is_not_silent(farm: RouterFarm) -> None:
     router, upstream = farm.get(tunnel_idle_timeout=1)
 
