@@ -244,8 +244,8 @@ class RawUpstream:
             except OSError:
                 return
             thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _serve(self, sock: socket.socket) -> None:
         connection = Connection(sock)
