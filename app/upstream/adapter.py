@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from requests.adapters import HTTPAdapter
+from urllib3 import Retry
 
 from app.errors import UpstreamReset
 from app.protocol.retry import may_send_again
@@ -35,6 +36,7 @@ class UpstreamAdapter(HTTPAdapter):
         wait_for_either: WaitForEither | None = None,
     ) -> None:
         # Not super().__init__(): it would build urllib3's pools, which nothing here uses.
+        self.max_retries = Retry(0)  # as HTTPAdapter's; `responses` asks for it
         self.connections = connections
         self._reading = reading
         self._body = body or reading

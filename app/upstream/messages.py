@@ -76,15 +76,21 @@ class UpstreamRequest(requests.PreparedRequest):
         pairs = (line.partition(":") for line in lines)
         return CaseInsensitiveDict((name, value.strip()) for name, _, value in pairs)
 
-    @property
-    def body(self) -> bytes | None:  # type: ignore[override]  # as above
+    @property  # type: ignore[override]  # as above
+    def body(self) -> bytes | None:
         """The whole body, read now; None without one."""
-        if self.raw_body is None:
-            return None
+        if self.raw_body is None or "body_read" in self.__dict__:
+            return self.__dict__.get("body_read")
         taken = []
         while not self.raw_body.complete:
             taken.append(self.raw_body.take())
-        return b"".join(taken)
+        self.body = b"".join(taken)
+        return self.body
+
+    @body.setter
+    def body(self, value: bytes | None) -> None:
+        """Keeps what was read: it cannot be read twice, and `responses` puts back what it has looked at."""
+        self.__dict__["body_read"] = value
 
 
 class UpstreamAnswer(requests.Response):
