@@ -1,0 +1,178 @@
+"""The one-way rule: a module imports only lower levels, and among equals its own package, without cycles."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LEVELS = [
+    # L0, pure: the words that everybody speaks, then the rules that are put in those words
+    ["app.errors", "app.settings", "app.setting_kinds", "app.config", "app.app_config", "app.config_checks"],
+    ["app.state.model"],
+    [
+        *("app.protocol", "app.deploy.phases"),
+        *("app.metrics.layout", "app.metrics.histogram", "app.metrics.snapshot", "app.metrics.exposition"),
+    ],
+    # L1, adapters: one outside thing each
+    ["app.settings_file", "app.state", "app.transport"],
+    ["app.upstream", "app.metrics"],
+    # L2, L3: the router, and the flows over it
+    ["app.router"],
+    ["app.proxy", "app.deploy"],
+    # L4: web and worker
+    ["app.health", "app.dashboard"],
+    ["app.web", "app.server"],
+    # L5: entry points
+    ["app.cli", "utils"],
+]
+"""Lowest first; a module belongs to the longest name here that it begins with."""
+
+PURE_LEVELS = 3
+
+SELF_CONTAINED = ["app.demo", "app.deploy.supervisor"]
+"""They run as processes of their own and import nothing of the project."""
+
+OUTSIDE = {
+    *(
+        "socket",
+        "os",
+        "sys",
+        "io",
+        "time",
+        "datetime",
+        "logging",
+        "threading",
+        "subprocess",
+        "signal",
+        "select",
+    ),
+    *("mmap", "fcntl", "tempfile", "random", "secrets", "psutil", "requests", "urllib3", "flask", "gevent"),
+    *("gunicorn", "ssl", "http"),
+}
+"""What L0 must not touch."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the project by its dotted name."""
+    paths = [path for top in ("app", "utils") for path in sorted((ROOT / top).rglob("*.py"))]
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in paths
+    }
+
+
+MODULES = modules()
+
+
+def imports(path: Path, *, at_runtime: bool = False) -> Iterator[str]:
+    """The modules that the import statements of a file name, wherever they stand.
+
+    `at_runtime` leaves out those under `if TYPE_CHECKING`.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    only_for_types = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if at_runtime and node in only_for_types:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                yield whole if whole in MODULES else node.module
+
+
+def level(module: str) -> int | None:
+    """The number of a module's level; None for the package `app` itself, which only states the version."""
+    found = [
+        (len(prefix), number)
+        for number, prefixes in enumerate(LEVELS)
+        for prefix in prefixes
+        if module == prefix or module.startswith(prefix + ".")
+    ]
+    return max(found)[1] if found else None
+
+
+def package(module: str) -> str:
+    """What counts as one room among equals; the modules that lie in `app` itself are one."""
+    return module.rpartition(".")[0] if module.count(".") == 1 else ".".join(module.split(".")[:2])
+
+
+def ours(path: Path) -> Iterator[str]:
+    """The project's modules that a file imports."""
+    return (name for name in imports(path) if name.split(".")[0] in ("app", "utils") and name != "app")
+
+
+PLACED = [name for name in MODULES if name != "app" and not name.startswith(tuple(SELF_CONTAINED))]
+
+
+@pytest.mark.parametrize("module", PLACED)
+def test_module_has_a_level(module: str) -> None:
+    assert level(module) is not None, "say in LEVELS where it belongs"
+
+
+@pytest.mark.parametrize("module", PLACED)
+def test_module_imports_only_lower_levels_or_its_own_package(module: str) -> None:
+    own = level(module)
+    assert own is not None
+
+    for name in ours(MODULES[module]):
+        other = level(name)
+        assert other is not None, f"{module} imports {name}, which has no level"
+        assert other < own or (other == own and package(name) == package(module)), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", [name for name in PLACED if (level(name) or 0) < PURE_LEVELS])
+def test_pure_module_touches_nothing_outside(module: str) -> None:
+    touched = {name.split(".")[0] for name in imports(MODULES[module])} & OUTSIDE
+
+    assert not touched
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith(tuple(SELF_CONTAINED))])
+def test_self_contained_module_imports_nothing_of_the_project(module: str) -> None:
+    allowed = tuple(SELF_CONTAINED)
+
+    assert [name for name in ours(MODULES[module]) if not name.startswith(allowed)] == []
+
+
+def test_no_cycles() -> None:
+    graph = {
+        module: {
+            name for name in imports(path, at_runtime=True) if name in MODULES and name not in ("app", module)
+        }
+        for module, path in MODULES.items()
+        if module != "app"  # its one import, of the web application, happens on first use of `app.wsgi`
+    }
+
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"import cycle: {' → '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("load", ["import app", "import runpy; runpy.run_path('gunicorn.conf.py')"])
+def test_master_process_imports_nothing_that_gevent_patches_too_late(load: str) -> None:
+    too_early = "{'requests', 'urllib3', 'gevent', 'ssl', 'flask'}"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {load}; print(sorted({too_early} & set(sys.modules)))"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.strip() == "[]"
