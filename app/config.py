@@ -159,13 +159,6 @@ class RouterConfig:
         low=0.1,
         high=3600,
     )
-    body_timeout: float = setting(
-        30.0,
-        "Wait for the next bytes of a request's body; then 408.",
-        unit="seconds",
-        low=0.1,
-        high=3600,
-    )
     send_timeout: float = setting(
         60.0,
         "Give up on a client that takes no bytes of its answer for this long.",

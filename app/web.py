@@ -92,8 +92,15 @@ def create_app(config: RouterConfig, app_config: AppConfig | None = None) -> Rou
         def metrics() -> Response:
             return _json(as_json(service.metrics.snapshot()))
 
-    # The catch-all view. It stands in the URL map like every view; `wsgi_app` knows the way to it by heart.
-    app.add_url_rule("/<path:path>", "proxy", app.proxy, methods=["GET"], provide_automatic_options=False)
+    @app.get("/", defaults={"path": ""})
+    @app.get("/<path:path>")
+    def proxy(path: str) -> Any:
+        """The catch-all view: whatever is not ours goes to the active version, by the way of `wsgi_app`.
+
+        Flask itself comes here only for a path that is ours and has no page: metrics or a dashboard that is off.
+        """
+        abort(404)
+
     return app
 
 

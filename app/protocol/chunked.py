@@ -12,11 +12,16 @@ _SIZE_LINE_MAX = 1024
 """Bound on a chunk's size line with its extensions. Extensions carry nothing that anyone reads, but an
 unbounded one is a way to keep a proxy busy (CVE-2023-39326 in Go's net/http, which now bounds them too)."""
 
+_EXTENSIONS_MAX = 16384
+"""Bound on the extensions of all chunks together: one-byte chunks that each carry a long one are the same attack."""
+
 _TRAILER_MAX = 16384
 """Bound on the trailer section; trailers are checksums and timings, a few hundred bytes."""
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 """1*HEXDIG and extensions without controls; 16 digits are more than any counter below needs."""
+
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 class ChunkedDecoder:
@@ -27,11 +32,12 @@ class ChunkedDecoder:
         trailers: the raw trailer section, `Name: value\\r\\n` lines without the final empty line.
     """
 
-    __slots__ = ("_left", "_pending", "done", "trailers")
+    __slots__ = ("_extensions", "_left", "_pending", "done", "trailers")
 
     def __init__(self) -> None:
         self._left = -1  # bytes of the current chunk's data still to come; -1: a size line comes next
         self._pending = b""
+        self._extensions = 0
         self.done = False
         self.trailers = b""
 
@@ -89,6 +95,9 @@ class ChunkedDecoder:
         size = int(match[1], 16)
         if size >> 62:
             raise ValueError("chunk size is too large")
+        self._extensions += match.end() - match.end(1)
+        if self._extensions > _EXTENSIONS_MAX:
+            raise ValueError(f"chunk extensions are longer than {_EXTENSIONS_MAX} bytes")
         self._left = size or -2  # -2: the trailer section comes next
         return eol + 1
 
@@ -98,6 +107,8 @@ class ChunkedDecoder:
             return position + 2
         ending = data.find(b"\r\n\r\n", position, position + _TRAILER_MAX)
         if ending < 0:
+            if _BARE_LF.search(data, position):
+                raise ValueError("line of the trailer section ends with a bare LF")
             if len(data) - position >= _TRAILER_MAX:
                 raise ValueError(f"trailer section is longer than {_TRAILER_MAX} bytes")
             return -1

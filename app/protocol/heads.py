@@ -95,7 +95,7 @@ def upstream_head(head: RequestHead, added: bytes, authority: bytes) -> bytes:
 def client_head(head: ResponseHead, added: bytes) -> bytes:
     """The head to send to the client: the upstream's without `head.dropped`, and our own lines last."""
     raw = head.raw
-    if not head.dropped and not head.http10:
+    if not head.dropped and not head.rewrites_line:
         return b"%b%b\r\n" % (raw[:-2], added)
     dropped = head.dropped
     kept = [line for index, line in enumerate(head.lines) if index not in dropped]

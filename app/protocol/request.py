@@ -64,6 +64,7 @@ class RequestHead:
         "raw",
         "reframed",
         "request_id",
+        "request_id_at",
         "target",
         "upgrade",
     )
@@ -86,6 +87,7 @@ class RequestHead:
         self.reframed = b""
         self.upgrade = b""
         self.request_id = b""
+        self.request_id_at = -1
         self.forwarded_for = b""
 
     @property
@@ -146,10 +148,16 @@ def _ends_here(head: RequestHead, index: int, value: bytes) -> None:
 
 
 def _request_id(head: RequestHead, index: int, value: bytes) -> None:
-    if not head.request_id and _REQUEST_ID.fullmatch(value):
+    # One that is repeated ties to nothing, so it is replaced by one of ours like any other that is unusable.
+    repeated = any(name.lower() == b"x-request-id" for name, _ in head.fields[:index])
+    if not repeated and _REQUEST_ID.fullmatch(value):
         head.request_id = value
-    else:
-        head.dropped.append(index)
+        head.request_id_at = index
+        return
+    head.dropped.append(index)
+    if head.request_id:
+        head.request_id = b""
+        head.dropped.append(head.request_id_at)
 
 
 def _forwarded_for(head: RequestHead, index: int, value: bytes) -> None:
@@ -268,11 +276,7 @@ class RequestParser:
             raise MalformedRequest("request target has no valid form")
         # §3.2.2 has a proxy replace Host by the target's authority. We pass the target on as it is, so a Host
         # that says something else is refused instead: nobody behind us has to choose between the two.
-        if (
-            not absolute[1]
-            or b"@" in absolute[1]
-            or (head.hosts and absolute[1].lower() != head.host.lower())
-        ):
+        if not absolute[1] or b"@" in absolute[1] or (head.hosts and absolute[1].lower() != head.host.lower()):
             raise MalformedRequest("Host differs from the authority of the request target")
 
     def _apply_connection(self, head: RequestHead) -> None:
@@ -285,9 +289,5 @@ class RequestParser:
         if b"upgrade" not in options or head.http10:
             head.upgrade = b""
         for index, (name, _) in enumerate(head.fields):
-            if (
-                name.lower() in options
-                and meaning_of(name) not in _NEVER_NOMINATED
-                and index not in head.dropped
-            ):
+            if name.lower() in options and meaning_of(name) not in _NEVER_NOMINATED and index not in head.dropped:
                 head.dropped.append(index)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum
 
 from app.errors import UpstreamProtocolError
 from app.protocol.fields import FieldParser, Meaning, meaning_of, split_list
 
-__all__ = ["Framing", "ResponseHead", "ResponseParser"]
+__all__ = ["MAX_FIELDS", "Framing", "ResponseHead", "ResponseParser"]
+
+MAX_FIELDS = 1000
+"""Bound on the fields of an answer; they cost us an object each, and applications send a few dozen."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -29,6 +33,7 @@ class ResponseHead:
     Attributes:
         status: 100 to 999.
         reason: the reason phrase as it came.
+        rewrites_line: the status line is not passed as it came.
         raw: the head with its final empty line.
         fields: list of (name, value) in wire order.
         dropped: indices of the fields that end here.
@@ -52,6 +57,7 @@ class ResponseHead:
         "nominated",
         "raw",
         "reason",
+        "rewrites_line",
         "status",
         "upgrade",
     )
@@ -60,6 +66,7 @@ class ResponseHead:
         self.status = status
         self.reason = reason
         self.http10 = http10
+        self.rewrites_line = http10
         self.raw = raw
         self.fields: list[tuple[bytes, bytes]] = []
         self.dropped: list[int] = []
@@ -96,14 +103,18 @@ class ResponseParser:
         if line is None:
             raise UpstreamProtocolError(f"invalid status line {raw[: min(eol, 60)]!r}")
         head = ResponseHead(int(line[2]), line[3] or b"", line[1] == b"0", raw)
+        if line[3] is None:
+            head.rewrites_line = True  # RFC 9112 §4: the space before an empty reason is not optional
         try:
             head.fields = self._parse_fields(raw[eol + 2 :])
         except ValueError as error:
             raise UpstreamProtocolError(f"invalid header section: {error}") from error
+        if len(head.fields) > MAX_FIELDS:
+            raise UpstreamProtocolError(f"{len(head.fields)} header fields, limit {MAX_FIELDS}")
         for index, (name, value) in enumerate(head.fields):
             meaning = meaning_of(name)
-            if meaning:
-                _read_field(head, meaning, index, value)
+            if meaning and (action := _ACTIONS.get(meaning)) is not None:
+                action(head, index, value)
         if head.nominated:
             _apply_connection(head)
         head.framing = _framing(head, method)
@@ -112,34 +123,54 @@ class ResponseParser:
         return head
 
 
-def _read_field(head: ResponseHead, meaning: Meaning, index: int, value: bytes) -> None:
-    match meaning:
-        case Meaning.CONTENT_LENGTH:
-            if head.content_length is not None or not _LENGTH.fullmatch(value.rstrip(b" \t")):
-                raise UpstreamProtocolError("Content-Length is not one number")
-            head.content_length = int(value)
-        case Meaning.TRANSFER_ENCODING:
-            # We ask for nothing but chunked (no TE is sent), so nothing else can be meant for us.
-            if head.chunked or value.rstrip(b" \t").lower() != b"chunked" or head.http10:
-                raise UpstreamProtocolError("Transfer-Encoding is not a single chunked")
-            head.chunked = True
-            head.dropped.append(index)
-        case Meaning.CONNECTION:
-            head.nominated += split_list(value)
-            head.dropped.append(index)
-        case Meaning.UPGRADE:
-            head.upgrade = value
-            # An offer to upgrade is for us; only a switch made (101) or demanded (426) is for the client.
-            if head.status not in (101, 426):
-                head.dropped.append(index)
-        case Meaning.HOP_BY_HOP:
-            head.dropped.append(index)
-        case Meaning.DATE:
-            head.has_date = True
-        case Meaning.REQUEST_ID:
-            head.has_request_id = True
-        case _:
-            pass
+def _content_length(head: ResponseHead, index: int, value: bytes) -> None:
+    if head.content_length is not None or not _LENGTH.fullmatch(value.rstrip(b" \t")):
+        raise UpstreamProtocolError("Content-Length is not one number")
+    head.content_length = int(value)
+
+
+def _transfer_encoding(head: ResponseHead, index: int, value: bytes) -> None:
+    # We ask for nothing but chunked (no TE is sent), so nothing else can be meant for us.
+    if head.chunked or value.rstrip(b" \t").lower() != b"chunked" or head.http10:
+        raise UpstreamProtocolError("Transfer-Encoding is not a single chunked")
+    head.chunked = True
+    head.dropped.append(index)
+
+
+def _connection(head: ResponseHead, index: int, value: bytes) -> None:
+    head.nominated += split_list(value)
+    head.dropped.append(index)
+
+
+def _upgrade(head: ResponseHead, index: int, value: bytes) -> None:
+    head.upgrade = value
+    # An offer to upgrade is for us; only a switch made (101) or demanded (426) is for the client.
+    if head.status not in (101, 426):
+        head.dropped.append(index)
+
+
+def _ends_here(head: ResponseHead, index: int, value: bytes) -> None:
+    head.dropped.append(index)
+
+
+def _date(head: ResponseHead, index: int, value: bytes) -> None:
+    head.has_date = True
+
+
+def _request_id(head: ResponseHead, index: int, value: bytes) -> None:
+    head.has_request_id = True
+
+
+_ACTIONS: dict[Meaning, Callable[[ResponseHead, int, bytes], None]] = {
+    Meaning.CONTENT_LENGTH: _content_length,
+    Meaning.TRANSFER_ENCODING: _transfer_encoding,
+    Meaning.CONNECTION: _connection,
+    Meaning.UPGRADE: _upgrade,
+    Meaning.HOP_BY_HOP: _ends_here,
+    Meaning.DATE: _date,
+    Meaning.REQUEST_ID: _request_id,
+}
+"""What each special field does to the head; the others pass as they are."""
 
 
 def _apply_connection(head: ResponseHead) -> None:
@@ -155,9 +186,16 @@ def _apply_connection(head: ResponseHead) -> None:
                 head.dropped.append(index)
 
 
+def _drop_length(head: ResponseHead) -> None:
+    """RFC 9110 §8.6: a 204 never has a Content-Length."""
+    head.dropped += [i for i, (name, _) in enumerate(head.fields) if meaning_of(name) is Meaning.CONTENT_LENGTH]
+
+
 def _framing(head: ResponseHead, method: bytes) -> Framing:
     """RFC 9112 §6.3, rule by rule, for an answer to `method`."""
     if method == b"HEAD" or head.status < 200 or head.status in (204, 304):
+        if head.status == 204:
+            _drop_length(head)
         return Framing.NONE
     if head.chunked:
         if head.content_length is not None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from time import monotonic_ns
-from typing import Protocol
+from typing import Any, Protocol
+
+from gevent import getcurrent
 
 from app.errors import CAUSES
 from app.proxy.access_log import AccessLog
 from app.proxy.client import ClientRequest
 from app.router import Claim, Claims
+from app.transport.deadlines import Deadlines
 
 __all__ = ["CAUSE_INDEX", "Flight", "Ledger", "Recorder"]
 
@@ -88,6 +91,7 @@ class Flight:
         "request",
         "request_id",
         "sent_us",
+        "_total",
     )
 
     def __init__(self, ledger: Ledger, request: ClientRequest, claim: Claim, request_id: bytes) -> None:
@@ -101,6 +105,12 @@ class Flight:
         self.bytes_in = 0
         self.bytes_out = 0
         self.is_over = False
+        self._total: tuple[Deadlines, Any] | None = None
+
+    def limit_total(self, total: Deadlines) -> None:
+        """Raises `Expired` in the current greenlet when the request is not over in time."""
+        self._total = (total, getcurrent())
+        total.add(self._total[1])
 
     def end(self, status: int, cause: str = "none") -> None:
         """Releases the claim and records the request; only the first call counts.
@@ -112,6 +122,9 @@ class Flight:
         if self.is_over:
             return
         self.is_over = True
+        if self._total is not None:
+            deadlines, greenlet = self._total
+            deadlines.discard(greenlet)
         request = self.request
         ledger = self._ledger
         claim = self.claim

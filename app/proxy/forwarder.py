@@ -11,16 +11,17 @@ from time import monotonic_ns, time
 from typing import Any
 
 from app.config import RouterConfig
-from app.errors import RouterError
+from app.errors import RouterError, UpstreamDeadline
 from app.protocol.heads import informational_head, upstream_head
 from app.protocol.response import ResponseHead
-from app.proxy.client import ClientRequest
+from app.proxy.client import RATE_GRACE_S, ClientRequest
 from app.proxy.flight import Flight, Ledger
 from app.proxy.refusal import refusal_bytes, refusal_parts, status_line
 from app.proxy.stream import Answer
 from app.proxy.tunnel import Tunnel
 from app.router import NO_VERSION, Claim, TrafficRouter, nowhere
 from app.transport.deadlines import Deadlines
+from app.transport.limits import Expired
 from app.upstream.messages import UpstreamRequest
 
 __all__ = ["Forwarder", "Refusal", "Waits"]
@@ -36,7 +37,9 @@ class Waits:
     def __init__(self, config: RouterConfig) -> None:
         self.connecting = Deadlines(config.connection_timeout)
         self.reading = Deadlines(config.read_timeout)
-        self.body = Deadlines(config.body_timeout)
+        # A body that has stopped is slower than any floor.
+        self.body = Deadlines(RATE_GRACE_S if config.body_rate_floor else 0)
+        self.total = Deadlines(config.response_timeout)
         self.sending = Deadlines(config.send_timeout)
         self.tunnel = Deadlines(config.tunnel_idle_timeout)
 
@@ -57,6 +60,7 @@ class Forwarder:
         self._waits = waits
         self._via = b"Via: 1.1 %b\r\n" % config.via.encode() if config.via else b""
         self._server_timing = config.server_timing
+        self._limits_total = config.response_timeout > 0
         # Unique by a random start for each worker; a counter after it costs a twentieth of a UUID.
         self._id_prefix = os.urandom(8).hex().encode()
         self._ids = count(1)
@@ -73,10 +77,14 @@ class Forwarder:
         try:
             message = self._message(request, claim, request_id)
             flight.sent_us = monotonic_ns() // 1000
+            if self._limits_total:
+                flight.limit_total(self._waits.total)
             answer = claim.send(message)
             flight.head_us = monotonic_ns() // 1000
         except RouterError as error:
             return Refusal(flight, error, self._waits.sending)
+        except Expired as error:
+            return Refusal(flight, UpstreamDeadline(f"no answer within {error.limit.seconds:g} s"), self._waits.sending)
         except Exception:
             logger.exception("%s: a fault of the router's own", request_id.decode("latin-1"))
             return Refusal(flight, RouterError("a fault of the router's own"), self._waits.sending)

@@ -6,6 +6,9 @@ import html
 import json
 from http import HTTPStatus
 
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
 from app.errors import RouterError
 from app.protocol.request import RequestHead
 
@@ -31,14 +34,16 @@ _ADVICE = {
 _OTHER_ADVICE = "The request could not be served as it was sent."
 
 
+_OFFERED = ("text/plain", "text/html", "application/json")
+"""Best first for a client without preference, such as curl."""
+
+
 def _accepted(head: RequestHead | None) -> str:
-    """`html` or `json` when the client names it among what it accepts (the one it names first), else `text`."""
+    """The media type that the client likes best of those that we offer (RFC 9110 §12.5.1)."""
     if head is None:
-        return "text"
-    accept = b",".join(value for name, value in head.fields if name.lower() == b"accept").lower()
-    places = {"html": accept.find(b"text/html"), "json": accept.find(b"application/json")}
-    named = {kind: place for kind, place in places.items() if place >= 0}
-    return min(named, key=lambda kind: named[kind]) if named else "text"
+        return _OFFERED[0]
+    accept = b",".join(value for name, value in head.fields if name.lower() == b"accept")
+    return parse_accept_header(accept.decode("latin-1"), MIMEAccept).best_match(_OFFERED) or _OFFERED[0]
 
 
 def refusal_parts(
@@ -52,11 +57,11 @@ def refusal_parts(
     """
     shown_id = request_id.decode("latin-1")
     kind = _accepted(head)
-    if kind == "json":
+    if kind == "application/json":
         said = {"error": error.text, "status": error.status, "cause": error.cause}
         body = json.dumps({**said, "version": version or None, "request_id": shown_id}).encode() + b"\n"
         media = "application/json"
-    elif kind == "html":
+    elif kind == "text/html":
         body = _PAGE.format(
             status=error.status,
             text=html.escape(error.text),

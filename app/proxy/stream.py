@@ -11,6 +11,7 @@ import gevent
 from app.errors import (
     ClientDisconnected,
     RouterError,
+    UpstreamDeadline,
     UpstreamReadTimeout,
     UpstreamTruncated,
 )
@@ -21,6 +22,7 @@ from app.proxy.flight import Flight
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, wait_for_either
 from app.transport.limits import Expired
+from app.upstream.exchange import PIPELINED_BYTES
 from app.upstream.messages import UpstreamAnswer
 
 __all__ = ["Answer"]
@@ -74,6 +76,9 @@ class Answer:
         except RouterError as error:
             # The status is out, so the only honest end is a broken one (RFC 9112 §8: incomplete message).
             cause = error.cause
+            client.abort()
+        except Expired:
+            cause = UpstreamDeadline.cause
             client.abort()
         except BaseException:
             cause = "internal_error"
@@ -147,13 +152,15 @@ class Answer:
         endpoint = body.connection.endpoint
         try:
             # While the body still comes up, another greenlet reads what the client sends.
-            if uploading or client.buffered:
+            if uploading or len(client.buffered) > PIPELINED_BYTES:
                 endpoint.wait_readable(self._reading)
             elif wait_for_either(endpoint, client, self._reading) is client:
                 _look_at(client)
                 return b""
             data = endpoint.receive()
         except Expired as error:
+            if error.limit is not self._reading:
+                raise
             raise UpstreamReadTimeout(f"the answer stopped for {error.limit.seconds:g} s") from error
         except OSError as error:
             raise UpstreamTruncated(f"the answer broke off: {error.strerror}") from error
@@ -165,6 +172,8 @@ class Answer:
         except OSError as error:
             raise ClientDisconnected("the client broke the connection") from error
         except Expired as error:
+            if error.limit is not self._sending:
+                raise
             raise ClientDisconnected(f"the client took nothing for {error.limit.seconds:g} s") from error
 
     # --- under a stock worker -----------------------------------------------------------------------------
@@ -221,4 +230,4 @@ def _look_at(client: Endpoint) -> None:
         raise ClientDisconnected("the client broke the connection") from error
     if data == b"":
         raise ClientDisconnected("the client closed the connection")
-    client.buffered = data or b""
+    client.buffered += data or b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ClientConnection", "WorkerStops"]
 
-LINGER_S = 2.0
-LINGER_BYTES = 1 << 20
-"""How long and how much is read from a client that we have already answered for the last time: closing with
-unread bytes would reset the connection and might destroy the answer on its way (RFC 9112 §9.6)."""
+LINGER_S = 10.0
+"""How long we read on from a client that we have answered for the last time: closing with unread bytes would
+reset the connection and might destroy the answer on its way (RFC 9112 §9.6)."""
+
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 class WorkerStops(Exception):
@@ -47,7 +49,7 @@ class ClientConnection:
         serving: what all connections of the worker share.
     """
 
-    __slots__ = ("_endpoint", "_forwarding", "_parser", "_serving", "is_idle")
+    __slots__ = ("_endpoint", "_forwarding", "_parser", "_request", "_serving")
 
     def __init__(self, endpoint: Endpoint, peer: str, serving: Serving) -> None:
         config = serving.config
@@ -55,12 +57,22 @@ class ClientConnection:
         self._serving = serving
         self._parser = RequestParser(config.max_fields, config.allow_trace, config.pass_underscore_fields)
         self._forwarding = Forwarding(peer.encode(), b"http", config.main_port, config.forwarded_hops)
-        self.is_idle = False
+        self._request: ClientRequest | None = None
 
     @property
     def endpoint(self) -> Endpoint:
         """The client's end."""
         return self._endpoint
+
+    def finish(self) -> None:
+        """Makes the answer on its way, if there is one, the connection's last."""
+        if self._request is not None:
+            self._request.persist = False
+
+    def close_if_idle(self) -> None:
+        """Ends the connection when it waits for its next request."""
+        if self._request is None:
+            self._endpoint.interrupt(WorkerStops())
 
     def serve(self) -> None:
         """Serves until the connection ends; closes it in every case."""
@@ -101,9 +113,11 @@ class ClientConnection:
             serving.forwarder.refuse(request, too_large)({}, None)
             return False
         answer = WsgiAnswer(request, serving.waits.sending)
+        self._request = request
         chunks = serving.wsgi({REQUEST_KEY: request}, answer.start_response)
         if not request.answered:
             answer.send(chunks)
+        self._request = None
         return request.persist and not self._endpoint.closed
 
     # --- reading ------------------------------------------------------------------------------------------
@@ -118,13 +132,10 @@ class ClientConnection:
         if not data:
             if self._serving.is_draining:
                 return b""
-            self.is_idle = True
             try:
                 data = endpoint.read(self._serving.idle)
             except WorkerStops:
                 return b""
-            finally:
-                self.is_idle = False
         end = data.find(b"\r\n\r\n")
         if end < 0 or data[0] == 13:
             data, end = self._read_rest(data)
@@ -175,7 +186,7 @@ class ClientConnection:
             if data and not 0x21 <= data[0] <= 0x7E and data != b"\r":
                 raise MalformedRequest("not an HTTP request")
             return
-        if data[eol - 1 : eol] != b"\r":
+        if _BARE_LF.search(data):
             raise MalformedRequest("line ends with a bare LF")
         self._check_size(data, len(data))
         self._parser.check_line(data[: eol - 1])
@@ -211,12 +222,8 @@ class ClientConnection:
         endpoint = self._endpoint
         endpoint.end_writing()
         ends = monotonic() + LINGER_S
-        taken = 0
         try:
-            while taken < LINGER_BYTES and monotonic() < ends:
-                data = endpoint.read(self._serving.lingering)
-                if not data:
-                    return
-                taken += len(data)
+            while monotonic() < ends and endpoint.read(self._serving.lingering):
+                pass
         except (OSError, Expired):
             pass  # the client did not care to say goodbye

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from app.errors import TooManyConnections
 from app.proxy.service import Service
-from app.server.connection import ClientConnection, WorkerStops
+from app.server.connection import ClientConnection
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, PlainSocket
 
@@ -63,8 +63,14 @@ class Serving:
             if not self._by_address[peer]:
                 del self._by_address[peer]
 
+    def keep_no_connection(self) -> None:
+        """From now on every answer is the last of its connection."""
+        self.keeps_alive = False
+        for connection in self._connections:
+            connection.finish()
+
     def close_idle(self) -> None:
         """Ends the connections that wait for their next request."""
+        self.is_draining = True
         for connection in list(self._connections):
-            if connection.is_idle:
-                connection.endpoint.interrupt(WorkerStops())
+            connection.close_if_idle()

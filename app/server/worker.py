@@ -82,12 +82,11 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         ends = time.monotonic() + self.cfg.graceful_timeout
         grace_ends = time.monotonic() + min(IDLE_GRACE_S, self.cfg.graceful_timeout / 2)
         if serving is not None:
-            serving.keeps_alive = False
+            serving.keep_no_connection()
         while time.monotonic() < ends:
             if all(server.pool.free_count() == server.pool.size for server in servers):
                 return
             if serving is not None and not serving.is_draining and time.monotonic() > grace_ends:
-                serving.is_draining = True
                 serving.close_idle()
             self.notify()
             gevent.sleep(0.05)

@@ -80,9 +80,7 @@ class UpstreamAdapter(HTTPAdapter):
         by a system call that only requests pay which could not be sent again.
         """
         connection = self.connections.acquire()
-        while (
-            connection.reused and not may_send_again(method, False, 1, 0) and connection.endpoint.has_closed()
-        ):
+        while connection.reused and not may_send_again(method, False, 1, 0) and connection.endpoint.has_closed():
             self.connections.discard(connection)
             connection = self.connections.acquire()
         return connection

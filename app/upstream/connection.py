@@ -12,9 +12,9 @@ from app.transport.limits import Limit
 
 __all__ = ["MAX_HEAD_BYTES", "AnswerBody", "UpstreamConnection"]
 
-MAX_HEAD_BYTES = 262_144
-"""Bound on an answer's head. Generous: it protects our memory, while what an application may say is its own
-affair (nginx's default is one page, which is among its most asked-about errors)."""
+MAX_HEAD_BYTES = 65_536
+"""Bound on an answer's head: our memory is at stake, and no client takes more (nginx's default of one page is
+among its most asked-about errors)."""
 
 _EXACT = {Framing.NONE, Framing.LENGTH}
 
@@ -45,6 +45,8 @@ class UpstreamConnection:
                 raise UpstreamProtocolError(f"not an HTTP answer: {buffered[:60]!r}")
             return None
         end += 4
+        if end > MAX_HEAD_BYTES:
+            raise UpstreamProtocolError(f"the answer's head is longer than {MAX_HEAD_BYTES} bytes")
         if end == len(buffered):
             self.endpoint.buffered = b""
             return self.parser.parse(buffered, method)
@@ -125,9 +127,9 @@ class AnswerBody:
         try:
             body, rest = decoder.feed(data)
             if decoder.done:
-                self.complete = True
                 self.trailers = safe_trailers(decoder.trailers)
                 self._connection.endpoint.buffered = rest
+                self.complete = True
         except ValueError as error:
             raise UpstreamTruncated(f"the answer's chunks are broken: {error}") from error
         return body

@@ -19,10 +19,14 @@ from app.upstream.fresh import Connections
 from app.upstream.messages import UpstreamAnswer, UpstreamRequest
 from app.upstream.upload import Upload
 
-__all__ = ["Exchange", "WaitForEither"]
+__all__ = ["PIPELINED_BYTES", "Exchange", "WaitForEither"]
 
 WaitForEither = Callable[[Any, Any, Any], Any]
 """`app.transport.endpoint.wait_for_either`; plain Python, which has no client's endpoint, needs none."""
+
+
+PIPELINED_BYTES = 65536
+"""How much a client may send ahead of its turn before we stop looking whether it is still there."""
 
 
 class Exchange:
@@ -77,13 +81,13 @@ class Exchange:
             self._send_first_part()
             head = self._final_head()
         except Expired as error:
-            if error.limit is self._receiving and error.limit is not self._reading:
-                raise RequestTimeout(
-                    f"no body bytes from the client within {error.limit.seconds:g} s"
+            if error.limit is self._reading:
+                raise UpstreamReadTimeout(
+                    f"port {request.port} did not answer within {error.limit.seconds:g} s"
                 ) from error
-            raise UpstreamReadTimeout(
-                f"port {request.port} did not answer within {error.limit.seconds:g} s"
-            ) from error
+            if error.limit is self._receiving:
+                raise RequestTimeout(f"no body bytes from the client for {error.limit.seconds:g} s") from error
+            raise  # a limit that somebody above us has set
         except OSError as error:
             raise UpstreamReset(f"port {request.port} broke the connection: {error.strerror}") from error
         answer = UpstreamAnswer(request, head, AnswerBody(self._connection, head), self._connections)
@@ -128,8 +132,7 @@ class Exchange:
         upload = self._upload
         client = self._request.client
         if upload is None or upload.is_over:
-            # A client that has sent more already (pipelining) is not looked at until its turn comes.
-            if client is None or client.buffered:
+            if client is None or len(client.buffered) > PIPELINED_BYTES:
                 self._connection.more(self._endpoint.read(self._reading))
             else:
                 self._wait_for_answer(client)
@@ -157,7 +160,7 @@ class Exchange:
             raise ClientDisconnected("the client broke the connection") from error
         if data == b"":
             raise ClientDisconnected("the client closed the connection")
-        client.buffered = data or b""
+        client.buffered += data or b""
 
     def _receive(self) -> None:
         data = self._endpoint.receive()

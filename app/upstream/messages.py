@@ -136,10 +136,14 @@ class UpstreamAnswer(requests.Response):
         More than once is harmless.
         """
         stream = self.stream
-        if self._connections is None:
-            return
-        connections, self._connections = self._connections, None
-        if stream.is_clean and self.head.keep_alive and self.upload is None:
+        if not (stream.is_clean and self.head.keep_alive and self.upload is None):
+            self.discard()
+        elif self._connections is not None:
+            connections, self._connections = self._connections, None
             connections.release(stream.connection)
-        else:
-            connections.discard(stream.connection)
+
+    def discard(self) -> None:
+        """Gives the connection back to be closed. More than once is harmless."""
+        if self._connections is not None:
+            connections, self._connections = self._connections, None
+            connections.discard(self.stream.connection)

@@ -17,6 +17,17 @@ from app.upstream.fresh import open_connection
 __all__ = ["ConnectionPool"]
 
 
+class _Turn:
+    """A request that waits for its turn, and what it got."""
+
+    __slots__ = ("connection", "greenlet", "has_come")
+
+    def __init__(self, greenlet: Any) -> None:
+        self.greenlet = greenlet
+        self.connection: UpstreamConnection | None = None
+        self.has_come = False
+
+
 class ConnectionPool:
     """At most `size` connections of one worker to one port; idle ones are used again, the last one first.
 
@@ -37,7 +48,7 @@ class ConnectionPool:
         self._open = 0
         self._idle: dict[Endpoint, UpstreamConnection] = {}
         self._idle_deadlines = Deadlines(idle_s, self._drop)
-        self._waiting: deque[Any] = deque()  # greenlets; gevent has no types
+        self._waiting: deque[_Turn] = deque()
 
     def acquire(self, fresh: bool = False) -> UpstreamConnection:
         """The connection used last, else a new one; a new one when it must be `fresh`.
@@ -55,7 +66,11 @@ class ConnectionPool:
             if idle:
                 self._drop(next(iter(idle)))
             else:
-                self._wait_for_place()
+                handed_over = self._wait_for_turn()
+                if handed_over is not None and not fresh:
+                    return handed_over
+                if handed_over is not None:
+                    self.discard(handed_over)
         self._open += 1
         try:
             return open_connection(self.port, connect, self._connecting)
@@ -65,10 +80,13 @@ class ConnectionPool:
 
     def release(self, connection: UpstreamConnection) -> None:
         """Takes back a connection on which an exchange has ended cleanly."""
-        if self._waiting or not self._keeps:
+        if not self._keeps:
             self.discard(connection)
             return
         connection.reused = True
+        if self._waiting:
+            self._wake_next(connection)
+            return
         endpoint = connection.endpoint
         self._idle[endpoint] = connection
         self._idle_deadlines.add(endpoint)
@@ -93,29 +111,41 @@ class ConnectionPool:
 
     def _free_place(self) -> None:
         self._open -= 1
-        if self._waiting:
-            get_hub().loop.run_callback(self._waiting.popleft().switch)
+        self._wake_next(None)
 
-    def _wait_for_place(self) -> None:
-        while self._open >= self._size:
-            current = getcurrent()
-            self._waiting.append(current)
-            self._connecting.add(current)
-            try:
-                get_hub().switch()
-            except BaseException as error:
-                if current in self._waiting:
-                    self._waiting.remove(current)
-                else:  # woken and ended at the same moment: the place goes to the next
-                    self._pass_on()
-                if isinstance(error, Expired):
-                    raise PoolExhausted(
-                        f"all {self._size} connections to port {self.port} are in use"
-                    ) from error
-                raise
-            finally:
-                self._connecting.discard(current)
-
-    def _pass_on(self) -> None:
+    def _wake_next(self, connection: UpstreamConnection | None) -> None:
+        """Lets the request that has waited longest go on: with a connection, or with the place for a new one."""
         if self._waiting:
-            get_hub().loop.run_callback(self._waiting.popleft().switch)
+            turn = self._waiting.popleft()
+            turn.connection = connection
+            turn.has_come = True
+            if connection is None:
+                self._open += 1  # kept for it until it runs
+            get_hub().loop.run_callback(turn.greenlet.switch)
+
+    def _wait_for_turn(self) -> UpstreamConnection | None:
+        """Waits for a connection, or (None) for a place. Raises PoolExhausted."""
+        turn = _Turn(getcurrent())
+        self._waiting.append(turn)
+        self._connecting.add(turn.greenlet)
+        try:
+            get_hub().switch()
+        except BaseException as error:
+            self._give_up(turn)
+            if isinstance(error, Expired):
+                raise PoolExhausted(f"all {self._size} connections to port {self.port} are in use") from error
+            raise
+        finally:
+            self._connecting.discard(turn.greenlet)
+        if turn.connection is None:
+            self._open -= 1  # the caller counts it again
+        return turn.connection
+
+    def _give_up(self, turn: _Turn) -> None:
+        """Leaves the queue; a turn that came at the same moment goes to the next."""
+        if not turn.has_come:
+            self._waiting.remove(turn)
+        elif turn.connection is None:
+            self._free_place()
+        else:
+            self.release(turn.connection)
