@@ -8,11 +8,14 @@ still maps the old one finishes on it undisturbed.
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import stat
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +71,8 @@ def create_or_attach(path: Path, slots: int) -> MappedFile:
     forked workers share as they would the file, and in a `fault` that says what is wrong.
     """
     try:
-        return _attach_or_make(path, slots)
+        with _alone_in(path.parent):
+            return _attach_or_make(path, slots)
     except (OSError, MetricsError) as error:
         return in_memory(slots, f"metrics are kept in memory only, not in {path}: {_reason(error)}")
 
@@ -95,23 +99,32 @@ def in_memory(slots: int, fault: str) -> MappedFile:
     return MappedFile(memory, os.memfd_create("router-metrics-locks"), slots, fault)
 
 
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keeps other processes from making or replacing the file meanwhile. Raises OSError."""
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 def _attach_or_make(path: Path, slots: int) -> MappedFile:
-    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     try:
         mapped = _map(
             os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK), mmap.PROT_READ | mmap.PROT_WRITE
         )
-    except FileNotFoundError:
-        return _make(path, slots, b"", replace=False)
-    except OutdatedFile:
-        return _make(path, slots, b"", replace=True)
+    except (FileNotFoundError, OutdatedFile):
+        return _make(path, slots, b"")
     if mapped.slots >= slots or has_live_slots(mapped):
         return mapped
     # More workers than the file was made for, and nobody writes: the same content with more slots behind it.
     content = mapped.memory[:]
     mapped.memory.close()
     os.close(mapped.fd)
-    return _make(path, slots, content, replace=True)
+    return _make(path, slots, content)
 
 
 def has_live_slots(mapped: MappedFile) -> bool:
@@ -155,12 +168,10 @@ def _slots_in(fd: int) -> int:
     return slots
 
 
-def _make(path: Path, slots: int, content: bytes, replace: bool) -> MappedFile:
+def _make(path: Path, slots: int, content: bytes) -> MappedFile:
     """Builds a complete file beside the path and puts it there in one step. Raises OSError.
 
     Only its owner may read it (`mkstemp` makes it so): the rows of what is in flight hold request paths.
-
-    When two processes make a missing file at once, the first one's stays and the second attaches to it.
     """
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     draft = Path(name)
@@ -169,13 +180,7 @@ def _make(path: Path, slots: int, content: bytes, replace: bool) -> MappedFile:
         memory = mmap.mmap(fd, file_bytes(slots))
         memory[: len(content)] = content
         _write_header(memory, slots)
-        if replace:
-            os.rename(draft, path)
-        else:
-            os.link(draft, path)
-    except FileExistsError:
-        os.close(fd)
-        return _attach_or_make(path, slots)
+        os.rename(draft, path)
     except BaseException:
         os.close(fd)
         raise

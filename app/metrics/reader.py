@@ -78,20 +78,27 @@ class Reader:
 
     def in_flight(self, version: int) -> int:
         """Requests of a version in flight in live slots; 0 when each slot had, at some moment, none."""
-        total = 0
-        for slot in self._used():
-            block = layout.version_at(slot, version)
-            # What has ended is read first, what has started last: had a request been in flight all along,
-            # the two would differ.
-            for _ in range(_MOST_TRIES):
-                generation = self._words[layout.slot_at(slot)]
-                ended = sum(self._words[block + C[name]] for name in ("finished", "unclaimed", "aborted"))
-                running = self._words[block + C["started"]] - ended
-                counts = running and self._asking.is_held(alive_byte(slot))
-                if self._words[layout.slot_at(slot)] == generation:
-                    break
-            total += running if counts else 0
-        return total
+        return sum(self._running(slot, version) for slot in self._used())
+
+    def _running(self, slot: int, version: int) -> int:
+        """The same for one slot.
+
+        What has ended is read before and after what was started: when it has not moved, the difference is
+        the exact number at the moment between. Should a slot never hold still, the last look counts, which
+        is too high by what was started during it, and never too low.
+        """
+        head, block = layout.slot_at(slot), layout.version_at(slot, version)
+        for _ in range(_MOST_TRIES):
+            generation, ended = self._words[head + S["generation"]], self._ended(block)
+            running = self._words[block + C["started"]] - ended
+            counts = running > 0 and self._asking.is_held(alive_byte(slot))
+            if (self._words[head + S["generation"]], self._ended(block)) == (generation, ended):
+                break
+        return running if counts else 0
+
+    def _ended(self, block: int) -> int:
+        words = self._words
+        return words[block + C["finished"]] + words[block + C["unclaimed"]] + words[block + C["aborted"]]
 
     def live_slots(self) -> int:
         """How many slots have a live owner."""
@@ -112,13 +119,14 @@ class Reader:
             values = self._words[at : at + _ACCOUNT_WORDS].tolist()
             if self._words[at + S["generation"]] == generation:
                 break
-        if not alive:
-            for version in _VERSIONS:
-                block = layout.SLOT_HEAD_WORDS + version * layout.VERSION_WORDS
-                started, finished, unclaimed = (
-                    values[block + C[name]] for name in ("started", "finished", "unclaimed")
-                )
-                values[block + C["aborted"]] = started - finished - unclaimed
+        for version in _VERSIONS:
+            block = layout.SLOT_HEAD_WORDS + version * layout.VERSION_WORDS
+            ended = values[block + C["finished"]] + values[block + C["unclaimed"]]
+            if alive:  # the words of a busy slot are not all of the same moment
+                running = self._running(slot, version)
+                values[block + C["started"]] = ended + values[block + C["aborted"]] + running
+            else:
+                values[block + C["aborted"]] = values[block + C["started"]] - ended
         return values, alive
 
     def _worker(self, slot: int, values: list[int], now_us: int) -> WorkerStats:

@@ -125,9 +125,7 @@ def test_nothing_happened_yet_is_valid_too(metrics: SharedMetrics) -> None:
     assert set(figures["latency_ms"].values()) == {None}
 
 
-def test_what_comes_on_top(
-    metrics: SharedMetrics, writer: SlotWriter, answer: Answer, clock: FakeClock
-) -> None:
+def test_what_comes_on_top(metrics: SharedMetrics, writer: SlotWriter, answer: Answer, clock: FakeClock) -> None:
     answer(status=404)
     answer(status=504, cause=CAUSES.index("read_timeout"), total_us=30_000_000)
     answer(version=2, status=503, cause=CAUSES.index("no_active_version"), first_byte_us=-1, upstream_us=-1)

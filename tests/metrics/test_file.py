@@ -245,29 +245,11 @@ def test_reader_cannot_write(metrics: SharedMetrics, path: Path) -> None:
     reader.close()
 
 
-def test_worker_makes_the_file_anew_when_it_was_deleted(
-    metrics: SharedMetrics, path: Path, clock: FakeClock
-) -> None:
+def test_worker_makes_the_file_anew_when_it_was_deleted(metrics: SharedMetrics, path: Path, clock: FakeClock) -> None:
     path.unlink()
     assert "removed or replaced" in metrics.fault
     record(metrics, clock)
     assert (metrics.fault, requests_in(path)) == ("", 1)
-
-
-def test_first_of_two_that_make_the_file_at_once_wins(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    allocate = os.posix_fallocate
-
-    def overtaken(fd: int, offset: int, length: int) -> None:
-        monkeypatch.setattr(os, "posix_fallocate", allocate)
-        others.append(SharedMetrics.create_or_attach(path, 4))
-        allocate(fd, offset, length)
-
-    others: list[SharedMetrics] = []
-    monkeypatch.setattr(os, "posix_fallocate", overtaken)
-    late = SharedMetrics.create_or_attach(path, 4)
-    assert (late.is_current, others[0].is_current) == (True, True)
-    for metrics in (late, *others):
-        metrics.close()
 
 
 def test_worker_without_a_slot_serves_uncounted(metrics: SharedMetrics, clock: FakeClock) -> None:

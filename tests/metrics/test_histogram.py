@@ -92,9 +92,7 @@ def test_nothing_measured_has_no_percentiles() -> None:
     assert quantiles([0] * COARSE_BUCKETS, [0.5]) == [None]
 
 
-@pytest.mark.parametrize(
-    ("fraction", "total", "rank"), [(0.95, 100, 95), (0.95, 101, 96), (0.5, 1, 1), (1, 7, 7)]
-)
+@pytest.mark.parametrize(("fraction", "total", "rank"), [(0.95, 100, 95), (0.95, 101, 96), (0.5, 1, 1), (1, 7, 7)])
 def test_rank_does_not_suffer_from_binary_fractions(fraction: float, total: int, rank: int) -> None:
     assert rank_of(fraction, total) == rank
 

@@ -55,9 +55,7 @@ def test_content_type_names_the_format(metrics: SharedMetrics, form: Format, con
     assert render(metrics.snapshot(), form)[1] == content_type
 
 
-def test_counters(
-    metrics: SharedMetrics, writer: SlotWriter, answer: Answer, clock: FakeClock, form: Format
-) -> None:
+def test_counters(metrics: SharedMetrics, writer: SlotWriter, answer: Answer, clock: FakeClock, form: Format) -> None:
     answer(bytes_in=3, bytes_out=5)
     answer(status=502, cause=CAUSES.index("connect_refused"))
     writer.count_held(0, 1_500_000, clock())
@@ -87,9 +85,7 @@ def test_gauges(metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock, fo
     assert (value(samples, "state_fault"), value(samples, "metrics_fault")) == (1, 0)
 
 
-def test_histograms_are_cumulative_and_end_in_everything(
-    metrics: SharedMetrics, answer: Answer, form: Format
-) -> None:
+def test_histograms_are_cumulative_and_end_in_everything(metrics: SharedMetrics, answer: Answer, form: Format) -> None:
     for us in (800, 40_000, 40_000, 300_000_000):
         answer(total_us=us, first_byte_us=-1)
     samples = scrape(metrics, form)

@@ -24,14 +24,13 @@ class ChangingHands:
         return self._words[index]
 
 
-@pytest.mark.parametrize(("moves", "looks"), [(1, 7), (5, 11), (1 << 60, 403)])
-def test_reader_takes_the_first_steady_look(
+@pytest.mark.parametrize("moves", [1, 5, 1 << 60])
+def test_reader_looks_again_until_a_slot_holds_still_but_not_for_ever(
     metrics: SharedMetrics,
     writer: SlotWriter,
     answer: Answer,
     clock: FakeClock,
     moves: int,
-    looks: int,
 ) -> None:
     answer()
     writer.start(0, b"GET", b"/", clock())
@@ -40,4 +39,4 @@ def test_reader_takes_the_first_steady_look(
     assert metrics.in_flight("blue") == 1
     snapshot = metrics.snapshot()
     assert (snapshot.overall.requests, snapshot.overall.in_flight) == (1, 1)
-    assert words.looks == looks
+    assert min(moves, 10) < words.looks < 2000

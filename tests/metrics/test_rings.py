@@ -33,9 +33,7 @@ def window(metrics: SharedMetrics, seconds: int) -> int:
     return metrics.snapshot(seconds).overall.requests
 
 
-def test_window_counts_the_last_seconds_only(
-    metrics: SharedMetrics, answer: Answer, clock: FakeClock
-) -> None:
+def test_window_counts_the_last_seconds_only(metrics: SharedMetrics, answer: Answer, clock: FakeClock) -> None:
     for _ in range(5):
         answer()
         clock.advance(1)
@@ -57,9 +55,7 @@ def test_window_says_what_it_does_not_know(metrics: SharedMetrics, answer: Answe
     assert (stats.bytes_proxied, stats.bytes_in, stats.first_byte, stats.upstream) == (3, None, None, None)
 
 
-def test_leader_keeps_seconds_longer_than_the_slots_do(
-    leader: SharedMetrics, answer: Answer, clock: FakeClock
-) -> None:
+def test_leader_keeps_seconds_longer_than_the_slots_do(leader: SharedMetrics, answer: Answer, clock: FakeClock) -> None:
     for _ in range(300):
         answer()
         clock.advance(1)
@@ -68,9 +64,7 @@ def test_leader_keeps_seconds_longer_than_the_slots_do(
     assert window(leader, 101) == 100
 
 
-def test_without_a_leader_about_a_minute_is_known(
-    metrics: SharedMetrics, answer: Answer, clock: FakeClock
-) -> None:
+def test_without_a_leader_about_a_minute_is_known(metrics: SharedMetrics, answer: Answer, clock: FakeClock) -> None:
     for _ in range(200):
         answer()
         clock.advance(1)
@@ -238,9 +232,7 @@ def test_adding_cells_sums_counts_and_keeps_maxima(one: Cell, other: Cell) -> No
     total.add(other)
     for version in range(3):
         for name, together in (("bytes", sum), ("total_us", sum), ("longest_us", max)):
-            assert total.of_sum(name, version) == together(
-                [one.of_sum(name, version), other.of_sum(name, version)]
-            )
+            assert total.of_sum(name, version) == together([one.of_sum(name, version), other.of_sum(name, version)])
         assert total.requests(version) == one.requests(version) + other.requests(version)
 
 

@@ -33,9 +33,7 @@ def test_request_is_in_flight_from_start_to_finish(
     assert (metrics.in_flight("blue"), blue(metrics).in_flight, blue(metrics).requests) == (0, 0, 1)
 
 
-def test_unclaimed_request_is_no_request(
-    metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock
-) -> None:
+def test_unclaimed_request_is_no_request(metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock) -> None:
     writer.unclaim(writer.start(1, b"GET", b"/", clock()), 1)
     assert metrics.in_flight("green") == 0
     assert metrics.in_flight_rows() == []
@@ -67,9 +65,7 @@ def test_percentile_is_never_above_the_maximum(metrics: SharedMetrics, answer: A
     assert blue(metrics).total.p99_ms == 1.024
 
 
-def test_durations_beyond_the_buckets_are_counted_and_summed_exactly(
-    metrics: SharedMetrics, answer: Answer
-) -> None:
+def test_durations_beyond_the_buckets_are_counted_and_summed_exactly(metrics: SharedMetrics, answer: Answer) -> None:
     hour_us = 3_600_000_000
     answer(total_us=hour_us, first_byte_us=hour_us, upstream_us=hour_us)
     assert blue(metrics).total.sum_ms == blue(metrics).total.max_ms == 3_600_000.0
@@ -132,9 +128,7 @@ def test_versions_are_counted_apart_and_together(metrics: SharedMetrics, answer:
         assert snapshot.overall.total.sum_ms == 1 + 2 * 2 + 3 * 3
 
 
-def test_rows_say_what_is_in_flight_oldest_first(
-    metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock
-) -> None:
+def test_rows_say_what_is_in_flight_oldest_first(metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock) -> None:
     writer.start(1, b"POST", b"/orders?token=secret", clock())
     clock.advance(2)
     writer.start(0, b"GET", "/käse".encode("latin-1"), clock())
@@ -176,9 +170,7 @@ def test_requests_beyond_the_table_are_counted_and_rows_are_used_again(
     assert writer.start(0, b"GET", b"/", clock()) in rows
 
 
-def test_heartbeat_and_state_fault_are_seen(
-    metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock
-) -> None:
+def test_heartbeat_and_state_fault_are_seen(metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock) -> None:
     clock.advance(5)
     writer.beat(clock(), state_fault=True)
     clock.advance(2)
