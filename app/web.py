@@ -92,8 +92,6 @@ def create_app(config: RouterConfig, app_config: AppConfig | None = None) -> Rou
         def metrics() -> Response:
             return _json(as_json(service.metrics.snapshot()))
 
-    @app.get("/", defaults={"path": ""})
-    @app.get("/<path:path>")
     def proxy(path: str) -> Any:
         """The catch-all view: whatever is not ours goes to the active version, by the way of `wsgi_app`.
 
@@ -101,6 +99,9 @@ def create_app(config: RouterConfig, app_config: AppConfig | None = None) -> Rou
         """
         abort(404)
 
+    # Not by `route`, which wants a list of methods: the catch-all takes any.
+    app.view_functions["proxy"] = proxy
+    app.url_map.add(app.url_rule_class("/<path:path>", endpoint="proxy"))
     return app
 
 

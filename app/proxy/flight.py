@@ -112,6 +112,12 @@ class Flight:
         self._total = (total, getcurrent())
         total.add(self._total[1])
 
+    def lift_limit(self) -> None:
+        """Lets the request take as long as it takes."""
+        if self._total is not None:
+            deadlines, greenlet = self._total
+            deadlines.discard(greenlet)
+
     def end(self, status: int, cause: str = "none") -> None:
         """Releases the claim and records the request; only the first call counts.
 
@@ -122,9 +128,7 @@ class Flight:
         if self.is_over:
             return
         self.is_over = True
-        if self._total is not None:
-            deadlines, greenlet = self._total
-            deadlines.discard(greenlet)
+        self.lift_limit()
         request = self.request
         ledger = self._ledger
         claim = self.claim

@@ -49,6 +49,7 @@ class Tunnel:
         client = request.endpoint
         assert client is not None
         request.answered = True
+        flight.lift_limit()
         request.persist = False
         upstream: Endpoint = self._upstream.stream.connection.endpoint
         try:
