@@ -40,9 +40,7 @@ def without(fields: tuple[Field, ...], names: list[str]) -> list[Field]:
 
 
 @pytest.mark.parametrize("case", cases("requests/refused"))
-def test_refused_request_never_reaches_the_upstream(
-    case: Case, router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_refused_request_never_reaches_the_upstream(case: Case, router: RouterProcess, upstream: RawUpstream) -> None:
     with router.connect() as client:
         client.send(case.raw)
         answer = client.read_response()
@@ -57,9 +55,7 @@ def test_refused_request_never_reaches_the_upstream(
 
 
 @pytest.mark.parametrize("case", cases("requests/forwarded"))
-def test_forwarded_request_arrives_as_it_was_sent(
-    case: Case, router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_forwarded_request_arrives_as_it_was_sent(case: Case, router: RouterProcess, upstream: RawUpstream) -> None:
     expected = case.expected
     count = expected.get("requests", 1)
     with router.connect() as client:
@@ -114,9 +110,7 @@ def own_fields(response: Response, framing_of_ours: bool) -> list[Field]:
 
 
 @pytest.mark.parametrize("case", answers_of("responses", "forwarded"))
-def test_answer_reaches_the_client_as_it_was_given(
-    case: Case, router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_answer_reaches_the_client_as_it_was_given(case: Case, router: RouterProcess, upstream: RawUpstream) -> None:
     expected = case.expected
     upstream.answers(case.raw, then_close=expected.get("close", False))
     with router.connect() as client:
@@ -127,9 +121,7 @@ def test_answer_reaches_the_client_as_it_was_given(
     assert answer.version == b"HTTP/1.1"
     assert answer.framing == expected.get("framing", "length")
     was_unframed = not given.values(b"Transfer-Encoding") and answer.framing == "chunked"
-    kept = [
-        field for field in without(given.fields, expected.get("removed", [])) if field[0].lower() != b"date"
-    ]
+    kept = [field for field in without(given.fields, expected.get("removed", [])) if field[0].lower() != b"date"]
     assert own_fields(answer, was_unframed) == kept
     assert answer.head.values(b"Date")[: len(given.values(b"Date"))] == given.values(b"Date")
     assert answer.body == expected["body"].encode("latin-1")
@@ -151,9 +143,7 @@ def test_bad_answer_becomes_502_and_its_connection_is_thrown_away(
 
 
 @pytest.mark.parametrize("case", answers_of("responses", "truncated"))
-def test_broken_off_answer_is_never_a_clean_end(
-    case: Case, router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_broken_off_answer_is_never_a_clean_end(case: Case, router: RouterProcess, upstream: RawUpstream) -> None:
     upstream.answers(case.raw, then_close=case.expected.get("close", False))
     with router.connect() as client:
         client.send(request_for(case))

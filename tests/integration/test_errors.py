@@ -47,9 +47,7 @@ def inactive(pair: Pair) -> Iterator[RouterProcess]:
 
 
 @pytest.mark.parametrize("accept", [None, b"*/*", b"text/plain", b"image/png", b"text/*"])
-def test_no_active_version_is_503_in_the_documented_words(
-    inactive: RouterProcess, accept: bytes | None
-) -> None:
+def test_no_active_version_is_503_in_the_documented_words(inactive: RouterProcess, accept: bytes | None) -> None:
     answer = inactive.ask(get(accept))
     assert (answer.status, answer.reason) == (503, b"Service Unavailable")
     assert answer.body == b"No active backend available"
@@ -59,9 +57,7 @@ def test_no_active_version_is_503_in_the_documented_words(
 
 
 @pytest.mark.parametrize("accept", [None, b"*/*", b"text/plain"])
-def test_refused_connection_is_502_in_the_documented_words(
-    broken: RouterProcess, accept: bytes | None
-) -> None:
+def test_refused_connection_is_502_in_the_documented_words(broken: RouterProcess, accept: bytes | None) -> None:
     answer = broken.ask(get(accept))
     assert (answer.status, answer.reason, answer.body) == (502, b"Bad Gateway", b"Bad gateway")
     assert answer.value(b"Content-Type") == TEXT
@@ -125,9 +121,7 @@ def test_connection_is_kept_after_a_gateway_error(broken: RouterProcess) -> None
 def test_body_of_a_failed_request_is_not_read_as_the_next(broken: RouterProcess) -> None:
     hidden = b"GET /hidden HTTP/1.1\r\nHost: x.test\r\n\r\n"
     with broken.connect() as client:
-        first = client.ask(
-            b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(hidden), hidden
-        )
+        first = client.ask(b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % len(hidden), hidden)
         assert first.status == 502
         if first.value(b"Connection") == b"close":
             assert client.how_it_ends() == "closed"
@@ -152,9 +146,7 @@ def test_reset_upstream_is_502(router: RouterProcess, upstream: RawUpstream) -> 
     assert answer.value(b"X-Router-Cause") == b"upstream_reset"
 
 
-def test_error_of_the_application_is_passed_on_untouched(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_error_of_the_application_is_passed_on_untouched(router: RouterProcess, upstream: RawUpstream) -> None:
     upstream.answers(reply(b"mine", b"502 Bad Gateway", [(b"Content-Type", b"text/x")]))
     answer = router.ask(get(b"text/html"))
     assert (answer.status, answer.body, answer.value(b"Content-Type")) == (502, b"mine", b"text/x")
@@ -177,9 +169,7 @@ def test_unreadable_state_leaves_the_last_good_one_in_force(
         router.set_state("blue", blue=upstream.port)
 
 
-def test_missing_state_leaves_the_last_good_one_in_force(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_missing_state_leaves_the_last_good_one_in_force(router: RouterProcess, upstream: RawUpstream) -> None:
     assert router.ask(get()).status == 200
     router.state_file.unlink()
     try:

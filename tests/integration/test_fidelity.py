@@ -38,9 +38,7 @@ def test_request_carries_the_clients_fields_then_the_forwarding_fields(
 def test_no_accept_or_user_agent_is_invented(router: RouterProcess, upstream: RawUpstream) -> None:
     router.ask(get())
     names = {name.lower() for name in upstream.only.head.names()}
-    assert names.isdisjoint(
-        {b"user-agent", b"accept", b"accept-encoding", b"connection", b"content-length", b"via"}
-    )
+    assert names.isdisjoint({b"user-agent", b"accept", b"accept-encoding", b"connection", b"content-length", b"via"})
 
 
 def test_field_lines_pass_byte_for_byte(router: RouterProcess, upstream: RawUpstream) -> None:
@@ -84,9 +82,7 @@ def test_forwarding_field_of_an_untrusted_client_is_replaced(
 
 
 @pytest.mark.parametrize("name", [b"Forwarded", b"forwarded"])
-def test_forwarded_of_an_untrusted_client_is_dropped(
-    router: RouterProcess, upstream: RawUpstream, name: bytes
-) -> None:
+def test_forwarded_of_an_untrusted_client_is_dropped(router: RouterProcess, upstream: RawUpstream, name: bytes) -> None:
     router.ask(get((name, b"for=6.6.6.6;proto=https")))
     assert upstream.only.head.values(b"Forwarded") == []
 
@@ -147,16 +143,12 @@ def test_made_request_ids_differ(router: RouterProcess, upstream: RawUpstream) -
     assert len(ids) == 20
 
 
-def test_request_id_of_the_answer_is_left_to_the_upstream(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_request_id_of_the_answer_is_left_to_the_upstream(router: RouterProcess, upstream: RawUpstream) -> None:
     upstream.answers(reply(fields=[(b"X-Request-Id", b"mine")]))
     assert router.ask(get()).head.values(b"X-Request-ID") == [b"mine"]
 
 
-def test_no_server_or_date_is_put_in_place_of_the_upstreams(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_no_server_or_date_is_put_in_place_of_the_upstreams(router: RouterProcess, upstream: RawUpstream) -> None:
     fields = [(b"Date", b"Mon, 01 Jan 2001 00:00:00 GMT"), (b"Server", b"their/1.0")]
     upstream.answers(reply(fields=fields))
     answer = router.ask(get())
@@ -168,18 +160,14 @@ def test_no_server_is_added_to_an_answer_without(router: RouterProcess, upstream
     assert router.ask(get()).head.values(b"Server") == []
 
 
-def test_cookie_of_one_client_is_not_sent_with_the_next_request(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_cookie_of_one_client_is_not_sent_with_the_next_request(router: RouterProcess, upstream: RawUpstream) -> None:
     upstream.answers(reply(fields=[(b"Set-Cookie", b"session=secret; Path=/")]))
     router.ask(get())
     router.ask(get())
     assert upstream.exchanges[1].head.values(b"Cookie") == []
 
 
-def test_redirect_is_handed_to_the_client_and_not_followed(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_redirect_is_handed_to_the_client_and_not_followed(router: RouterProcess, upstream: RawUpstream) -> None:
     target = b"http://127.0.0.1:%d/b" % upstream.port
     upstream.answers(reply(b"", b"302 Found", [(b"Location", target)]))
     answer = router.ask(get())
@@ -209,9 +197,7 @@ def test_http_1_0_client_gets_its_answer_and_a_close(router: RouterProcess, upst
         assert client.how_it_ends() == "closed"
 
 
-def test_http_1_0_request_without_host_goes_upstream_with_one(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_http_1_0_request_without_host_goes_upstream_with_one(router: RouterProcess, upstream: RawUpstream) -> None:
     router.ask(b"GET / HTTP/1.0\r\n\r\n")
     assert len(upstream.only.head.values(b"Host")) == 1
     assert upstream.only.version == b"HTTP/1.1"
@@ -228,9 +214,7 @@ def test_http_1_0_client_that_asks_for_it_is_kept_alive(router: RouterProcess, u
 @pytest.mark.parametrize(
     "raw",
     [
-        pytest.param(
-            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", id="chunked"
-        ),
+        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", id="chunked"),
         pytest.param(
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nT: 1\r\n\r\n",
             id="chunked-with-trailers",
@@ -238,9 +222,7 @@ def test_http_1_0_client_that_asks_for_it_is_kept_alive(router: RouterProcess, u
         pytest.param(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc", id="until-close"),
     ],
 )
-def test_http_1_0_client_is_never_sent_chunks(
-    router: RouterProcess, upstream: RawUpstream, raw: bytes
-) -> None:
+def test_http_1_0_client_is_never_sent_chunks(router: RouterProcess, upstream: RawUpstream, raw: bytes) -> None:
     upstream.answers(raw, then_close=b"chunked" not in raw)
     with router.connect() as client:
         answer = client.ask(b"GET / HTTP/1.0\r\nHost: x.test\r\nConnection: keep-alive\r\n\r\n")
@@ -254,27 +236,21 @@ def test_http_1_0_client_is_never_sent_interim_answers(router: RouterProcess, up
     assert (answer.interim, answer.body) == ((), b"ok")
 
 
-def test_client_that_asks_for_close_is_closed_after_the_answer(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_client_that_asks_for_close_is_closed_after_the_answer(router: RouterProcess, upstream: RawUpstream) -> None:
     with router.connect() as client:
         answer = client.ask(get((b"Connection", b"close")))
         assert answer.value(b"Connection") == b"close"
         assert client.how_it_ends() == "closed"
 
 
-def test_close_of_the_upstream_does_not_close_the_client(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_close_of_the_upstream_does_not_close_the_client(router: RouterProcess, upstream: RawUpstream) -> None:
     upstream.answers(reply(fields=[(b"Connection", b"close")]), then_close=True)
     with router.connect() as client:
         assert client.ask(get()).head.values(b"Connection") == []
         assert client.ask(get()).status == 200
 
 
-def test_kept_upstream_connection_carries_no_connection_field(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_kept_upstream_connection_carries_no_connection_field(router: RouterProcess, upstream: RawUpstream) -> None:
     router.ask(get((b"Connection", b"keep-alive"), (b"Keep-Alive", b"timeout=5")))
     assert upstream.only.head.values(b"Connection") == []
     assert upstream.only.head.values(b"Keep-Alive") == []
@@ -295,9 +271,7 @@ def test_pipelined_requests_are_answered_in_order(router: RouterProcess, upstrea
     assert [exchange.target for exchange in upstream.exchanges] == [b"/%d" % number for number in range(50)]
 
 
-def test_pipelined_request_after_a_close_is_not_answered(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_pipelined_request_after_a_close_is_not_answered(router: RouterProcess, upstream: RawUpstream) -> None:
     with router.connect() as client:
         client.send(get((b"Connection", b"close")) + get())
         assert client.read_response().status == 200
@@ -305,9 +279,7 @@ def test_pipelined_request_after_a_close_is_not_answered(
     assert len(upstream.exchanges) == 1
 
 
-def test_request_split_into_single_bytes_is_the_same_request(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_request_split_into_single_bytes_is_the_same_request(router: RouterProcess, upstream: RawUpstream) -> None:
     request = (
         b"\r\nPOST /split?a HTTP/1.1\r\nHost: x.test\r\nTransfer-Encoding: chunked\r\nX-A: b\r\n\r\n"
         b"5;e=1\r\nhello\r\n0\r\nX-T: 1\r\n\r\n"
@@ -321,9 +293,7 @@ def test_request_split_into_single_bytes_is_the_same_request(
     assert exchange.head.value(b"X-A") == b"b"
 
 
-def test_answer_split_into_single_bytes_is_the_same_answer(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_answer_split_into_single_bytes_is_the_same_answer(router: RouterProcess, upstream: RawUpstream) -> None:
     raw = (
         b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\nHTTP/1.1 200 OK\r\nX-A: b\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n5;e=1\r\nhello\r\n0\r\nX-T: 1\r\n\r\n"
@@ -339,9 +309,7 @@ def test_answer_split_into_single_bytes_is_the_same_answer(
     assert len(answer.interim) == 1
 
 
-@pytest.mark.parametrize(
-    "name", [b"Content-Length", b"Transfer-Encoding", b"Host", b"X-Forwarded-For", b"X_F"]
-)
+@pytest.mark.parametrize("name", [b"Content-Length", b"Transfer-Encoding", b"Host", b"X-Forwarded-For", b"X_F"])
 def test_request_trailer_that_would_change_meaning_does_not_reach_the_upstream(
     router: RouterProcess, upstream: RawUpstream, name: bytes
 ) -> None:
@@ -359,9 +327,7 @@ def test_answer_trailer_that_would_change_framing_does_not_reach_the_client(
     router: RouterProcess, upstream: RawUpstream, name: bytes
 ) -> None:
     upstream.answers(
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-Good: 1\r\n"
-        + name
-        + b": 7\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nX-Good: 1\r\n" + name + b": 7\r\n\r\n"
     )
     allowed = {b"x-good", b"set-cookie"}
     assert {field.lower() for field, _ in router.ask(get()).trailers} <= allowed
@@ -369,9 +335,7 @@ def test_answer_trailer_that_would_change_framing_does_not_reach_the_client(
 
 def test_range_request_and_partial_answer_pass(router: RouterProcess, upstream: RawUpstream) -> None:
     body = b"--b\r\nContent-Range: bytes 0-0/3\r\n\r\na\r\n--b--\r\n"
-    upstream.answers(
-        reply(body, b"206 Partial Content", [(b"Content-Type", b"multipart/byteranges; boundary=b")])
-    )
+    upstream.answers(reply(body, b"206 Partial Content", [(b"Content-Type", b"multipart/byteranges; boundary=b")]))
     answer = router.ask(get((b"Range", b"bytes=0-0,2-2"), (b"If-Range", b'"e"')))
     assert upstream.only.head.value(b"Range") == b"bytes=0-0,2-2"
     assert (answer.status, answer.body) == (206, body)
@@ -390,9 +354,7 @@ def test_connection_stays_in_step_after_an_answer_without_body(
 
 
 def test_connection_stays_in_step_after_head(router: RouterProcess, upstream: RawUpstream) -> None:
-    upstream.answers_in_turn(
-        answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"), answering(reply(b"next"))
-    )
+    upstream.answers_in_turn(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"), answering(reply(b"next")))
     with router.connect() as client:
         head = client.ask(b"HEAD / HTTP/1.1\r\nHost: x.test\r\n\r\n")
         assert client.ask(get()).body == b"next"

@@ -13,9 +13,7 @@ GET = b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n"
 BAD = b"POST /bad HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n"
 
 
-def test_what_follows_a_refused_request_is_not_read_as_one(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_what_follows_a_refused_request_is_not_read_as_one(router: RouterProcess, upstream: RawUpstream) -> None:
     with router.connect() as client:
         client.send(BAD + GET)
         assert client.read_response().status == 400
@@ -32,9 +30,7 @@ def test_refusal_is_not_lost_by_a_client_that_sends_on(router: RouterProcess, up
 
 
 def test_refusal_carries_no_word_of_the_request(router: RouterProcess, upstream: RawUpstream) -> None:
-    answer = router.ask(
-        b"GET /<script> HTTP/1.1\r\nHost: a b\r\nAccept: text/html\r\nX-Request-ID: <b>\r\n\r\n"
-    )
+    answer = router.ask(b"GET /<script> HTTP/1.1\r\nHost: a b\r\nAccept: text/html\r\nX-Request-ID: <b>\r\n\r\n")
     assert answer.status == 400
     assert b"<script>" not in answer.body
     assert b"<b>" not in answer.head.raw

@@ -52,21 +52,13 @@ class TestSizes:
         [
             pytest.param(b"GET /" + b"a" * 480 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 200, id="line-below"),
             pytest.param(b"GET /" + b"a" * 520 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414, id="line-above"),
-            pytest.param(
-                b"GET / HTTP/1.1\r\n" + HOST + b"A: " + b"b" * 1950 + b"\r\n\r\n", 200, id="head-below"
-            ),
-            pytest.param(
-                b"GET / HTTP/1.1\r\n" + HOST + b"A: " + b"b" * 2060 + b"\r\n\r\n", 431, id="head-above"
-            ),
-            pytest.param(
-                b"GET / HTTP/1.1\r\n" + HOST + b"A: b\r\n" * 19 + b"\r\n", 200, id="fields-at-limit"
-            ),
+            pytest.param(b"GET / HTTP/1.1\r\n" + HOST + b"A: " + b"b" * 1950 + b"\r\n\r\n", 200, id="head-below"),
+            pytest.param(b"GET / HTTP/1.1\r\n" + HOST + b"A: " + b"b" * 2060 + b"\r\n\r\n", 431, id="head-above"),
+            pytest.param(b"GET / HTTP/1.1\r\n" + HOST + b"A: b\r\n" * 19 + b"\r\n", 200, id="fields-at-limit"),
             pytest.param(b"GET / HTTP/1.1\r\n" + HOST + b"A: b\r\n" * 20 + b"\r\n", 431, id="fields-above"),
         ],
     )
-    def test_head(
-        self, router: RouterProcess, upstream: RawUpstream, request_bytes: bytes, status: int
-    ) -> None:
+    def test_head(self, router: RouterProcess, upstream: RawUpstream, request_bytes: bytes, status: int) -> None:
         with router.connect() as client:
             answer = client.ask(request_bytes)
             assert answer.status == status
@@ -74,14 +66,10 @@ class TestSizes:
                 assert answer.value(b"Connection") == b"close"
         assert len(upstream.exchanges) == (1 if status == 200 else 0)
 
-    def test_endless_request_line_is_refused_before_it_ends(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_endless_request_line_is_refused_before_it_ends(self, router: RouterProcess, upstream: RawUpstream) -> None:
         assert router.ask(b"GET /" + b"a" * 5000).status == 414
 
-    def test_endless_field_is_refused_before_it_ends(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_endless_field_is_refused_before_it_ends(self, router: RouterProcess, upstream: RawUpstream) -> None:
         assert router.ask(b"GET / HTTP/1.1\r\n" + HOST + b"A: " + b"b" * 5000).status == 431
 
     def test_body_at_the_limit_passes(self, router: RouterProcess, upstream: RawUpstream) -> None:
@@ -131,9 +119,7 @@ class TestClientTimes:
             assert answer.value(b"Connection") == b"close"
             assert client.how_it_ends() == "closed"
 
-    def test_head_that_drips_is_answered_408_all_the_same(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_head_that_drips_is_answered_408_all_the_same(self, router: RouterProcess, upstream: RawUpstream) -> None:
         begin = time.monotonic()
         with router.connect() as client:
             for byte in b"GET /a HTTP/1.1\r\nX-Slow: " + b"a" * 40:
@@ -143,24 +129,18 @@ class TestClientTimes:
             assert client.read_response().status == 408
         assert time.monotonic() - begin < 3
 
-    def test_silent_new_connection_is_closed_without_a_word(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_silent_new_connection_is_closed_without_a_word(self, router: RouterProcess, upstream: RawUpstream) -> None:
         with router.connect() as client:
             assert client.how_it_ends() == "closed"
 
-    def test_idle_kept_connection_is_closed_without_a_word(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_idle_kept_connection_is_closed_without_a_word(self, router: RouterProcess, upstream: RawUpstream) -> None:
         with router.connect() as client:
             client.ask(GET)
             begin = time.monotonic()
             assert client.how_it_ends() == "closed"
         assert 0.5 < time.monotonic() - begin < 4
 
-    def test_waiting_for_a_slow_answer_is_not_idle(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_waiting_for_a_slow_answer_is_not_idle(self, router: RouterProcess, upstream: RawUpstream) -> None:
         def handle(exchange: Exchange) -> None:
             threading.Event().wait(2.5)
             exchange.send(reply(b"slow"))

@@ -48,11 +48,7 @@ def chunked(draw: st.DrawFn) -> tuple[bytes, bytes]:
     """A chunked body: its decoded bytes and one way to frame them."""
     chunks = draw(st.lists(st.binary(min_size=1, max_size=50), max_size=6))
     framed = b"".join(
-        draw(st.sampled_from([b"%x", b"%X", b"0%x"])) % len(chunk)
-        + draw(EXTENSIONS)
-        + b"\r\n"
-        + chunk
-        + b"\r\n"
+        draw(st.sampled_from([b"%x", b"%X", b"0%x"])) % len(chunk) + draw(EXTENSIONS) + b"\r\n" + chunk + b"\r\n"
         for chunk in chunks
     )
     return b"".join(chunks), framed + b"0\r\n\r\n"
@@ -109,9 +105,7 @@ def test_any_valid_chunked_body_arrives_unchanged(
 ) -> None:
     renew(upstream)
     decoded, framed = body
-    head = (
-        b"POST /c HTTP/1.1\r\nHost: x.test\r\nTransfer-Encoding: chunked\r\n" + fields_block(fields) + b"\r\n"
-    )
+    head = b"POST /c HTTP/1.1\r\nHost: x.test\r\nTransfer-Encoding: chunked\r\n" + fields_block(fields) + b"\r\n"
     with router.connect() as client:
         for piece in cut(head + framed, cuts):
             client.send(piece)

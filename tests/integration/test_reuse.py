@@ -53,16 +53,10 @@ class TestReuse:
         "raw",
         [
             pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", id="no-content"),
-            pytest.param(
-                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", id="chunked"
-            ),
-            pytest.param(
-                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-T: 1\r\n\r\n", id="trailers"
-            ),
+            pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n", id="chunked"),
+            pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-T: 1\r\n\r\n", id="trailers"),
             pytest.param(b"HTTP/1.1 103 Hint\r\nA: b\r\n\r\n" + reply(), id="after-interim"),
-            pytest.param(
-                b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\na", id="http-1.0"
-            ),
+            pytest.param(b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\na", id="http-1.0"),
         ],
     )
     def test_cleanly_framed_answer_is_followed_on_the_same_connection(
@@ -84,9 +78,7 @@ class TestReuse:
             pytest.param(reply() + reply(b"poison"), id="second-answer"),
         ],
     )
-    def test_connection_is_not_reused_after(
-        self, router: RouterProcess, upstream: RawUpstream, raw: bytes
-    ) -> None:
+    def test_connection_is_not_reused_after(self, router: RouterProcess, upstream: RawUpstream, raw: bytes) -> None:
         upstream.answers_in_turn(answering(raw), answering(reply(b"clean")))
         assert router.ask(GET).body == b"ok"
         assert router.ask(GET).body == b"clean"
@@ -148,9 +140,7 @@ class TestReuse:
 class TestStaleConnections:
     """A pooled connection that the upstream has closed is noticed before anything is written on it."""
 
-    @pytest.mark.parametrize(
-        "request_bytes", [GET, ask_for(b"POST"), POST_WITH_BODY], ids=["get", "post", "body"]
-    )
+    @pytest.mark.parametrize("request_bytes", [GET, ask_for(b"POST"), POST_WITH_BODY], ids=["get", "post", "body"])
     def test_closed_idle_connection_costs_no_request(
         self, router: RouterProcess, upstream: RawUpstream, request_bytes: bytes
     ) -> None:
@@ -159,16 +149,12 @@ class TestStaleConnections:
             upstream.hang_up()
         assert len(upstream.exchanges) == 5
 
-    def test_many_closed_idle_connections_cost_no_request(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_many_closed_idle_connections_cost_no_request(self, router: RouterProcess, upstream: RawUpstream) -> None:
         fill_pool(router, upstream, 10)
         upstream.hang_up()
         assert router.ask(POST_WITH_BODY).status == 200
 
-    @pytest.mark.parametrize(
-        "request_bytes", [GET, ask_for(b"POST"), POST_WITH_BODY], ids=["get", "post", "body"]
-    )
+    @pytest.mark.parametrize("request_bytes", [GET, ask_for(b"POST"), POST_WITH_BODY], ids=["get", "post", "body"])
     def test_connection_that_closes_while_the_request_comes_in_costs_no_request(
         self, router: RouterProcess, upstream: RawUpstream, request_bytes: bytes
     ) -> None:
@@ -217,9 +203,7 @@ class TestStaleConnections:
         assert (answer.status, answer.value(b"X-Router-Cause")) == (502, b"upstream_reset")
         assert len(upstream.exchanges) == 2
 
-    def test_retried_request_carries_the_same_request_id(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_retried_request_carries_the_same_request_id(self, router: RouterProcess, upstream: RawUpstream) -> None:
         router.ask(GET)
         upstream.answers_in_turn(close_unanswered, answering(reply()))
         answer = router.ask(GET)
@@ -235,9 +219,7 @@ class TestStaleConnections:
         assert (answer.status, answer.value(b"X-Router-Cause")) == (502, b"upstream_reset")
         assert len(upstream.exchanges) == 1
 
-    @pytest.mark.parametrize(
-        "first", [b"H", b"HTTP/1.1 200 OK\r\nContent-", b"HTTP/1.1 103 Hint\r\nA: b\r\n\r\n"]
-    )
+    @pytest.mark.parametrize("first", [b"H", b"HTTP/1.1 200 OK\r\nContent-", b"HTTP/1.1 103 Hint\r\nA: b\r\n\r\n"])
     def test_request_with_part_of_an_answer_is_not_tried_again(
         self, router: RouterProcess, upstream: RawUpstream, first: bytes
     ) -> None:

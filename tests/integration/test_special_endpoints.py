@@ -64,18 +64,14 @@ def grown(router: RouterProcess, before: dict[str, int], **expected: int) -> Non
 class TestHealth:
     """`/__router_health`"""
 
-    def test_documented_fields_while_traffic_can_flow(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_documented_fields_while_traffic_can_flow(self, router: RouterProcess, upstream: RawUpstream) -> None:
         wait_until(lambda: health(router)[0] == 200, "healthy")
         _, found = health(router)
         assert found["status"] == "healthy"
         assert found["active_port"] == upstream.port
         assert found["active_version"] == "blue"
 
-    def test_backend_tells_of_the_last_health_check(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_backend_tells_of_the_last_health_check(self, router: RouterProcess, upstream: RawUpstream) -> None:
         def backend() -> object:
             return health(router)[1]["backend"]
 
@@ -83,9 +79,7 @@ class TestHealth:
         assert isinstance(found, dict)
         assert (found["ok"], found["status"]) == (True, 200)
 
-    def test_failing_health_check_shows_in_backend(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_failing_health_check_shows_in_backend(self, router: RouterProcess, upstream: RawUpstream) -> None:
         upstream.probe_answer = reply(b"sick", b"500 Internal Server Error", [(b"Connection", b"close")])
 
         def is_failing() -> bool:
@@ -94,9 +88,7 @@ class TestHealth:
 
         wait_until(is_failing, "the failed check in health")
 
-    def test_dead_active_version_is_unhealthy_with_a_reason(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_dead_active_version_is_unhealthy_with_a_reason(self, router: RouterProcess, upstream: RawUpstream) -> None:
         router.set_state("blue", blue=free_port())
         try:
             wait_until(lambda: health(router)[0] == 503, "unhealthy")
@@ -149,9 +141,7 @@ class TestOwnPaths:
         "framing",
         [
             pytest.param(b"Content-Length: %(length)d\r\n\r\n%(hidden)s", id="length"),
-            pytest.param(
-                b"Transfer-Encoding: chunked\r\n\r\n%(length)x\r\n%(hidden)s\r\n0\r\n\r\n", id="chunked"
-            ),
+            pytest.param(b"Transfer-Encoding: chunked\r\n\r\n%(length)x\r\n%(hidden)s\r\n0\r\n\r\n", id="chunked"),
         ],
     )
     @pytest.mark.parametrize("method", [b"GET", b"POST"])
@@ -387,9 +377,7 @@ class TestAccessLog:
         assert router.logged(lambda entry: entry["request_id"] == request_id.decode())["status"] == 200
 
     @pytest.mark.parametrize("target", [b'/"quoted"\\', b"/\xff\xfe", b"/%0a%0d", "/ä".encode()])
-    def test_line_stays_one_json_object(
-        self, router: RouterProcess, upstream: RawUpstream, target: bytes
-    ) -> None:
+    def test_line_stays_one_json_object(self, router: RouterProcess, upstream: RawUpstream, target: bytes) -> None:
         answer = router.ask(b"GET " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n")
         request_id = (answer.value(b"X-Request-ID") or b"").decode()
         assert router.logged(lambda entry: entry["request_id"] == request_id)["status"] == 200

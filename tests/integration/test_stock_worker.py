@@ -62,9 +62,7 @@ def test_forwarding_fields_are_set(router: RouterProcess, upstream: RawUpstream)
     "body",
     [
         pytest.param(b"Content-Length: 11\r\n\r\nhello world", id="length"),
-        pytest.param(
-            b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", id="chunked"
-        ),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", id="chunked"),
     ],
 )
 def test_post_passes_its_body(router: RouterProcess, upstream: RawUpstream, body: bytes) -> None:

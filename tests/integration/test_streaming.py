@@ -46,9 +46,7 @@ class TestAnswers:
     @pytest.mark.parametrize(
         ("head", "first", "second", "end"),
         [
-            pytest.param(
-                b"Transfer-Encoding: chunked", b"1\r\na\r\n", b"1\r\nb\r\n", b"0\r\n\r\n", id="chunked"
-            ),
+            pytest.param(b"Transfer-Encoding: chunked", b"1\r\na\r\n", b"1\r\nb\r\n", b"0\r\n\r\n", id="chunked"),
             pytest.param(b"Content-Length: 2", b"a", b"b", b"", id="length"),
             pytest.param(b"Connection: close", b"a", b"b", b"", id="until-close"),
         ],
@@ -92,9 +90,7 @@ class TestAnswers:
         taken = [threading.Event() for _ in range(5)]
 
         def handle(exchange: Exchange) -> None:
-            exchange.send(
-                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-            )
+            exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
             for number, event in enumerate(taken):
                 exchange.send(b"9\r\ndata: %d\n\n\r\n" % number)
                 exchange.hold(event)
@@ -128,18 +124,14 @@ class TestAnswers:
             event.set()
             assert client.read_response().body == b"final"
 
-    def test_interim_answer_never_answers_the_next_request(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_interim_answer_never_answers_the_next_request(self, router: RouterProcess, upstream: RawUpstream) -> None:
         hinting = answering(b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n" + reply(b"first"))
         upstream.answers_in_turn(hinting, answering(reply(b"second")))
         assert router.ask(GET).body == b"first"
         second = router.ask(GET)
         assert (second.body, second.interim) == (b"second", ())
 
-    def test_client_that_does_not_read_stops_the_upstream(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_client_that_does_not_read_stops_the_upstream(self, router: RouterProcess, upstream: RawUpstream) -> None:
         total = 256 * MEGABYTE
         sent = {"bytes": 0}
 
@@ -208,9 +200,7 @@ class TestAnswers:
             with pytest.raises((Truncated, ConnectionResetError)):
                 client.wire.read_exactly(100)
 
-    def test_reset_of_an_answer_until_close_is_no_clean_end(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_reset_of_an_answer_until_close_is_no_clean_end(self, router: RouterProcess, upstream: RawUpstream) -> None:
         event = threading.Event()
 
         def handle(exchange: Exchange) -> None:
@@ -237,9 +227,7 @@ class TestAnswers:
             with pytest.raises(ConnectionResetError):
                 client.read_response()
 
-    def test_broken_off_answer_is_logged_with_its_cause(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_broken_off_answer_is_logged_with_its_cause(self, router: RouterProcess, upstream: RawUpstream) -> None:
         upstream.answers(CHUNKED_OK + b"3\r\nabc\r\n", then_close=True)
         with router.connect() as client:
             client.send(b"GET /broken-off HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -252,9 +240,7 @@ class TestAnswers:
 class TestRequests:
     """The client's bytes on their way to the upstream."""
 
-    def test_head_goes_upstream_before_the_body_comes(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_head_goes_upstream_before_the_body_comes(self, router: RouterProcess, upstream: RawUpstream) -> None:
         with router.connect() as client:
             client.send(post(5))
             upstream.next_exchange()
@@ -284,9 +270,7 @@ class TestRequests:
             client.send(b"1\r\nb\r\n0\r\n\r\n")
             assert client.read_response().status == 200
 
-    def test_part_of_a_chunk_does_not_wait_for_the_rest(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_part_of_a_chunk_does_not_wait_for_the_rest(self, router: RouterProcess, upstream: RawUpstream) -> None:
         upstream.handler = read_pieces(6)
         with router.connect() as client:
             client.send(CHUNKED_POST + b"6\r\nabc")
@@ -316,9 +300,7 @@ class TestRequests:
             client.send(b"0\r\n\r\n")
             assert client.wire.read_chunk()[0] == b""
 
-    def test_upstream_that_does_not_read_stops_the_client(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_upstream_that_does_not_read_stops_the_client(self, router: RouterProcess, upstream: RawUpstream) -> None:
         total = 256 * MEGABYTE
         event = threading.Event()
         upstream.handler = lambda exchange: exchange.hold(event)
@@ -354,9 +336,7 @@ class TestRequests:
         assert counted["bytes"] == total
         assert peak - before < 24 * MEGABYTE
 
-    def test_unfinished_request_body_never_looks_finished(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_unfinished_request_body_never_looks_finished(self, router: RouterProcess, upstream: RawUpstream) -> None:
         with router.connect() as client:
             client.send(CHUNKED_POST + b"3\r\nabc\r\n")
             exchange = upstream.next_exchange()
@@ -402,9 +382,7 @@ class TestExpectContinue:
             client.send(b"hello")
             assert client.read_response().body == b"thanks"
 
-    @pytest.mark.parametrize(
-        "status", [b"417 Expectation Failed", b"401 Unauthorized", b"413 Content Too Large"]
-    )
+    @pytest.mark.parametrize("status", [b"417 Expectation Failed", b"401 Unauthorized", b"413 Content Too Large"])
     def test_refusal_reaches_the_client_before_it_sends_the_body(
         self, router: RouterProcess, upstream: RawUpstream, status: bytes
     ) -> None:
@@ -441,9 +419,7 @@ class TestExpectContinue:
             assert client.read_response(b"POST").status == 200
         assert upstream.only.body == b"hello"
 
-    def test_final_answer_without_continue_after_the_body(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_final_answer_without_continue_after_the_body(self, router: RouterProcess, upstream: RawUpstream) -> None:
         with router.connect() as client:
             client.send(self.EXPECTING)
             upstream.next_exchange()
@@ -549,9 +525,7 @@ class TestClientGoesAway:
         assert (entry["status"], entry["cause"]) == (499, "client_disconnected")
 
     @pytest.mark.parametrize("how", ["close", "reset"])
-    def test_between_two_events_of_a_stream(
-        self, router: RouterProcess, upstream: RawUpstream, how: str
-    ) -> None:
+    def test_between_two_events_of_a_stream(self, router: RouterProcess, upstream: RawUpstream, how: str) -> None:
         def handle(exchange: Exchange) -> None:
             exchange.send(CHUNKED_OK + b"1\r\na\r\n")
             exchange.wait_for_hang_up()
@@ -577,9 +551,7 @@ class TestClientGoesAway:
         assert upstream.only.connection.ended.wait(AT_ONCE_S)
 
     @pytest.mark.parametrize("how", ["close", "reset"])
-    def test_in_the_middle_of_its_own_body(
-        self, router: RouterProcess, upstream: RawUpstream, how: str
-    ) -> None:
+    def test_in_the_middle_of_its_own_body(self, router: RouterProcess, upstream: RawUpstream, how: str) -> None:
         client = router.connect()
         client.send(post(1000) + b"abc")
         exchange = upstream.next_exchange()
@@ -587,9 +559,7 @@ class TestClientGoesAway:
         assert exchange.connection.ended.wait(AT_ONCE_S)
         assert not exchange.is_complete
 
-    def test_while_waiting_with_a_pipelined_request(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_while_waiting_with_a_pipelined_request(self, router: RouterProcess, upstream: RawUpstream) -> None:
         """The second request must not hide that its sender has left."""
         upstream.handler = wait_until_left
         client = router.connect()
@@ -599,9 +569,7 @@ class TestClientGoesAway:
         assert exchange.connection.ended.wait(AT_ONCE_S)
         assert len(upstream.exchanges) == 1
 
-    def test_pipelined_request_waits_for_the_first_answer(
-        self, router: RouterProcess, upstream: RawUpstream
-    ) -> None:
+    def test_pipelined_request_waits_for_the_first_answer(self, router: RouterProcess, upstream: RawUpstream) -> None:
         event, handle = gate()
         upstream.handler = handle
         with router.connect() as client:

@@ -24,9 +24,7 @@ AT_ONCE_S = 2.0
 def upgrade(token: bytes = b"websocket", target: bytes = b"/ws", connection: bytes = b"Upgrade") -> bytes:
     """A GET that asks to switch."""
     start = b"GET " + target + b" HTTP/1.1\r\n" + HOST
-    return (
-        start + b"Connection: " + connection + b"\r\nUpgrade: " + token + b"\r\n" + WEBSOCKET_FIELDS + b"\r\n"
-    )
+    return start + b"Connection: " + connection + b"\r\nUpgrade: " + token + b"\r\n" + WEBSOCKET_FIELDS + b"\r\n"
 
 
 def switch_and_echo(exchange: Exchange) -> None:
@@ -60,18 +58,14 @@ def test_request_to_switch_reaches_the_upstream_as_one(router: RouterProcess, up
     "connection",
     [b"upgrade", b"keep-alive, Upgrade", b"Upgrade, HTTP2-Settings", b"Upgrade\r\nConnection: close"],
 )
-def test_upgrade_is_found_in_a_connection_list(
-    router: RouterProcess, upstream: RawUpstream, connection: bytes
-) -> None:
+def test_upgrade_is_found_in_a_connection_list(router: RouterProcess, upstream: RawUpstream, connection: bytes) -> None:
     upstream.handler = switch_and_echo
     with router.connect() as client:
         assert client.ask(upgrade(connection=connection)).status == 101
     assert (upstream.only.head.value(b"Connection") or b"").lower() == b"upgrade"
 
 
-def test_switching_answer_reaches_the_client_with_its_fields(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_switching_answer_reaches_the_client_with_its_fields(router: RouterProcess, upstream: RawUpstream) -> None:
     upstream.handler = switch_and_echo
     with router.connect() as client:
         answer = client.ask(upgrade())
@@ -132,9 +126,7 @@ def test_tunnel_carries_much_in_both_directions(router: RouterProcess, upstream:
         sender.join(10)
 
 
-def test_half_close_of_the_client_leaves_the_other_direction_open(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_half_close_of_the_client_leaves_the_other_direction_open(router: RouterProcess, upstream: RawUpstream) -> None:
     def handle(exchange: Exchange) -> None:
         exchange.send(SWITCHED)
         assert exchange.wire.read_to_end() == b"question"
@@ -240,9 +232,7 @@ def test_tunnel_outlives_read_and_response_timeouts(farm: RouterFarm) -> None:
 
 
 @pytest.mark.parametrize("status", [b"200 OK", b"403 Forbidden", b"426 Upgrade Required"])
-def test_declined_upgrade_is_an_ordinary_answer(
-    router: RouterProcess, upstream: RawUpstream, status: bytes
-) -> None:
+def test_declined_upgrade_is_an_ordinary_answer(router: RouterProcess, upstream: RawUpstream, status: bytes) -> None:
     upstream.answers_in_turn(answering(reply(b"no", status)), answering(reply(b"next")))
     with router.connect() as client:
         answer = client.ask(upgrade())
@@ -251,9 +241,7 @@ def test_declined_upgrade_is_an_ordinary_answer(
     assert len(upstream.connections) == 1
 
 
-def test_pipelined_request_after_a_declined_upgrade_is_answered(
-    router: RouterProcess, upstream: RawUpstream
-) -> None:
+def test_pipelined_request_after_a_declined_upgrade_is_answered(router: RouterProcess, upstream: RawUpstream) -> None:
     upstream.answers_in_turn(answering(reply(b"no")), answering(reply(b"next")))
     with router.connect() as client:
         client.send(upgrade() + b"GET / HTTP/1.1\r\n" + HOST + b"\r\n")
@@ -263,9 +251,7 @@ def test_pipelined_request_after_a_declined_upgrade_is_answered(
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        pytest.param(
-            b"GET /ws HTTP/1.1\r\n" + HOST + b"Upgrade: websocket\r\n\r\n", id="not-named-by-connection"
-        ),
+        pytest.param(b"GET /ws HTTP/1.1\r\n" + HOST + b"Upgrade: websocket\r\n\r\n", id="not-named-by-connection"),
         pytest.param(b"GET /ws HTTP/1.1\r\n" + HOST + b"Connection: Upgrade\r\n\r\n", id="no-upgrade-field"),
         pytest.param(upgrade().replace(b"HTTP/1.1", b"HTTP/1.0"), id="http-1.0"),
     ],

@@ -1,0 +1,1 @@
+"""Small real applications that integration tests run behind the router."""
