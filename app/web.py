@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, abort, jsonify, request
+from werkzeug.routing import PathConverter
 
 from app.config import TOML_NAME, AppConfig, RouterConfig, load
 from app.errors import RouterError
@@ -24,6 +25,12 @@ HEALTH_PATH = "/__router_health"
 METRICS_PATH = "/__router_metrics"
 OWN_PREFIX = b"/__router_"
 """Paths of ours; other paths that begin with two underscores belong to the application."""
+
+
+class NotOurs(PathConverter):
+    """Any path but ours, so that a page of ours that is off, or is asked with another method, is not proxied."""
+
+    regex = f"(?!{OWN_PREFIX[1:].decode()}).*"
 
 
 class RouterApp(Flask):
@@ -92,16 +99,14 @@ def create_app(config: RouterConfig, app_config: AppConfig | None = None) -> Rou
         def metrics() -> Response:
             return _json(as_json(service.metrics.snapshot()))
 
-    def proxy(path: str) -> Any:
-        """The catch-all view: whatever is not ours goes to the active version, by the way of `wsgi_app`.
-
-        Flask itself comes here only for a path that is ours and has no page: metrics or a dashboard that is off.
-        """
-        abort(404)
+    def proxy(path: str = "") -> Any:
+        """The catch-all view: whatever is not ours goes to the active version. `wsgi_app` knows the way by heart."""
+        return app.proxy(request.environ[REQUEST_KEY])
 
     # Not by `route`, which wants a list of methods: the catch-all takes any.
     app.view_functions["proxy"] = proxy
-    app.url_map.add(app.url_rule_class("/<path:path>", endpoint="proxy"))
+    app.url_map.converters["not_ours"] = NotOurs
+    app.url_map.add(app.url_rule_class("/<not_ours:path>", endpoint="proxy"))
     return app
 
 
