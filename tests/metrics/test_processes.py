@@ -167,7 +167,16 @@ def test_a_hundred_kills_under_load_lose_and_invent_nothing(path: Path) -> None:
     reader.close()
 
 
-STEP = 0x0101_0101_0101  # all of a word's lower six bytes move with every store: a torn one cannot be a multiple
+# All of a word's lower six bytes move with every store, so that a torn word is no multiple of it.
+STEP = 0x0101_0101_0101
+
+
+def looks(enough: Callable[[], bool]) -> Iterator[None]:
+    """For a second, and on a busy machine for as long as it takes to have seen enough."""
+    second_over, deadline = time.monotonic() + 1, time.monotonic() + 30
+    while time.monotonic() < second_over or not enough():
+        assert time.monotonic() < deadline, "too little seen in 30 s"
+        yield
 
 
 def write_steps(metrics: SharedMetrics) -> None:
@@ -207,15 +216,15 @@ def write_seconds(metrics: SharedMetrics, now: memoryview[int]) -> None:
 
 def test_reader_never_mixes_two_turns_of_a_ring(path: Path) -> None:
     metrics = SharedMetrics.create_or_attach(path, 4)
-    now, rng, accepted = memoryview(mmap.mmap(-1, 8)).cast("Q"), random.Random(2), 0
+    now, rng, seen = memoryview(mmap.mmap(-1, 8)).cast("Q"), random.Random(2), set[int]()
     with child(lambda: write_seconds(metrics, now)):
         wait_until(lambda: now[0] > layout.RECENT_CELLS, "the first turn of the ring")
-        for _ in looks(lambda: accepted > 100):
+        for _ in looks(lambda: len(seen) > 100):
             # The oldest cells are the ones about to be written over.
             second = now[0] - layout.RECENT_CELLS + rng.randrange(-1, 4)
             cell = read_cell(metrics._words, metrics._narrow, layout.recent_ring(0), second)
             if cell is not None:
-                accepted += 1
+                seen.add(second)
                 assert cell.requests(0) == second % 5 + 1
                 assert cell.of_sum("bytes", 0) == second * (second % 5 + 1)
     metrics.close()
