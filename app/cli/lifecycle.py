@@ -16,11 +16,11 @@ from app.cli.router_process import (
     check_port_is_free,
     find_router,
     gunicorn_command,
-    log_tail,
     start_detached,
     wait_until,
 )
 from app.config import ENV_PREFIX, RouterConfig
+from app.deploy.log_file import size, tail
 from app.deploy.processes import port_holder
 from app.errors import ConfigError, ProcessError, StateError
 from app.state.model import BlueGreenState
@@ -29,6 +29,7 @@ from app.state.store import StateStore
 __all__ = ["banner", "reload", "router_environment", "start", "start_in_background", "stop"]
 
 _START_TIMEOUT_S = 30.0
+_TAIL_LINES = 20
 _MARGIN_S = 5.0
 """What stopping may take beyond `graceful_timeout`: gunicorn looks at its workers once a second."""
 
@@ -72,7 +73,8 @@ def start_in_background(config: RouterConfig, cli: Mapping[str, str]) -> int:
     """Start the router detached, wait for its answer, print its pid; raises `ProcessError` if none comes."""
     _check_start(config)
     print(banner(config.main_port), flush=True)
-    log = Path(config.beside_state("logs/router.log"))
+    log = _log(config)
+    begin = size(log)
     process = start_detached(gunicorn_command(), router_environment(cli), log)
     client = RouterClient(config, timeout_s=1)
     wait_until(lambda _: process.poll() is not None or client.answers(), _START_TIMEOUT_S)
@@ -83,10 +85,8 @@ def start_in_background(config: RouterConfig, cli: Mapping[str, str]) -> int:
     if ended is None:
         process.terminate()
         process.wait()
-    what = (
-        f"ended with status {ended}" if ended is not None else f"did not answer in {_START_TIMEOUT_S:.0f} s"
-    )
-    raise ProcessError(f"The router {what}; the end of {log}:\n{log_tail(log)}")
+    what = f"ended with status {ended}" if ended is not None else f"did not answer in {_START_TIMEOUT_S:.0f} s"
+    raise ProcessError(f"The router {what}; the end of {log}:\n{_tail(log, begin)}")
 
 
 def _check_start(config: RouterConfig) -> None:
@@ -120,19 +120,15 @@ def stop(config: RouterConfig) -> int:
     router.signal(signal.SIGTERM)
 
     def has_ended(elapsed_s: float) -> bool:
-        if find_router(config) != router:
+        if not router.is_alive():
             return True
-        progress.say(
-            f"Router (pid {router.pid}) finishes its requests", f", {elapsed_s:.0f} of {limit_s:.0f} s"
-        )
+        progress.say(f"Router (pid {router.pid}) finishes its requests", f", {elapsed_s:.0f} of {limit_s:.0f} s")
         return False
 
     ended = wait_until(has_ended, limit_s)
     progress.clear()
     if not ended:
-        raise ProcessError(
-            f"Router (pid {router.pid}) still runs after {limit_s:.0f} s", f"kill -9 {router.pid}"
-        )
+        raise ProcessError(f"Router (pid {router.pid}) still runs after {limit_s:.0f} s", f"kill -9 {router.pid}")
     print(f"✅ Router stopped (pid {router.pid})")
     return 0
 
@@ -145,10 +141,12 @@ def reload(config: RouterConfig) -> int:
     router = _running(config)
     progress, limit_s = Progress(), config.graceful_timeout + _MARGIN_S
     client, old = RouterClient(config, router.port, timeout_s=1), router.workers()
+    log = _log(config)
+    begin = size(log)
     router.signal(signal.SIGHUP)
 
     def is_renewed(_elapsed_s: float) -> bool:
-        if find_router(config) != router:
+        if not router.is_alive():
             return True
         now = router.workers()
         if left := now & old:
@@ -157,21 +155,23 @@ def reload(config: RouterConfig) -> int:
 
     renewed = wait_until(is_renewed, limit_s)
     progress.clear()
-    if find_router(config) != router:
-        raise ProcessError(f"The router ended instead of reloading; its log says why\n{_router_log(config)}")
+    if not router.is_alive():
+        raise ProcessError(f"The router ended instead of reloading; the end of its log:\n{_tail(log, begin)}")
     if not renewed:
-        raise ProcessError(
-            f"The new workers do not serve yet after {limit_s:.0f} s", "bin/traffic_router status"
-        )
+        raise ProcessError(f"The new workers do not serve yet after {limit_s:.0f} s", "bin/traffic_router status")
     count = len(router.workers())
-    print(
-        f"✅ Router reloaded: {count} new worker{'s'[: count > 1]} on port {router.port} (pid {router.pid})"
-    )
+    print(f"✅ Router reloaded: {count} new worker{'s'[: count > 1]} on port {router.port} (pid {router.pid})")
     return 0
 
 
-def _router_log(config: RouterConfig) -> str:
-    return log_tail(Path(config.beside_state("logs/router.log")))
+def _log(config: RouterConfig) -> Path:
+    """Where a router in the background writes."""
+    return Path(config.beside_state("logs/router.log"))
+
+
+def _tail(log: Path, begin: int) -> str:
+    """The last lines that were written from byte `begin` on."""
+    return "\n".join(f"   {line}" for line in tail(log, _TAIL_LINES, begin))
 
 
 def _running(config: RouterConfig) -> RunningRouter:

@@ -65,7 +65,8 @@ def ms_text(milliseconds: float | None) -> str:
 
 def duration_text(seconds: float) -> str:
     """A stretch of time in its two largest units: 8 s, 1 min 49 s, 3 h 5 min, 12 d 4 h."""
-    rest, parts = int(seconds), []
+    rest = int(seconds)
+    parts: list[str] = []
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
         count, rest = divmod(rest, length)
         if count or parts or unit == "s":

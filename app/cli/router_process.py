@@ -22,15 +22,8 @@ from app.config import RouterConfig
 from app.deploy.processes import is_same_process, port_holder
 from app.errors import OperatorError, ProcessError
 
-__all__ = [
-    "RunningRouter",
-    "check_port_is_free",
-    "find_router",
-    "gunicorn_command",
-    "log_tail",
-    "port_holder",
-]
-__all__ += ["start_detached", "wait_until"]
+__all__ = ["RunningRouter", "check_port_is_free", "find_router", "gunicorn_command", "start_detached"]
+__all__ += ["wait_until"]
 
 _POLL_S = 0.05
 
@@ -41,6 +34,11 @@ class RunningRouter:
 
     pid: int
     port: int
+    created: float  # psutil's create_time, without which a pid proves nothing
+
+    def is_alive(self) -> bool:
+        """Whether that very process still lives; it takes its pid file away a moment before it ends."""
+        return is_same_process(self.pid, self.created)
 
     def process(self) -> psutil.Process:
         return psutil.Process(self.pid)
@@ -68,10 +66,10 @@ def find_router(config: RouterConfig) -> RunningRouter | None:
     """The router that wrote the pid file, if that very process still lives; a reused pid is not believed."""
     try:
         noted = json.loads(Path(config.pid_path).read_bytes())
-        pid, port, created = int(noted["pid"]), int(noted["port"]), float(noted["create_time"])
+        router = RunningRouter(int(noted["pid"]), int(noted["port"]), float(noted["create_time"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return RunningRouter(pid, port) if is_same_process(pid, created) else None
+    return router if router.is_alive() else None
 
 
 def check_port_is_free(config: RouterConfig) -> None:
@@ -82,9 +80,7 @@ def check_port_is_free(config: RouterConfig) -> None:
             config.bind, config.main_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, proto) as probe:
-            probe.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # as gunicorn does: TIME_WAIT is no holder
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does: TIME_WAIT is no holder
             probe.bind(address)
     except OSError as error:
         raise _bind_error(config, where, error) from error
@@ -100,17 +96,13 @@ def _bind_error(config: RouterConfig, where: str, error: OSError) -> OperatorErr
         return _taken(config.main_port)
     if error.errno == errno.EACCES:
         return ProcessError(f"Not allowed to listen on {where}", "--port with 1024 or more")
-    return ProcessError(
-        f"Cannot listen on {where}: {error.strerror}", "--bind with an address of this machine"
-    )
+    return ProcessError(f"Cannot listen on {where}: {error.strerror}", "--bind with an address of this machine")
 
 
 def _taken(port: int) -> ProcessError:
     holder = port_holder(port)
     if not holder:
-        return ProcessError(
-            f"Port {port} is taken by a process that this user cannot see", f"sudo lsof -i :{port}"
-        )
+        return ProcessError(f"Port {port} is taken by a process that this user cannot see", f"sudo lsof -i :{port}")
     pid = holder.split()[1]
     return ProcessError(f"Port {port} is taken by {holder}", f"kill {pid}, or start with --port=PORT")
 
@@ -146,15 +138,6 @@ def start_detached(command: list[str], environ: Mapping[str, str], log: Path) ->
         )
     finally:
         os.close(output)
-
-
-def log_tail(log: Path, lines: int = 20) -> str:
-    """The last lines of a log file, indented; empty when there is none."""
-    with suppress(OSError), open(log, "rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 65_536))
-        text = file.read().decode("utf-8", "replace").splitlines()[-lines:]
-        return "\n".join(f"   {line}" for line in text)
-    return ""
 
 
 def wait_until(holds: Callable[[float], bool], timeout_s: float) -> bool:

@@ -59,16 +59,22 @@ class _Stage:
         return self._child
 
     def close(self) -> int:
-        """Wait until the child has ended; gives its exit code."""
+        """Wait until the child has ended; gives its exit code, for a signal as a shell would."""
         assert self._child is not None  # `open` came first
         code = self._child.wait()
         self._child = None
-        return code
+        return code if code >= 0 else 128 - code
 
     def deploy(self, *arguments: str) -> int:
         """Run one `blue_green_deploy` command to its end; gives its exit code."""
         self.open([sys.executable, str(ROOT / "bin" / "blue_green_deploy"), *arguments], signal.SIGINT)
         return self.close()
+
+    def clear_up(self, *arguments: str) -> int:
+        """Run a last `blue_green_deploy` command, which no impatient Ctrl-C can break off halfway."""
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_IGN)
+        return self.deploy(*arguments)
 
 
 def main(_argv: Sequence[str]) -> int:
@@ -87,7 +93,7 @@ def main(_argv: Sequence[str]) -> int:
         started = _version(config, name)
         code = _serve(config, stage, name if is_ours else "")
         if is_ours and _version(config, name).pid == started.pid:
-            stage.deploy("stop", name, "--force")
+            stage.clear_up("stop", name, "--force")
         _tell_what_still_runs(config)
     return code
 

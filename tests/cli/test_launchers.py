@@ -1,0 +1,75 @@
+"""The launchers in `bin/`: from any directory, by any python3, into the project's own Python."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = ["traffic_router", "blue_green_deploy"]
+
+
+def launch(launcher: Path, *argv: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["python3", str(launcher), *argv],
+        cwd=cwd,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_launcher_works_from_any_directory(command: str, tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()  # a package of the same name that must not come before ours
+    (tmp_path / "app" / "__init__.py").write_text("raise SystemExit('the wrong app')\n")
+
+    done = launch(ROOT / "bin" / command, "--version", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+
+    assert done.stdout.startswith(f"{command} 1.")
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_launcher_is_executable_and_works_through_a_link(command: str, tmp_path: Path) -> None:
+    link = tmp_path / command
+    link.symlink_to(ROOT / "bin" / command)
+
+    done = subprocess.run([str(link), "--version"], cwd=tmp_path, capture_output=True, text=True)
+
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"{command} 1.")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_launcher_without_virtual_environment_says_make_setup(command: str, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    launcher = Path(shutil.copy(ROOT / "bin" / command, tmp_path / "bin"))
+
+    done = launch(launcher, "status", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert f"run `make setup` in {tmp_path}" in done.stderr
+
+
+def test_home_may_be_relative_to_where_one_is(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "traffic_router.toml").write_text("pool_size = 77\n")
+
+    done = launch(ROOT / "bin" / "traffic_router", "config", cwd=tmp_path, TRAFFIC_ROUTER_HOME="home")
+
+    assert ["pool_size", "77", "traffic_router.toml"] in [line.split() for line in done.stdout.splitlines()]
+
+
+def test_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    command = f"python3 {ROOT}/bin/traffic_router config | head -1; echo ${{PIPESTATUS[0]}}"
+
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
+
+    assert done.stdout.splitlines()[-1] == "0"
+    assert done.stderr == ""

@@ -1,0 +1,311 @@
+"""`traffic_router` with real processes: start, stop, reload, and what stands in their way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.cli.entry import run
+from app.cli.lifecycle import banner
+from app.cli.router_process import find_router
+from app.cli.traffic_router import main
+from app.config import RouterConfig
+from tests.support.raw_upstream import RawUpstream
+from tests.support.router_process import free_port, write_state
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, str(ROOT / "bin" / "traffic_router")]
+STATE = ".local_context/bg_state.json"
+
+BANNER = """\
+🌐 Traffic router starting on port 5004
+   Proxying to active blue-green version
+   Health: http://127.0.0.1:5004/__router_health
+   Metrics: http://127.0.0.1:5004/__router_metrics"""
+"""To the letter as the documentation shows it."""
+
+
+def test_banner_is_as_documented() -> None:
+    assert banner(5004) == BANNER
+
+
+@pytest.fixture
+def port(home: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A free port that the settings name, with one worker on it."""
+    number = free_port()
+    monkeypatch.setenv("TRAFFIC_ROUTER_MAIN_PORT", str(number))
+    monkeypatch.setenv("TRAFFIC_ROUTER_WORKERS", "1")
+    monkeypatch.setenv("TRAFFIC_ROUTER_GRACEFUL_TIMEOUT", "5")
+    return number
+
+
+@pytest.fixture
+def upstream(home: Path) -> Iterator[RawUpstream]:
+    """The application behind the router, blue."""
+    (home / STATE).parent.mkdir()
+    with RawUpstream() as version:
+        write_state(home / STATE, "blue", blue=version.port)
+        yield version
+
+
+@pytest.fixture
+def router(port: int, upstream: RawUpstream) -> Iterator[psutil.Process]:
+    """A router in the background; ended by force if the test leaves it."""
+    start_in_background()
+    started = psutil.Process(running(port))
+    yield started
+    if started.is_running():
+        for process in [*started.children(), started]:
+            process.kill()
+        started.wait(5)
+
+
+def running(port: int) -> int:
+    """The pid of the router that the pid file tells of."""
+    found = find_router(RouterConfig())
+    assert found is not None
+    assert found.port == port
+    return found.pid
+
+
+def start_in_background(*argv: str) -> subprocess.CompletedProcess[str]:
+    """`start --daemon` that works; by a process of its own, whose child then is nobody's here."""
+    done = cli("start", "--daemon", *argv)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def cli(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *argv], capture_output=True, text=True, timeout=50)
+
+
+def test_start_status_test_metrics_reload_stop(router: psutil.Process, port: int) -> None:
+    status = cli("status")
+    assert status.returncode == 0, status.stdout
+    assert "✅ Router: HEALTHY" in status.stdout
+
+    tested = cli("test")
+    assert tested.returncode == 0, tested.stdout
+    assert "3 of 3 tests passed" in tested.stdout
+    assert json.loads(cli("metrics", "--json").stdout)["version_requests"]["blue"] == 2
+
+    before = router.children()
+    reloaded = cli("reload")
+    assert reloaded.returncode == 0, reloaded.stderr
+    assert f"✅ Router reloaded: 1 new worker on port {port} (pid {router.pid})" in reloaded.stdout
+    assert not set(before) & set(router.children())
+
+    stopped = cli("stop")
+    assert stopped.returncode == 0, stopped.stderr
+    assert f"✅ Router stopped (pid {router.pid})" in stopped.stdout
+    assert not router.is_running() or router.status() == psutil.STATUS_ZOMBIE
+    assert cli("status").returncode == 1
+
+
+def test_foreground_router_prints_the_banner_and_ends_on_sigterm(port: int, upstream: RawUpstream) -> None:
+    with subprocess.Popen([*COMMAND, "start"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as started:
+        try:
+            wait_until(lambda: cli("status").returncode == 0, "a healthy router", 30)
+            # The launcher has become gunicorn: one process tree for signals and service managers.
+            assert running(port) == started.pid
+            started.send_signal(signal.SIGTERM)
+            assert started.wait(15) == 0
+        finally:
+            started.kill()
+        assert started.stdout is not None
+        assert started.stdout.read().startswith(BANNER.replace("5004", str(port)) + "\n")
+
+
+def test_command_line_wins_over_the_environment(port: int, upstream: RawUpstream) -> None:
+    other = free_port()
+
+    start_in_background(f"--port={other}")
+
+    try:
+        assert find_router(RouterConfig()) is not None
+        assert cli("status").returncode == 0  # by the pid file, for the settings still name the other port
+        assert json.loads(cli("status", "--json", f"--port={other}").stdout)["active_version"] == "blue"
+    finally:
+        assert cli("stop").returncode == 0
+
+
+def test_second_start_names_the_running_router(router: psutil.Process, port: int) -> None:
+    second = cli("start")
+
+    assert second.returncode == 1
+    assert f"❌ The router is already running on port {port} (pid {router.pid})" in second.stderr
+    assert "bin/traffic_router reload" in second.stderr
+
+
+def test_start_on_a_taken_port_names_the_process(upstream: RawUpstream) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        done = cli("start", f"--port={port}")
+
+    assert done.returncode == 1
+    assert f"❌ Port {port} is taken by pid {os.getpid()} (" in done.stderr
+    assert "start with --port=PORT" in done.stderr
+    assert done.stdout == ""
+
+
+def test_start_on_the_port_of_a_version_is_refused(upstream: RawUpstream, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(main, ["start", f"--port={upstream.port}"]) == 2
+    assert f"main_port = {upstream.port}: blue listens there" in capsys.readouterr().err
+
+
+def test_start_on_an_address_of_another_machine_is_explained(port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(main, ["start", "--bind=192.0.2.1"]) == 1  # an address for documentation (RFC 5737)
+    assert f"❌ Cannot listen on 192.0.2.1:{port}: " in capsys.readouterr().err
+
+
+def test_start_in_the_background_that_fails_shows_the_log(home: Path, port: int) -> None:
+    (home / ".local_context" / "router.pid").mkdir(parents=True)  # no pid file can be written, so it ends
+
+    done = cli("start", "--daemon")
+
+    assert done.returncode == 1
+    assert "❌ The router ended with status " in done.stderr
+    assert "the end of .local_context/logs/router.log:\n   " in done.stderr
+
+
+def test_start_in_the_background_prints_banner_pid_and_log(port: int) -> None:
+    done = start_in_background("--bind=localhost", "--state-file=state/bg.json")
+    stopped = cli("stop", "--state-file=state/bg.json")
+
+    assert stopped.returncode == 0
+    assert done.stdout.startswith(BANNER.replace("5004", str(port)))
+    assert stopped.stdout.endswith(done.stdout.partition("background ")[2].splitlines()[0] + "\n")
+    assert "   Log: state/logs/router.log\n" in done.stdout
+    assert "⚠️  No version is active: requests get 503" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["stop", "reload"])
+def test_command_for_a_router_that_does_not_run_says_so(
+    command: str, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(main, [command]) == 1
+
+    err = capsys.readouterr().err
+    assert "❌ Router is not running\n   Try: python3 bin/traffic_router start\n" == err
+
+
+def test_stop_says_who_else_has_the_port(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("PORT", str(taken.getsockname()[1]))
+
+        assert run(main, ["stop"]) == 1
+
+    assert f"port {os.environ['PORT']} belongs to pid {os.getpid()} (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"pid": "x", "port": 1, "create_time": 1}',
+        '{"pid": 1, "port": 1}',
+        f'{{"pid": {os.getpid()}, "port": 1, "create_time": 1.0}}',
+        '{"pid": 4194305, "port": 1, "create_time": 1.0}',
+    ],
+    ids=["empty", "list", "text", "incomplete", "pid of another process", "no such process"],
+)
+def test_pid_file_is_believed_only_with_the_process_start(home: Path, content: str) -> None:
+    (home / ".local_context").mkdir()
+    (home / ".local_context" / "router.pid").write_text(content)
+
+    assert find_router(RouterConfig()) is None
+
+
+def test_reload_with_a_faulty_setting_leaves_the_router_alone(router: psutil.Process, home: Path) -> None:
+    workers = router.children()
+    (home / "traffic_router.toml").write_text("pol_size = 5\n")
+
+    done = cli("reload")
+
+    assert done.returncode == 2
+    assert "did you mean pool_size?" in done.stderr
+    assert router.children() == workers
+
+
+def test_stop_of_a_router_that_does_not_end_fails(
+    router: psutil.Process, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRAFFIC_ROUTER_GRACEFUL_TIMEOUT", "1")
+    monkeypatch.setattr("app.cli.lifecycle._MARGIN_S", 0.0)
+    router.suspend()
+    try:
+        assert run(main, ["stop"]) == 1
+    finally:
+        router.resume()
+
+    err = capsys.readouterr().err
+    assert f"❌ Router (pid {router.pid}) still runs after 1 s\n   Try: kill -9 {router.pid}\n" == err
+
+
+def test_reload_of_a_router_that_ends_instead_fails(
+    router: psutil.Process, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workers = router.children()
+    router.suspend()
+
+    def end_it() -> None:
+        for process in [router, *workers]:
+            process.kill()
+
+    ending = threading.Timer(0.5, end_it)
+    ending.start()
+    assert run(main, ["reload"]) == 1
+    ending.join()
+
+    assert "❌ The router ended instead of reloading; the end of its log:\n" in capsys.readouterr().err
+
+
+def test_reload_whose_workers_do_not_serve_in_time_fails(
+    router: psutil.Process, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TRAFFIC_ROUTER_GRACEFUL_TIMEOUT", "1")
+    monkeypatch.setattr("app.cli.lifecycle._MARGIN_S", 0.0)
+    router.suspend()
+    try:
+        assert run(main, ["reload"]) == 1
+    finally:
+        router.resume()
+
+    assert "❌ The new workers do not serve yet after 1 s" in capsys.readouterr().err
+
+
+def test_watch_prints_a_line_for_each_look_and_ends_on_ctrl_c(router: psutil.Process) -> None:
+    with subprocess.Popen([*COMMAND, "metrics", "--watch=0.1"], stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        lines = [watching.stdout.readline() for _ in range(3)]
+        watching.send_signal(signal.SIGINT)
+
+        assert watching.wait(10) == 0
+    for line in lines:
+        assert " 0 requests  0.0 req/s  100.0 % ok " in line
+
+
+def test_watch_waits_for_a_router_that_is_away(router: psutil.Process) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "metrics", "--watch=0.1", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stdout is not None and watching.stderr is not None
+        assert json.loads(watching.stdout.readline())["total_requests"] == 0
+        assert cli("stop").returncode == 0
+        assert "⏳ " in watching.stderr.readline()
+        watching.send_signal(signal.SIGINT)
+
+        assert watching.wait(10) == 0
