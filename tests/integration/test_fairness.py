@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import selectors
 import socket
+import threading
 import time
 
-from tests.support.raw_upstream import RawUpstream
+import pytest
+
+from tests.support.raw_upstream import Exchange, RawUpstream, reply
 from tests.support.router_process import RouterProcess
+from tests.support.wire import Wire
 
 GET = b"GET /f HTTP/1.1\r\nHost: x.test\r\n\r\n"
 HEALTH = b"GET /__router_health HTTP/1.1\r\nHost: x.test\r\n\r\n"
@@ -42,6 +46,74 @@ def test_long_pipeline_for_the_router_itself_does_not_hold_up_another_client(
         assert other.ask(HEALTH).status == 200
         waiting = busy.take_waiting().count(b"HTTP/1.1 200")
     assert waiting < count / 2
+
+
+@pytest.mark.parametrize("direction", ["download", "upload", "tunnel"])
+def test_flood_of_bytes_does_not_hold_up_another_client(
+    router: RouterProcess, upstream: RawUpstream, direction: str
+) -> None:
+    """One client moves bytes as fast as it can; others are answered in between."""
+    upstream.handler = serve_flood
+    flooding = threading.Thread(target=FLOODS[direction], args=(router,))
+    with router.connect() as other:
+        other.ask(GET)
+        flooding.start()
+        upstream.next_exchange(2)
+        waits = []
+        while flooding.is_alive():
+            begin = time.monotonic()
+            assert other.ask(GET).status == 200
+            waits.append(time.monotonic() - begin)
+    flooding.join()
+    assert len(waits) > 5
+    assert max(waits) < 0.5
+
+
+def serve_flood(exchange: Exchange) -> None:
+    """Sends, takes or sends back much for targets other than /f."""
+    exchange.wire.keep_received = False
+    if exchange.target == b"/f":
+        exchange.send(reply())
+    elif exchange.target == b"/download":
+        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % FLOOD, bytes(FLOOD))
+    elif exchange.target == b"/upload":
+        drain(exchange.wire, FLOOD)
+        exchange.send(reply())
+    else:
+        exchange.send(b"HTTP/1.1 101 Switched\r\nConnection: upgrade\r\nUpgrade: flood\r\n\r\n", bytes(FLOOD))
+
+
+def drain(wire: Wire, count: int) -> None:
+    """Read and forget so many bytes."""
+    while count > 0:
+        data = wire.read_some()
+        assert data
+        count -= len(data)
+
+
+def download(router: RouterProcess, head: bytes = b"GET /download HTTP/1.1\r\nHost: x.test\r\n\r\n") -> None:
+    """Take a large answer, or what comes through a tunnel."""
+    with router.connect() as client:
+        client.wire.keep_received = False
+        client.send(head)
+        client.read_head()
+        drain(client.wire, FLOOD)
+
+
+def upload(router: RouterProcess) -> None:
+    """Send a large body."""
+    with router.connect() as client:
+        client.send(b"POST /upload HTTP/1.1\r\nHost: x.test\r\nContent-Length: %d\r\n\r\n" % FLOOD, bytes(FLOOD))
+        client.read_response()
+
+
+def tunnel(router: RouterProcess) -> None:
+    """Take a large answer through a tunnel."""
+    download(router, b"GET /t HTTP/1.1\r\nHost: x.test\r\nConnection: upgrade\r\nUpgrade: flood\r\n\r\n")
+
+
+FLOOD = 256 << 20
+FLOODS = {"download": download, "upload": upload, "tunnel": tunnel}
 
 
 def test_slowest_of_many_kept_clients_waits_a_small_multiple_of_the_median(

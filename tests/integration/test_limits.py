@@ -170,6 +170,32 @@ class TestClientTimes:
             assert client.ask(GET).value(b"Connection") == b"close"
             assert client.how_it_ends() == "closed"
 
+    def test_client_that_takes_nothing_is_given_up(self, farm: RouterFarm) -> None:
+        router, upstream = farm.get(send_timeout=0.5)
+
+        def flood(exchange: Exchange) -> None:
+            exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+            while True:
+                exchange.send(bytes(1 << 20))
+
+        upstream.handler = flood
+        with RawClient(router.port, rcvbuf=65536) as client:
+            client.send(GET)
+            client.read_head()
+            assert upstream.only.connection.ended.wait(8)
+
+    def test_connections_beyond_the_workers_limit_wait_for_their_turn(self, farm: RouterFarm) -> None:
+        router, _ = farm.get(max_connections=5)
+        with contextlib.ExitStack() as stack:
+            holders = [stack.enter_context(router.connect()) for _ in range(5)]
+            for holder in holders:
+                assert holder.ask(GET).status == 200
+            late = stack.enter_context(router.connect())
+            late.send(GET)
+            assert not late.has_bytes(0.2)
+            holders[0].wire.close()
+            assert late.read_response().status == 200
+
 
 class TestClientConnections:
     """`max_client_connections` counts per client address."""
@@ -287,6 +313,22 @@ class TestUpstreamTimes:
             assert not client.has_bytes(1.2), "answered while the body was still to come"
             client.send(b"bc")
             assert client.read_response().status == 200
+
+    def test_upstream_that_takes_no_bytes_of_a_large_body_is_504(self, hurried: Pair) -> None:
+        router, upstream = hurried
+        event = threading.Event()
+        upstream.handler = lambda exchange: exchange.hold(event)
+        with router.connect() as client:
+            client.send(post(1 << 30))
+            client.wire.sock.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                while True:
+                    client.wire.sock.send(bytes(1 << 20))
+            client.wire.sock.settimeout(10)
+            answer = client.read_response()
+        assert (answer.status, answer.value(b"X-Router-Cause")) == (504, b"read_timeout")
+        entry = router.logged(lambda entry: entry["status"] == 504 and entry["bytes_in"] != 0)
+        assert entry["cause"] == "read_timeout"
 
     def test_refused_connection_is_502_connect_refused(self, hurried: Pair) -> None:
         router, upstream = hurried

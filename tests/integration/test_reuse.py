@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
+import psutil
 import pytest
 
 from tests.support.raw_client import RawClient
@@ -334,6 +335,41 @@ class TestPool:
 def wait_until_left(exchange: Exchange) -> None:
     """A handler that never answers."""
     exchange.wait_for_hang_up()
+
+
+def test_no_descriptor_and_no_claim_is_left_behind(farm: RouterFarm) -> None:
+    """After exchanges that ended in every way, the worker holds what it held before and nothing is in flight."""
+    router, upstream = farm.get(read_timeout=0.3, tunnel_idle_timeout=1)
+    worker = psutil.Process(router.worker_pids[0])
+    upgrade = b"GET /u HTTP/1.1\r\n" + HOST + b"Connection: upgrade\r\nUpgrade: x\r\n\r\n"
+    switched = b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
+    endings = {
+        "answered": answering(reply()),
+        "closed": close_unanswered,
+        "reset": reset_unanswered,
+        "bad": answering(b"HTTP/1.1 OK\r\n\r\n"),
+        "cut": answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", then_close=True),
+        "late": wait_until_left,
+        "switched": answering(switched),
+    }
+
+    def play() -> None:
+        for handler in endings.values():
+            upstream.handler = handler
+            for request in (GET, POST_WITH_BODY, POST_WITH_BODY[:-2], upgrade, GET[:-4], GET + GET):
+                for is_patient in (True, False):
+                    with router.connect() as client:
+                        client.send(request)
+                        client.has_bytes(0.02 if is_patient else 0)
+        upstream.hang_up()
+
+    play()
+    wait_until(lambda: router.metrics()["in_flight"] == 0, "nothing in flight")
+    before = worker.num_fds()
+    for _ in range(3):
+        play()
+    wait_until(lambda: router.metrics()["in_flight"] == 0, "nothing in flight")
+    wait_until(lambda: worker.num_fds() <= before, f"no more than {before} descriptors", 10)
 
 
 class TestStopping:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 
 import pytest
 
 from tests.support.raw_client import Response
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
 from tests.support.router_farm import Pair, RouterFarm
-from tests.support.router_process import RouterProcess, free_port
+from tests.support.router_process import RouterProcess, free_port, running_router, write_state
 from tests.support.waiting import wait_until
 from tests.support.wire import Truncated
 
@@ -287,6 +290,56 @@ class TestMetrics:
         for _ in range(40):
             assert router.ask(GET).status == 200
         grown(router, before, total_requests=40, successful_requests=40, bytes_proxied=80, blue=40)
+
+
+class TestTrouble:
+    """Metrics and health when something is broken around them; traffic must not care."""
+
+    def test_counters_outlive_a_killed_worker_and_its_claims_do_not(
+        self, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        folder = tmp_path_factory.mktemp("killed")
+        with RawUpstream() as upstream, running_router(folder, upstream.port) as router:
+            for _ in range(5):
+                router.ask(GET)
+            upstream.handler = lambda exchange: exchange.hold(threading.Event())
+            with router.connect() as client:
+                client.send(GET)
+                wait_until(lambda: router.metrics()["in_flight"] == 1, "one in flight")
+                (worker,) = router.worker_pids
+                os.kill(worker, signal.SIGKILL)
+                assert client.how_it_ends() in {"closed", "reset"}
+            wait_until(lambda: router.worker_pids not in ([worker], []), "a new worker", 15)
+            upstream.answers(reply())
+            assert router.ask(GET).status == 200
+            wait_until(lambda: router.metrics()["in_flight"] == 0, "nothing in flight")
+            assert counters(router)["successful_requests"] >= 6
+
+    @pytest.mark.parametrize("content", [None, b"", b"{", b"null"], ids=["missing", "empty", "torn", "foreign"])
+    def test_router_starts_without_a_usable_state_and_serves_when_one_comes(
+        self, tmp_path_factory: pytest.TempPathFactory, content: bytes | None
+    ) -> None:
+        folder = tmp_path_factory.mktemp("stateless")
+        state = folder / "other_state.json"
+        if content is not None:
+            state.write_bytes(content)
+        with RawUpstream() as upstream, running_router(folder, upstream.port, state_file=state) as router:
+            answer = router.ask(GET)
+            assert (answer.status, answer.body) == (503, b"No active backend available")
+            status, found = health(router)
+            assert (status, found["status"]) == (503, "unhealthy")
+            write_state(state, "blue", blue=upstream.port)
+            assert router.ask(GET).status == 200
+
+    def test_metrics_file_that_cannot_be_made_does_not_stop_traffic(
+        self, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        folder = tmp_path_factory.mktemp("no-metrics")
+        with (
+            RawUpstream() as upstream,
+            running_router(folder, upstream.port, metrics_file=folder / "no" / "such" / "file") as router,
+        ):
+            assert [router.ask(GET).status for _ in range(3)] == [200] * 3
 
 
 class TestWhoMayAsk:

@@ -131,6 +131,57 @@ class TestAnswers:
         second = router.ask(GET)
         assert (second.body, second.interim) == (b"second", ())
 
+    def test_continue_that_nobody_asked_for_is_not_the_answer(
+        self, router: RouterProcess, upstream: RawUpstream
+    ) -> None:
+        upstream.answers(b"HTTP/1.1 100 Continue\r\n\r\n" + reply(b"final"))
+        answer = router.ask(GET)
+        assert (answer.status, answer.body) == (200, b"final")
+
+    @pytest.mark.parametrize("field", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
+    def test_interim_answer_reaches_the_client_without_framing(
+        self, router: RouterProcess, upstream: RawUpstream, field: bytes
+    ) -> None:
+        """RFC 9110 §8.6, RFC 9112 §6.1: a 1xx has neither; a client that believed it would lose its place."""
+        upstream.answers(b"HTTP/1.1 103 Early Hints\r\n" + field + b"\r\n\r\n" + reply(b"final"))
+        answer = router.ask(GET)
+        assert field.split(b":")[0] not in b"".join(head.raw for head in answer.interim)
+        assert answer.body in (b"final", b"Bad gateway")
+
+    def test_connection_cannot_take_away_the_answers_framing(
+        self, router: RouterProcess, upstream: RawUpstream
+    ) -> None:
+        upstream.answers(reply(b"whole", fields=[(b"Connection", b"Content-Length")]))
+        with router.connect() as client:
+            assert client.ask(GET).body == b"whole"
+            assert client.ask(GET).body == b"whole"
+
+    def test_requests_that_come_in_pieces_during_an_answer_are_kept(
+        self, router: RouterProcess, upstream: RawUpstream
+    ) -> None:
+        steps = [threading.Event() for _ in range(3)]
+
+        def slowly(exchange: Exchange) -> None:
+            exchange.send(CHUNKED_OK)
+            for step in steps:
+                exchange.send(b"1\r\n.\r\n")
+                exchange.hold(step)
+            exchange.send(b"0\r\n\r\n")
+
+        upstream.answers_in_turn(slowly, answering(reply(b"second")), answering(reply(b"third")))
+        following = GET.replace(b"/s", b"/second") + GET.replace(b"/s", b"/third")
+        with router.connect() as client:
+            client.send(GET)
+            client.read_head()
+            for step, piece in zip(steps, (following[:20], following[20:50], following[50:]), strict=True):
+                assert client.wire.read_chunk()[0] == b"."
+                client.send(piece)
+                step.set()
+            assert client.wire.read_chunk()[0] == b""
+            client.wire.read_trailers()
+            assert [client.read_response().body for _ in range(2)] == [b"second", b"third"]
+        assert [exchange.target for exchange in upstream.exchanges] == [b"/s", b"/second", b"/third"]
+
     def test_client_that_does_not_read_stops_the_upstream(self, router: RouterProcess, upstream: RawUpstream) -> None:
         total = 256 * MEGABYTE
         sent = {"bytes": 0}
@@ -299,6 +350,32 @@ class TestRequests:
                 assert client.wire.read_chunk()[0] == letter
             client.send(b"0\r\n\r\n")
             assert client.wire.read_chunk()[0] == b""
+
+    def test_much_flows_both_ways_at_once(self, router: RouterProcess, upstream: RawUpstream) -> None:
+        """Neither direction waits for the other's end; both are larger than all buffers on the way."""
+        total = 32 * MEGABYTE
+
+        def echo(exchange: Exchange) -> None:
+            exchange.wire.keep_received = False
+            exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % total)
+            left = total
+            while left:
+                data = exchange.wire.read_some()
+                left -= len(data)
+                exchange.send(data)
+
+        upstream.handler = echo
+        with router.connect() as client:
+            client.wire.keep_received = False
+            client.send(post(total))
+            client.read_head()
+            sender = threading.Thread(target=client.send, args=(bytes(total),))
+            sender.start()
+            received = 0
+            while received < total:
+                received += len(client.wire.read_some())
+            sender.join(10)
+        assert received == total
 
     def test_upstream_that_does_not_read_stops_the_client(self, router: RouterProcess, upstream: RawUpstream) -> None:
         total = 256 * MEGABYTE
@@ -532,11 +609,13 @@ class TestClientGoesAway:
 
         upstream.handler = handle
         client = router.connect()
-        client.send(GET)
+        client.send(GET.replace(b"/s", b"/stream-%s" % how.encode()))
         client.read_head()
         client.wire.read_chunk()
         getattr(client.wire, how)()
         assert upstream.only.connection.ended.wait(AT_ONCE_S)
+        entry = router.logged(lambda entry: entry["path"] == f"/stream-{how}")
+        assert (entry["status"], entry["cause"], entry["bytes_out"]) == (499, "client_disconnected", 1)
 
     def test_in_the_middle_of_a_large_answer(self, router: RouterProcess, upstream: RawUpstream) -> None:
         def handle(exchange: Exchange) -> None:
