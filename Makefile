@@ -22,8 +22,8 @@ test: $(READY_DEV) ## Run all tests, with branch coverage
 	@$(PYTHON) -m pytest --cov --cov-report=term $(ARGS)
 
 lint: $(READY_DEV) ## Check format and style
-	@$(PYTHON) -m ruff format --check .
-	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check --quiet . || { echo 'Not in its format; make format'; bad=1; }; \
+		$(PYTHON) -m ruff check . && test -z "$$bad"
 
 types: $(READY_DEV) ## Check types, strictly
 	@$(PYTHON) -m mypy

@@ -37,9 +37,7 @@ class AppConfig:
         check=checks.is_variable,
         secret=True,
     )
-    health_path: str = setting(
-        "/health", "Path that is asked.", rule="a path that begins with /", check=checks.is_path
-    )
+    health_path: str = setting("/health", "Path that is asked.", rule="a path that begins with /", check=checks.is_path)
     health_host: str = setting(
         "",
         "`Host` of a health check.",

@@ -90,9 +90,7 @@ class RouterConfig:
         rule="one of debug, info, warning, error, critical",
         check=checks.is_log_level,
     )
-    access_log: str = setting(
-        "", "JSON access log: a file, or `-` for standard output.", zero="no access log"
-    )
+    access_log: str = setting("", "JSON access log: a file, or `-` for standard output.", zero="no access log")
 
     # Waiting for the active version
     read_timeout: float = setting(
@@ -134,9 +132,7 @@ class RouterConfig:
     )
 
     # Serving clients
-    max_connections: int = setting(
-        10_000, "Client connections that one worker accepts.", low=1, high=1_000_000
-    )
+    max_connections: int = setting(10_000, "Client connections that one worker accepts.", low=1, high=1_000_000)
     max_client_connections: int = setting(
         0,
         "Connections of one client address that one worker accepts.",
@@ -177,9 +173,7 @@ class RouterConfig:
     max_body_bytes: int = setting(
         0, "Longest request body; then 413.", unit="bytes", low=0, high=1 << 50, zero="no limit"
     )
-    max_request_line_bytes: int = setting(
-        8190, "Longest request line; then 414.", unit="bytes", low=256, high=1 << 20
-    )
+    max_request_line_bytes: int = setting(8190, "Longest request line; then 414.", unit="bytes", low=256, high=1 << 20)
     max_head_bytes: int = setting(
         65_536, "Longest header section, all fields together; then 431.", unit="bytes", low=1024, high=1 << 24
     )
@@ -226,9 +220,7 @@ class RouterConfig:
         rule="a list of IP addresses and networks such as 10.0.0.0/8 (no bits set beyond the prefix)",
         check=checks.is_network,
     )
-    admin_token: str = setting(
-        "", "Also lets in who shows this token, from anywhere.", zero="no token", secret=True
-    )
+    admin_token: str = setting("", "Also lets in who shows this token, from anywhere.", zero="no token", secret=True)
 
     # Switching and stopping
     drain_timeout: float = setting(

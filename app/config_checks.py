@@ -30,9 +30,7 @@ def is_bind(text: str) -> bool:
 
 def is_own_path(text: str) -> bool:
     # "//…" is somebody else's host in a link, and "/__…" belongs to the router's other endpoints.
-    return text == "" or (
-        _PATH.fullmatch(text) is not None and len(text) > 1 and text[1] != "/" and text[:3] != "/__"
-    )
+    return text == "" or (_PATH.fullmatch(text) is not None and len(text) > 1 and text[1] != "/" and text[:3] != "/__")
 
 
 def is_path(text: str) -> bool:

@@ -144,9 +144,7 @@ def _read_table(about: Setting, raw: object) -> dict[str, str]:
         raise ValueError
     # A bare number is how people write a variable's value in TOML; true and lists are ambiguous and refused.
     return {
-        _read_text(about, name): str(value)
-        if type(value) is int
-        else _read_text(replace(about, check=None), value)
+        _read_text(about, name): str(value) if type(value) is int else _read_text(replace(about, check=None), value)
         for name, value in raw.items()
     }
 

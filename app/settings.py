@@ -79,9 +79,7 @@ def setting(
 def describe(cls: type[DataclassInstance]) -> dict[str, Setting]:
     """The settings of a class by name, in the order in which they are written."""
     return {
-        f.name: replace(
-            f.metadata[_METADATA_KEY], name=f.name, default=_default_of(f.default, f.default_factory)
-        )
+        f.name: replace(f.metadata[_METADATA_KEY], name=f.name, default=_default_of(f.default, f.default_factory))
         for f in fields(cls)
     }
 
@@ -90,9 +88,7 @@ def _default_of(default: object, factory: object) -> object:
     return cast(Callable[[], object], factory)() if default is MISSING else default
 
 
-def from_table(
-    cls: type[DataclassInstance], table: Mapping[str, object], source: str
-) -> tuple[list[Given], list[str]]:
+def from_table(cls: type[DataclassInstance], table: Mapping[str, object], source: str) -> tuple[list[Given], list[str]]:
     """The values that a plain mapping of field names gives, and a fault for each name that is no setting."""
     known = describe(cls)
     given = [Given(name, raw, source) for name, raw in table.items() if name in known]

@@ -30,9 +30,7 @@ def test_documented_options_have_the_documented_defaults() -> None:
 
 
 def test_defaults_pass_their_own_checks() -> None:
-    assert RouterConfig() == RouterConfig(
-        **{f.name: getattr(RouterConfig(), f.name) for f in fields(RouterConfig)}
-    )
+    assert RouterConfig() == RouterConfig(**{f.name: getattr(RouterConfig(), f.name) for f in fields(RouterConfig)})
     assert AppConfig() == AppConfig(**{f.name: getattr(AppConfig(), f.name) for f in fields(AppConfig)})
 
 

@@ -63,10 +63,7 @@ OUTSIDE = {
 def modules() -> dict[str, Path]:
     """Every module of the project by its dotted name."""
     paths = [path for top in ("app", "utils") for path in sorted((ROOT / top).rglob("*.py"))]
-    return {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-        for path in paths
-    }
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
 
 
 MODULES = modules()
@@ -151,9 +148,7 @@ def test_self_contained_module_imports_nothing_of_the_project(module: str) -> No
 
 def test_no_cycles() -> None:
     graph = {
-        module: {
-            name for name in imports(path, at_runtime=True) if name in MODULES and name not in ("app", module)
-        }
+        module: {name for name in imports(path, at_runtime=True) if name in MODULES and name not in ("app", module)}
         for module, path in MODULES.items()
         if module != "app"  # its one import, of the web application, happens on first use of `app.wsgi`
     }

@@ -34,9 +34,7 @@ def state_file(folder: Path, active: str | None, **ports: int) -> str:
     """A state file as an operator may write it by hand."""
     path = folder / "bg_state.json"
     path.write_text(
-        json.dumps(
-            {"active_version": active, "versions": {name: {"port": port} for name, port in ports.items()}}
-        )
+        json.dumps({"active_version": active, "versions": {name: {"port": port} for name, port in ports.items()}})
     )
     return str(path)
 
@@ -91,9 +89,7 @@ def test_no_active_version_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(NoActiveVersion):
         router.get_active_port()
-    status, headers, body = router.proxy_request(
-        method="GET", path="/", headers={"Host": "example.com"}, body=None
-    )
+    status, headers, body = router.proxy_request(method="GET", path="/", headers={"Host": "example.com"}, body=None)
     assert (status, headers["Content-Type"], body) == (
         503,
         "text/plain; charset=utf-8",
@@ -167,9 +163,7 @@ def test_plain_python_needs_no_gevent(tmp_path: Path) -> None:
         "print(router.get_active_port(), 'gevent' in sys.modules)\n"
     )
 
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert done.stdout == "5006 False\n"
 

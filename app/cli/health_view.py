@@ -28,9 +28,7 @@ def read_health(client: RouterClient) -> Health:
     if health.get("status") in ("healthy", "unhealthy"):
         return health
     holder = port_holder(client.port) or "another program"
-    return _silent(
-        f"port {client.port} answers, but not as a traffic router: {holder}", f"lsof -i :{client.port}"
-    )
+    return _silent(f"port {client.port} answers, but not as a traffic router: {holder}", f"lsof -i :{client.port}")
 
 
 def _silent(reason: str, hint: str) -> Health:

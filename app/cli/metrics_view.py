@@ -37,9 +37,7 @@ def read_metrics(client: RouterClient, window_s: int | None = None) -> Metrics:
     query = "" if window_s is None else "?" + urlencode({"window": window_s})
     answer = client.get(METRICS_PATH + query)
     if answer.status == 404:
-        raise OperatorError(
-            "Metrics are off (metrics_enabled = false)", "TRAFFIC_ROUTER_METRICS_ENABLED=true"
-        )
+        raise OperatorError("Metrics are off (metrics_enabled = false)", "TRAFFIC_ROUTER_METRICS_ENABLED=true")
     if answer.status == 403:
         raise OperatorError(
             "The router does not show its metrics to this address", "bin/traffic_router config (admin_allow)"
@@ -49,9 +47,7 @@ def read_metrics(client: RouterClient, window_s: int | None = None) -> Metrics:
     except ValueError:
         metrics = {}
     if answer.status != 200 or "total_requests" not in metrics:
-        raise OperatorError(
-            f"port {client.port} does not answer as a traffic router (status {answer.status})"
-        )
+        raise OperatorError(f"port {client.port} does not answer as a traffic router (status {answer.status})")
     return metrics
 
 
@@ -96,9 +92,7 @@ def _version_lines(metrics: Metrics) -> list[str]:
         share = f"{100 * count / total:.1f} %" if total else "–"
         rate = f"{about['success_rate']:.1f} %" if count and "success_rate" in about else "–"
         times = [ms_text(latency.get(point)) for point in ("p50", "p95")]
-        lines.append(
-            f"   {name:<8} {count_text(count):>12} {share:>8} {rate:>9} {times[0]:>10} {times[1]:>10}"
-        )
+        lines.append(f"   {name:<8} {count_text(count):>12} {share:>8} {rate:>9} {times[0]:>10} {times[1]:>10}")
     return lines
 
 

@@ -63,9 +63,7 @@ class RouterClient:
             headers["Authorization"] = f"Bearer {self._token}"
         began = time.monotonic()
         try:
-            with closing(
-                http.client.HTTPConnection(self.host, self.port, timeout=self._timeout_s)
-            ) as connection:
+            with closing(http.client.HTTPConnection(self.host, self.port, timeout=self._timeout_s)) as connection:
                 connection.request("GET", path, headers=headers)
                 response = connection.getresponse()
                 body = response.read()
