@@ -18,7 +18,7 @@ LEVELS = [
     ["app.errors", "app.settings", "app.setting_kinds", "app.config", "app.app_config", "app.config_checks"],
     ["app.state.model"],
     [
-        *("app.protocol", "app.deploy.phases"),
+        *("app.protocol", "app.access", "app.deploy.phases"),
         *("app.metrics.layout", "app.metrics.histogram", "app.metrics.snapshot", "app.metrics.exposition"),
     ],
     # L1, adapters: one outside thing each
