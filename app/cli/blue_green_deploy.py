@@ -190,10 +190,10 @@ def _start(call: _Call) -> int:
     name = call.version()
     call.deployer.start(name, call.overrides())
     state = call.store.read()
-    if state.active_version == name:
-        print("   Next: python3 bin/traffic_router start")
-    else:
+    if state.active_version != name:
         print(f"   It has no traffic yet. Next: {PROGRAM} switch {name}")
+    elif call.traffic is None:
+        print("   Next: python3 bin/traffic_router start")
     return 0
 
 

@@ -85,8 +85,9 @@ class EventPrinter:
 
     def _draining(self, event: ev.Draining) -> None:
         oldest = f", oldest {event.oldest_s:.1f} s, {event.oldest}" if event.oldest else ""
+        # The age changes with each look; where lines cannot be redrawn only a new number is news.
         self._progress.say(
-            f"{event.version}: {event.in_flight} in flight{oldest}", f"  ({max(0, event.left_s):.0f} s left)"
+            f"{event.version}: {event.in_flight} in flight", f"{oldest}  ({max(0, event.left_s):.0f} s left)"
         )
 
     def _drained(self, event: ev.Drained) -> None:

@@ -143,7 +143,8 @@ def _sign(version: VersionState, health: ProbeResult | None) -> str:
 def _word(version: VersionState, health: ProbeResult | None) -> str:
     if version.status == "crashed":
         return f"CRASHED ({ending_text(version.exit_status)})"
-    if health is None:
+    # The active version is always asked; when it is stopped, no answer is no news.
+    if health is None or (health.status is None and version.status not in _LIVING):
         return version.status.upper()
     word = "HEALTHY" if health.ok else "UNHEALTHY"
     return word if version.status in _LIVING else f"{word}, and not started from here"
@@ -155,6 +156,9 @@ def _hint(overview: Overview) -> str:
         return f"{PROGRAM} start blue"
     health = overview.health.get(state.active.name)
     if health is None or not health.ok:
+        standby = overview.health.get(state.standby_version)
+        if standby and standby.ok:
+            return f"{PROGRAM} switch {state.standby_version}"
         return f"{PROGRAM} {'restart' if state.active.status in _LIVING else 'start'} {state.active.name}"
     return "" if overview.router else "python3 bin/traffic_router start"
 
@@ -209,9 +213,9 @@ def history_lines(entries: Sequence[Entry]) -> list[str]:
 
 
 def _history_row(entry: Entry) -> tuple[str, ...]:
-    moved = entry.goes_to or "none"
-    if entry.came_from != entry.goes_to:
-        moved = f"{entry.came_from or 'none'} → {moved}"
+    moved = entry.came_from or "none"
+    if entry.has_switched and entry.came_from != entry.goes_to:
+        moved += f" → {entry.goes_to}"
     outcome = entry.outcome or f"at work ({entry.phase or 'beginning'})"
     took = "" if entry.duration_s is None else ms_text(entry.duration_s * 1000)
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))

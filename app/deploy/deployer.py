@@ -14,6 +14,7 @@ from app.deploy.events import Ended, Noted
 from app.deploy.execution import Execution
 from app.deploy.foreground import ForegroundProcesses
 from app.deploy.history import History, Intent
+from app.deploy.launch import launch_of
 from app.deploy.phases import Operation, plan
 from app.deploy.reconcile import ending_text
 from app.deploy.steps import PROGRAM, Request, Steps, port_is_open
@@ -85,7 +86,8 @@ class Deployer:
             if runs:
                 self._note(f"{name} is running already (pid {version.pid})")
             phases = plan(operation, target_runs=runs, promotes=state.active_version is None)
-            return Request(operation, name, phases, given.over(version))
+            described = self._checked(given.over(version))
+            return Request(operation, name, phases, described)
 
         self._execution.carry_out(decide)
 
@@ -120,7 +122,7 @@ class Deployer:
             runs = self._steps.is_alive(version)
             self._check_ours(version)
             phases = plan(Operation.RESTART, target_runs=runs, promotes=state.active_version is None)
-            return Request(Operation.RESTART, name, phases, version)
+            return Request(Operation.RESTART, name, phases, self._checked(version))
 
         self._execution.carry_out(decide)
 
@@ -128,11 +130,11 @@ class Deployer:
         """Send traffic to a version, healthy unless `force`; `wait` for the requests of the old one."""
         check_version(name)
 
-        def decide(state: BlueGreenState) -> Request | None:
-            if state.active_version == name:
+        def decide(state: BlueGreenState) -> Request:
+            moves = state.active_version != name
+            if not moves:
                 self._note(f"{name} is the active version already")
-                return None
-            phases = plan(Operation.SWITCH, target_runs=True, drains=wait)
+            phases = plan(Operation.SWITCH, target_runs=True, promotes=moves, drains=wait)
             version = state.version(name)
             return Request(Operation.SWITCH, name, phases, version, leaving=state.active_version, force=force)
 
@@ -151,6 +153,8 @@ class Deployer:
             # A version that others run (systemd, a container) has no process of ours but answers on its port.
             runs = self._steps.is_alive(version) or port_is_open(version.port)
             phases = plan(Operation.ROLLBACK, target_runs=runs)
+            if not runs:
+                self._checked(version)
             return Request(Operation.ROLLBACK, version.name, phases, version, leaving=state.active_version)
 
         self._execution.carry_out(decide)
@@ -175,7 +179,7 @@ class Deployer:
                 retires=stop_old and state.active_version is not None,
             )
             # A deploy is of something new: what an earlier release was started with does not hold for it.
-            described = given.over(replace(version, release=None, dir=None, command=None))
+            described = self._checked(given.over(replace(version, release=None, dir=None, command=None)))
             return Request(Operation.DEPLOY, name, phases, described, leaving=state.active_version)
 
         self._execution.carry_out(decide)
@@ -195,6 +199,11 @@ class Deployer:
         status = processes.wait()
         self._record_end(name, status, processes.was_asked_to_end)
         return status if status >= 0 else 128 - status
+
+    def _checked(self, version: VersionState) -> VersionState:
+        """The version, if it could be started; better to learn now of a missing program than half way."""
+        launch_of(version, self._steps.app, self._steps.environ)
+        return version
 
     def _check_ours(self, version: VersionState) -> None:
         found = self._steps.processes.find(version)

@@ -12,7 +12,7 @@ from app.deploy.phases import PHASES, Phase, Undo
 from app.deploy.processes import start_time
 from app.deploy.steps import Request, Steps
 from app.errors import DrainTimedOut, OperatorError, StateError, UnhealthyVersion
-from app.state.model import BlueGreenState
+from app.state.model import BlueGreenState, VersionState
 from app.state.store import Holder
 
 __all__ = ["Decision", "Execution"]
@@ -36,9 +36,9 @@ class Execution:
         Raises what a phase raised, after undoing what the phase table says.
         """
         with ExitStack() as lock:
-            self.take_lock(lock)
+            stale = self.take_lock(lock)
             state = self._steps.settle()
-            self._report_killed_commands()
+            self._report_killed_commands(stale)
             request = decide(state)
             if request is None:
                 return
@@ -46,7 +46,7 @@ class Execution:
             try:
                 self._work_through(request, entry, lock)
             except BaseException as error:
-                self._break_off(request, entry, error)
+                self._break_off(request, entry, error, state.version(request.target))
                 raise
             self.close(entry, "done", "")
 
@@ -62,37 +62,42 @@ class Execution:
             entry.enter(phase)
             self._steps.run(phase, request)
 
-    def _break_off(self, request: Request, entry: OpenEntry, error: BaseException) -> None:
+    def _break_off(
+        self, request: Request, entry: OpenEntry, error: BaseException, before: VersionState
+    ) -> None:
         phase = entry.phase
         try:
             if phase is not None and PHASES[phase].undo is Undo.STOP_TARGET and request.launches:
-                self._undo_start(request)
+                self._undo_start(request, before)
         finally:
             stands = PHASES[phase].left_behind if phase and not isinstance(error, OperatorError) else ""
             self.close(entry, _outcome(error), str(error) or stands)
 
-    def _undo_start(self, request: Request) -> None:
+    def _undo_start(self, request: Request, before: VersionState) -> None:
         state = self._steps.settle()
-        if not self._steps.is_alive(state.version(request.target)):
-            return
-        if state.active_version == request.target:
-            # Traffic goes to it in any case, and a version that is half well serves more than none.
-            self._note(f"{request.target} is the active version, so it was left running", warns=True)
-            return
-        self._steps.stop(state.version(request.target))
+        version = state.version(request.target)
+        if self._steps.is_alive(version):
+            if state.active_version == request.target:
+                # Traffic goes to it in any case, and a version that is half well serves more than none.
+                self._note(f"{request.target} is the active version, so it was left running", warns=True)
+                return
+            self._steps.stop(version)
+        self._steps.take_back(before)
 
-    def take_lock(self, lock: ExitStack) -> None:
-        """Hold the deployment's lock until `lock` is closed; raises `LockBusy` when it is not to be had."""
+    def take_lock(self, lock: ExitStack) -> Holder | None:
+        """Hold the deployment's lock until `lock` is closed; gives a holder that died with it.
+
+        Raises `LockBusy` when another command keeps it.
+        """
 
         def tell(holder: Holder | None) -> None:
             self._steps.report(LockAwaited(str(holder or "another command"), self._lock_wait_s))
 
-        stale = lock.enter_context(self._steps.store.lock(self._command, self._lock_wait_s, tell))
-        if stale is not None:
-            self._note(f"took over the lock of {stale}, which was killed", warns=True)
+        return lock.enter_context(self._steps.store.lock(self._command, self._lock_wait_s, tell))
 
-    def _report_killed_commands(self) -> None:
+    def _report_killed_commands(self, stale: Holder | None) -> None:
         """Say what commands that were killed leave behind, and close their entries."""
+        told = set()
         for entry in self._history.unfinished():
             if _is_at_work(entry):
                 continue
@@ -100,6 +105,11 @@ class Execution:
             stands = PHASES[phase].left_behind if phase else "it had not begun"
             self._steps.report(Found(entry.command, entry.pid, entry.phase or "", stands))
             self._history.append({"id": entry.id, "outcome": "killed", "detail": stands})
+            told.add(entry.pid)
+        if stale is not None and stale.pid not in told:
+            self._note(
+                f"took over the lock of {stale}, which was killed before it changed anything", warns=True
+            )
 
     def _intent(self, request: Request, state: BlueGreenState) -> Intent:
         goes_to = request.target if Phase.PROMOTING in request.phases else state.active_version

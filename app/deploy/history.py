@@ -64,6 +64,11 @@ class Entry:
     duration_s: float | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def has_switched(self) -> bool:
+        """Whether the command came past the point at which traffic goes to the new version."""
+        return self.outcome == "done" or self.phase in (Phase.DRAINING, Phase.RETIRING)
+
 
 class OpenEntry:
     """A command that is at work: its lines are written through here."""

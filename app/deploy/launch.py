@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ _DEMO_DIR = _ROOT / "app" / "demo"
 
 _DEMO_COMMAND = (
     f"{shlex.quote(sys.executable)} -m gunicorn --no-control-socket --bind 127.0.0.1:{{port}} "
-    f"--worker-class gthread --threads 32 --keep-alive 75 --graceful-timeout 8 --access-logfile - "
+    f"--worker-class gthread --threads 32 --keep-alive 75 --graceful-timeout 8 "
     f"--pythonpath {shlex.quote(str(_ROOT))} 'app.demo.demo_app:create_app()'"
 )
 
@@ -65,8 +66,8 @@ def launch_of(version: VersionState, app: AppConfig, environ: Mapping[str, str] 
     """The process of a version: as the version's own `dir` and `command` say, else as configured, else the
     demo.
 
-    `{port}`, `{version}` and `{release}` are filled in. Raises `ConfigError` for a directory that is not
-    there.
+    `{port}`, `{version}` and `{release}` are filled in. Raises `ConfigError` when the directory or the
+    program is not there.
     """
     words = {"port": str(version.port), "version": version.name, "release": version.release or ""}
     command, folder = version.command or app.command, version.dir or app.dir
@@ -81,6 +82,7 @@ def launch_of(version: VersionState, app: AppConfig, environ: Mapping[str, str] 
         )
     environment = clean_environment(environ, sys.prefix) | app.env
     environment |= {"PORT": words["port"], "BG_VERSION": version.name, "BG_RELEASE": words["release"]}
+    _check_program(arguments[0], directory, environment)
     return Launch(arguments, directory, environment)
 
 
@@ -99,6 +101,16 @@ def clean_environment(environ: Mapping[str, str], prefix: str) -> dict[str, str]
         own = Path(prefix) / "bin"
         kept["PATH"] = os.pathsep.join(part for part in kept["PATH"].split(os.pathsep) if Path(part) != own)
     return kept
+
+
+def _check_program(program: str, directory: Path, environment: Mapping[str, str]) -> None:
+    """Look where exec would look: on the version's own PATH, or in its directory for a name with a slash."""
+    where = str(directory / program) if "/" in program else program
+    if shutil.which(where, path=environment.get("PATH")) is None:
+        raise ConfigError(
+            f"there is no program {program!r} to run",
+            "[app] command in traffic_router.toml, or --command=COMMAND",
+        )
 
 
 def _split(command: str) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["follow", "tail"]
+__all__ = ["follow", "size", "tail"]
 
 _TAIL_BYTES_PER_LINE = 8192
 """Lines longer than this on average shorten the tail rather than fill the memory."""
@@ -14,12 +15,17 @@ _TAIL_BYTES_PER_LINE = 8192
 _POLL_S = 0.2
 
 
-def tail(path: Path, lines: int) -> list[str]:
-    """The last lines of a file without their line ends; none when there is no such file."""
+def size(path: Path) -> int:
+    """The file's length in bytes; 0 when there is no such file."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def tail(path: Path, lines: int, begin: int = 0) -> list[str]:
+    """The last lines of a file from byte `begin` on, without line ends; none when there is no such file."""
     try:
         with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - lines * _TAIL_BYTES_PER_LINE))
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(begin, end - lines * _TAIL_BYTES_PER_LINE, 0))
             raw = file.read()
     except FileNotFoundError:
         return []
@@ -28,7 +34,7 @@ def tail(path: Path, lines: int) -> list[str]:
 
 def follow(path: Path, sleep: Callable[[float], None] = time.sleep) -> Iterator[str]:
     """First an empty text, then what is added to the file, without end, though it be replaced or cut."""
-    position = path.stat().st_size if path.exists() else 0
+    position = size(path)
     inode = path.stat().st_ino if path.exists() else 0
     yield ""
     while True:

@@ -54,6 +54,7 @@ class Found:
     exit_status: int | None = None
     supervisor: int | None = None
     in_foreground: bool = False
+    ended_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +124,8 @@ class Processes:
         except OSError as error:
             raise ProcessError(f"{name} could not be started: {error.strerror} ({error.filename})") from error
         said = _first_line(supervisor)
+        supervisor.wait()
         if not said.isdigit():
-            supervisor.wait()
             raise ProcessError(
                 f"{name} could not be started: {launch.arguments[0]}: {said[1:] or 'the supervisor failed'}",
                 "set the command in traffic_router.toml ([app] command), or give --command",

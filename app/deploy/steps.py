@@ -19,7 +19,7 @@ from app.deploy.drain import Drain, Traffic
 from app.deploy.events import Diagnosed, Launched, Noted, Promoted, Reporter, Stopped, Stopping
 from app.deploy.gate import Gate, Verdict
 from app.deploy.launch import Launch, launch_of
-from app.deploy.log_file import tail
+from app.deploy.log_file import size, tail
 from app.deploy.phases import Operation, Phase
 from app.deploy.processes import Found, port_holder, start_time
 from app.deploy.reconcile import as_found, ending_text
@@ -80,6 +80,8 @@ class Steps:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.time
+    _log_begin: int = 0
+    """Where the log of the process that was started last begins; before it are its predecessors' lines."""
 
     def run(self, phase: Phase, request: Request) -> None:
         """Carry out one phase; raises `OperatorError` when it fails."""
@@ -133,6 +135,7 @@ class Steps:
             version, status="starting", pid=None, pid_started=None, started_at=self.now(), exit_status=None
         )
         self.put(fresh)
+        self._log_begin = size(self.processes.log_path(version.name))
         pid = self.processes.start(version.name, launch)
         self.put(replace(fresh, pid=pid, pid_started=start_time(pid)))
         self.report(
@@ -209,6 +212,16 @@ class Steps:
         """Record a version; only for who holds the lock."""
         self.store.write(put_version(self.store.read_or_new(), version))
 
+    def take_back(self, before: VersionState) -> None:
+        """After a start that failed: what is remembered about the version is again what last worked.
+
+        A rollback to it must not start the release that has just failed.
+        """
+        version = self.store.read().version(before.name)
+        known = {"release": before.release, "dir": before.dir, "command": before.command}
+        if known != {"release": version.release, "dir": version.dir, "command": version.command}:
+            self.put(replace(before, status="stopped", pid=None, pid_started=None, exit_status=None))
+
     def _drain(self, name: str, stands: str) -> None:
         if self.traffic is None:
             self.report(Noted(f"the router is not running, so {name} has no requests to wait for"))
@@ -217,7 +230,7 @@ class Steps:
         outcome = drain.wait(name, self.drain_timeout_s)
         if not outcome.is_complete:
             raise DrainTimedOut(
-                f"{name} still has {outcome.remaining} requests in flight after {outcome.duration_s:.0f} s "
+                f"{name} still has {_count(outcome.remaining)} in flight after {outcome.duration_s:.0f} s "
                 f"(oldest: {outcome.oldest}); {stands}",
                 f"{PROGRAM} stop {name} --force   # to cut them off",
             )
@@ -231,12 +244,10 @@ class Steps:
             self.report(Noted(f"{reason}; going on because of --force", warns=True))
             return
         log = self.processes.log_path(version.name)
-        log_tail = tuple(tail(log, _LOG_LINES)) if version.pid is not None else ()
-        self.report(Diagnosed(version.name, verdict.probes, log, log_tail))
-        hint = f"{PROGRAM} logs {version.name}"
-        if request.operation is Operation.SWITCH:
-            hint = f"{PROGRAM} switch {version.name} --force   # to switch all the same"
-        raise UnhealthyVersion(reason, hint)
+        begin = self._log_begin if request.launches else 0
+        log_tail = tail(log, _LOG_LINES, begin) if request.launches or found.alive else []
+        self.report(Diagnosed(version.name, verdict.probes, log, tuple(log_tail)))
+        raise UnhealthyVersion(reason, _mending(request))
 
 
 _STEPS: Final[Mapping[Phase, Callable[[Steps, Request], None]]] = {
@@ -247,6 +258,19 @@ _STEPS: Final[Mapping[Phase, Callable[[Steps, Request], None]]] = {
     Phase.DRAINING: Steps.wait_for_drain,
     Phase.RETIRING: Steps.retire,
 }
+
+
+def _mending(request: Request) -> str:
+    """The command that helps with a version that is not healthy."""
+    if request.launches:
+        return f"{PROGRAM} logs {request.target}"
+    if Phase.PROMOTING in request.phases:
+        return f"{PROGRAM} switch {request.target} --force   # to switch all the same"
+    return f"{PROGRAM} restart {request.target}"
+
+
+def _count(requests: int) -> str:
+    return "1 request" if requests == 1 else f"{requests} requests"
 
 
 def port_is_open(port: int) -> bool:

@@ -20,6 +20,9 @@ import time
 
 def main(record: str, log: str, arguments: list[str]) -> None:
     """Start, tell the pid, wait, record the exit status."""
+    if os.fork():
+        # Whoever called us need not wait for us: the one that stays belongs to init.
+        os._exit(0)
     held = hold(record)
     pid, failure = spawn(log, arguments)
     write(held, pid, None)

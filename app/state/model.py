@@ -125,7 +125,7 @@ class BlueGreenState:
 def check_version(name: str) -> str:
     """Give the name back when it names a version; raises `UsageError` otherwise."""
     if name not in VERSIONS:
-        raise UsageError(f"there is no version {name!r}", f"the versions are {' and '.join(VERSIONS)}")
+        raise UsageError(f"there is no version {name!r}; the versions are {' and '.join(VERSIONS)}")
     return name
 
 

@@ -1,0 +1,110 @@
+"""A deployment in a temporary folder: real processes on free ports, events collected, everything reaped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from app.config import AppConfig
+from app.deploy.deployer import Deployer
+from app.deploy.drain import Traffic
+from app.deploy.events import Event
+from app.deploy.gate import Gate
+from app.deploy.history import History
+from app.deploy.processes import Processes
+from app.deploy.steps import Steps
+from app.state.model import VERSIONS, BlueGreenState, VersionState
+from app.state.store import StateStore
+from tests.support.router_process import free_port
+
+TINY_APP = Path(__file__).with_name("tiny_app.py")
+
+COMMAND = f"{shlex.quote(sys.executable)} -I -S {shlex.quote(str(TINY_APP))} {{port}}"
+
+E = TypeVar("E")
+
+
+@dataclass
+class Row:
+    method: str
+    path: str
+    age_s: float
+
+
+@dataclass
+class FakeTraffic:
+    """Requests in flight as a script: each look at a version takes the next figure, the last one stays."""
+
+    looks: dict[str, list[int]] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+
+    def in_flight(self, version: str) -> int:
+        left = self.looks.get(version, [0])
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    def in_flight_rows(self, version: str) -> Sequence[Row]:
+        return self.rows
+
+
+class Deployment:
+    """Everything a deploy command works with, for one state file in `folder`."""
+
+    def __init__(self, folder: Path, traffic: Traffic | None = None, **app: object) -> None:
+        self.home = folder
+        self.store = StateStore(folder / "state" / "bg_state.json")
+        self.processes = Processes(self.store.folder)
+        self.events: list[Event] = []
+        self.ports = {name: free_port() for name in VERSIONS}
+        self.traffic = traffic
+        self.history = History(self.store.folder / "history.jsonl")
+        settings: dict[str, object] = {"command": COMMAND, "dir": str(folder), "start_timeout": 10, **app}
+        self.app = AppConfig(**settings)  # type: ignore[arg-type]  # tests give fields by name
+        versions = {name: {"port": port} for name, port in self.ports.items()}
+        self.store.folder.mkdir()
+        self.store.path.write_text(json.dumps({"active_version": None, "versions": versions}))
+
+    def deployer(self, command: str = "test", drain_timeout_s: float = 5.0, lock_wait_s: float = 10.0) -> Deployer:
+        return Deployer(self.steps(drain_timeout_s), self.history, command, lock_wait_s)
+
+    def steps(self, drain_timeout_s: float = 5.0) -> Steps:
+        return Steps(
+            store=self.store,
+            processes=self.processes,
+            app=self.app,
+            gate=Gate(self.app, self.events.append, sleep=lambda pause_s: time.sleep(pause_s / 10)),
+            traffic=self.traffic,
+            report=self.events.append,
+            drain_timeout_s=drain_timeout_s,
+        )
+
+    @property
+    def state(self) -> BlueGreenState:
+        return self.store.read()
+
+    def version(self, name: str) -> VersionState:
+        return self.state.version(name)
+
+    def seen(self, kind: type[E]) -> list[E]:
+        """The events of one class so far."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def outcomes(self) -> list[tuple[str, str | None]]:
+        return [(entry.operation, entry.outcome) for entry in self.history.entries()]
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Send a version's process a signal behind the deployer's back."""
+        pid = self.version(name).pid
+        assert pid is not None
+        os.kill(pid, number)
+
+    def close(self) -> None:
+        for name in VERSIONS:
+            self.processes.stop(self.store.read_or_new().version(name), 0)

@@ -1,0 +1,571 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.deploy.deployer import Deployer, Overrides
+from app.deploy.events import (
+    Diagnosed,
+    Drained,
+    Draining,
+    Event,
+    Found,
+    Launched,
+    LockAwaited,
+    Noted,
+    Promoted,
+    Stopped,
+)
+from app.deploy.history import Intent
+from app.deploy.phases import Operation, Phase
+from app.errors import (
+    ConfigError,
+    DrainTimedOut,
+    LockBusy,
+    OperatorError,
+    ProcessError,
+    StateError,
+    UnhealthyVersion,
+    UsageError,
+)
+from app.state.model import promote, put_version
+from tests.deploy.deployment import COMMAND, Deployment, FakeTraffic, Row
+from tests.support.waiting import wait_until
+
+Deployments = Callable[..., Deployment]
+
+
+@pytest.fixture
+def both(deployment: Deployment) -> Deployment:
+    """Blue is active, green is the standby; both run."""
+    deployment.deployer().start("blue", Overrides(release="r1"))
+    deployment.deployer().start("green", Overrides(release="r2"))
+    deployment.events.clear()
+    return deployment
+
+
+# --- start -----------------------------------------------------------------------------------------------
+
+
+def test_first_version_becomes_active_and_the_second_does_not(deployment: Deployment) -> None:
+    deployment.deployer().start("blue")
+    assert deployment.seen(Promoted) == [Promoted("blue", deployment.ports["blue"], None, True)]
+    deployment.deployer().start("green", Overrides(release="r2"))
+    assert deployment.state.active_version == "blue"
+    green = deployment.version("green")
+    assert (green.status, green.release) == ("running", "r2")
+    assert green.pid is not None
+    assert green.pid_started == psutil.Process(green.pid).create_time()
+
+
+def test_version_runs_in_its_own_session_and_directory_with_a_clean_environment(
+    deployments: Deployments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment = deployments(env={"SHOP": "here"})
+    (deployment.home / "env").touch()
+    for name, value in {"VIRTUAL_ENV": "/x", "TRAFFIC_ROUTER_WORKERS": "9", "MINE": "kept", "PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    deployment.deployer().start("blue", Overrides(release="r 1"))
+    given = json.loads((deployment.home / "env").read_text())
+    assert {key: given.get(key) for key in ("PORT", "BG_VERSION", "BG_RELEASE", "SHOP", "MINE")} == {
+        "PORT": str(deployment.ports["blue"]),
+        "BG_VERSION": "blue",
+        "BG_RELEASE": "r 1",
+        "SHOP": "here",
+        "MINE": "kept",
+    }
+    assert not {"VIRTUAL_ENV", "TRAFFIC_ROUTER_WORKERS"} & given.keys()
+    pid = deployment.version("blue").pid
+    assert pid is not None
+    assert os.getsid(pid) == pid
+    assert psutil.Process(pid).cwd() == str(deployment.home)
+
+
+def test_a_version_that_never_gets_healthy_is_diagnosed_and_stopped(deployments: Deployments) -> None:
+    deployment = deployments(start_timeout=1, health_timeout=1)
+    (deployment.home / "broken").touch()
+    with pytest.raises(UnhealthyVersion, match=r"blue on port \d+ is not healthy: not healthy within 1 s"):
+        deployment.deployer().start("blue", Overrides(release="r1"))
+    diagnosis = deployment.seen(Diagnosed)[0]
+    assert diagnosis.log_tail == ("tiny app, release r1",)
+    assert {probe.result.status for probe in diagnosis.probes} == {500}
+    assert deployment.state.active_version is None
+    assert deployment.version("blue").status == "stopped"
+    assert len(deployment.seen(Stopped)) == 1
+    assert deployment.outcomes() == [("start", "unhealthy")]
+
+
+def test_a_version_that_dies_is_reported_at_once_with_its_exit_status(deployments: Deployments) -> None:
+    deployment = deployments(start_timeout=600, command="sh -c 'echo no database; exit 7'")
+    with pytest.raises(UnhealthyVersion, match=r"it has ended \(exit status 7\)"):
+        deployment.deployer().start("blue")
+    assert deployment.seen(Diagnosed)[0].log_tail == ("no database",)
+    assert (deployment.version("blue").status, deployment.version("blue").exit_status) == ("crashed", 7)
+
+
+def test_the_log_of_a_failed_start_shows_only_that_start(deployment: Deployment) -> None:
+    deployment.deployer().start("blue")
+    deployment.deployer().stop("blue", force=True)
+    with pytest.raises(UnhealthyVersion):
+        deployment.deployer().start("blue", Overrides(command="echo {version} {release} fails"))
+    assert deployment.seen(Diagnosed)[0].log_tail == ("blue  fails",)
+
+
+def test_a_failed_start_is_not_what_is_remembered(both: Deployment) -> None:
+    both.deployer().stop("green")
+    with pytest.raises(UnhealthyVersion):
+        both.deployer().start("green", Overrides(command="false", release="r3"))
+    assert (both.version("green").command, both.version("green").release) == (None, "r2")
+    assert both.version("green").status == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (Overrides(command="no-such-program --port {port}"), "there is no program 'no-such-program'"),
+        (Overrides(command="./app"), "there is no program './app'"),
+        (Overrides(dir="/no/such/directory"), "/no/such/directory is not a directory"),
+        (Overrides(command="'unclosed"), "cannot be split into words"),
+        (Overrides(command=" "), "names no program"),
+    ],
+)
+def test_what_cannot_be_started_is_refused_before_anything_changes(
+    both: Deployment, overrides: Overrides, message: str
+) -> None:
+    before = both.state
+    with pytest.raises(ConfigError, match=message):
+        both.deployer().deploy(overrides)
+    assert both.state == before
+
+
+def test_a_program_that_cannot_be_executed_is_a_failed_start(deployment: Deployment) -> None:
+    program = deployment.home / "program"
+    program.write_text("#!/no/such/interpreter\n")
+    program.chmod(0o755)
+    with pytest.raises(ProcessError, match="could not be started: ./program: No such file"):
+        deployment.deployer().start("blue", Overrides(command="./program"))
+    assert deployment.outcomes() == [("start", "failed")]
+
+
+def test_a_taken_port_names_who_has_it(deployment: Deployment) -> None:
+    with (
+        socket.create_server(("127.0.0.1", deployment.ports["blue"])),
+        pytest.raises(ProcessError, match=rf"port {deployment.ports['blue']} of blue is taken by pid {os.getpid()}"),
+    ):
+        deployment.deployer().start("blue")
+
+
+def test_starting_a_running_version_is_no_error_but_changing_it_is(both: Deployment) -> None:
+    pid = both.version("green").pid
+    both.deployer().start("green")
+    assert Noted(f"green is running already (pid {pid})") in both.events
+    with pytest.raises(ProcessError, match="green is running already"):
+        both.deployer().start("green", Overrides(release="r3"))
+    assert both.version("green").pid == pid
+
+
+def test_start_and_restart_remember_what_the_version_was_started_with(both: Deployment) -> None:
+    both.deployer().restart("green")
+    both.deployer().stop("green")
+    both.deployer().start("green")
+    assert [event.release for event in both.seen(Launched)] == ["r2", "r2"]
+
+
+def test_starting_the_active_version_again_after_a_crash(both: Deployment) -> None:
+    both.kill("blue")
+    wait_until(lambda: not both.processes.find(both.version("blue")).alive, "blue's end")
+    assert both.steps().observed(both.state).version("blue").status == "crashed"
+    assert both.steps().observed(both.state).version("blue").exit_status == -signal.SIGKILL
+    both.deployer().start("blue")
+    assert both.version("blue").status == "running"
+    assert both.version("blue").exit_status is None
+
+
+# --- stop, restart ---------------------------------------------------------------------------------------
+
+
+def test_the_active_version_is_stopped_only_by_force(both: Deployment) -> None:
+    with pytest.raises(OperatorError, match="blue is the active version"):
+        both.deployer().stop("blue")
+    both.deployer().stop("blue", force=True)
+    assert both.version("blue").status == "stopped"
+    assert both.state.active_version == "blue"
+
+
+def test_stopping_what_does_not_run_is_no_error(deployment: Deployment) -> None:
+    deployment.deployer().stop("green")
+    assert deployment.events == [Noted("green is not running")]
+    assert deployment.outcomes() == []
+
+
+def test_stopping_a_crashed_version_clears_the_crash(both: Deployment) -> None:
+    both.kill("green")
+    wait_until(lambda: not both.processes.find(both.version("green")).alive, "green's end")
+    both.deployer().stop("green")
+    assert both.version("green").status == "stopped"
+
+
+def test_stop_waits_for_the_requests_of_the_version(both: Deployment) -> None:
+    both.traffic = FakeTraffic({"green": [2, 1, 0]}, [Row("GET", "/report", 8.2), Row("POST", "/pay", 9.1)])
+    both.deployer().stop("green")
+    look = both.seen(Draining)[0]
+    assert (look.version, look.in_flight, look.oldest_s, look.oldest) == ("green", 2, 9.1, "POST /pay")
+    assert len(both.seen(Drained)) == 1
+    assert both.version("green").status == "stopped"
+
+
+def test_a_busy_version_is_not_stopped_without_force(both: Deployment) -> None:
+    both.traffic = FakeTraffic({"green": [3]}, [Row("GET", "/report", 8.2)])
+    with pytest.raises(DrainTimedOut, match=r"green still has 3 requests in flight after 0 s \(oldest: GET /report"):
+        both.deployer(drain_timeout_s=0.2).stop("green")
+    assert both.version("green").status == "running"
+    both.deployer().stop("green", force=True)
+    assert both.version("green").status == "stopped"
+
+
+def test_a_version_that_ignores_sigterm_is_killed(deployments: Deployments) -> None:
+    deployment = deployments(stop_timeout=0.2)
+    (deployment.home / "stubborn").touch()
+    deployment.deployer().start("blue")
+    deployment.deployer().stop("blue", force=True)
+    assert [(event.was_killed, event.exit_status) for event in deployment.seen(Stopped)] == [(True, -9)]
+
+
+def test_restarting_the_active_version_warns(both: Deployment) -> None:
+    before = both.version("blue").pid
+    both.deployer().restart("blue")
+    assert both.version("blue").pid != before
+    assert [event.text for event in both.seen(Noted) if event.warns] == [
+        "blue is active: requests fail until it is healthy again"
+    ]
+
+
+def test_an_unhealthy_active_version_is_left_running(both: Deployment) -> None:
+    (both.home / "broken").touch()
+    both.app = replace(both.app, start_timeout=0.5, health_timeout=0.5)
+    with pytest.raises(UnhealthyVersion):
+        both.deployer().restart("blue")
+    assert both.processes.find(both.version("blue")).alive
+    assert both.seen(Noted)[-1].text == "blue is the active version, so it was left running"
+
+
+# --- switch, rollback ------------------------------------------------------------------------------------
+
+
+def test_switch_moves_traffic_and_keeps_the_old_version(both: Deployment) -> None:
+    both.deployer().switch("green")
+    assert (both.state.active_version, both.state.previous_version) == ("green", "blue")
+    assert both.version("blue").status == "running"
+
+
+def test_switch_to_an_unhealthy_version_is_refused_and_forced(both: Deployment) -> None:
+    (both.home / "broken").touch()
+    with pytest.raises(UnhealthyVersion, match="status 500, expected 200-399") as caught:
+        both.deployer().switch("green")
+    assert "--force" in caught.value.hint
+    assert both.state.active_version == "blue"
+    assert both.processes.find(both.version("green")).alive
+    both.deployer().switch("green", force=True)
+    assert both.state.active_version == "green"
+    assert any(event.warns and "--force" in event.text for event in both.seen(Noted))
+
+
+def test_switch_to_a_stopped_version_is_refused(both: Deployment) -> None:
+    both.deployer().stop("green")
+    with pytest.raises(UnhealthyVersion, match="nothing listens"):
+        both.deployer().switch("green")
+    assert both.seen(Diagnosed)[0].log_tail == ()
+
+
+def test_switch_to_the_active_version_checks_it_and_changes_nothing(both: Deployment) -> None:
+    before = both.state
+    both.deployer().switch("blue")
+    assert both.state == before
+    (both.home / "broken").touch()
+    with pytest.raises(UnhealthyVersion) as caught:
+        both.deployer().switch("blue")
+    assert "restart blue" in caught.value.hint
+
+
+def test_switch_waits_for_the_old_versions_requests_when_asked(both: Deployment) -> None:
+    both.traffic = FakeTraffic({"blue": [1, 0]})
+    both.deployer().switch("green", wait=True)
+    assert [event.version for event in both.seen(Drained)] == ["blue"]
+
+
+def test_a_drain_that_times_out_leaves_the_switch(both: Deployment) -> None:
+    both.traffic = FakeTraffic({"blue": [1]})
+    with pytest.raises(DrainTimedOut, match="1 request in flight.*green is active, blue keeps running"):
+        both.deployer(drain_timeout_s=0.1).switch("green", wait=True)
+    assert both.state.active_version == "green"
+    entry = both.history.entries()[-1]
+    assert (entry.outcome, entry.phase, entry.has_switched) == ("drain timed out", "draining", True)
+
+
+def test_without_a_router_there_is_nothing_to_wait_for(both: Deployment) -> None:
+    both.deployer().switch("green", wait=True)
+    assert both.seen(Noted) == [Noted("the router is not running, so blue has no requests to wait for")]
+
+
+def test_a_rollback_can_be_given_while_another_command_drains(both: Deployment) -> None:
+    draining = threading.Event()
+    traffic = FakeTraffic({"blue": [1]})
+    both.traffic = traffic
+
+    def report(event: Event) -> None:
+        if isinstance(event, Draining):
+            draining.set()
+
+    steps = replace(both.steps(drain_timeout_s=30), report=report)
+    switch = threading.Thread(target=lambda: Deployer(steps, both.history, "switch").switch("green", wait=True))
+    switch.start()
+    try:
+        assert draining.wait(10)
+        both.deployer(lock_wait_s=0).rollback()
+        assert both.state.active_version == "blue"
+    finally:
+        traffic.looks["blue"] = [0]
+        switch.join()
+
+
+def test_rollback_returns_to_the_previous_version(both: Deployment) -> None:
+    both.deployer().switch("green")
+    both.deployer().rollback()
+    assert both.state.active_version == "blue"
+    both.deployer().rollback()
+    assert both.state.active_version == "green"
+
+
+def test_rollback_starts_a_stopped_version_with_its_own_release(both: Deployment) -> None:
+    both.deployer().switch("green")
+    both.deployer().stop("blue")
+    both.events.clear()
+    both.deployer().rollback()
+    assert [(event.version, event.release) for event in both.seen(Launched)] == [("blue", "r1")]
+    assert both.state.active_version == "blue"
+
+
+def test_rollback_to_a_version_that_does_not_get_healthy_changes_nothing(both: Deployment) -> None:
+    both.deployer().switch("green")
+    both.deployer().stop("blue")
+    (both.home / "broken").touch()
+    both.app = replace(both.app, start_timeout=0.5, health_timeout=0.5)
+    with pytest.raises(UnhealthyVersion):
+        both.deployer().rollback()
+    assert both.state.active_version == "green"
+    assert not both.processes.find(both.version("blue")).alive
+
+
+def test_rollback_goes_to_a_version_that_somebody_else_runs(both: Deployment) -> None:
+    both.deployer().switch("green")
+    stranger = replace(both.version("blue"), pid=None, pid_started=None, status="stopped")
+    both.processes.record_path("blue").rename(both.home / "blue.process")
+    both.store.write(put_version(both.state, stranger))
+    try:
+        both.deployer().rollback()
+        assert both.state.active_version == "blue"
+        assert both.seen(Launched) == []
+    finally:
+        (both.home / "blue.process").rename(both.processes.record_path("blue"))
+
+
+def test_rollback_without_a_previous_version_is_refused(deployment: Deployment) -> None:
+    deployment.deployer().start("blue")
+    with pytest.raises(StateError, match="nothing to roll back to"):
+        deployment.deployer().rollback()
+
+
+# --- deploy ----------------------------------------------------------------------------------------------
+
+
+def test_deploy_starts_gates_switches_and_drains(both: Deployment) -> None:
+    both.traffic = FakeTraffic({"blue": [0, 0, 1, 0]})
+    both.deployer().deploy(Overrides(release="r3"))
+    assert both.state.active_version == "green"
+    assert both.version("green").release == "r3"
+    assert both.version("blue").status == "running"
+    assert [event.version for event in both.seen(Drained)] == ["green", "blue"]
+    assert both.outcomes()[-1] == ("deploy", "done")
+
+
+def test_deploy_with_nothing_active_makes_blue_active(deployment: Deployment) -> None:
+    deployment.deployer().deploy(Overrides(release="r1"))
+    assert (deployment.state.active_version, deployment.version("blue").release) == ("blue", "r1")
+
+
+def test_deploy_can_stop_the_old_version(both: Deployment) -> None:
+    both.deployer().deploy(Overrides(release="r3"), stop_old=True)
+    assert both.version("blue").status == "stopped"
+
+
+def test_an_unhealthy_deploy_changes_nothing_for_the_clients(both: Deployment) -> None:
+    with pytest.raises(UnhealthyVersion):
+        both.deployer().deploy(Overrides(release="r3", command="false"))
+    assert both.state.active_version == "blue"
+    assert both.version("blue").status == "running"
+    assert both.version("green").release == "r2"
+    assert not both.history.entries()[-1].has_switched
+
+
+def test_deploy_forgets_the_directory_and_command_of_the_release_before(both: Deployment) -> None:
+    both.deployer().stop("green")
+    both.deployer().start("green", Overrides(command=COMMAND + " # old", dir="/"))
+    both.deployer().deploy(Overrides(release="r3"))
+    green = both.version("green")
+    assert (green.release, green.command, green.dir) == ("r3", None, None)
+
+
+def test_deploy_does_not_touch_a_busy_standby(both: Deployment) -> None:
+    both.traffic = FakeTraffic({"green": [1]})
+    pid = both.version("green").pid
+    with pytest.raises(DrainTimedOut, match="green was not touched"):
+        both.deployer(drain_timeout_s=0.1).deploy(Overrides(release="r3"))
+    assert both.version("green").pid == pid
+
+
+def test_the_old_version_is_not_stopped_when_it_has_become_active_again(both: Deployment) -> None:
+    entered: list[Phase] = []
+
+    def report(event: Event) -> None:
+        both.events.append(event)
+        if isinstance(event, Drained) and event.version == "blue":
+            entered.append(Phase.DRAINING)
+            both.deployer().rollback()
+
+    both.traffic = FakeTraffic()
+    steps = replace(both.steps(), report=report)
+    with pytest.raises(ProcessError, match="blue has become the active version in the meantime"):
+        Deployer(steps, both.history, "deploy").deploy(Overrides(release="r3"), stop_old=True)
+    assert entered == [Phase.DRAINING]
+    assert both.version("blue").status == "running"
+
+
+# --- racing, killed, broken off --------------------------------------------------------------------------
+
+
+def test_two_commands_at_once_run_one_after_the_other(deployment: Deployment) -> None:
+    threads = [
+        threading.Thread(target=lambda name=name: deployment.deployer(f"start {name}", lock_wait_s=30).start(name))
+        for name in ("blue", "green")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {deployment.version(name).status for name in ("blue", "green")} == {"running"}
+    assert len(deployment.seen(Promoted)) == 1
+
+
+def test_a_command_that_has_waited_long_enough_names_the_holder(both: Deployment) -> None:
+    before = both.state
+    with both.store.lock("deploy --release=r9"), pytest.raises(LockBusy, match=r"deploy --release=r9"):
+        both.deployer(lock_wait_s=0.1).switch("green")
+    assert "deploy --release=r9" in both.seen(LockAwaited)[0].holder
+    assert both.state == before
+
+
+def test_ctrl_c_while_gating_stops_what_was_started(deployments: Deployments) -> None:
+    deployment = deployments()
+    (deployment.home / "broken").touch()
+    steps = deployment.steps()
+
+    def interrupt(_pause_s: float) -> None:
+        raise KeyboardInterrupt
+
+    steps = replace(steps, gate=replace(steps.gate, sleep=interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        Deployer(steps, deployment.history, "start blue").start("blue")
+    assert deployment.version("blue").status == "stopped"
+    assert len(deployment.seen(Stopped)) == 1
+    assert deployment.outcomes() == [("start", "interrupted")]
+    with deployment.store.lock("next"):
+        pass
+
+
+def test_the_next_command_says_what_a_killed_one_left_behind(both: Deployment) -> None:
+    dead = 4_194_000  # no process has this pid: it is above what the kernel hands out in tests
+    intent = Intent(Operation.DEPLOY, "deploy --release=r3", "green", "blue", "green", "r3", (Phase.GATING,))
+    both.history.begin(intent).enter(Phase.GATING)
+    text = both.history.path.read_text().replace(
+        f'"pid": {os.getpid()}, "operation": "deploy"', f'"pid": {dead}, "operation": "deploy"'
+    )
+    both.history.path.write_text(text)
+    both.deployer().switch("green")
+    assert both.seen(Found) == [
+        Found("deploy --release=r3", dead, "gating", "the version may be running; traffic stays where it was")
+    ]
+    assert ("deploy", "killed") in both.outcomes()
+    both.events.clear()
+    both.deployer().switch("blue")
+    assert both.seen(Found) == []
+
+
+def test_a_lock_whose_holder_died_before_its_intent_is_mentioned(both: Deployment) -> None:
+    holder = {"pid": 4_194_000, "started": 1.0, "command": "switch green", "since": 2.0}
+    both.store.lock_path.write_text(json.dumps(holder))
+    both.deployer().switch("green")
+    assert any("took over the lock of pid 4194000 (switch green)" in event.text for event in both.seen(Noted))
+
+
+def test_a_version_whose_start_was_cut_off_is_found_again(both: Deployment) -> None:
+    blank = replace(both.version("green"), status="starting", pid=None, pid_started=None)
+    pid = both.version("green").pid
+    both.store.write(put_version(both.state, blank))
+    settled = both.steps().settle().version("green")
+    assert (settled.status, settled.pid) == ("running", pid)
+
+
+def test_a_torn_state_file_stops_every_command_before_it_does_anything(both: Deployment) -> None:
+    good = both.store.path.read_bytes()
+    both.store.path.write_bytes(good[:40])
+    for command in (both.deployer().rollback, both.deployer().deploy, lambda: both.deployer().switch("green")):
+        with pytest.raises(StateError, match="is not usable"):
+            command()
+    assert both.store.path.read_bytes() == good[:40]
+    both.store.path.write_bytes(good)
+
+
+def test_without_a_writable_history_nothing_is_begun(both: Deployment) -> None:
+    before = both.state
+    both.history.path.unlink()
+    both.history.path.mkdir()
+    with pytest.raises(StateError, match="history"):
+        both.deployer().switch("green")
+    assert both.state == before
+
+
+def test_a_history_that_fails_at_the_end_does_not_make_the_switch_fail(
+    both: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = both.history.append
+
+    def append(line: dict[str, object]) -> None:
+        if "outcome" in line:
+            raise StateError("history cannot be written: No space left on device")
+        real(line)
+
+    monkeypatch.setattr(both.history, "append", append)
+    both.deployer().switch("green")
+    assert both.state.active_version == "green"
+    assert both.seen(Noted)[-1].warns
+
+
+@pytest.mark.parametrize("command", ["start", "stop", "restart", "switch"])
+def test_a_name_that_is_no_version_is_a_usage_error(deployment: Deployment, command: str) -> None:
+    with pytest.raises(UsageError, match="no version 'purple'"):
+        getattr(deployment.deployer(), command)("purple")
+
+
+def test_hand_written_state_can_be_switched_though_we_started_nothing(both: Deployment, tmp_path: Path) -> None:
+    both.store.write(promote(both.state, "green", 1.0))
+    both.deployer().switch("blue")
+    assert both.state.active_version == "blue"

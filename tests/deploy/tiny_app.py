@@ -1,0 +1,40 @@
+"""An application that starts fast and does what files in its directory say.
+
+`broken`: the health check answers 500. `stubborn`: SIGTERM is ignored. `env`: the environment is written
+there.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = json.dumps({"version": os.environ.get("BG_VERSION"), "release": os.environ.get("BG_RELEASE")}).encode()
+        self.send_response(500 if Path("broken").exists() else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def end(_number: int, _frame: object) -> None:
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if Path("stubborn").exists() else end)
+    if Path("env").exists():
+        Path("env").write_text(json.dumps(dict(os.environ)))
+    sys.stdout.write(f"tiny app, release {os.environ.get('BG_RELEASE')}\n")
+    sys.stdout.flush()
+    with http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler) as server:
+        server.serve_forever(poll_interval=0.01)
