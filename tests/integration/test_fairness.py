@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 import socket
 import threading
@@ -130,28 +131,27 @@ def test_slowest_of_many_kept_clients_waits_a_small_multiple_of_the_median(
 
 
 def hammer(port: int, requests: int) -> list[float]:
-    """Latencies in seconds of so many requests over 64 kept connections, each busy all the time."""
+    """Latencies in seconds of so many requests over 64 kept connections, each busy until nearly the end."""
     selector = selectors.DefaultSelector()
     begun: dict[socket.socket, float] = {}
     latencies: list[float] = []
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(selector.close)
         for _ in range(CLIENTS):
-            client = socket.create_connection(("127.0.0.1", port))
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
             selector.register(client, selectors.EVENT_READ)
             begun[client] = time.monotonic()
             client.sendall(GET)
-        while len(latencies) < requests:
+        while begun:
             for key, _ in selector.select(10):
-                client = key.fileobj  # type: ignore[assignment]  # only sockets are registered
+                assert isinstance(key.fileobj, socket.socket)
+                client = key.fileobj
                 data = client.recv(65536)
                 assert data.startswith(b"HTTP/1.1 200")
                 assert data.endswith(b"\r\n\r\nok")
                 now = time.monotonic()
-                latencies.append(now - begun[client])
-                begun[client] = now
-                client.sendall(GET)
-    finally:
-        for client in begun:
-            client.close()
-        selector.close()
+                latencies.append(now - begun.pop(client))
+                if len(latencies) + len(begun) < requests:
+                    begun[client] = now
+                    client.sendall(GET)
     return latencies

@@ -41,6 +41,8 @@ class Connection:
         self.wire = Wire(sock)
         self.exchanges: list[Exchange] = []
         self.ended = threading.Event()
+        self.thread = threading.current_thread()
+        """The thread that serves it; the one that accepted it until that has begun."""
 
     @property
     def received(self) -> bytes:
@@ -175,7 +177,6 @@ class RawUpstream:
         self.probes = 0
         self.probe_answer = PROBE_ANSWER
         self._open: list[Connection] = []
-        self._threads: list[threading.Thread] = []
         self._acceptor = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> RawUpstream:
@@ -189,7 +190,7 @@ class RawUpstream:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._acceptor.join(5)
-        self.reset()
+        self._close(self._open)
 
     def answers(self, raw: bytes, *, then_close: bool = False) -> None:
         """Answer each request, once read whole, with these bytes."""
@@ -220,13 +221,19 @@ class RawUpstream:
         return self.exchanges[number - 1]
 
     def hang_up(self) -> None:
-        """Close every connection from this side and wait until their threads are done."""
-        for connection in list(self._open):
+        """Close every connection that has carried a request, and wait until their threads are done.
+
+        A health check that is on its way is left alone: the router would rightly call us unhealthy.
+        """
+        self._close(self.connections)
+
+    def _close(self, connections: list[Connection]) -> None:
+        closing = list(connections)
+        for connection in closing:
             connection.ended.set()
             connection.wire.close()
-        for thread in self._threads:
-            thread.join(5)
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        for connection in closing:
+            connection.thread.join(5)
 
     def reset(self) -> None:
         """Forget everything: hang up, clear the records, answer plain 200 again."""
@@ -243,13 +250,12 @@ class RawUpstream:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
-            thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            connection = Connection(sock)
+            connection.thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            self._open.append(connection)
+            connection.thread.start()
 
-    def _serve(self, sock: socket.socket) -> None:
-        connection = Connection(sock)
-        self._open.append(connection)
+    def _serve(self, connection: Connection) -> None:
         try:
             self._converse(connection)
         except (ConnectionError, Truncated):
