@@ -1,0 +1,1 @@
+"""Random bytes against every parser that reads from a socket."""

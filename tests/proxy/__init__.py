@@ -1,0 +1,1 @@
+"""One request's flight, its records and the router's own answers."""

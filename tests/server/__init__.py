@@ -1,0 +1,1 @@
+"""What the worker sends for the router's own pages."""

@@ -1,0 +1,1 @@
+"""Towards a version: connections, exchanges and health, over real loopback sockets."""
