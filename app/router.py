@@ -12,17 +12,18 @@ from app.config import RouterConfig
 from app.errors import NoActiveVersion, RouterError
 from app.protocol.heads import Forwarding, upstream_head
 from app.protocol.request import RequestParser
-from app.state.model import BlueGreenState, VersionState
+from app.state.model import BlueGreenState
 from app.state.watch import StateWatch
 from app.transport.blocking import connect_blocking
 from app.transport.limits import TimeLimit
 from app.upstream.adapter import UpstreamAdapter
+from app.upstream.exchange import Limits
 from app.upstream.fresh import FreshConnections
 from app.upstream.messages import UpstreamAnswer, UpstreamRequest
 from app.upstream.session import UpstreamSession
 from app.upstream.whole import compose, read_whole
 
-__all__ = ["NO_VERSION", "Claim", "Claims", "NoClaims", "TrafficRouter", "nowhere"]
+__all__ = ["NOWHERE", "NO_VERSION", "Claims", "NoClaims", "Target", "TrafficRouter"]
 
 NO_VERSION = 2
 """The index, in the metrics, of requests that no version was picked for."""
@@ -49,31 +50,32 @@ class NoClaims:
         """Nothing to take back."""
 
 
-class Claim:
-    """One request's hold on a version: while it lasts, a drain of that version waits.
+class Target:
+    """A version that requests can be sent to.
 
     Attributes:
-        row: the request's row in the metrics' in-flight table, -1 without one.
-        version: 0 for blue, 1 for green.
+        version: 0 for blue, 1 for green, else `NO_VERSION`.
         name, port: of the version.
+        authority: its host and port, as a Host field names them.
         send: sends a request through the `requests.Session` of the port.
     """
 
-    __slots__ = ("name", "port", "row", "send", "version")
+    __slots__ = ("authority", "name", "port", "send", "version")
 
-    def __init__(
-        self, row: int, version: int, name: str, port: int, send: Callable[[UpstreamRequest], UpstreamAnswer]
-    ) -> None:
-        self.row = row
+    def __init__(self, version: int, name: str, port: int, send: Callable[[UpstreamRequest], UpstreamAnswer]) -> None:
         self.version = version
         self.name = name
         self.port = port
+        self.authority = b"127.0.0.1:%d" % port
         self.send = send
 
 
-def nowhere(request: UpstreamRequest) -> UpstreamAnswer:
-    """What a request is sent with that no version was picked for. Raises NoActiveVersion."""
+def _send_nowhere(request: UpstreamRequest) -> UpstreamAnswer:
     raise NoActiveVersion("no version was picked")
+
+
+NOWHERE = Target(NO_VERSION, "", 0, _send_nowhere)
+"""The target of requests that the router answers itself."""
 
 
 class TrafficRouter:
@@ -101,38 +103,29 @@ class TrafficRouter:
         self._open_session = open_session or self._blocking_session
         self._sessions: dict[int, UpstreamSession] = {}
         self._seen: BlueGreenState | None = None
-        self._active: VersionState | None = None
-        self._index = NO_VERSION
-        self._session: UpstreamSession | None = None
+        self._target: Target | None = None
 
     # --- which version ------------------------------------------------------------------------------------
 
-    def active(self) -> VersionState:
+    def target(self) -> Target:
         """The active version as the state file names it at this moment. Raises NoActiveVersion."""
-        self._look()
-        if self._active is None:
+        state = self.state.current()
+        if state is not self._seen:
+            self._seen = state
+            active = state.active if state is not None else None
+            self._target = None
+            if active is not None:
+                self._target = Target(active.index, active.name, active.port, self.session(active.port).send)
+        if self._target is None:
             raise NoActiveVersion(self.state.fault or "the state file names no active version")
-        return self._active
+        return self._target
 
     def get_active_port(self) -> int:
         """The port of the active version. Raises NoActiveVersion."""
-        return self.active().port
+        return self.target().port
 
-    def _look(self) -> bool:
-        """Reads the state if it has changed; returns whether it is the one seen before."""
-        state = self.state.current()
-        if state is self._seen:
-            return True
-        self._seen = state
-        active = state.active if state is not None else None
-        self._active = active
-        if active is not None:
-            self._index = active.index
-            self._session = self.session(active.port)
-        return False
-
-    def claim(self, method: bytes, target: bytes, now_us: int) -> Claim:
-        """Counts a request in flight on the active version and returns the claim. Raises NoActiveVersion.
+    def claim(self, method: bytes, path: bytes, now_us: int) -> tuple[int, Target]:
+        """Counts a request in flight on the active version: (its row, the version). Raises NoActiveVersion.
 
         The claim comes first, on the version that was active when last looked, and the look at the state
         file after it. If that shows another state, the claim is given back and laid again. The deployer goes
@@ -140,18 +133,18 @@ class TrafficRouter:
         claim, or we see its state; no request slips to a version that is being stopped.
         """
         claims = self._claims
+        target = self._target or self.target()
         while True:
-            active = self._active
-            if active is None:
-                self.active()
-                continue
-            version = self._index
-            row = claims.start(version, method, target, now_us)
-            if self._look():
-                session = self._session
-                assert session is not None
-                return Claim(row, version, active.name, active.port, session.send)
-            claims.unclaim(row, version)
+            row = claims.start(target.version, method, path, now_us)
+            try:
+                now = self.target()
+            except NoActiveVersion:
+                claims.unclaim(row, target.version)
+                raise
+            if now is target:
+                return row, target
+            claims.unclaim(row, target.version)
+            target = now
 
     def session(self, port: int) -> UpstreamSession:
         """The session of a port."""
@@ -164,7 +157,8 @@ class TrafficRouter:
 
     def _blocking_session(self, port: int) -> UpstreamSession:
         connections = FreshConnections(port, connect_blocking, TimeLimit(self.config.connection_timeout))
-        return UpstreamSession(UpstreamAdapter(connections, TimeLimit(self.config.read_timeout)))
+        reading = TimeLimit(self.config.read_timeout)
+        return UpstreamSession(UpstreamAdapter(connections, Limits(reading, reading, reading)))
 
     def proxy_request(
         self,
@@ -198,14 +192,13 @@ class TrafficRouter:
         body: bytes | None,
     ) -> tuple[int, HTTPHeaderDict, bytes]:
         config = self.config
-        claim = self.claim(method.encode("latin-1"), path.encode("latin-1"), monotonic_ns() // 1000)
+        row, target = self.claim(method.encode("latin-1"), path.encode("latin-1"), monotonic_ns() // 1000)
         try:
-            authority = b"127.0.0.1:%d" % claim.port
-            raw = compose(method, path, headers, body, authority)
+            raw = compose(method, path, headers, body, target.authority)
             head = RequestParser(config.max_fields, allow_trace=config.allow_trace).parse(raw)
             added = Forwarding(b"127.0.0.1", b"http", config.main_port, config.forwarded_hops).lines(head)
-            sent = upstream_head(head, added, authority) + (body or b"")
-            answer = claim.send(UpstreamRequest(claim.port, head.method, head.target, sent))
+            sent = upstream_head(head, added, target.authority) + (body or b"")
+            answer = target.send(UpstreamRequest(target.port, head.method, head.target, sent))
             return read_whole(answer, TimeLimit(config.read_timeout))
         finally:
-            self._claims.unclaim(claim.row, claim.version)
+            self._claims.unclaim(row, target.version)

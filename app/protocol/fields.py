@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from httptools import HttpParserError, HttpResponseParser
 
-__all__ = ["Field", "FieldParser", "Meaning", "meaning_of", "split_list"]
+__all__ = ["MEANINGS", "Field", "FieldParser", "Meaning", "meaning_of", "split_list"]
 
 Field = tuple[bytes, bytes]
 """A field as it came: (name, value without leading white space), in wire order."""
@@ -98,18 +98,20 @@ _FORWARDING_NAMES = frozenset(
     name for name, meaning in _MEANINGS.items() if meaning in (Meaning.FORWARDED_FOR, Meaning.FORWARDING)
 ) | {b"x-request-id", b"x-real-ip"}
 
-_remembered: dict[bytes, Meaning] = {}
+MEANINGS: dict[bytes, Meaning] = {}
+"""Meanings by name as it was spelled, remembered by `meaning_of`; loops look here before they call it."""
+
 _REMEMBERED_MAX = 2048
 """Applications and clients use a few hundred names in a few spellings; a flood of invented ones is not kept."""
 
 
 def meaning_of(name: bytes) -> Meaning:
     """What `name`, in any spelling, means to a proxy. One dict look-up for a spelling seen before."""
-    meaning = _remembered.get(name)
+    meaning = MEANINGS.get(name)
     if meaning is None:
         meaning = _classify(name.lower())
-        if len(_remembered) < _REMEMBERED_MAX:
-            _remembered[name] = meaning
+        if len(MEANINGS) < _REMEMBERED_MAX:
+            MEANINGS[name] = meaning
     return meaning
 
 

@@ -5,6 +5,7 @@ A head is copied as the bytes that came; only lines that end here are left out, 
 
 from __future__ import annotations
 
+from app.protocol.fields import Field
 from app.protocol.request import RequestHead
 from app.protocol.response import ResponseHead
 
@@ -73,6 +74,23 @@ def _port_of(host: bytes) -> bytes:
     return host.rpartition(b":")[2] if b":" in host[host.rfind(b"]") + 1 :] else b""
 
 
+def _without(raw: bytes, fields: list[Field], dropped: list[int]) -> bytes:
+    """The start line and the field lines of `raw` but those `dropped`, each with its CRLF.
+
+    Cutting a line out of the bytes is ten times faster than taking the head apart. Of equal lines the first one
+    goes, which makes no difference: fields are dropped by name, so an equal one is dropped as well.
+    """
+    kept = raw[:-2]
+    for index in dropped:
+        name, value = fields[index]
+        shorter = kept.replace(b"\r\n" + name + b": " + value + b"\r\n", b"\r\n", 1)
+        if len(shorter) == len(kept):  # written with other white space after the colon
+            lines = raw.split(b"\r\n")[:-2]
+            return b"".join(line + b"\r\n" for index, line in enumerate(lines, -1) if index not in dropped)
+        kept = shorter
+    return kept
+
+
 def upstream_head(head: RequestHead, added: bytes, authority: bytes) -> bytes:
     """The head to send upstream.
 
@@ -82,25 +100,25 @@ def upstream_head(head: RequestHead, added: bytes, authority: bytes) -> bytes:
         authority: host and port of the upstream, for an HTTP/1.0 client that sent no Host.
     """
     if not head.dropped and not head.http10:
-        return b"%b%b\r\n" % (head.raw[:-2], added)
-    if not head.hosts:
-        added = b"Host: %b\r\n%b" % (authority, added)
-    dropped = head.dropped
-    kept = [line for index, line in enumerate(head.lines) if index not in dropped]
-    # RFC 9110 §2.5: an intermediary states its own version.
-    kept.insert(0, b"%b %b HTTP/1.1" % (head.method, head.target))
-    return b"%b\r\n%b%b\r\n" % (b"\r\n".join(kept), head.reframed, added)
+        return head.raw[:-2] + added + b"\r\n"
+    kept = _without(head.raw, head.fields, head.dropped)
+    if head.http10:
+        # RFC 9110 §2.5: an intermediary states its own version, which makes Host a must (RFC 9112 §3.2).
+        kept = b"%b %b HTTP/1.1%b" % (head.method, head.target, kept[kept.index(b"\r\n") :])
+        if not head.hosts:
+            added = b"Host: " + authority + b"\r\n" + added
+    return kept + head.reframed + added + b"\r\n"
 
 
 def client_head(head: ResponseHead, added: bytes) -> bytes:
     """The head to send to the client: the upstream's without `head.dropped`, and our own lines last."""
     raw = head.raw
     if not head.dropped and not head.rewrites_line:
-        return b"%b%b\r\n" % (raw[:-2], added)
-    dropped = head.dropped
-    kept = [line for index, line in enumerate(head.lines) if index not in dropped]
-    kept.insert(0, b"HTTP/1.1 %d %b" % (head.status, head.reason))
-    return b"%b\r\n%b\r\n" % (b"\r\n".join(kept), added)
+        return raw[:-2] + added + b"\r\n"
+    kept = _without(raw, head.fields, head.dropped)
+    if head.rewrites_line:
+        kept = b"HTTP/1.1 %d %b%b" % (head.status, head.reason, kept[kept.index(b"\r\n") :])
+    return kept + added + b"\r\n"
 
 
 def informational_head(head: ResponseHead) -> bytes:

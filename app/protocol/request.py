@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from app.errors import FieldsTooLarge, MalformedRequest, MethodNotAllowed, VersionNotSupported
-from app.protocol.fields import FieldParser, Meaning, meaning_of, split_list
+from app.protocol.fields import MEANINGS, FieldParser, Meaning, meaning_of, split_list
 
 __all__ = ["RequestHead", "RequestParser"]
 
@@ -17,7 +17,6 @@ _TARGET = re.compile(rb"[\x21-\x7e\x80-\xff]+")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.vV]+\])(?::[0-9]*)?")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 _NEVER_NOMINATED = frozenset(
@@ -27,11 +26,11 @@ _NEVER_NOMINATED = frozenset(
 
 
 class RequestHead:
-    """A checked request head. `raw` is what came; `lines[i]` is the raw line of `fields[i]`.
+    """A checked request head.
 
     Attributes:
         method, target: as they came, byte for byte.
-        raw: the head with its final empty line.
+        raw: the head as it came, with its final empty line; each field is one line, since obs-fold is refused.
         http10: the client speaks HTTP/1.0.
         fields: list of (name, value) in wire order.
         dropped: indices of the fields that end here.
@@ -91,11 +90,6 @@ class RequestHead:
         self.forwarded_for = b""
 
     @property
-    def lines(self) -> list[bytes]:
-        """The raw field lines without their CRLF; each is one line because obs-fold is refused."""
-        return self.raw.split(b"\r\n")[1:-2]
-
-    @property
     def has_body(self) -> bool:
         """RFC 9112 §6: a request has a body when it announces one, whatever its method."""
         return self.chunked or bool(self.content_length)
@@ -111,9 +105,10 @@ def _host(head: RequestHead, index: int, value: bytes) -> None:
 
 def _content_length(head: RequestHead, index: int, value: bytes) -> None:
     # A repeated one, a list, a sign: all are ways to make two parsers disagree (RFC 9112 §6.3, §11.2).
-    if head.content_length is not None or not _LENGTH.fullmatch(value.rstrip(b" \t")):
+    digits = value.rstrip(b" \t")
+    if head.content_length is not None or not digits.isdigit() or len(digits) > 18:
         raise MalformedRequest("Content-Length is not one number")
-    head.content_length = int(value)
+    head.content_length = int(digits)
     canonical = b"%d" % head.content_length
     if value != canonical:
         head.dropped.append(index)
@@ -130,8 +125,10 @@ def _transfer_encoding(head: RequestHead, index: int, value: bytes) -> None:
 
 
 def _connection(head: RequestHead, index: int, value: bytes) -> None:
-    head.nominated += split_list(value)
     head.dropped.append(index)
+    # What nearly every client says and HTTP/1.1 means anyway is not worth taking apart.
+    if value != b"keep-alive" or head.http10:
+        head.nominated += split_list(value)
 
 
 def _expect(head: RequestHead, index: int, value: bytes) -> None:
@@ -220,8 +217,11 @@ class RequestParser:
             raise MalformedRequest(f"invalid header section: {error}") from error
         if len(head.fields) > self._max_fields:
             raise FieldsTooLarge(f"{len(head.fields)} header fields, limit {self._max_fields}")
+        known = MEANINGS.get
         for index, (name, value) in enumerate(head.fields):
-            meaning = meaning_of(name)
+            meaning = known(name)
+            if meaning is None:
+                meaning = meaning_of(name)
             if meaning:
                 if meaning is Meaning.ALIAS and self._pass_aliases:
                     continue

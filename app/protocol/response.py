@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from app.errors import UpstreamProtocolError
-from app.protocol.fields import FieldParser, Meaning, meaning_of, split_list
+from app.protocol.fields import MEANINGS, FieldParser, Meaning, meaning_of, split_list
 
 __all__ = ["MAX_FIELDS", "Framing", "ResponseHead", "ResponseParser"]
 
@@ -15,7 +15,6 @@ MAX_FIELDS = 1000
 """Bound on the fields of an answer; they cost us an object each, and applications send a few dozen."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?")
-_LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
 class Framing(Enum):
@@ -34,7 +33,7 @@ class ResponseHead:
         status: 100 to 999.
         reason: the reason phrase as it came.
         rewrites_line: the status line is not passed as it came.
-        raw: the head with its final empty line.
+        raw: the head as it came, with its final empty line; each field is one line, since obs-fold is refused.
         fields: list of (name, value) in wire order.
         dropped: indices of the fields that end here.
         content_length: bytes of body announced, None when none was.
@@ -79,11 +78,6 @@ class ResponseHead:
         self.has_date = False
         self.has_request_id = False
 
-    @property
-    def lines(self) -> list[bytes]:
-        """The raw field lines without their CRLF."""
-        return self.raw.split(b"\r\n")[1:-2]
-
 
 class ResponseParser:
     """Turns the bytes of a head into a `ResponseHead`; one per upstream connection."""
@@ -111,8 +105,11 @@ class ResponseParser:
             raise UpstreamProtocolError(f"invalid header section: {error}") from error
         if len(head.fields) > MAX_FIELDS:
             raise UpstreamProtocolError(f"{len(head.fields)} header fields, limit {MAX_FIELDS}")
+        known = MEANINGS.get
         for index, (name, value) in enumerate(head.fields):
-            meaning = meaning_of(name)
+            meaning = known(name)
+            if meaning is None:
+                meaning = meaning_of(name)
             if meaning and (action := _ACTIONS.get(meaning)) is not None:
                 action(head, index, value)
         if head.nominated:
@@ -124,9 +121,10 @@ class ResponseParser:
 
 
 def _content_length(head: ResponseHead, index: int, value: bytes) -> None:
-    if head.content_length is not None or not _LENGTH.fullmatch(value.rstrip(b" \t")):
+    digits = value.rstrip(b" \t")
+    if head.content_length is not None or not digits.isdigit() or len(digits) > 18:
         raise UpstreamProtocolError("Content-Length is not one number")
-    head.content_length = int(value)
+    head.content_length = int(digits)
 
 
 def _transfer_encoding(head: ResponseHead, index: int, value: bytes) -> None:
@@ -138,8 +136,10 @@ def _transfer_encoding(head: ResponseHead, index: int, value: bytes) -> None:
 
 
 def _connection(head: ResponseHead, index: int, value: bytes) -> None:
-    head.nominated += split_list(value)
     head.dropped.append(index)
+    # What nearly every server says and HTTP/1.1 means anyway is not worth taking apart.
+    if value != b"keep-alive" or head.http10:
+        head.nominated += split_list(value)
 
 
 def _upgrade(head: ResponseHead, index: int, value: bytes) -> None:
@@ -187,14 +187,14 @@ def _apply_connection(head: ResponseHead) -> None:
 
 
 def _drop_length(head: ResponseHead) -> None:
-    """RFC 9110 §8.6: a 204 never has a Content-Length."""
+    """RFC 9110 §8.6: neither a 1xx nor a 204 has a Content-Length."""
     head.dropped += [i for i, (name, _) in enumerate(head.fields) if meaning_of(name) is Meaning.CONTENT_LENGTH]
 
 
 def _framing(head: ResponseHead, method: bytes) -> Framing:
     """RFC 9112 §6.3, rule by rule, for an answer to `method`."""
     if method == b"HEAD" or head.status < 200 or head.status in (204, 304):
-        if head.status == 204:
+        if head.status < 200 or head.status == 204:
             _drop_length(head)
         return Framing.NONE
     if head.chunked:

@@ -19,15 +19,15 @@ IDEMPOTENT = frozenset(
 )
 
 
-def may_send_again(method: bytes, body_consumed: bool, bytes_written: int, bytes_received: int) -> bool:
+def may_send_again(method: bytes, body_consumed: bool, has_written: bool, has_heard: bool) -> bool:
     """Whether a request whose connection failed may be sent on another one (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
 
     Args:
         method: the request's method, as it came.
         body_consumed: some of the body has left the client's stream and is gone.
-        bytes_written: bytes of the request that the failed connection may have delivered.
-        bytes_received: bytes of an answer that came back on it.
+        has_written: the failed connection may have delivered some of the request.
+        has_heard: some of an answer came back on it.
     """
-    if bytes_received or body_consumed:
+    if has_heard or body_consumed:
         return False
-    return bytes_written == 0 or method in IDEMPOTENT
+    return not has_written or method in IDEMPOTENT

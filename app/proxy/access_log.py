@@ -45,7 +45,7 @@ class AccessLog:
             "method": head.method.decode("latin-1"),
             "path": head.target.decode("latin-1"),
             "protocol": "HTTP/1.0" if head.http10 else "HTTP/1.1",
-            "version": flight.claim.name,
+            "version": flight.target.name,
             "status": status,
             "cause": cause,
             "bytes_in": bytes_in,

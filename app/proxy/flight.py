@@ -10,7 +10,7 @@ from gevent import getcurrent
 from app.errors import CAUSES
 from app.proxy.access_log import AccessLog
 from app.proxy.client import ClientRequest
-from app.router import Claim, Claims
+from app.router import Claims, Target
 from app.transport.deadlines import Deadlines
 
 __all__ = ["CAUSE_INDEX", "Flight", "Ledger", "Recorder"]
@@ -47,35 +47,35 @@ class Ledger:
         excluded: exact paths, and prefixes that end with `*`, whose requests are not counted.
     """
 
-    __slots__ = ("_exact", "_prefixes", "access_log", "counts", "recorder")
+    __slots__ = ("_counts", "_exact", "_prefixes", "access_log", "counts_all", "recorder")
 
     def __init__(
         self, recorder: Recorder, access_log: AccessLog | None, counts: bool, excluded: tuple[str, ...] = ()
     ) -> None:
         self.recorder = recorder
         self.access_log = access_log
-        self.counts = counts
+        self._counts = counts
+        self.counts_all = counts and not excluded
         self._exact = frozenset(path.encode() for path in excluded if not path.endswith("*"))
         self._prefixes = tuple(path[:-1].encode() for path in excluded if path.endswith("*"))
 
     def leaves_out(self, target: bytes) -> bool:
         """Whether a request for `target` is not counted."""
-        if not self.counts:
+        if not self._counts:
             return True
-        if not self._exact and not self._prefixes:
-            return False
         path = target.partition(b"?")[0]
-        return path in self._exact or (bool(self._prefixes) and path.startswith(self._prefixes))
+        return path in self._exact or path.startswith(self._prefixes)
 
 
 class Flight:
     """A claimed request on its way.
 
     Attributes:
-        request, claim: what is on its way, and where to.
+        request: what is on its way.
+        row, target: the claim, its row in the in-flight table and the version.
         request_id: ties access log, answer and upstream together.
         sent_us, head_us: monotonic microseconds when the request was sent and the answer's head was here; 0 before.
-        first_byte_us: when the first byte of the answer was sent to the client; 0 before.
+        first_byte_us: when the first byte of the answer was ready to be sent to the client; 0 before.
         bytes_in: bytes that came from the client outside the request's body, through a tunnel.
         bytes_out: bytes of the answer's body sent to the client.
     """
@@ -84,20 +84,22 @@ class Flight:
         "_ledger",
         "bytes_in",
         "bytes_out",
-        "claim",
         "first_byte_us",
         "head_us",
         "is_over",
         "request",
         "request_id",
+        "row",
         "sent_us",
+        "target",
         "_total",
     )
 
-    def __init__(self, ledger: Ledger, request: ClientRequest, claim: Claim, request_id: bytes) -> None:
+    def __init__(self, ledger: Ledger, request: ClientRequest, row: int, target: Target, request_id: bytes) -> None:
         self._ledger = ledger
         self.request = request
-        self.claim = claim
+        self.row = row
+        self.target = target
         self.request_id = request_id
         self.sent_us = 0
         self.head_us = 0
@@ -131,16 +133,16 @@ class Flight:
         self.lift_limit()
         request = self.request
         ledger = self._ledger
-        claim = self.claim
+        version = self.target.version
         now_us = monotonic_ns() // 1000
         bytes_in = self.bytes_in if request.body is None else request.body.size + self.bytes_in
-        if ledger.leaves_out(request.head.target):
-            ledger.recorder.unclaim(claim.row, claim.version)
+        if not ledger.counts_all and ledger.leaves_out(request.head.target):
+            ledger.recorder.unclaim(self.row, version)
         else:
             started_us = request.started_us
             ledger.recorder.finish(
-                claim.row,
-                claim.version,
+                self.row,
+                version,
                 status,
                 CAUSE_INDEX[cause],
                 bytes_in,

@@ -17,6 +17,7 @@ from app.router import TrafficRouter
 from app.state.model import VERSIONS
 from app.transport.endpoint import wait_for_either
 from app.upstream.adapter import UpstreamAdapter
+from app.upstream.exchange import Limits
 from app.upstream.health import probe
 from app.upstream.pool import ConnectionPool
 from app.upstream.session import UpstreamSession
@@ -62,7 +63,8 @@ class Service:
     def _open_session(self, port: int) -> UpstreamSession:
         config, waits = self.config, self.waits
         pool = ConnectionPool(port, config.pool_size, waits.connecting, config.pool_idle_timeout)
-        return UpstreamSession(UpstreamAdapter(pool, waits.reading, waits.body, wait_for_either))
+        limits = Limits(waits.reading, waits.body, waits.sending, wait_for_either)
+        return UpstreamSession(UpstreamAdapter(pool, limits))
 
     def start(self) -> None:
         """Starts what goes on beside the requests: the heartbeat, and in one of the workers the leader's duties."""

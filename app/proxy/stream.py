@@ -24,6 +24,7 @@ from app.transport.endpoint import Endpoint, wait_for_either
 from app.transport.limits import Expired
 from app.upstream.exchange import PIPELINED_BYTES
 from app.upstream.messages import UpstreamAnswer
+from app.upstream.upload import Upload
 
 __all__ = ["Answer"]
 
@@ -92,36 +93,53 @@ class Answer:
 
     def _transfer(self, client: Endpoint) -> None:
         flight, upstream = self._flight, self._upstream
-        request = flight.request
         body = upstream.stream
-        head = upstream.head
-        chunked = False
-        if body.framing not in _KNOWN_END:
-            if request.head.http10:
-                request.persist = False  # RFC 9112 §6.3: without chunked, the end is the connection's end
-            else:
-                chunked = True
-        uploading = None
+        flight.first_byte_us = flight.head_us
+        chunked = body.framing not in _KNOWN_END and self._can_be_chunked()
         if upstream.upload is not None:
-            # RFC 9112 §9.6: we answer before the request is complete, so this is the connection's last answer.
-            request.persist = False
-            uploading = gevent.spawn(upstream.upload.run)
-        try:
-            data = body.take_buffered()
-            flight.bytes_out = len(data)
-            first = client_head(head, self._lines(chunked)) + self._framed(data, chunked)
-            if body.complete:
-                upstream.end()
-            flight.first_byte_us = monotonic_ns() // 1000
+            self._transfer_both_ways(client, upstream.upload, chunked)
+            return
+        data = body.take_buffered()
+        flight.bytes_out = len(data)
+        first = client_head(upstream.head, self._lines(chunked))
+        first += self._framed(data) if chunked else data
+        if body.complete:
+            upstream.end()
             self._write(client, first)
-            while not body.complete:
-                data = self._next(client, uploading is not None)
-                flight.bytes_out += len(data)
-                if data or body.complete:
-                    self._write(client, self._framed(data, chunked))
+        else:
+            self._write(client, first)
+            self._rest(client, chunked, False)
+
+    def _can_be_chunked(self) -> bool:
+        """Whether the client understands chunked; if not, the connection's end ends the body (RFC 9112 §6.3)."""
+        request = self._flight.request
+        if request.head.http10:
+            request.persist = False
+        return not request.head.http10
+
+    def _transfer_both_ways(self, client: Endpoint, upload: Upload, chunked: bool) -> None:
+        """The answer came before the request was complete (RFC 9112 §9.6): its connection's last one."""
+        self._flight.request.persist = False
+        uploading = gevent.spawn(upload.run)
+        try:
+            self._write(client, client_head(self._upstream.head, self._lines(chunked)))
+            self._pass(client, self._upstream.stream.take_buffered(), chunked)
+            self._rest(client, chunked, True)
         finally:
-            if uploading is not None:
-                uploading.kill()
+            uploading.kill()
+
+    def _rest(self, client: Endpoint, chunked: bool, uploading: bool) -> None:
+        """Passes on the body as it arrives."""
+        body = self._upstream.stream
+        while not body.complete:
+            self._pass(client, self._next(client, uploading), chunked)
+
+    def _pass(self, client: Endpoint, data: bytes, chunked: bool) -> None:
+        self._flight.bytes_out += len(data)
+        if chunked:
+            data = self._framed(data)
+        if data:
+            self._write(client, data)
 
     def _lines(self, chunked: bool) -> bytes:
         """The lines that the head gets at its end (RFC 9112 §6.1, §9.3; RFC 9110 §7.6.1)."""
@@ -137,14 +155,13 @@ class Answer:
             added += b"Connection: upgrade\r\n"  # RFC 9110 §7.8: Upgrade is always named in Connection
         return added
 
-    def _framed(self, data: bytes, chunked: bool) -> bytes:
-        if not chunked:
-            return data
+    def _framed(self, data: bytes) -> bytes:
+        """`data` as a chunk, and the last chunk when the body is complete."""
         framed = encode_chunk(data) if data else b""
-        if not self._upstream.stream.complete:
+        body = self._upstream.stream
+        if not body.complete:
             return framed
-        trailers = self._upstream.stream.trailers
-        return framed + (encode_last_chunk(trailers) if trailers else LAST_CHUNK)
+        return framed + (encode_last_chunk(body.trailers) if body.trailers else LAST_CHUNK)
 
     def _next(self, client: Endpoint, uploading: bool) -> bytes:
         """Waits for the next part of the body, with an eye on the client; b"" when it was only the client."""

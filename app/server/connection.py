@@ -49,7 +49,7 @@ class ClientConnection:
         serving: what all connections of the worker share.
     """
 
-    __slots__ = ("_endpoint", "_forwarding", "_parser", "_request", "_serving")
+    __slots__ = ("_endpoint", "_forwarding", "_parser", "_request", "_serving", "_start_response", "_wsgi_answer")
 
     def __init__(self, endpoint: Endpoint, peer: str, serving: Serving) -> None:
         config = serving.config
@@ -58,6 +58,8 @@ class ClientConnection:
         self._parser = RequestParser(config.max_fields, config.allow_trace, config.pass_underscore_fields)
         self._forwarding = Forwarding(peer.encode(), b"http", config.main_port, config.forwarded_hops)
         self._request: ClientRequest | None = None
+        self._wsgi_answer = WsgiAnswer(serving.waits.sending)
+        self._start_response = self._wsgi_answer.start_response
 
     @property
     def endpoint(self) -> Endpoint:
@@ -112,11 +114,10 @@ class ClientConnection:
             too_large = BodyTooLarge(f"{head.content_length} bytes announced, limit {config.max_body_bytes}")
             serving.forwarder.refuse(request, too_large)({}, None)
             return False
-        answer = WsgiAnswer(request, serving.waits.sending)
         self._request = request
-        chunks = serving.wsgi({REQUEST_KEY: request}, answer.start_response)
+        chunks = serving.wsgi({REQUEST_KEY: request}, self._start_response)
         if not request.answered:
-            answer.send(chunks)
+            self._wsgi_answer.send(chunks, request)
         self._request = None
         return request.persist and not self._endpoint.closed
 

@@ -33,7 +33,7 @@ class Serving:
 
     def __init__(self, wsgi: Any, service: Service) -> None:
         config = service.config
-        self.wsgi = wsgi
+        self.wsgi = wsgi.wsgi_app  # what Flask's own __call__ would call
         self.config = config
         self.forwarder = service.forwarder
         self.waits = service.waits

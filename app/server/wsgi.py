@@ -14,31 +14,28 @@ __all__ = ["WsgiAnswer"]
 
 
 class WsgiAnswer:
-    """One answer of a WSGI application (PEP 3333), written to the client's endpoint.
+    """Writes the answers of a WSGI application (PEP 3333) to a client's endpoint; one object per connection.
 
     Args:
-        request: what is answered; its `persist` is cleared when the answer ends the connection.
         sending: limit of a wait for the client to take bytes.
     """
 
-    __slots__ = ("_head", "_request", "_sending")
+    __slots__ = ("_head", "_sending")
 
-    def __init__(self, request: ClientRequest, sending: Deadlines) -> None:
-        self._request = request
+    def __init__(self, sending: Deadlines) -> None:
         self._sending = sending
         self._head: tuple[str, list[tuple[str, str]]] | None = None
 
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         """What the application calls first."""
         self._head = (status, headers)
-        return self._no_write
+        return _no_write
 
-    def _no_write(self, data: bytes) -> None:
-        raise AssertionError("the router's pages return their bodies")
+    def send(self, chunks: Iterable[bytes], request: ClientRequest) -> None:
+        """Sends head and body; clears `request.persist` when the answer ends the connection.
 
-    def send(self, chunks: Iterable[bytes]) -> None:
-        """Sends head and body. Raises OSError and Expired when the client is gone."""
-        request = self._request
+        Raises OSError and Expired when the client is gone.
+        """
         endpoint = request.endpoint
         assert endpoint is not None
         try:
@@ -46,16 +43,16 @@ class WsgiAnswer:
             first = next(iterator, b"")
             assert self._head is not None, "the application did not call start_response"
             status, headers = self._head
-            chunked = self._is_chunked(status, headers)
+            chunked = _is_chunked(request, status, headers)
             without_body = request.head.method == b"HEAD" or status[:3] in ("204", "304")
-            head = self._head_bytes(status, headers, chunked)
+            head = _head_bytes(request, status, headers, chunked)
             if without_body:
                 endpoint.send(head, self._sending)
                 return
-            endpoint.send(head + self._framed(first, chunked), self._sending)
+            endpoint.send(head + _framed(first, chunked), self._sending)
             for data in iterator:
                 if data:
-                    endpoint.send(self._framed(data, chunked), self._sending)
+                    endpoint.send(_framed(data, chunked), self._sending)
             if chunked:
                 endpoint.send(LAST_CHUNK, self._sending)
         finally:
@@ -63,28 +60,33 @@ class WsgiAnswer:
             if close is not None:
                 close()
 
-    def _is_chunked(self, status: str, headers: list[tuple[str, str]]) -> bool:
-        request = self._request
-        if request.body is not None and not request.body.complete:
-            request.persist = False  # nobody has read the body, and it is in the way of the next request
-        if any(name.lower() == "content-length" for name, _ in headers) or status[:3] in ("204", "304"):
-            return False
-        if request.head.http10:
-            request.persist = False
-            return False
-        return True
 
-    def _head_bytes(self, status: str, headers: list[tuple[str, str]], chunked: bool) -> bytes:
-        lines = [f"HTTP/1.1 {status}\r\n", *(f"{name}: {value}\r\n" for name, value in headers)]
-        lines.append(f"Date: {formatdate(usegmt=True)}\r\n")
-        if chunked:
-            lines.append("Transfer-Encoding: chunked\r\n")
-        if not self._request.persist:
-            lines.append("Connection: close\r\n")
-        elif self._request.head.http10:
-            lines.append("Connection: keep-alive\r\n")
-        return ("".join(lines) + "\r\n").encode("latin-1")
+def _no_write(data: bytes) -> None:
+    raise AssertionError("the router's pages return their bodies")
 
-    @staticmethod
-    def _framed(data: bytes, chunked: bool) -> bytes:
-        return encode_chunk(data) if chunked and data else data
+
+def _is_chunked(request: ClientRequest, status: str, headers: list[tuple[str, str]]) -> bool:
+    if request.body is not None and not request.body.complete:
+        request.persist = False  # nobody has read the body, and it is in the way of the next request
+    if any(name.lower() == "content-length" for name, _ in headers) or status[:3] in ("204", "304"):
+        return False
+    if request.head.http10:
+        request.persist = False
+        return False
+    return True
+
+
+def _head_bytes(request: ClientRequest, status: str, headers: list[tuple[str, str]], chunked: bool) -> bytes:
+    lines = [f"HTTP/1.1 {status}\r\n", *(f"{name}: {value}\r\n" for name, value in headers)]
+    lines.append(f"Date: {formatdate(usegmt=True)}\r\n")
+    if chunked:
+        lines.append("Transfer-Encoding: chunked\r\n")
+    if not request.persist:
+        lines.append("Connection: close\r\n")
+    elif request.head.http10:
+        lines.append("Connection: keep-alive\r\n")
+    return ("".join(lines) + "\r\n").encode("latin-1")
+
+
+def _framed(data: bytes, chunked: bool) -> bytes:
+    return encode_chunk(data) if chunked and data else data

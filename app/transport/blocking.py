@@ -14,13 +14,11 @@ RECEIVE_BYTES = 65536
 class BlockingEndpoint:
     """The part of `Endpoint` that one exchange without a client connection needs; the same names do the same."""
 
-    __slots__ = ("_sock", "buffered", "closed", "received", "sent")
+    __slots__ = ("_sock", "buffered", "closed")
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self.buffered = b""
-        self.received = 0
-        self.sent = 0
         self.closed = False
 
     def read(self, limit: Limit, size: int = RECEIVE_BYTES) -> bytes:
@@ -33,8 +31,12 @@ class BlockingEndpoint:
             data = self._sock.recv(size)
         except TimeoutError as error:
             raise Expired(limit) from error
-        self.received += len(data)
         return data
+
+    def send_some(self, data: bytes) -> int:
+        """Sends all of `data`, however long that takes, and returns its length."""
+        self._sock.sendall(data)
+        return len(data)
 
     def send(self, data: bytes, limit: Limit) -> None:
         """Sends all of `data`. Raises Expired, and OSError when the peer is gone."""
@@ -43,7 +45,6 @@ class BlockingEndpoint:
             self._sock.sendall(data)
         except TimeoutError as error:
             raise Expired(limit) from error
-        self.sent += len(data)
 
     def close(self) -> None:
         """Closes the socket; again is harmless."""

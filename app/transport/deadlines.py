@@ -1,9 +1,8 @@
-"""Deadlines for many waits of one length, without a timer object per wait."""
+"""Deadlines for many waits of one length, without a timer or a look at the clock per wait."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic
 from typing import Any
 
 from gevent import get_hub
@@ -12,13 +11,16 @@ from app.transport.limits import Expired
 
 __all__ = ["Deadlines"]
 
+_TICKS = 16
+"""A period is cut into this many ticks; a wait ends 0 to 1/16 of the period late, never early."""
+
 
 class Deadlines:
     """Ends waits that have lasted `seconds`; 0 never ends one.
 
     All waits here are equally long, so the one that began first ends first: a dict in insertion order is the
-    queue, its first key is all that the timer ever looks at, and adding or removing costs one dict operation.
-    A `gevent.Timeout` costs several microseconds for the same.
+    queue, and its first entries are all that a tick ever looks at. A wait notes the number of the running tick,
+    so it costs two dict operations; a `gevent.Timeout` costs several microseconds. Without waits nothing ticks.
 
     Args:
         seconds: how long a wait may last.
@@ -26,44 +28,49 @@ class Deadlines:
             `Expired` is raised in it.
     """
 
-    __slots__ = ("_armed", "_on_expired", "_timer", "_waits", "seconds")
+    __slots__ = ("_is_ticking", "_on_expired", "_tick_number", "_timer", "_waits", "seconds")
 
     def __init__(self, seconds: float, on_expired: Callable[[Any], None] | None = None) -> None:
         self.seconds = seconds
         self._on_expired = on_expired or self._raise_in
-        self._waits: dict[Any, float] = {}  # Any: gevent's greenlets have no types
+        self._waits: dict[Any, int] = {}  # Any: gevent's greenlets have no types
+        self._tick_number = 0
+        self._is_ticking = False
         self._timer: Any = None
-        self._armed = False
 
     def _raise_in(self, greenlet: Any) -> None:
         greenlet.throw(Expired(self))
 
     def add(self, wait: Any) -> None:
         """Starts the time of `wait`, which must not be here already."""
-        if self.seconds:
-            self._waits[wait] = monotonic() + self.seconds
-            if not self._armed:
-                self._arm(self.seconds)
+        if self._is_ticking:
+            self._waits[wait] = self._tick_number
+        elif self.seconds:
+            self._waits[wait] = self._tick_number
+            self._start_ticking()
 
     def discard(self, wait: Any) -> None:
-        """Forgets `wait`, if it is here. The timer is left to find out by itself."""
+        """Forgets `wait`, if it is here."""
         self._waits.pop(wait, None)
 
-    def _arm(self, seconds: float) -> None:
-        self._armed = True
-        if self._timer is not None:
-            self._timer.close()
+    def _start_ticking(self) -> None:
+        self._is_ticking = True
+        tick_s = max(self.seconds / _TICKS, 0.001)
         # Not referenced: a pending deadline alone must not keep the loop of an idle process alive.
-        self._timer = get_hub().loop.timer(max(seconds, 0.001), ref=False)
+        self._timer = get_hub().loop.timer(tick_s, tick_s, ref=False)
         self._timer.start(self._tick)
 
     def _tick(self) -> None:
-        self._armed = False
-        now = monotonic()
+        self._tick_number += 1
+        if not self._waits:
+            self._is_ticking = False
+            self._timer.stop()
+            self._timer.close()
+            return
+        latest_over = self._tick_number - _TICKS - 1
         over: list[Any] = []
-        for wait, deadline in self._waits.items():
-            if deadline > now:
-                self._arm(deadline - now)
+        for wait, began in self._waits.items():
+            if began > latest_over:
                 break
             over.append(wait)
         for wait in over:

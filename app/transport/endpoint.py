@@ -32,7 +32,6 @@ class Endpoint:
 
     Attributes:
         buffered: bytes that were read and not used yet.
-        received, sent: bytes so far, both ways.
         closed: the socket is closed.
     """
 
@@ -45,8 +44,6 @@ class Endpoint:
         "_watcher",
         "buffered",
         "closed",
-        "received",
-        "sent",
     )
 
     def __init__(self, sock: socket.socket) -> None:
@@ -58,8 +55,6 @@ class Endpoint:
         self._reader: Any = None  # the greenlet that waits for bytes; gevent has no types
         self._on_idle: Any = None
         self.buffered = b""
-        self.received = 0
-        self.sent = 0
         self.closed = False
 
     # --- waiting ------------------------------------------------------------------------------------------
@@ -150,15 +145,16 @@ class Endpoint:
     def receive(self, size: int = RECEIVE_BYTES) -> bytes | None:
         """What can be read without waiting: b"" at the end, None when there is nothing yet."""
         try:
-            data = self._sock.recv(size)
+            return self._sock.recv(size)
         except BlockingIOError:
             return None
-        self.received += len(data)
-        return data
 
     def send(self, data: bytes, deadlines: Deadlines) -> None:
         """Sends all of `data`. Raises Expired, and OSError when the peer is gone."""
-        sent = self.send_some(data)
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
         if sent < len(data):
             view = memoryview(data)
             while sent < len(data):
@@ -168,11 +164,9 @@ class Endpoint:
     def send_some(self, data: bytes | memoryview) -> int:
         """Sends what the socket takes now and returns how much that was."""
         try:
-            sent = self._sock.send(data)
+            return self._sock.send(data)
         except BlockingIOError:
             return 0
-        self.sent += sent
-        return sent
 
     def has_closed(self) -> bool:
         """Whether the peer has closed, or sent something nobody asked for. One system call."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.errors import UpstreamProtocolError, UpstreamReset, UpstreamTruncated
+from app.errors import UpstreamProtocolError, UpstreamTruncated
 from app.protocol.chunked import ChunkedDecoder
 from app.protocol.response import Framing, ResponseHead, ResponseParser
 from app.protocol.trailers import safe_trailers
@@ -52,13 +52,6 @@ class UpstreamConnection:
             return self.parser.parse(buffered, method)
         self.endpoint.buffered = buffered[end:]
         return self.parser.parse(buffered[:end], method)
-
-    def more(self, data: bytes) -> None:
-        """Adds bytes of a head that has begun. Raises UpstreamReset at the end of the stream."""
-        if not data:
-            raise UpstreamReset("the connection was closed before the answer was complete")
-        buffered = self.endpoint.buffered
-        self.endpoint.buffered = buffered + data if buffered else data
 
     def close(self) -> None:
         """Closes the endpoint."""

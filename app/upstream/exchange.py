@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from app.errors import (
@@ -12,21 +13,36 @@ from app.errors import (
     UpstreamReadTimeout,
     UpstreamReset,
 )
+from app.protocol.heads import informational_head
 from app.protocol.response import ResponseHead
+from app.protocol.retry import may_send_again
 from app.transport.limits import Expired, Limit
-from app.upstream.connection import AnswerBody, UpstreamConnection
-from app.upstream.fresh import Connections
-from app.upstream.messages import UpstreamAnswer, UpstreamRequest
+from app.upstream.connection import UpstreamConnection
+from app.upstream.messages import UpstreamRequest
 from app.upstream.upload import Upload
 
-__all__ = ["PIPELINED_BYTES", "Exchange", "WaitForEither"]
-
-WaitForEither = Callable[[Any, Any, Any], Any]
-"""`app.transport.endpoint.wait_for_either`; plain Python, which has no client's endpoint, needs none."""
-
+__all__ = ["PIPELINED_BYTES", "Exchange", "Limits"]
 
 PIPELINED_BYTES = 65536
 """How much a client may send ahead of its turn before we stop looking whether it is still there."""
+
+
+def _no_client(first: Any, second: Any, limit: Any) -> Any:
+    raise AssertionError("a request with a client's endpoint needs a way to wait for it")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long the waits of an exchange may last, and how to wait for two ends at once.
+
+    `reading` is for the upstream's bytes, `receiving` and `sending` for the client's. `wait_for_either` is
+    `app.transport.endpoint.wait_for_either`; plain Python, which has no client's endpoint, needs none.
+    """
+
+    reading: Limit
+    receiving: Limit
+    sending: Limit
+    wait_for_either: Callable[[Any, Any, Any], Any] = _no_client
 
 
 class Exchange:
@@ -36,86 +52,79 @@ class Exchange:
     it, the answer as the upstream sends it, and a client that goes away.
     """
 
-    __slots__ = (
-        "_connections",
-        "_connection",
-        "_endpoint",
-        "_reading",
-        "_receiving",
-        "_request",
-        "_upload",
-        "_wait",
-    )
+    __slots__ = ("_connection", "_endpoint", "_has_heard", "_has_written", "_limits", "_request", "_upload")
 
-    def __init__(
-        self,
-        connections: Connections,
-        connection: UpstreamConnection,
-        request: UpstreamRequest,
-        reading: Limit,
-        receiving: Limit,
-        wait: WaitForEither | None,
-    ) -> None:
-        self._connections = connections
+    def __init__(self, connection: UpstreamConnection, request: UpstreamRequest, limits: Limits) -> None:
         self._connection = connection
         self._endpoint = connection.endpoint
         self._request = request
-        self._reading = reading
-        self._receiving = receiving
-        self._wait = wait
+        self._limits = limits
         self._upload: Upload | None = None
+        self._has_written = False
+        self._has_heard = False
 
-    @property
-    def body_consumed(self) -> bool:
-        """Part of the body is gone from the client's stream and cannot be sent again."""
-        return self._upload is not None and self._upload.consumed
+    def may_be_repeated(self) -> bool:
+        """Whether the request may be sent on another connection after this one has failed."""
+        consumed = self._upload is not None and self._upload.consumed
+        return may_send_again(self._request.raw_method, consumed, self._has_written, self._has_heard)
 
-    def run(self) -> UpstreamAnswer:
-        """Sends the request and returns the answer, complete up to its head.
+    def unfinished(self) -> Upload | None:
+        """What is left of the request's body when the answer came first."""
+        upload = self._upload
+        return None if upload is None or (upload.body.complete and not upload.unsent) else upload
+
+    def run(self) -> ResponseHead:
+        """Sends the request and returns the head of its answer.
 
         Raises UpstreamReset, UpstreamReadTimeout, UpstreamProtocolError, ClientDisconnected, RequestTimeout
         and what the request's body raises.
         """
-        request = self._request
+        request, limits = self._request, self._limits
         try:
-            self._send_first_part()
-            head = self._final_head()
+            if request.raw_body is None:
+                self._send(request.head)
+            else:
+                self._send_first_part()
+            return self._final_head()
         except Expired as error:
-            if error.limit is self._reading:
+            if error.limit is limits.reading:
                 raise UpstreamReadTimeout(
                     f"port {request.port} did not answer within {error.limit.seconds:g} s"
                 ) from error
-            if error.limit is self._receiving:
+            if error.limit is limits.receiving:
                 raise RequestTimeout(f"no body bytes from the client for {error.limit.seconds:g} s") from error
             raise  # a limit that somebody above us has set
         except OSError as error:
             raise UpstreamReset(f"port {request.port} broke the connection: {error.strerror}") from error
-        answer = UpstreamAnswer(request, head, AnswerBody(self._connection, head), self._connections)
-        if self._upload is not None and not (self._upload.body.complete and not self._upload.unsent):
-            answer.upload = self._upload
-        return answer
+
+    def _send(self, data: bytes) -> None:
+        endpoint = self._endpoint
+        sent = endpoint.send_some(data)
+        self._has_written = True
+        if sent < len(data):
+            endpoint.send(data[sent:], self._limits.reading)
 
     def _send_first_part(self) -> None:
         """The head, and what is here of the body, in one system call."""
-        request = self._request
+        request, limits = self._request, self._limits
         body = request.raw_body
+        assert body is not None
         if request.first_part is None:
-            request.first_part = request.head if body is None else request.head + body.take_buffered()
-        if body is None:
-            self._endpoint.send(request.first_part, self._reading)
-            return
-        self._upload = Upload(body, self._endpoint, self._reading, self._receiving)
+            request.first_part = request.head + body.take_buffered()
+        upload = self._upload = Upload(body, self._endpoint, limits.reading, limits.receiving)
         if request.client is None:
-            self._endpoint.send(request.first_part, self._reading)
+            self._send(request.first_part)
         else:
-            self._upload.unsent = request.first_part
-            self._upload.push()
+            sent = self._endpoint.send_some(request.first_part)
+            self._has_written = True
+            upload.unsent = request.first_part[sent:]
 
     def _final_head(self) -> ResponseHead:
-        request = self._request
+        request, connection = self._request, self._connection
         method = request.raw_method
+        self._advance()
         while True:
-            head = self._connection.take_head(method)
+            head = connection.take_head(method)
             if head is None:
                 self._advance()
             elif head.status >= 200:
@@ -124,36 +133,42 @@ class Exchange:
                 if not request.upgrades:
                     raise UpstreamProtocolError("101 Switching Protocols was not asked for")
                 return head
-            elif request.on_informational is not None:
-                request.on_informational(head)
+            elif request.passes_informational:
+                self._pass_on(head)
+
+    def _pass_on(self, head: ResponseHead) -> None:
+        try:
+            self._request.client.send(informational_head(head), self._limits.sending)
+        except (OSError, Expired) as error:
+            raise ClientDisconnected("the client broke the connection") from error
 
     def _advance(self) -> None:
         """Waits until something can be done, and does it."""
         upload = self._upload
         client = self._request.client
+        limits = self._limits
         if upload is None or upload.is_over:
             if client is None or len(client.buffered) > PIPELINED_BYTES:
-                self._connection.more(self._endpoint.read(self._reading))
+                self._take_in(self._endpoint.read(limits.reading))
+            elif limits.wait_for_either(self._endpoint, client, limits.reading) is client:
+                self._look_at(client)
             else:
-                self._wait_for_answer(client)
+                self._receive()
         elif client is None:
-            self._endpoint.send(upload.body.take(), self._reading)
+            self._endpoint.send(upload.body.take(), limits.reading)
             upload.consumed = True
         elif upload.unsent:
-            if self._endpoint.wait_writable(self._reading, or_readable=True):
+            if self._endpoint.wait_writable(limits.reading, or_readable=True):
                 self._receive()
             else:
                 upload.push()
-        elif self._wait_either(client, self._endpoint, self._receiving) is client:
+        elif limits.wait_for_either(client, self._endpoint, limits.receiving) is client:
             upload.pull()
         else:
             self._receive()
 
-    def _wait_for_answer(self, client: Any) -> None:
-        """Waits for the upstream, with an eye on the client."""
-        if self._wait_either(self._endpoint, client, self._reading) is self._endpoint:
-            self._receive()
-            return
+    def _look_at(self, client: Any) -> None:
+        """Reads what a client says while it waits: its next request, or that it is gone."""
         try:
             data = client.receive()
         except OSError as error:
@@ -165,8 +180,11 @@ class Exchange:
     def _receive(self) -> None:
         data = self._endpoint.receive()
         if data is not None:
-            self._connection.more(data)
+            self._take_in(data)
 
-    def _wait_either(self, first: Any, second: Any, limit: Limit) -> Any:
-        assert self._wait is not None  # a client's endpoint comes with the way to wait for it
-        return self._wait(first, second, limit)
+    def _take_in(self, data: bytes) -> None:
+        if not data:
+            raise UpstreamReset("the connection was closed before the answer was complete")
+        self._has_heard = True
+        buffered = self._endpoint.buffered
+        self._endpoint.buffered = buffered + data if buffered else data

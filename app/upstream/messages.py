@@ -7,7 +7,6 @@ and doubles such as `responses`, look at, and those are only made when somebody 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import requests
@@ -30,7 +29,7 @@ class UpstreamRequest(requests.PreparedRequest):
         head: all bytes of the head.
         body: None when there is none.
         client: the client's endpoint, watched for its going away while the answer is awaited; or None.
-        on_informational: gets each 1xx head but 101.
+        passes_informational: 1xx heads are sent on to the client.
         upgrades: the request asks for another protocol, so that 101 may be the answer.
 
     Attributes:
@@ -45,7 +44,7 @@ class UpstreamRequest(requests.PreparedRequest):
         head: bytes,
         body: RequestBody | None = None,
         client: Any = None,
-        on_informational: Callable[[ResponseHead], None] | None = None,
+        passes_informational: bool = False,
         upgrades: bool = False,
     ) -> None:
         # Not super().__init__(): it makes the containers below for each request, and nobody looks at them.
@@ -55,7 +54,7 @@ class UpstreamRequest(requests.PreparedRequest):
         self.head = head
         self.raw_body = body
         self.client = client
-        self.on_informational = on_informational
+        self.passes_informational = passes_informational
         self.upgrades = upgrades
         self.first_part: bytes | None = None
 
@@ -102,21 +101,25 @@ class UpstreamAnswer(requests.Response):
         upload: what is left of the request's body when the answer came first, else None.
     """
 
+    # What `requests.Response.__init__` would make anew for each answer, a cookie jar included, and nobody uses.
+    _content: Any = False
+    _content_consumed = False
+    encoding = None
+
     def __init__(
-        self, request: UpstreamRequest, head: ResponseHead, stream: AnswerBody, connections: Connections
+        self,
+        request: UpstreamRequest,
+        head: ResponseHead,
+        stream: AnswerBody,
+        connections: Connections,
+        upload: Upload | None = None,
     ) -> None:
-        # Not super().__init__(): a cookie jar and a dozen attributes for each answer, none of them used.
         self.request = request
         self.head = head
         self.status_code = head.status
         self.stream = stream
+        self.upload = upload
         self._connections: Connections | None = connections
-        self.upload: Upload | None = None
-        self._content: Any = False
-        self._content_consumed = False
-        self.raw = stream
-        self.history: list[Any] = []
-        self.encoding = None
 
     @property
     def reason(self) -> str:  # type: ignore[override]  # made on demand
