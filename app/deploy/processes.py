@@ -54,7 +54,6 @@ class Found:
     exit_status: int | None = None
     supervisor: int | None = None
     in_foreground: bool = False
-    ended_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
