@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gevent
 from flask import Flask, Response, abort, jsonify, request
+from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.routing import PathConverter
 
+from app.access import COOKIE, Access
 from app.config import TOML_NAME, AppConfig, RouterConfig, load
+from app.dashboard.observer import Observer
+from app.dashboard.view import Dashboard
 from app.errors import RouterError
 from app.health import health_report
 from app.metrics.exposition import as_json
@@ -25,6 +31,13 @@ HEALTH_PATH = "/__router_health"
 METRICS_PATH = "/__router_metrics"
 OWN_PREFIX = b"/__router_"
 """Paths of ours; other paths that begin with two underscores belong to the application."""
+
+
+OPEN_ENDPOINTS = ("health", "proxy", None)
+"""For everybody: the health report, and the 404 for what is not there."""
+
+SIGN_IN_ENDPOINTS = ("dashboard.sign_in", "dashboard.sign_out", "dashboard.asset", "dashboard.icon")
+"""What the form that asks for the token needs, where there is one."""
 
 
 class NotOurs(PathConverter):
@@ -44,6 +57,7 @@ class RouterApp(Flask):
         super().__init__("app", static_folder=None)
         self.service = service
         self.proxy = service.forwarder.forward
+        self.on_stop: Callable[[], None] = _nothing
         self._dashboard = service.config.dashboard_path.encode()
         self._own = (OWN_PREFIX, self._dashboard) if self._dashboard else (OWN_PREFIX,)
 
@@ -64,29 +78,35 @@ class RouterApp(Flask):
             return super().wsgi_app(environ, start_response)
         return self.proxy(message)(environ, start_response)
 
+    def stop(self) -> None:
+        """Ends the answers that would have no end by themselves; the worker stops."""
+        self.on_stop()
+
     def _is_own(self, target: bytes) -> bool:
         path = target.partition(b"?")[0]
         return path.startswith(OWN_PREFIX) or path == self._dashboard
 
 
-def create_app(config: RouterConfig, app_config: AppConfig | None = None) -> RouterApp:
-    """The application for one worker, to be built after gevent has patched."""
+def _nothing() -> None:
+    """There is nothing to end."""
+
+
+def create_app(
+    config: RouterConfig, app_config: AppConfig | None = None, sources: Mapping[str, str] | None = None
+) -> RouterApp:
+    """The application for one worker, to be built after gevent has patched.
+
+    `sources` says where each setting came from, for the dashboard.
+    """
     service = Service(config, app_config or AppConfig())
     app = RouterApp(service)
-    allowed = [ipaddress.ip_network(network) for network in config.admin_allow]
+    access = Access(config)
+    dashboard = _dashboard(service, access, sources) if config.dashboard_path else None
+    if dashboard is not None:
+        app.register_blueprint(dashboard.blueprint)
+        app.on_stop = dashboard.live.close
 
-    @app.before_request
-    def admit() -> None:
-        """Lets only `admin_allow` networks at our pages; health is for everybody's load balancer."""
-        if request.path == HEALTH_PATH:
-            return
-        try:
-            address = ipaddress.ip_address(request.remote_addr or "")
-        except ValueError:
-            abort(403)
-        mapped = getattr(address, "ipv4_mapped", None) or address
-        if not any(mapped in network for network in allowed):
-            abort(403)
+    _guard(app, access, dashboard)
 
     @app.get(HEALTH_PATH)
     def health() -> Response:
@@ -110,6 +130,28 @@ def create_app(config: RouterConfig, app_config: AppConfig | None = None) -> Rou
     return app
 
 
+def _dashboard(service: Service, access: Access, sources: Mapping[str, str] | None) -> Dashboard:
+    observer = Observer(service.config, service.metrics, service.router.state, partial(gevent.sleep, 0))
+    return Dashboard(service, access, sources or {}, observer)
+
+
+def _guard(app: RouterApp, access: Access, dashboard: Dashboard | None) -> None:
+    """Lets only those at our pages whom `access` admits."""
+
+    @app.before_request
+    def admit() -> Response | None:
+        if request.endpoint in OPEN_ENDPOINTS or (access.has_token and request.endpoint in SIGN_IN_ENDPOINTS):
+            return None
+        authorization, cookie = request.headers.get("Authorization", ""), request.cookies.get(COOKIE, "")
+        if access.admits(request.remote_addr or "", authorization, cookie, time.time()):
+            return None
+        if not access.has_token:
+            abort(403)
+        if dashboard is not None and request.endpoint == "dashboard.page":
+            return dashboard.ask_for_token(401)
+        abort(401, www_authenticate=WWWAuthenticate("bearer"))
+
+
 def _json(data: Mapping[str, Any], status: int = 200) -> Response:
     answer = jsonify(data)
     answer.status_code = status
@@ -120,4 +162,4 @@ def _json(data: Mapping[str, Any], status: int = 200) -> Response:
 def create_app_from_environment(environ: Mapping[str, str]) -> RouterApp:
     """The application with the settings of the environment and of `traffic_router.toml`. Raises ConfigError."""
     loaded = load({}, environ, read_toml(Path(TOML_NAME)))
-    return create_app(loaded.config, loaded.app)
+    return create_app(loaded.config, loaded.app, loaded.sources)

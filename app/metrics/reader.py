@@ -70,9 +70,7 @@ class Reader:
             rows=self.rows(now_us),
             workers=workers,
             probes={name: self.probes(version) for version, name in enumerate(VERSIONS)},
-            state_fault=any(
-                self._words[layout.slot_at(worker.slot) + S["state_fault"]] for worker in workers
-            ),
+            state_fault=any(self._words[layout.slot_at(worker.slot) + S["state_fault"]] for worker in workers),
             fault=fault,
         )
 
@@ -176,9 +174,7 @@ class Reader:
             row = layout.probe_at(version, index)
             serial, at_us, outcome, latency_us, length = self._words[row : row + 5].tolist()
             start = (row + 5) * layout.WORD
-            reason = self._memory[start : start + min(length, layout.PROBE_REASON_BYTES)].decode(
-                errors="replace"
-            )
+            reason = self._memory[start : start + min(length, layout.PROBE_REASON_BYTES)].decode(errors="replace")
             if serial and self._words[row] == serial:
                 probe = Probe(at_us / 1e6, bool(outcome >> 16), outcome & 0xFFFF, latency_us / 1000, reason)
                 found.append((serial, probe))
@@ -229,14 +225,18 @@ class Reader:
         now_s = now_us // 1_000_000
         step = 1 if seconds <= layout.SECOND_CELLS else 10
         ticks = range(max(0, now_s - seconds) // step, now_s // step)
-        cells = [self._second(tick) if step == 1 else self._ten(tick) for tick in ticks]
-        self._fill_in_flight(cells, (self._words[H["folded_second"]] + 1) // step - ticks.start)
         wall_minus_monotonic = time.time() - now_us / 1e6
         return History(
             step_s=step,
             times=[round(wall_minus_monotonic + tick * step) for tick in ticks],
-            versions={name: _series(cells, version) for version, name in enumerate(layout.VERSION_LABELS)},
+            versions=self.series(ticks, step),
         )
+
+    def series(self, ticks: range, step: int) -> dict[str, Series]:
+        """The given steps, version by version; a tick is monotonic seconds divided by `step`, which is 1 or 10."""
+        cells = [self._second(tick) if step == 1 else self._ten(tick) for tick in ticks]
+        self._fill_in_flight(cells, (self._words[H["folded_second"]] + 1) // step - ticks.start)
+        return {name: _series(cells, version) for version, name in enumerate(layout.VERSION_LABELS)}
 
     def _fill_in_flight(self, cells: list[Cell], first: int) -> None:
         """What is in flight now, for the last steps, which the leader has not sampled yet."""

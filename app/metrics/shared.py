@@ -25,7 +25,7 @@ from app.metrics.leader import Leader
 from app.metrics.locks import ByteLocks, alive_byte, claim_byte, leader_byte
 from app.metrics.reader import Reader
 from app.metrics.slot import SlotWriter
-from app.metrics.snapshot import History, InFlightRow, Probe, Snapshot
+from app.metrics.snapshot import History, InFlightRow, Probe, Series, Snapshot
 
 
 def monotonic_us() -> int:
@@ -65,9 +65,7 @@ class SharedMetrics:
         if self._mapped.fault or self._fault:
             return self._mapped.fault or self._fault
         if not self._mapped.is_at(self.path):
-            return (
-                f"the metrics file {self.path} was removed or replaced; restart the router to use the new one"
-            )
+            return f"the metrics file {self.path} was removed or replaced; restart the router to use the new one"
         return ""
 
     @property
@@ -129,9 +127,7 @@ class SharedMetrics:
         base_requests = 0
         for version in range(len(layout.VERSION_LABELS)):
             block = layout.version_at(slot, version)
-            started, finished, unclaimed = (
-                words[block + C[name]] for name in ("started", "finished", "unclaimed")
-            )
+            started, finished, unclaimed = (words[block + C[name]] for name in ("started", "finished", "unclaimed"))
             words[block + C["aborted"]] = started - finished - unclaimed
             base_requests += finished
         now_us = self._clock()
@@ -178,9 +174,7 @@ class SharedMetrics:
         """
         self._led().fold(self._clock())
 
-    def write_probe(
-        self, version: int, at: float, ok: bool, status: int, latency_us: int, reason: str
-    ) -> None:
+    def write_probe(self, version: int, at: float, ok: bool, status: int, latency_us: int, reason: str) -> None:
         """Records a health probe of version 0 or 1, made at wall clock second `at`; the last eight are kept.
 
         Raises MetricsError in a process that does not lead.
@@ -201,6 +195,13 @@ class SharedMetrics:
     def history(self, seconds: int = 600) -> History:
         """The last so many complete seconds; in steps of ten seconds from 601 on, up to six hours."""
         return self._reader.history(self._clock(), seconds)
+
+    def series(self, ticks: range, step: int) -> dict[str, Series]:
+        """Complete steps by their ticks, monotonic seconds divided by `step` (1 for the last ten minutes, or 10).
+
+        For a reader that keeps what it has read and asks only for what is new.
+        """
+        return self._reader.series(ticks, step)
 
     def in_flight(self, version: str) -> int:
         """How many requests live workers are answering on "blue", "green" or as "router", exactly.

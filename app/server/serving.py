@@ -64,8 +64,9 @@ class Serving:
                 del self._by_address[peer]
 
     def keep_no_connection(self) -> None:
-        """From now on every answer is the last of its connection."""
+        """From now on every answer is the last of its connection, and none goes on without end."""
         self.keeps_alive = False
+        self.wsgi.stop()
         for connection in self._connections:
             connection.finish()
 

@@ -1,0 +1,238 @@
+"""Charts as SVG text: geometry only. Times become shares of the width, values shares of the height.
+
+A plot is a stretched coordinate system of one unit per column and 100 units of height, so that the lines fill
+whatever room the page has; text and marks are placed beside it in per cent and keep their size. Colours and
+line widths are the style sheet's, by class: the page's security policy allows no inline style.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+
+from app.dashboard.marks import Mark
+from app.dashboard.observation import Past
+from app.dashboard.scales import Scale, linear, logarithmic
+from app.dashboard.words import clock_text, ms_text, rate_text
+
+__all__ = ["PANELS", "Panel", "axis_svg", "marks_svg", "panel_svg"]
+
+HEIGHT = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One of the charts over the common time axis."""
+
+    key: str
+    title: str
+    unit: str
+    draw: Callable[[Past], tuple[Scale, str]]
+
+
+def panel_svg(panel: Panel, past: Past, marks: Sequence[Mark]) -> str:
+    """What is inside a panel's `<svg>`: grid, plot and the lines of the marks."""
+    scale, plot = panel.draw(past)
+    parts = [_grid(scale)]
+    parts.append(
+        f'<svg viewBox="0 0 {len(past.columns)} {HEIGHT:g}" preserveAspectRatio="none" '
+        f'width="100%" height="100%">{plot}</svg>'
+    )
+    parts += [
+        f'<line class="mark {mark.kind}" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>' for mark, x in placed(past, marks)
+    ]
+    parts.append(_labels(scale))
+    return "".join(parts)
+
+
+def placed(past: Past, marks: Iterable[Mark]) -> list[tuple[Mark, str]]:
+    """The marks that are within the charts' time, each with its place in per cent."""
+    return [
+        (mark, _number(100 * (mark.at - past.start) / past.span_s))
+        for mark in marks
+        if past.start <= mark.at <= past.end + past.step_s
+    ]
+
+
+def _grid(scale: Scale) -> str:
+    lines = "".join(f'<line class="grid" x1="0" x2="100%" y1="{y}%" y2="{y}%"/>' for y in map(_y, _places(scale)))
+    return f'{lines}<line class="base" x1="0" x2="100%" y1="100%" y2="100%"/>'
+
+
+def _labels(scale: Scale) -> str:
+    return "".join(
+        f'<text class="tick" x="4" y="{_y(place)}%" dy="{11 if place > 0.9 else -4}">{escape(text)}</text>'
+        for place, (_, text) in zip(_places(scale), scale.ticks, strict=True)
+    )
+
+
+def _places(scale: Scale) -> list[float]:
+    return [scale.place(value) for value, _ in scale.ticks]
+
+
+def _y(place: float) -> str:
+    return _number(HEIGHT * (1 - min(max(place, 0.0), 1.0)))
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+# --- shapes ----------------------------------------------------------------------------------------------
+
+
+def steps(heights: Sequence[float | None]) -> str:
+    """A line that goes straight across each column; None is a gap. Equal neighbours make one stroke."""
+    path: list[str] = []
+    x = 0
+    is_down = False
+    for y, run in groupby(None if height is None else _y(height) for height in heights):
+        end = x + sum(1 for _ in run)
+        if y is None:
+            is_down = False
+        else:
+            path.append(f"V{y}H{end}" if is_down else f"M{x} {y}H{end}")
+            is_down = True
+        x = end
+    return "".join(path)
+
+
+def area(top: Sequence[float], bottom: Sequence[float]) -> str:
+    """The room between two such lines; "" when there is none."""
+    if not any(high > low for high, low in zip(top, bottom, strict=True)):
+        return ""
+    x, back = len(bottom), []
+    for y, run in groupby(map(_y, reversed(bottom))):
+        x -= sum(1 for _ in run)
+        back.append(f"V{y}H{x}")
+    return f"{steps(top)}{''.join(back)}Z"
+
+
+def _path(css: str, d: str) -> str:
+    return f'<path class="{css}" d="{d}"/>' if d else ""
+
+
+# --- panels ----------------------------------------------------------------------------------------------
+
+_STACK = ("blue", "green", "router")
+_LINES = ("blue", "green")
+
+
+def _requests(past: Past) -> tuple[Scale, str]:
+    """Requests per second, the versions on top of each other."""
+    rates = {name: [column.of(name).requests / past.step_s for column in past.columns] for name in _STACK}
+    scale = linear(max((column.requests / past.step_s for column in past.columns), default=0), rate_text, 1)
+    floor = [0.0] * len(past.columns)
+    shapes: list[str] = []
+    for name in _STACK:
+        ceiling = [low + scale.place(rate) for low, rate in zip(floor, rates[name], strict=True)]
+        d = area(ceiling, floor)
+        shapes.append(_path(f"fill {name}", d))
+        if d:
+            shapes.append(_path(f"line {name}", steps([y if y > low else None for low, y in _pairs(floor, ceiling)])))
+        floor = ceiling
+    return scale, "".join(shapes)
+
+
+def _pairs(one: Sequence[float], two: Sequence[float]) -> Iterable[tuple[float, float]]:
+    return zip(one, two, strict=True)
+
+
+def _errors(past: Past) -> tuple[Scale, str]:
+    """The share of failed requests, in per cent."""
+    shares = [100 * column.failed / column.requests if column.requests else 0.0 for column in past.columns]
+    scale = linear(max(shares, default=0), lambda value: f"{value:g} %", 2)
+    heights = [scale.place(share) for share in shares]
+    d = area(heights, [0.0] * len(heights))
+    line = steps([height or None for height in heights])
+    return scale, _path("fill failed", d) + _path("line failed", line)
+
+
+def _latency(past: Past) -> tuple[Scale, str]:
+    """p50 and p95 of each version."""
+    lines = {
+        (name, key): [getattr(column.of(name), f"{key}_ms") for column in past.columns]
+        for name in _LINES
+        for key in ("p95", "p50")
+    }
+    scale = logarithmic([value for line in lines.values() for value in line if value is not None], ms_text)
+    drawn = [
+        _path(f"line {name} {key}", steps([None if value is None else scale.place(value) for value in line]))
+        for (name, key), line in lines.items()
+    ]
+    return scale, "".join(drawn)
+
+
+def _in_flight(past: Past) -> tuple[Scale, str]:
+    """Requests in flight on each version: a drain is a line that falls to nothing."""
+    lines = {name: [column.of(name).in_flight for column in past.columns] for name in _LINES}
+    scale = linear(max((value for line in lines.values() for value in line), default=0), rate_text, 2)
+    drawn = [
+        _path(f"line {name}", steps([scale.place(value) or None for value in line])) for name, line in lines.items()
+    ]
+    return scale, "".join(drawn)
+
+
+PANELS = (
+    Panel("requests", "Requests", "per second", _requests),
+    Panel("errors", "Failed", "share of requests", _errors),
+    Panel("latency", "Latency", "p50 and p95", _latency),
+    Panel("in_flight", "In flight", "most at once", _in_flight),
+)
+
+
+# --- time ------------------------------------------------------------------------------------------------
+
+
+def axis_svg(past: Past) -> str:
+    """The times below the charts, at round minutes or hours."""
+    step = next((step for step in (60, 120, 300, 3600) if past.span_s / step <= 6), 3600)
+    first = math.ceil(past.start / step) * step
+    parts = []
+    for at in range(first, math.floor(past.end) + 1, step):
+        share = (at - past.start) / past.span_s
+        if 0.03 < share < 0.95:
+            x = _number(100 * share)
+            parts.append(f'<line class="base" x1="{x}%" x2="{x}%" y1="0" y2="4"/>')
+            parts.append(f'<text class="tick" x="{x}%" y="16" text-anchor="middle">')
+            parts.append(f"{clock_text(at, seconds=False)}</text>")
+    parts.append('<text class="tick now" x="100%" y="16" text-anchor="end">now</text>')
+    return "".join(parts)
+
+
+_LETTER_SHARE = 0.0105
+"""About the width of a letter in a plot of 600 pixels, the narrowest that shows labels at all."""
+
+
+def marks_svg(past: Past, marks: Sequence[Mark]) -> str:
+    """The flags above the charts. A label that would run into its neighbour is left to the flag's title."""
+    found = placed(past, marks)
+    parts: list[str] = []
+    for index, (mark, x) in enumerate(found):
+        share = float(x) / 100
+        following = float(found[index + 1][1]) / 100 if index + 1 < len(found) else 1.0
+        title = escape(f"{clock_text(mark.at)} {mark.text}")
+        parts.append(f'<g class="flag {mark.kind} {mark.version}"><title>{title}</title>')
+        parts.append(f'<line class="mark {mark.kind}" x1="{x}%" x2="{x}%" y1="10" y2="100%"/>')
+        parts.append(f'<svg x="{x}%" y="4" width="13" height="13" overflow="visible">{_FLAGS[mark.kind]}</svg>')
+        width = (len(mark.label) + 3) * _LETTER_SHARE
+        if share + width < following:
+            parts.append(f'<text class="label" x="{x}%" y="14" dx="11">{escape(mark.label)}</text>')
+        elif index + 1 == len(found) and share - width > (float(found[index - 1][1]) / 100 if index else 0):
+            parts.append(f'<text class="label" x="{x}%" y="14" dx="-11" text-anchor="end">{escape(mark.label)}</text>')
+        parts.append("</g>")
+    return "".join(parts)
+
+
+_FLAGS = {
+    "switch": '<path class="glyph" d="M-6 6 0 0 6 6 0 12Z"/>',
+    "rollback": '<path class="glyph" d="M-6 6 0 0 6 6 0 12Z"/><path class="cut" d="M3 6H-3M0 3-3 6 0 9"/>',
+    "start": '<path class="glyph" d="M-4 1 6 6-4 11Z"/>',
+    "stop": '<path class="glyph" d="M-5 1H5V11H-5Z"/>',
+    "crash": '<path class="cross" d="M-5 1 5 11M5 1-5 11"/>',
+    "failing": '<path class="glyph" d="M0 0 7 12H-7Z"/>',
+}
+"""By kind, so that colour is never all that tells them apart; around a point 6 px below the top."""

@@ -1,0 +1,118 @@
+"""What happened when, for the charts: switches, rollbacks, starts, stops, crashes, failing health checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.dashboard.observation import Observation
+from app.metrics.snapshot import Probe
+from app.state.model import VERSIONS, VersionState
+
+__all__ = ["Mark", "marks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One thing that happened at wall time `at`.
+
+    `kind` is "switch", "rollback", "start", "stop", "crash" or "failing"; `version` is the one that got the
+    traffic or that it happened to. `label` is short, `text` says it in full.
+    """
+
+    at: float
+    kind: str
+    version: str
+    label: str
+    text: str
+
+
+def marks(seen: Observation) -> list[Mark]:
+    """All that is known of, oldest first."""
+    found = [*_of_commands(seen), *_of_state(seen), *_of_crashes(seen), *_of_probes(seen)]
+    return sorted(_without_repeats(found), key=lambda mark: mark.at)
+
+
+_SAME_S = 5.0
+"""A switch in the state file and the end of its command in the history are one thing."""
+
+
+def _without_repeats(found: list[Mark]) -> Iterator[Mark]:
+    kept: list[Mark] = []
+    for mark in found:
+        if not any(
+            (mark.version, mark.kind in _SWITCHES) == (other.version, other.kind in _SWITCHES)
+            and (mark.kind == other.kind or mark.kind in _SWITCHES)
+            and abs(mark.at - other.at) < _SAME_S
+            for other in kept
+        ):
+            kept.append(mark)
+            yield mark
+
+
+_SWITCHES = frozenset({"switch", "rollback"})
+
+
+def _of_state(seen: Observation) -> Iterator[Mark]:
+    """The last switch, which is in the state file before its command has come to its end."""
+    state = seen.state
+    if state is None or state.active is None or state.switched_at is None:
+        return
+    at_work = any(entry.operation == "rollback" for entry in seen.at_work)
+    yield _switch(state.switched_at, "rollback" if at_work else "switch", state.active.name, state.active.release)
+
+
+def _of_commands(seen: Observation) -> Iterator[Mark]:
+    for entry in seen.commands:
+        done_at = entry.at + (entry.duration_s or 0.0)
+        if entry.operation in ("switch", "rollback", "deploy") and entry.goes_to and entry.has_switched:
+            # The exact moment is not in the history: a drain at the end of the command takes most of its time.
+            kind = "rollback" if entry.operation == "rollback" else "switch"
+            yield _switch(_switched_at(seen, entry.at, done_at), kind, entry.goes_to, entry.release)
+        elif entry.outcome is None or entry.outcome != "done":
+            continue
+        elif entry.operation in ("start", "run", "restart"):
+            yield Mark(done_at, "start", entry.target, "start", f"{_named(entry.target, entry.release)} started")
+        elif entry.operation == "stop":
+            yield Mark(done_at, "stop", entry.target, "stop", f"{entry.target.capitalize()} stopped")
+
+
+def _switched_at(seen: Observation, began: float, ended: float) -> float:
+    """The switch's own time when the state file still knows it, else when the command began."""
+    at = seen.state.switched_at if seen.state is not None else None
+    return at if at is not None and began - _SAME_S <= at <= max(ended, began) + _SAME_S else began
+
+
+def _switch(at: float, kind: str, version: str, release: str | None) -> Mark:
+    label = f"{'rollback' if kind == 'rollback' else 'switch'} to {version}"
+    verb = "Rolled back" if kind == "rollback" else "Switched"
+    return Mark(at, kind, version, label, f"{verb} to {version}{f' {release}' if release else ''}")
+
+
+def _named(version: str, release: str | None) -> str:
+    return f"{version.capitalize()} {release}" if release else version.capitalize()
+
+
+def _of_crashes(seen: Observation) -> Iterator[Mark]:
+    for version in seen.state.versions.values() if seen.state is not None else ():
+        at = seen.ended_at.get(version.name)
+        if version.status == "crashed" and at is not None:
+            yield Mark(at, "crash", version.name, f"{version.name} crashed", _crash_text(version))
+
+
+def _crash_text(version: VersionState) -> str:
+    status = "" if version.exit_status is None else f", exit status {version.exit_status}"
+    return f"{_named(version.name, version.release)} crashed{status}"
+
+
+def _of_probes(seen: Observation) -> Iterator[Mark]:
+    """Where the active version's health checks began to fail, as far back as they are remembered."""
+    state = seen.state
+    if state is None or state.active is None or state.active.name not in VERSIONS:
+        return
+    before: Probe | None = None
+    for probe in seen.minute.probes[state.active.name]:
+        if not probe.ok and before is not None and before.ok:
+            name = state.active.name
+            yield Mark(probe.at, "failing", name, f"{name} fails", f"{name.capitalize()} fails: {probe.reason}")
+        before = probe

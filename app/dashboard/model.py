@@ -1,0 +1,255 @@
+"""The page as values: what its templates show of an observation, decided and put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from app.app_config import AppConfig
+from app.config import RouterConfig
+from app.dashboard.observation import Observation
+from app.dashboard.sentence import failing_probes, named
+from app.dashboard.words import (
+    NONE,
+    bytes_text,
+    clock_text,
+    count_text,
+    day_text,
+    duration_text,
+    ms_text,
+    percent_text,
+    rate_text,
+)
+from app.deploy.history import Entry
+from app.metrics.snapshot import Probe, VersionStats
+from app.settings import describe, shown
+from app.state.model import VERSIONS, VersionState
+
+__all__ = ["Card", "Check", "Row", "cards", "commands", "in_flight", "notices", "settings"]
+__all__ += ["headline", "workers"]
+
+Row = tuple[str, ...]
+"""The cells of one line of a table."""
+
+RATE_COLUMNS = 5
+"""The rate on a card is that of the last ten seconds: steady enough to read, quick enough for a switch."""
+
+MAX_IN_FLIGHT = 20
+MAX_COMMANDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One health check: "ok" or "failed", and all about it in words."""
+
+    outcome: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What is shown of one version.
+
+    `tone` is "good", "bad", "busy" or "off". `figures` are the large ones, `percentiles` those of the last minute.
+    """
+
+    name: str
+    title: str
+    is_active: bool
+    role: str
+    status: str
+    tone: str
+    facts: Sequence[Row]
+    figures: Sequence[tuple[str, str, str]]
+    percentiles: Sequence[Row]
+    totals: Sequence[Row]
+    checks: Sequence[Check]
+    last_check: str
+
+
+def cards(seen: Observation) -> list[Card]:
+    """Blue and green, in this order whatever is active: a card must not change its place in mid-deploy."""
+    return [_card(seen, name) for name in VERSIONS]
+
+
+def _card(seen: Observation, name: str) -> Card:
+    version = seen.state.version(name) if seen.state is not None else None
+    is_active = seen.state is not None and seen.state.active_version == name
+    minute, lifetime = seen.minute.versions[name], seen.lifetime.versions[name]
+    probes = seen.minute.probes[name]
+    status, tone = _status(version, probes)
+    return Card(
+        name=name,
+        title=name.capitalize(),
+        is_active=is_active,
+        role=_role(is_active, minute.in_flight),
+        status=status,
+        tone=tone,
+        facts=_facts(seen, version),
+        figures=(
+            (rate_text(_rate(seen, name)), "requests per second", ""),
+            (count_text(minute.in_flight), "in flight", _oldest(seen, name)),
+            (percent_text(minute.successful, minute.requests), "succeeded", "in the last minute"),
+        ),
+        percentiles=_percentiles(minute),
+        totals=_totals(lifetime),
+        checks=[_check(probe) for probe in probes],
+        last_check=_last_check(seen, probes),
+    )
+
+
+def _role(is_active: bool, in_flight: int) -> str:
+    if is_active:
+        return "Active"
+    return "Draining" if in_flight else "Standby"
+
+
+def _status(version: VersionState | None, probes: Sequence[Probe]) -> tuple[str, str]:
+    """The version's state in words, and how good that is."""
+    recorded = version.status if version is not None else "stopped"
+    if version is not None and recorded == "crashed":
+        status = "" if version.exit_status is None else f", exit status {version.exit_status}"
+        return f"Crashed{status}", "bad"
+    if recorded in ("starting", "stopping"):
+        return recorded.capitalize(), "busy"
+    failing = failing_probes(probes)
+    if probes and not failing:
+        return "Healthy", "good"
+    if recorded == "running":
+        return ("Not checked yet", "busy") if not probes else (f"Failing for {_checks(failing)}", "bad")
+    return "Stopped", "off"
+
+
+def _checks(count: int) -> str:
+    return "1 check" if count == 1 else f"{count} checks"
+
+
+def _facts(seen: Observation, version: VersionState | None) -> list[Row]:
+    if version is None:
+        return []
+    has_process = version.status in ("running", "starting", "stopping")
+    uptime = duration_text(seen.at - version.started_at) if has_process and version.started_at else NONE
+    pid = str(version.pid) if has_process and version.pid else NONE
+    return [("Release", version.release or NONE), ("Port", str(version.port)), ("Pid", pid), ("Up", uptime)]
+
+
+def _rate(seen: Observation, name: str) -> float:
+    columns = seen.short.columns[-RATE_COLUMNS:]
+    return sum(column.of(name).requests for column in columns) / (len(columns) * seen.short.step_s)
+
+
+def _oldest(seen: Observation, name: str) -> str:
+    age = next((row.age_s for row in seen.minute.rows if row.version == name), None)
+    return "" if age is None or age < 1 else f"oldest {duration_text(age)}"
+
+
+def _percentiles(stats: VersionStats) -> list[Row]:
+    total = stats.total
+    return [("p50", ms_text(total.p50_ms)), ("p95", ms_text(total.p95_ms)), ("p99", ms_text(total.p99_ms))]
+
+
+def _totals(stats: VersionStats) -> list[Row]:
+    return [
+        ("Requests", count_text(stats.requests)),
+        ("Failed", count_text(stats.failed)),
+        ("Bytes", bytes_text(stats.bytes_proxied)),
+    ]
+
+
+def _check(probe: Probe) -> Check:
+    outcome = "ok" if probe.ok else "failed"
+    said = f"status {probe.status}" if probe.status else "no answer"
+    reason = f": {probe.reason}" if probe.reason and not probe.ok else ""
+    return Check(outcome, f"{clock_text(probe.at)} {outcome}, {said}, {ms_text(probe.latency_ms)}{reason}")
+
+
+def _last_check(seen: Observation, probes: Sequence[Probe]) -> str:
+    """When the last health check was and how long it took, or why it failed."""
+    if not probes:
+        return "no health check yet"
+    last = probes[-1]
+    said = ms_text(last.latency_ms) if last.ok else last.reason or f"status {last.status}"
+    return f"{clock_text(last.at)} · {said}"
+
+
+# --- the rest of the page --------------------------------------------------------------------------------
+
+
+def notices(seen: Observation) -> list[str]:
+    """What is wrong with the router itself."""
+    found = []
+    if seen.state_fault:
+        found.append(f"State: {seen.state_fault}")
+    if seen.minute.fault:
+        found.append(f"Metrics: {seen.minute.fault}")
+    if not seen.metrics_on:
+        found.append("Metrics are off (metrics_enabled = false): only what is in flight is counted.")
+    return found
+
+
+def in_flight(seen: Observation) -> list[Row]:
+    """Version, method, path, age and worker of the oldest requests in flight."""
+    return [
+        (row.version, row.method, row.path, _age_text(row.age_s), str(row.pid))
+        for row in seen.minute.rows[:MAX_IN_FLIGHT]
+    ]
+
+
+def _age_text(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else duration_text(seconds)
+
+
+def commands(seen: Observation) -> list[Row]:
+    """Tone, time, command, who, duration and outcome of the last deploy commands, newest first."""
+    running = {entry.id for entry in seen.at_work}
+    return [_command(entry, entry.id in running) for entry in list(reversed(seen.commands))[:MAX_COMMANDS]]
+
+
+def _command(entry: Entry, is_running: bool) -> Row:
+    if entry.outcome is not None:
+        tone = "good" if entry.outcome == "done" else "bad"
+        outcome = f"{entry.outcome}: {entry.detail}" if entry.detail else entry.outcome
+    elif is_running:
+        tone, outcome = "busy", f"at work: {entry.phase or 'beginning'}"
+    else:
+        tone, outcome = "bad", f"did not come to its end, last seen {entry.phase or 'beginning'}"
+    moved = f"{entry.came_from or 'none'} → {entry.goes_to}" if entry.goes_to not in (None, entry.came_from) else ""
+    took = NONE if entry.duration_s is None else _age_text(entry.duration_s)
+    return tone, day_text(entry.at), entry.command, moved, entry.who, took, outcome
+
+
+def workers(seen: Observation) -> list[Row]:
+    """Tone, pid, what it is, requests per second, requests, in flight, uptime and heartbeat of each worker."""
+    return [
+        (
+            "good" if worker.heartbeat_age_s < 5 else "bad",
+            str(worker.pid),
+            f"{worker.role}, leads" if worker.is_leader else worker.role,
+            _worker_rate(seen, worker.pid),
+            count_text(worker.requests),
+            count_text(worker.in_flight),
+            duration_text(seen.at - worker.started_at),
+            f"{worker.heartbeat_age_s:.0f} s ago",
+        )
+        for worker in seen.minute.workers
+    ]
+
+
+def _worker_rate(seen: Observation, pid: int) -> str:
+    rate = seen.worker_rates.get(pid)
+    return NONE if rate is None else rate_text(rate)
+
+
+def settings(config: RouterConfig, app: AppConfig, sources: Mapping[str, str]) -> list[Row]:
+    """Name, value and source of every setting; secrets are masked."""
+    return [
+        (prefix + name, shown(about, getattr(of, name)), sources.get(prefix + name, ""))
+        for prefix, of in (("", config), ("app.", app))
+        for name, about in describe(type(of)).items()
+    ]
+
+
+def headline(seen: Observation) -> str:
+    """What stands in the browser's tab: Blue 1.4.2."""
+    state = seen.state
+    return named(state.active) if state is not None and state.active is not None else "No active version"

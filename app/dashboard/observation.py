@@ -1,0 +1,93 @@
+"""What is known about the router at one moment: the value from which the whole page is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from app.deploy.history import Entry
+from app.metrics.snapshot import Snapshot
+from app.state.model import BlueGreenState
+
+__all__ = ["Column", "Figures", "Observation", "Past"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one version did in one column of a chart; latencies in ms, None without requests."""
+
+    requests: int = 0
+    failed: int = 0
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    in_flight: int = 0
+
+
+NOTHING = Figures()
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of all charts: a stretch of time, by the versions' labels."""
+
+    blue: Figures = NOTHING
+    green: Figures = NOTHING
+    router: Figures = NOTHING
+
+    @property
+    def requests(self) -> int:
+        """Of all versions, and what the router answered without one."""
+        return self.blue.requests + self.green.requests + self.router.requests
+
+    @property
+    def failed(self) -> int:
+        """Of all versions, and what the router answered without one."""
+        return self.blue.failed + self.green.failed + self.router.failed
+
+    def of(self, name: str) -> Figures:
+        """The figures of "blue", "green" or "router"."""
+        found: Figures = getattr(self, name)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Complete columns, oldest first, without gaps; `end` is the wall time at which the last one ended."""
+
+    step_s: int
+    end: float
+    columns: Sequence[Column]
+
+    @property
+    def span_s(self) -> int:
+        """How much time the charts show."""
+        return self.step_s * len(self.columns)
+
+    @property
+    def start(self) -> float:
+        """The wall time at which the first column began."""
+        return self.end - self.span_s
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything at wall time `at`.
+
+    `state` is what is recorded, corrected by what the processes are found to do; `ended_at` says when a crashed
+    version's process ended, where somebody saw it. `lifetime` and `minute` are the metrics since the file was
+    made and of the last 60 seconds. `commands` are the deploy history, oldest first; `at_work` are those of them
+    whose process runs at this moment. `worker_rates` are requests per second, by pid.
+    """
+
+    at: float
+    state: BlueGreenState | None
+    state_fault: str
+    lifetime: Snapshot
+    minute: Snapshot
+    short: Past
+    long: Past
+    commands: Sequence[Entry] = ()
+    at_work: Sequence[Entry] = ()
+    ended_at: Mapping[str, float] = field(default_factory=dict)
+    worker_rates: Mapping[int, float] = field(default_factory=dict)
+    metrics_on: bool = True

@@ -1,0 +1,155 @@
+"""Looks at the router, its metrics, its state and its history, and makes one observation of it all."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+
+from app.config import RouterConfig
+from app.dashboard.observation import Observation, Past
+from app.dashboard.timeline import Timeline
+from app.deploy.history import Entry, History
+from app.deploy.processes import Processes
+from app.deploy.reconcile import as_found
+from app.errors import StateError
+from app.metrics.shared import SharedMetrics
+from app.metrics.snapshot import Snapshot
+from app.state.model import BlueGreenState, put_version
+from app.state.watch import StateWatch
+
+__all__ = ["Observer"]
+
+SHORT = (1, 2, 300)
+LONG = (10, 6, 360)
+"""Seconds of a step, steps of a column, columns: ten minutes in columns of 2 s, six hours in columns of a minute."""
+
+WINDOW_S = 60
+
+HISTORY_BYTES = 262_144
+"""The end of the history file that is read: about a thousand commands, more than the page can show."""
+
+
+class Observer:
+    """Observes for one worker. Not for two greenlets at a time.
+
+    Args:
+        config: where the files are.
+        metrics: the figures of all workers.
+        watch: the state file.
+        pause: lets others work in the middle of a long look.
+        clock, now: monotonic and wall time in seconds.
+    """
+
+    def __init__(
+        self,
+        config: RouterConfig,
+        metrics: SharedMetrics,
+        watch: StateWatch,
+        pause: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._config = config
+        self._metrics = metrics
+        self._watch = watch
+        self._clock = clock
+        self._now = now
+        self._short = Timeline(*SHORT, metrics.series, pause)
+        self._long = Timeline(*LONG, metrics.series, pause)
+        self._processes = Processes(Path(config.state_file).parent)
+        self._commands = _Commands(Path(config.beside_state("history.jsonl")))
+        self._rates = _WorkerRates()
+
+    @property
+    def pasts(self) -> Mapping[str, Past]:
+        """The columns of both spans as they were last read."""
+        return {"short": self._short.last, "long": self._long.last}
+
+    def look(self) -> Observation:
+        """Everything at this moment."""
+        at, monotonic_s = self._now(), self._clock()
+        short, long = self._short.past(monotonic_s, at), self._long.past(monotonic_s, at)
+        minute = self._metrics.snapshot(WINDOW_S)
+        commands = self._commands.read()
+        state = self._watch.current()
+        at_work = [entry for entry in commands if entry.outcome is None and psutil.pid_exists(entry.pid)]
+        if state is not None:
+            state = self._as_found(state, is_settled=not at_work)
+        return Observation(
+            at=at,
+            state=state,
+            state_fault=self._watch.fault,
+            lifetime=self._metrics.snapshot(),
+            minute=minute,
+            short=short,
+            long=long,
+            commands=commands,
+            at_work=at_work,
+            ended_at=self._ended_at(state) if state is not None else {},
+            worker_rates=self._rates.update(minute),
+            metrics_on=self._config.metrics_enabled,
+        )
+
+    def _as_found(self, state: BlueGreenState, *, is_settled: bool) -> BlueGreenState:
+        for version in tuple(state.versions.values()):
+            found = as_found(version, self._processes.find(version), is_settled=is_settled)
+            state = replace(put_version(state, found), serial=state.serial)
+        return state
+
+    def _ended_at(self, state: BlueGreenState) -> dict[str, float]:
+        """When the processes of crashed versions ended, as their supervisors noted it."""
+        crashed = [version.name for version in state.versions.values() if version.status == "crashed"]
+        noted = {name: _noted_end(self._processes.record_path(name)) for name in crashed}
+        return {name: at for name, at in noted.items() if at is not None}
+
+
+def _noted_end(record: Path) -> float | None:
+    try:
+        at = json.loads(record.read_bytes())["ended_at"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return float(at) if isinstance(at, int | float) else None
+
+
+class _Commands:
+    """The deploy history, read again only when its file has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._history = History(path)
+        self._seen: tuple[int, int] | None = None
+        self._entries: Sequence[Entry] = ()
+
+    def read(self) -> Sequence[Entry]:
+        """The last commands, oldest first; what was last read when the file cannot be."""
+        try:
+            found = os.stat(self._history.path)
+            seen = (found.st_mtime_ns, found.st_size)
+            if seen != self._seen:
+                self._entries, self._seen = tuple(self._history.entries(HISTORY_BYTES)), seen
+        except (OSError, StateError):
+            pass
+        return self._entries
+
+
+class _WorkerRates:
+    """Requests per second of each worker, between one look and the next."""
+
+    def __init__(self) -> None:
+        self._before: Mapping[int, int] = {}
+        self._at = 0.0
+
+    def update(self, snapshot: Snapshot) -> dict[int, float]:
+        """The rates since the last call, by pid; a worker that is new has none yet."""
+        counts = {worker.pid: worker.requests for worker in snapshot.workers}
+        elapsed = max(snapshot.at - self._at, 0.001)
+        rates = {
+            pid: max(0, count - self._before[pid]) / elapsed for pid, count in counts.items() if pid in self._before
+        }
+        self._before, self._at = counts, snapshot.at
+        return rates

@@ -1,0 +1,120 @@
+"""From an observation to the page: named fragments, each rendered again only when what it shows has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from app.dashboard import charts, figures, model
+from app.dashboard.marks import Mark, marks
+from app.dashboard.observation import Observation, Past
+from app.dashboard.sentence import sentence
+from app.dashboard.words import count_text, duration_text
+
+__all__ = ["RANGES", "Renderer"]
+
+T = TypeVar("T")
+
+RANGES = {"short": ("Last 10 minutes", 10), "long": ("Last 6 hours", 12)}
+"""The two spans of the charts: title, and lines of the table behind each chart."""
+
+
+class Renderer:
+    """Renders for one worker.
+
+    `fragments` gives everything on the page that changes. Markup is named by the id of the element that it is put
+    into; "title", "tone", "topic" and "icon" are plain texts.
+    """
+
+    def __init__(self) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(Path(__file__).with_name("templates")),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=StrictUndefined,
+        )
+        # Any: a template's macros have no types.
+        self._macros: Any = self._environment.get_template("fragments.html").module
+        self._known: dict[str, tuple[object, object]] = {}
+
+    def page(self, template: str, **values: object) -> str:
+        """A whole page."""
+        return self._environment.get_template(template).render(**values)
+
+    def fragments(self, seen: Observation) -> dict[str, str]:
+        """All fragments for what is seen."""
+        said = sentence(seen)
+        found: dict[str, str] = {
+            "sentence": self._of("sentence", said.text),
+            "tone": said.tone,
+            "topic": said.topic,
+            "title": _title(seen, said.tone),
+            "icon": _icon(seen),
+            "notices": self._of("notices", tuple(model.notices(seen))),
+            "meta": self._of("meta", _meta(seen)),
+            **{f"card-{card.name}": self._of("card", card, card.name) for card in model.cards(seen)},
+            "in-flight": self._of("in_flight", tuple(model.in_flight(seen)), _unlisted(seen)),
+            "commands": self._of("commands", tuple(model.commands(seen))),
+            "workers": self._of("workers", tuple(model.workers(seen))),
+        }
+        all_marks = tuple(marks(seen))
+        found |= self._range("short", seen.short, all_marks)
+        found |= self._range("long", seen.long, all_marks)
+        return found
+
+    def _of(self, macro: str, *values: object) -> Markup:
+        """A macro's markup, from memory when its values are the same as the last time."""
+        key = f"{macro} {values[1]}" if macro == "card" else macro
+        return self._remember(key, values, lambda: Markup(getattr(self._macros, macro)(*values)))
+
+    def _range(self, name: str, past: Past, all_marks: Sequence[Mark]) -> Mapping[str, Markup]:
+        """The charts of one span, and what belongs to them; made anew when there is a new column or mark."""
+
+        def draw() -> dict[str, Markup]:
+            drawn = {
+                f"{name}-flags": Markup(charts.marks_svg(past, all_marks)),
+                f"{name}-axis": Markup(charts.axis_svg(past)),
+            }
+            said = figures.now(past)
+            for panel in charts.PANELS:
+                key = f"{name}-{panel.key}"
+                drawn[key] = Markup(charts.panel_svg(panel, past, all_marks))
+                drawn[f"{key}-now"] = escape(said[panel.key])
+                lines = figures.table_rows(panel.key, past, RANGES[name][1])
+                drawn[f"{key}-rows"] = Markup(self._macros.rows(lines))
+            return drawn
+
+        return self._remember(f"range {name}", (past.end, all_marks), draw)
+
+    def _remember(self, key: str, values: object, make: Callable[[], T]) -> T:
+        known = self._known.get(key)
+        if known is None or known[0] != values:
+            known = self._known[key] = (values, make())
+        return cast(T, known[1])  # made by the same `make` under this key
+
+
+def _title(seen: Observation, tone: str) -> str:
+    alarm = "⚠ " if tone == "alarm" else ""
+    return f"{alarm}{model.headline(seen)} · Traffic Router"
+
+
+def _icon(seen: Observation) -> str:
+    """Which of the icons the browser's tab shows."""
+    return seen.state.active_version or "none" if seen.state is not None else "none"
+
+
+def _meta(seen: Observation) -> str:
+    workers = len(seen.minute.workers)
+    noun = "worker" if workers == 1 else "workers"
+    requests = count_text(seen.lifetime.overall.requests)
+    return f"{workers} {noun} · up {duration_text(seen.minute.uptime_s)} · {requests} requests"
+
+
+def _unlisted(seen: Observation) -> int:
+    """How many requests are in flight beside those in the list."""
+    return max(0, seen.minute.overall.in_flight - min(len(seen.minute.rows), model.MAX_IN_FLIGHT))

@@ -1,0 +1,166 @@
+"""What is going on, in one or two sentences: the first thing on the page, and often all one needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.dashboard.observation import Observation
+from app.dashboard.words import duration_text
+from app.deploy.history import Entry
+from app.metrics.snapshot import InFlightRow, Probe
+from app.state.model import VersionState, other
+
+__all__ = ["Sentence", "failing_probes", "named", "sentence"]
+
+JUST_SWITCHED_S = 60.0
+"""So long a switch is news. A drain is told of for as long as it lasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """The text, how grave it is ("calm", "busy" or "alarm"), and what it is about.
+
+    `topic` stays the same while only figures in the text change: a screen reader is told of a new topic, not of
+    every second.
+    """
+
+    text: str
+    tone: str
+    topic: str
+
+
+def named(version: VersionState) -> str:
+    """A version as people call it: Blue 1.4.2."""
+    return f"{version.name.capitalize()} {version.release}" if version.release else version.name.capitalize()
+
+
+def failing_probes(probes: Sequence[Probe]) -> int:
+    """How many health checks in a row have failed up to now."""
+    return next((count for count, probe in enumerate(reversed(probes)) if probe.ok), len(probes))
+
+
+def sentence(seen: Observation) -> Sentence:
+    """The sentence for what is seen."""
+    state = seen.state
+    if state is None:
+        reason = seen.state_fault or "there is no state file"
+        return Sentence(f"No version is known, so every request is answered with 503: {reason}.", "alarm", "no state")
+    active = state.active
+    if active is None:
+        return Sentence("No version is active, so every request is answered with 503.", "alarm", "none active")
+    head = _trouble(seen, active) or _after_switch(seen, active) or _serving(active)
+    tail = _work(seen.at_work) or _standby(seen, state.version(other(active.name)))
+    if head.topic.startswith("drain"):
+        return head
+    tone = head.tone if head.tone != "calm" or not seen.at_work else "busy"
+    return Sentence(f"{head.text} {tail.text}".strip(), tone, f"{head.topic}; {tail.topic}")
+
+
+def _serving(active: VersionState) -> Sentence:
+    return Sentence(f"{named(active)} serves all traffic.", "calm", f"{active.name} {active.release} serves")
+
+
+def _trouble(seen: Observation, active: VersionState) -> Sentence | None:
+    """The active version does not work."""
+    if active.status == "crashed":
+        ended = seen.ended_at.get(active.name)
+        when = f" {duration_text(seen.at - ended)} ago" if ended else ""
+        return Sentence(f"{named(active)} is active but crashed{when}.", "alarm", f"{active.name} crashed")
+    probes = seen.minute.probes[active.name]
+    failing = failing_probes(probes)
+    if not failing:
+        return None
+    checks = "the last health check" if failing == 1 else f"the last {failing} health checks"
+    reason = f": {probes[-1].reason}" if probes[-1].reason else ""
+    text = f"{named(active)} is active but failed {checks}{reason}."
+    return Sentence(text, "alarm", f"{active.name} fails")
+
+
+def _after_switch(seen: Observation, active: VersionState) -> Sentence | None:
+    """Traffic has moved, and the old version may still have requests to finish."""
+    assert seen.state is not None
+    switched_at, previous = seen.state.switched_at, other(active.name)
+    left = seen.minute.versions[previous].in_flight
+    ago = None if switched_at is None else max(0.0, seen.at - switched_at)
+    if left:
+        oldest = _oldest(seen.minute.rows, previous)
+        age = f", the oldest {duration_text(oldest)}" if oldest is not None else ""
+        since = "All new requests go" if ago is None else f"Switched {duration_text(ago)} ago, new requests go"
+        if ago is not None and seen.state.previous_version == previous:
+            text = f"Switched to {_low(active)} {duration_text(ago)} ago; {previous} still finishes"
+        else:
+            text = f"{since} to {_low(active)}; {previous} still finishes"
+        return Sentence(f"{text} {_requests(left)}{age}.", "busy", f"drain {previous}")
+    if ago is None or ago >= JUST_SWITCHED_S or seen.state.previous_version is None:
+        return None
+    text = f"Switched to {_low(active)} {duration_text(ago)} ago; {previous} has nothing left to finish."
+    return Sentence(text, "calm", f"{active.name} {active.release} switched")
+
+
+def _low(version: VersionState) -> str:
+    """A version within a sentence: green 1.5.0."""
+    return f"{version.name} {version.release}" if version.release else version.name
+
+
+def _requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count:,} requests"
+
+
+def _oldest(rows: Sequence[InFlightRow], name: str) -> float | None:
+    return next((row.age_s for row in rows if row.version == name), None)
+
+
+_PHASES = {
+    None: "the command has begun",
+    "clearing": "the old process finishes its requests and stops",
+    "launching": "its process is being launched",
+    "gating": "waiting for healthy answers",
+    "promoting": "traffic is being switched",
+    "draining": "waiting for the last requests of the other version",
+    "retiring": "a version is being stopped",
+}
+
+_DOINGS = {
+    "start": "is being started",
+    "run": "runs in the foreground",
+    "stop": "is being stopped",
+    "restart": "is being restarted",
+    "switch": "is about to take over",
+    "rollback": "is about to take over again",
+    "deploy": "is being deployed",
+}
+
+
+def _work(at_work: Sequence[Entry]) -> Sentence | None:
+    """The latest command that is still at work."""
+    for entry in reversed(at_work):
+        if entry.operation == "run":
+            continue
+        release = f" {entry.release}" if entry.release else ""
+        doing = _DOINGS.get(entry.operation, "is being changed")
+        text = f"{entry.target.capitalize()}{release} {doing}: {_PHASES.get(entry.phase, entry.phase)}."
+        return Sentence(text, "busy", f"{entry.id} {entry.phase}")
+    return None
+
+
+def _standby(seen: Observation, version: VersionState) -> Sentence:
+    """How the other version stands."""
+    probes = seen.minute.probes[version.name]
+    said = _STANDBY.get(version.status)
+    if said is None and probes and not probes[-1].ok:
+        said = "is running but fails its health checks"
+    elif said is None and not probes:
+        said = "is running and has not been checked yet"
+    elif version.status == "stopped" and probes and probes[-1].ok:  # started by somebody else's hands
+        said = "is healthy and standing by"
+    said = said or "is healthy and standing by"
+    return Sentence(f"{named(version)} {said}.", "calm", f"{version.name} {said}")
+
+
+_STANDBY = {
+    "stopped": "is stopped",
+    "starting": "is starting",
+    "stopping": "is stopping",
+    "crashed": "has crashed",
+}

@@ -1,0 +1,206 @@
+"""The dashboard's answers: the page, its events, its style sheet and script, and the way in with a token."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from flask import Blueprint, Response, abort, make_response, redirect, request
+
+from app import __version__
+from app.access import COOKIE, COOKIE_LIFETIME_S, Access
+from app.config import RouterConfig
+from app.dashboard import charts, figures, model
+from app.dashboard.form import posted_form
+from app.dashboard.live import Live
+from app.dashboard.observer import Observer
+from app.dashboard.render import RANGES, Renderer
+from app.proxy.service import Service
+
+__all__ = ["ASSETS", "PREFIX", "Dashboard"]
+
+PREFIX = "/__router_dashboard"
+"""Everything of the dashboard but the page itself; in the router's own part of the paths."""
+
+ASSETS = {"style.css": "text/css", "script.js": "text/javascript"}
+ICONS = {"blue": "#2f6fdb", "green": "#17864b", "none": "#8a94a0"}
+THEME_COOKIE = "traffic_router_theme"
+THEMES = ("light", "dark")
+
+SECURITY_FIELDS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "X-Robots-Tag": "noindex, nofollow",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+_STATIC = Path(__file__).with_name("static")
+_YEAR_S = 31_536_000
+
+
+class Dashboard:
+    """The dashboard of one worker: `blueprint` answers, `live` is to be closed when the worker stops."""
+
+    def __init__(self, service: Service, access: Access, sources: Mapping[str, str], observer: Observer) -> None:
+        config = service.config
+        self._config = config
+        self._access = access
+        self._observer = observer
+        self._renderer = Renderer()
+        self.live = Live(self._fragments)
+        self._assets = {name: (_STATIC / name).read_bytes() for name in ASSETS}
+        digests = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in self._assets.items()}
+        self._links = {name: f"{PREFIX}/{name}?v={digest}" for name, digest in digests.items()}
+        self._digests = digests
+        self._settings = model.settings(config, service.app_config, sources)
+        self.blueprint = self._routes()
+
+    def _fragments(self) -> Mapping[str, str]:
+        return self._renderer.fragments(self._observer.look())
+
+    def _routes(self) -> Blueprint:
+        blueprint = Blueprint("dashboard", __name__)
+        blueprint.add_url_rule(self._config.dashboard_path, view_func=self.page, methods=["GET"])
+        blueprint.add_url_rule(f"{PREFIX}/events", view_func=self.events, methods=["GET"])
+        blueprint.add_url_rule(f"{PREFIX}/frame", view_func=self.frame, methods=["GET"])
+        blueprint.add_url_rule(f"{PREFIX}/figures/<name>", view_func=self.figures, methods=["GET"])
+        blueprint.add_url_rule(f"{PREFIX}/icon-<name>.svg", view_func=self.icon, methods=["GET"])
+        blueprint.add_url_rule(f"{PREFIX}/<any({','.join(ASSETS)}):name>", view_func=self.asset, methods=["GET"])
+        if self._access.has_token:
+            blueprint.add_url_rule(f"{PREFIX}/sign-in", view_func=self.sign_in, methods=["POST"])
+            blueprint.add_url_rule(f"{PREFIX}/sign-out", view_func=self.sign_out, methods=["POST"])
+        return blueprint
+
+    # --- the page -----------------------------------------------------------------------------------------
+
+    def page(self) -> Response:
+        """The whole page as it stands at this moment."""
+        fragments = self.live.frame().fragments
+        return self._html(
+            self._renderer.page(
+                "page.html",
+                **self._frame_values(),
+                f=fragments,
+                ranges=RANGES,
+                panels=charts.PANELS,
+                headings=figures.HEADINGS,
+                settings=self._settings,
+                port=self._config.main_port,
+                zone=time.strftime("%Z"),
+                is_signed_in=COOKIE in request.cookies,
+            )
+        )
+
+    def ask_for_token(self, status: int, message: str = "") -> Response:
+        """The form in the page's place."""
+        text = self._renderer.page("sign_in.html", **self._frame_values(), message=message)
+        return self._html(text, status)
+
+    def _frame_values(self) -> dict[str, object]:
+        theme = request.cookies.get(THEME_COOKIE)
+        return {
+            "prefix": PREFIX,
+            "path": self._config.dashboard_path,
+            "links": self._links,
+            "theme": theme if theme in THEMES else "",
+            "version": __version__,
+        }
+
+    def _html(self, text: str, status: int = 200) -> Response:
+        return _answer(text, "text/html; charset=utf-8", status)
+
+    # --- what changes -------------------------------------------------------------------------------------
+
+    def frame(self) -> Response:
+        """The newest frame, for a script that cannot have a stream."""
+        return _answer(self.live.frame().full, "application/json")
+
+    def events(self) -> Response:
+        """A frame a second."""
+        stream = self.live.open()
+        if stream is None:
+            refusal = _answer("too many viewers on this worker; ask for the frame instead\n", "text/plain", 503)
+            refusal.headers["Retry-After"] = "10"
+            return refusal
+        answer = _answer("", "text/event-stream")
+        answer.response = stream
+        answer.headers.pop("Content-Length")
+        answer.headers["X-Accel-Buffering"] = "no"  # nginx would collect the events otherwise
+        return answer
+
+    def figures(self, name: str) -> Response:
+        """What the charts of one span say, column by column, for the pointer."""
+        self.live.frame()
+        past = self._observer.pasts.get(name)
+        if past is None:
+            abort(404)
+        return _answer(json.dumps(figures.read_outs(past), ensure_ascii=False), "application/json")
+
+    # --- style, script, icons -----------------------------------------------------------------------------
+
+    def asset(self, name: str) -> Response:
+        """The style sheet or the script; kept by browsers under the name that carries its digest."""
+        answer = _answer(self._assets[name], f"{ASSETS[name]}; charset=utf-8")
+        if request.args.get("v") == self._digests[name]:
+            answer.headers["Cache-Control"] = f"private, max-age={_YEAR_S}, immutable"
+        return answer
+
+    def icon(self, name: str) -> Response:
+        """The sign in the browser's tab, in the colour of the active version."""
+        if name not in ICONS:
+            abort(404)
+        return _answer(self._renderer.page("icon.svg", colour=ICONS[name], name=name), "image/svg+xml")
+
+    # --- the way in ---------------------------------------------------------------------------------------
+
+    def sign_in(self) -> Response:
+        """Takes the token from the form and leaves a cookie that stands for it."""
+        token = posted_form(request).get("token", "")
+        if not self._access.is_token(token):
+            return self.ask_for_token(403, "That is not the token.")
+        return self._with_cookie(self._access.cookie(time.time()), COOKIE_LIFETIME_S)
+
+    def sign_out(self) -> Response:
+        """Takes the cookie away."""
+        return self._with_cookie("", 0)
+
+    def _with_cookie(self, value: str, lifetime_s: int) -> Response:
+        answer = make_response(redirect(self._config.dashboard_path, 303))
+        for path in (self._config.dashboard_path, PREFIX, "/__router_metrics"):
+            answer.set_cookie(
+                COOKIE,
+                value,
+                max_age=lifetime_s,
+                path=path,
+                httponly=True,
+                samesite="Strict",
+                secure=_is_over_tls(self._config),
+            )
+        _protect(answer)
+        return answer
+
+
+def _is_over_tls(config: RouterConfig) -> bool:
+    """Whether the browser speaks TLS; only a trusted proxy can tell."""
+    return bool(config.forwarded_hops) and request.headers.get("X-Forwarded-Proto", "").lower() == "https"
+
+
+def _answer(body: str | bytes, media_type: str, status: int = 200) -> Response:
+    answer = Response(body, status, content_type=media_type)
+    _protect(answer)
+    return answer
+
+
+def _protect(answer: Response) -> None:
+    answer.headers["Cache-Control"] = "no-store"
+    for name, value in SECURITY_FIELDS.items():
+        answer.headers[name] = value
