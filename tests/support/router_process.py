@@ -72,9 +72,7 @@ class RouterProcess:
 
     def metrics(self) -> dict[str, object]:
         """The JSON of the metrics endpoint."""
-        found: dict[str, object] = json.loads(
-            self.ask(b"GET /__router_metrics HTTP/1.1\r\nHost: r\r\n\r\n").body
-        )
+        found: dict[str, object] = json.loads(self.ask(b"GET /__router_metrics HTTP/1.1\r\nHost: r\r\n\r\n").body)
         return found
 
     def access_log(self) -> list[dict[str, object]]:
@@ -139,9 +137,7 @@ def start_router(
         "access_log": folder / "access.jsonl",
         **settings,
     }
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("TRAFFIC_ROUTER_")
-    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAFFIC_ROUTER_")}
     environment.pop("PORT", None)
     environment.update({f"TRAFFIC_ROUTER_{name.upper()}": str(value) for name, value in fields.items()})
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *arguments, "app:wsgi"]
