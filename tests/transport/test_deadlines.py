@@ -1,0 +1,122 @@
+"""Deadlines: many waits of one length, each ended in time, none ended early."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from app.transport.deadlines import Deadlines
+from app.transport.limits import Expired
+from tests.support.waiting import wait_until
+
+BRIEF_S = 0.08
+
+
+class Noted:
+    """Deadlines over plain values that note when each was over."""
+
+    def __init__(self, seconds: float = BRIEF_S) -> None:
+        self.over: dict[Any, float] = {}  # any hashable value can be a wait
+        self.deadlines = Deadlines(seconds, self._note)
+
+    def _note(self, wait: Any) -> None:
+        self.over[wait] = monotonic()
+
+    def wait_for(self, count: int) -> None:
+        """Lets the hub run until that many waits are over."""
+        wait_until(lambda: gevent.sleep(0.001) or len(self.over) >= count, f"{count} waits to be over")
+
+
+def test_wait_ends_in_time_and_never_early() -> None:
+    noted = Noted()
+    began = monotonic()
+    noted.deadlines.add("a")
+    noted.wait_for(1)
+    lasted = noted.over["a"] - began
+    assert BRIEF_S * 0.95 <= lasted < BRIEF_S + 1
+
+
+def test_waits_end_in_the_order_in_which_they_began() -> None:
+    noted = Noted()
+    for name in "abc":
+        noted.deadlines.add(name)
+        gevent.sleep(BRIEF_S / 4)
+    noted.wait_for(3)
+    assert list(noted.over) == ["a", "b", "c"]
+    assert noted.over["c"] - noted.over["a"] >= BRIEF_S / 4
+
+
+def test_forgotten_wait_does_not_end() -> None:
+    noted = Noted()
+    noted.deadlines.add("a")
+    noted.deadlines.add("b")
+    noted.deadlines.discard("a")
+    noted.wait_for(1)
+    assert list(noted.over) == ["b"]
+
+
+def test_unknown_wait_is_forgotten_without_complaint() -> None:
+    Noted().deadlines.discard("a")
+
+
+def test_wait_that_begins_anew_has_its_full_time() -> None:
+    noted = Noted()
+    noted.deadlines.add("a")
+    gevent.sleep(BRIEF_S / 2)
+    noted.deadlines.discard("a")
+    began = monotonic()
+    noted.deadlines.add("a")
+    noted.wait_for(1)
+    assert noted.over["a"] - began >= BRIEF_S * 0.95
+
+
+def test_waits_after_a_pause_end_too() -> None:
+    noted = Noted(0.02)
+    noted.deadlines.add("a")
+    noted.wait_for(1)
+    gevent.sleep(0.05)  # long enough for whatever measures the time to come to rest
+    noted.deadlines.add("b")
+    noted.wait_for(2)
+    assert list(noted.over) == ["a", "b"]
+
+
+def test_limit_of_zero_never_ends_a_wait() -> None:
+    noted = Noted(0)
+    noted.deadlines.add("a")
+    other = Noted(0.02)
+    other.deadlines.add("b")
+    other.wait_for(1)
+    assert noted.over == {}
+
+
+def test_end_of_one_wait_may_forget_another() -> None:
+    ended: list[str] = []
+
+    def end(wait: str) -> None:
+        ended.append(wait)
+        deadlines.discard("b")
+
+    deadlines = Deadlines(0.02, end)
+    deadlines.add("a")
+    deadlines.add("b")
+    wait_until(lambda: gevent.sleep(0.001) or ended, "the first wait to be over")
+    gevent.sleep(0.06)
+    assert ended == ["a"]
+
+
+def test_wait_of_a_greenlet_ends_with_an_exception_in_it() -> None:
+    deadlines = Deadlines(0.02)
+    with pytest.raises(Expired, match=r"nothing within 0\.02 s") as caught:
+        deadlines.add(gevent.getcurrent())
+        Event().wait(10)
+    assert caught.value.limit is deadlines
+
+
+def test_pending_deadline_does_not_keep_an_idle_loop_alive() -> None:
+    Deadlines(60, lambda wait: None).add("a")
+    with gevent.Timeout(10):
+        assert gevent.wait(timeout=None, objects=[]) == []
