@@ -34,6 +34,7 @@ class Serving:
     def __init__(self, wsgi: Any, service: Service) -> None:
         config = service.config
         self.wsgi = wsgi.wsgi_app  # what Flask's own __call__ would call
+        self._stop_endless = wsgi.stop
         self.config = config
         self.forwarder = service.forwarder
         self.waits = service.waits
@@ -66,7 +67,7 @@ class Serving:
     def keep_no_connection(self) -> None:
         """From now on every answer is the last of its connection, and none goes on without end."""
         self.keeps_alive = False
-        self.wsgi.stop()
+        self._stop_endless()
         for connection in self._connections:
             connection.finish()
 
