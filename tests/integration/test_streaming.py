@@ -220,7 +220,7 @@ class TestAnswers:
             client.read_head()
             received = 0
             while received < total:
-                received += len(client.wire.read_some())
+                received += len(client.wire.read_exactly(MEGABYTE))
                 peak = max(peak, router.memory_bytes())
         assert received == total
         assert peak - before < 24 * MEGABYTE
