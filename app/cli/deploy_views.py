@@ -108,10 +108,8 @@ _LIVING = frozenset({"starting", "running", "stopping"})
 
 def _version_lines(overview: Overview, version: VersionState) -> list[str]:
     name, health = version.name, overview.health.get(version.name)
-    lines = [
-        f"{_sign(version, health)} {bold(name)} ({_role(overview.state, name)}): {_word(version, health)}"
-    ]
-    lines.append(f"   Port: {version.port}")
+    sign, word = _judgement(version, health)
+    lines = [f"{sign} {bold(name)} ({_role(overview.state, name)}): {word}", f"   Port: {version.port}"]
     if version.status in _LIVING and version.pid is not None:
         since = f", for {age_text(time.time() - version.started_at)}" if version.started_at else ""
         lines.append(f"   Process: pid {version.pid}{since}")
@@ -134,20 +132,15 @@ def _role(state: BlueGreenState, name: str) -> str:
     return "active" if name == state.active_version else "standby"
 
 
-def _sign(version: VersionState, health: ProbeResult | None) -> str:
+def _judgement(version: VersionState, health: ProbeResult | None) -> tuple[str, str]:
+    """How a version is: the mark and the word."""
     if version.status == "crashed":
-        return "💥"
-    return mark(health.ok) if health else "⏹️ "
-
-
-def _word(version: VersionState, health: ProbeResult | None) -> str:
-    if version.status == "crashed":
-        return f"CRASHED ({ending_text(version.exit_status)})"
+        return "💥", f"CRASHED ({ending_text(version.exit_status)})"
     # The active version is always asked; when it is stopped, no answer is no news.
     if health is None or (health.status is None and version.status not in _LIVING):
-        return version.status.upper()
+        return "⏹️ ", version.status.upper()
     word = "HEALTHY" if health.ok else "UNHEALTHY"
-    return word if version.status in _LIVING else f"{word}, and not started from here"
+    return mark(health.ok), word if version.status in _LIVING else f"{word}, and not started from here"
 
 
 def _hint(overview: Overview) -> str:

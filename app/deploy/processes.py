@@ -91,9 +91,8 @@ class Processes:
     def find(self, version: VersionState) -> Found:
         """Look for a version's process: by its record first, else by the recorded pid and start time."""
         record = self._record(version.name)
-        if record is not None and record.is_held:
-            alive = record.exit_status is None
-            return Found(alive, record.pid, record.exit_status, record.supervisor, record.in_foreground)
+        if record is not None and record.is_held and record.exit_status is None:
+            return Found(True, record.pid, None, record.supervisor, record.in_foreground)
         if version.pid is not None and is_same_process(version.pid, version.pid_started):
             return Found(True, version.pid)
         # A record of an earlier process says nothing about how this one ended.

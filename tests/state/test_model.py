@@ -96,9 +96,7 @@ def test_active_follows_a_change_of_its_version() -> None:
     assert state.active.port == 7000
 
 
-@pytest.mark.parametrize(
-    "call", [BlueGreenState().version, other, lambda name: promote(BlueGreenState(), name, 0)]
-)
+@pytest.mark.parametrize("call", [BlueGreenState().version, other, lambda name: promote(BlueGreenState(), name, 0)])
 def test_a_name_that_is_no_version_is_a_usage_error(call: object) -> None:
     assert callable(call)
     with pytest.raises(UsageError, match="no version 'purple'"):

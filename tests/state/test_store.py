@@ -122,9 +122,7 @@ def test_debris_of_a_killed_command_is_no_obstacle(store: StateStore) -> None:
 
 
 @pytest.mark.parametrize("call", ["open", "write", "utime", "fsync", "rename"])
-def test_a_failing_step_leaves_the_old_state(
-    store: StateStore, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_a_failing_step_leaves_the_old_state(store: StateStore, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     store.write(BLUE)
 
     def fail(*_: object, **__: object) -> int:
@@ -216,9 +214,7 @@ with StateStore(sys.argv[1]).lock("deploy --release=r8"):
 
 
 def test_lock_of_a_killed_command_is_taken_over_and_the_dead_holder_named(store: StateStore) -> None:
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(store.path)], stdout=subprocess.PIPE, text=True
-    )
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(store.path)], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"

@@ -70,6 +70,11 @@ def test_an_unchanged_file_is_not_read_again(watch: StateWatch, store: StateStor
     assert watch.current() is watch.current()
 
 
+def replace_by_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
@@ -79,7 +84,7 @@ def test_an_unchanged_file_is_not_read_again(watch: StateWatch, store: StateStor
         (lambda path: path.write_bytes(b'{"name": "demo"}'), 'has no "active_version"'),
         (lambda path: path.write_bytes(b" " * (MAX_STATE_BYTES + 1)), "more than any state file"),
         (lambda path: (path.unlink(), path.mkdir()), "is not a regular file"),
-        (lambda path: path.unlink() or os.mkfifo(path), "is not a regular file"),
+        (replace_by_fifo, "is not a regular file"),
         (lambda path: (path.unlink(), path.symlink_to(path.name)), "cannot be read (Too many levels"),
     ],
     ids=["missing", "torn", "empty", "foreign", "huge", "folder", "fifo", "loop"],
@@ -109,9 +114,7 @@ def test_the_fault_is_gone_when_the_file_is_good_again(watch: StateWatch, store:
     assert watch.fault == ""
 
 
-def test_broken_bytes_are_parsed_once(
-    watch: StateWatch, store: StateStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_bytes_are_parsed_once(watch: StateWatch, store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.path.write_bytes(b"{")
     settle(store.path)
     assert watch.current() is None
@@ -137,9 +140,7 @@ def test_a_file_that_may_not_be_opened_is_tried_again(
     assert watch.fault == ""
 
 
-def test_a_relative_path_stays_where_it_was(
-    store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_stays_where_it_was(store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write(BLUE)
     monkeypatch.chdir(tmp_path)
     watch = StateWatch("bg_state.json")

@@ -5,12 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.config import AppConfig
+from app.upstream import health
 from app.upstream.health import BODY_START_BYTES, ProbeResult, probe
 
 Behaviour = Callable[[socket.socket], None]
@@ -78,9 +80,7 @@ def test_host_defaults_to_the_address() -> None:
 
 
 def test_a_redirect_is_reported_and_not_followed() -> None:
-    result = ask(
-        says(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/login\r\nContent-Length: 0\r\n\r\n")
-    )
+    result = ask(says(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/login\r\nContent-Length: 0\r\n\r\n"))
     assert (result.ok, result.status, result.location) == (True, 302, "http://127.0.0.1:1/login")
 
 
@@ -98,9 +98,7 @@ def test_a_server_error_keeps_its_body_for_the_report() -> None:
 
 
 def test_early_hints_are_not_the_answer() -> None:
-    result = ask(
-        says(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno")
-    )
+    result = ask(says(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno"))
     assert (result.status, result.body_start) == (503, b"no")
 
 
@@ -146,11 +144,12 @@ def test_the_timeout_is_a_deadline_for_the_whole_probe(behaviour: Behaviour, rea
     assert 200 <= result.latency_ms < 5_000
 
 
-def test_a_deadline_that_has_passed_before_the_answer_is_read_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter((0.0, 0.0, 0.0, 99.0, 99.0))
+def test_a_deadline_that_passes_between_two_steps_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter((0.0, 1.0, 6.0, 6.0))  # begin, before sending, before receiving, end
     with upstream(wait_for_close) as (port, _), monkeypatch.context() as patch:
-        patch.setattr("app.upstream.health.time.monotonic", lambda: next(ticks))
-        assert probe(port, AppConfig()).reason == "no complete answer within 5 s"
+        patch.setattr(health, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+        result = probe(port, AppConfig())
+    assert (result.reason, result.latency_ms) == ("no complete answer within 5 s", 6000.0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,241 @@
+"""Launch, reconciliation, gate, drain and log: the small parts, on their own."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.config import AppConfig
+from app.deploy.drain import Drain, NoTraffic
+from app.deploy.events import Drained, Draining, Event, Probed
+from app.deploy.gate import Gate
+from app.deploy.launch import clean_environment, launch_of
+from app.deploy.log_file import follow, size, tail
+from app.deploy.processes import Found
+from app.deploy.reconcile import as_found, ending_text
+from app.errors import ConfigError
+from app.state.model import Status, VersionState
+from app.upstream.health import ProbeResult
+from tests.deploy.deployment import FakeTraffic, Row
+
+BLUE = VersionState("blue", 8001, release="r 1")
+GOOD = ProbeResult(True, 200, 1.0)
+BAD = ProbeResult(False, 500, 1.0, reason="status 500, expected 200-399")
+
+
+class Clock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+# --- launch ----------------------------------------------------------------------------------------------
+
+
+def test_placeholders_are_filled_into_arguments_not_into_a_shell() -> None:
+    app = AppConfig(command="echo --port={port} '{release}' {version} '{\"a\": {}}' {dir}", dir="/")
+    launch = launch_of(replace(BLUE, release="r 1; rm"), app, {"PATH": "/bin:/usr/bin"})
+    assert launch.arguments == ("echo", "--port=8001", "r 1; rm", "blue", '{"a": {}}', "{dir}")
+    assert shlex.split(launch.command) == list(launch.arguments)
+
+
+def test_what_the_version_was_started_with_wins_over_the_settings(tmp_path: Path) -> None:
+    version = replace(BLUE, release="r7", dir=str(tmp_path.parent / "{release}"), command="echo own")
+    (tmp_path.parent / "r7").mkdir()
+    launch = launch_of(version, AppConfig(command="echo configured"), {"PATH": "/bin:/usr/bin"})
+    assert (launch.arguments, launch.directory) == (("echo", "own"), tmp_path.parent / "r7")
+
+
+def test_without_a_command_the_demo_runs_in_its_own_directory() -> None:
+    launch = launch_of(BLUE, AppConfig(), {})
+    assert launch.arguments[:3] == (sys.executable, "-m", "gunicorn")
+    assert "127.0.0.1:8001" in launch.arguments
+    assert "--no-control-socket" in launch.arguments
+    assert launch.directory.name == "demo"
+    assert not (launch.directory / "gunicorn.conf.py").exists()
+
+
+def test_a_program_in_the_directory_is_found_there(tmp_path: Path) -> None:
+    (tmp_path / "serve").write_text("#!/bin/sh\n")
+    with pytest.raises(ConfigError, match=r"no program './serve'"):
+        launch_of(BLUE, AppConfig(command="./serve", dir=str(tmp_path)), {})
+    (tmp_path / "serve").chmod(0o755)
+    assert launch_of(BLUE, AppConfig(command="./serve", dir=str(tmp_path)), {}).arguments == ("./serve",)
+
+
+def test_our_own_environment_does_not_leak_and_the_users_stays() -> None:
+    environ = {
+        "PATH": "/opt/ours/bin:/usr/bin:/opt/ours/bin",
+        **{"HOME": "/home/a", "LANG": "C.UTF-8", "DATABASE_URL": "db", "PYTHONUNBUFFERED": "1"},
+        **{"VIRTUAL_ENV": "/opt/ours", "PYTHONPATH": "/x", "PYTHONHOME": "/x", "GUNICORN_CMD_ARGS": "-w 9"},
+        **{"TRAFFIC_ROUTER_WORKERS": "2", "TRAFFIC_ROUTER_HOME": "/x", "PORT": "1", "BG_VERSION": "green"},
+        **{"LISTEN_FDS": "1", "LISTEN_PID": "1", "NOTIFY_SOCKET": "/run/x"},
+    }
+    assert clean_environment(environ, "/opt/ours") == {
+        **{"PATH": "/usr/bin", "HOME": "/home/a", "LANG": "C.UTF-8", "DATABASE_URL": "db"},
+        "PYTHONUNBUFFERED": "1",
+    }
+    assert clean_environment({}, "/opt/ours") == {}
+
+
+# --- reconcile -------------------------------------------------------------------------------------------
+
+ALIVE, DEAD, NEVER = Found(True, 7), Found(False, 7, 3), Found(False)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "found", "settled", "expected", "exit_status"),
+    [
+        ("running", ALIVE, False, "running", None),
+        ("stopped", ALIVE, False, "running", None),
+        ("crashed", ALIVE, True, "running", None),
+        ("starting", ALIVE, False, "starting", None),
+        ("starting", ALIVE, True, "running", None),
+        ("stopping", ALIVE, False, "stopping", None),
+        ("stopping", ALIVE, True, "running", None),
+        ("running", DEAD, False, "crashed", 3),
+        ("starting", DEAD, True, "crashed", 3),
+        ("stopping", DEAD, False, "stopped", 3),
+        ("stopped", DEAD, False, "stopped", None),
+        ("starting", NEVER, False, "starting", None),
+        ("starting", NEVER, True, "stopped", None),
+        ("running", NEVER, True, "running", None),
+    ],
+)
+def test_status_as_found(recorded: Status, found: Found, settled: bool, expected: str, exit_status: int | None) -> None:
+    version = as_found(replace(BLUE, status=recorded), found, is_settled=settled)
+    assert (version.status, version.exit_status) == (expected, exit_status)
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(None, "exit status unknown"), (3, "exit status 3"), (-9, "killed by SIGKILL"), (-40, "killed by signal 40")],
+)
+def test_endings_in_words(status: int | None, text: str) -> None:
+    assert ending_text(status) == text
+
+
+# --- gate ------------------------------------------------------------------------------------------------
+
+
+def gate(results: list[ProbeResult], events: list[Event], **app: float) -> Gate:
+    clock, script = Clock(), iter(results)
+    settings = {"start_timeout": 1, "healthy_after": 2, "health_timeout": 0.1, **app}
+    config = AppConfig(**settings)  # type: ignore[arg-type]  # fields by name
+    return Gate(config, events.append, lambda port, app: next(script), clock, clock.sleep)
+
+
+def test_successes_must_come_in_a_row() -> None:
+    events: list[Event] = []
+    verdict = gate([BAD, GOOD, BAD, GOOD, GOOD], events).wait("blue", 1, lambda: True)
+    assert verdict.reason == ""
+    assert [event.streak for event in events if isinstance(event, Probed)] == [0, 1, 0, 1, 2]
+
+
+def test_the_gate_closes_at_the_deadline_and_keeps_the_last_probes() -> None:
+    verdict = gate([BAD] * 100, []).wait("blue", 1, lambda: True)
+    assert verdict.reason == "not healthy within 1 s"
+    assert len(verdict.probes) == 5
+    assert verdict.probes[-1].elapsed_s == pytest.approx(1.0)
+
+
+def test_a_stranger_on_the_port_does_not_pass_for_a_dead_version() -> None:
+    verdict = gate([GOOD] * 10, []).wait("blue", 1, lambda: False)
+    assert verdict.reason == "it has ended"
+
+
+def test_confirming_stops_at_the_first_bad_answer() -> None:
+    events: list[Event] = []
+    verdict = gate([GOOD, BAD], events, healthy_after=3).confirm("blue", 1)
+    assert verdict.reason == BAD.reason
+    assert [event.streak for event in events if isinstance(event, Probed)] == [1, 0]
+    assert gate([GOOD] * 3, events, healthy_after=3).confirm("blue", 1).reason == ""
+
+
+# --- drain -----------------------------------------------------------------------------------------------
+
+
+def drain(traffic: FakeTraffic, events: list[Event]) -> Drain:
+    clock = Clock()
+    return Drain(traffic, events.append, clock, clock.sleep)
+
+
+def test_a_drain_wants_to_see_nothing_twice() -> None:
+    events: list[Event] = []
+    assert drain(FakeTraffic({"blue": [0, 1, 0, 1, 0, 0]}), events).wait("blue", 10).is_complete
+    assert events[-1] == Drained("blue", pytest.approx(0.25))  # type: ignore[arg-type]  # approx stands in
+
+
+def test_a_drain_reports_what_remains_at_the_deadline() -> None:
+    events: list[Event] = []
+    traffic = FakeTraffic({"blue": [3]}, [Row("GET", "/a", 1.0), Row("GET", "/report", 8.2)])
+    outcome = drain(traffic, events).wait("blue", 1.0)
+    assert (outcome.remaining, outcome.oldest) == (3, "GET /report for 8.2 s")
+    looks = [event for event in events if isinstance(event, Draining)]
+    assert len(looks) == 2
+    assert looks[0].oldest == "GET /report"
+
+
+def test_a_drain_goes_without_rows() -> None:
+    events: list[Event] = []
+    assert drain(FakeTraffic({"blue": [1]}), events).wait("blue", 0.1).remaining == 1
+    assert [event.oldest for event in events if isinstance(event, Draining)] == [""]
+
+
+def test_no_router_has_no_traffic() -> None:
+    assert (NoTraffic().in_flight("blue"), NoTraffic().in_flight_rows("blue")) == (0, ())
+
+
+# --- log -------------------------------------------------------------------------------------------------
+
+
+def test_tail_gives_the_last_lines(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert (tail(log, 3), size(log)) == ([], 0)
+    log.write_bytes(b"".join(b"line %d\n" % number for number in range(100_000)) + b"\xff no end")
+    assert tail(log, 2) == ["line 99999", "\ufffd no end"]
+    assert tail(log, 0) == []
+    assert tail(log, 9, begin=size(log) - 3) == ["end"]
+
+
+def added(lines: Iterator[str]) -> str:
+    return next(lines)
+
+
+def test_follow_gives_what_is_added_and_survives_rotation(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    changes: list[Callable[[], object]] = [
+        lambda: log.write_text("after\n"),  # the file appears
+        lambda: log.write_text("cut\n"),  # copytruncate
+        lambda: (log.rename(tmp_path / "log.1"), log.write_text("a new and longer file\n")),  # logrotate
+    ]
+
+    def sleep(_pause_s: float) -> None:
+        changes.pop(0)()
+
+    lines = follow(log, sleep)
+    assert [added(lines) for _ in range(4)] == ["", "after\n", "cut\n", "a new and longer file\n"]
+
+
+def test_follow_begins_at_the_end(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("before\n")
+
+    def sleep(_pause_s: float) -> None:
+        with log.open("a") as file:
+            file.write("added\n")
+
+    lines = follow(log, sleep)
+    assert [added(lines), added(lines)] == ["", "added\n"]

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from app.deploy.phases import PHASES, Operation, Phase, Undo, check_plan, plan
+from app.errors import OperatorError
+
+OPTIONS = list(itertools.product(Operation, *[(False, True)] * 4))
+
+
+@pytest.mark.parametrize(("operation", "runs", "promotes", "drains", "retires"), OPTIONS)
+def test_every_plan_obeys_the_table(
+    operation: Operation, runs: bool, promotes: bool, drains: bool, retires: bool
+) -> None:
+    if promotes and retires and not drains:
+        with pytest.raises(OperatorError, match="retiring cannot follow promoting"):
+            check_plan((Phase.PROMOTING, Phase.RETIRING))
+        drains = True
+    phases = plan(operation, target_runs=runs, promotes=promotes, drains=drains, retires=retires)
+    assert check_plan(phases) == phases
+    if operation is not Operation.STOP:
+        assert Phase.GATING in phases
+        assert (Phase.PROMOTING in phases) == promotes
+        assert Phase.PROMOTING not in phases[: phases.index(Phase.GATING)]
+
+
+@pytest.mark.parametrize(
+    ("phases", "expected"),
+    [
+        (plan(Operation.START, target_runs=False), "launching gating promoting"),
+        (plan(Operation.START, target_runs=True, promotes=False), "gating"),
+        (plan(Operation.RESTART, target_runs=True, promotes=False), "clearing launching gating"),
+        (plan(Operation.SWITCH, target_runs=True), "gating promoting"),
+        (plan(Operation.ROLLBACK, target_runs=False), "launching gating promoting"),
+        (plan(Operation.STOP, target_runs=True, drains=True), "draining retiring"),
+        (
+            plan(Operation.DEPLOY, target_runs=True, drains=True, retires=True),
+            "clearing launching gating promoting draining retiring",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_plans(phases: tuple[Phase, ...], expected: str) -> None:
+    assert " ".join(phases) == expected
+
+
+def test_only_what_comes_before_the_switch_is_undone() -> None:
+    undone = {phase for phase, rule in PHASES.items() if rule.undo is Undo.STOP_TARGET}
+    assert undone == {Phase.LAUNCHING, Phase.GATING}
+
+
+def test_only_a_drain_lets_other_commands_in() -> None:
+    assert [phase for phase, rule in PHASES.items() if not rule.locked] == [Phase.DRAINING]
+
+
+def test_every_phase_has_a_rule() -> None:
+    assert set(PHASES) == set(Phase)
