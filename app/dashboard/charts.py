@@ -16,7 +16,7 @@ from itertools import groupby
 from app.dashboard.marks import Mark
 from app.dashboard.observation import Past
 from app.dashboard.scales import Scale, linear, logarithmic
-from app.dashboard.words import clock_text, ms_text, rate_text
+from app.dashboard.words import clock_text, count_text
 
 __all__ = ["PANELS", "Panel", "axis_svg", "marks_svg", "panel_svg"]
 
@@ -25,12 +25,13 @@ HEIGHT = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One of the charts over the common time axis."""
+    """One of the charts over the common time axis; `nothing` is said in its middle when there is nothing to draw."""
 
     key: str
     title: str
     unit: str
     draw: Callable[[Past], tuple[Scale, str]]
+    nothing: str = ""
 
 
 def panel_svg(panel: Panel, past: Past, marks: Sequence[Mark]) -> str:
@@ -45,6 +46,8 @@ def panel_svg(panel: Panel, past: Past, marks: Sequence[Mark]) -> str:
         f'<line class="mark {mark.kind}" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>' for mark, x in placed(past, marks)
     ]
     parts.append(_labels(scale))
+    if not plot and panel.nothing:
+        parts.append(f'<text class="nothing" x="50%" y="50%" text-anchor="middle">{panel.nothing}</text>')
     return "".join(parts)
 
 
@@ -58,13 +61,14 @@ def placed(past: Past, marks: Iterable[Mark]) -> list[tuple[Mark, str]]:
 
 
 def _grid(scale: Scale) -> str:
-    lines = "".join(f'<line class="grid" x1="0" x2="100%" y1="{y}%" y2="{y}%"/>' for y in map(_y, _places(scale)))
+    heights = [_y(place) for place in _places(scale) if place > 0]
+    lines = "".join(f'<line class="grid" x1="0" x2="100%" y1="{y}%" y2="{y}%"/>' for y in heights)
     return f'{lines}<line class="base" x1="0" x2="100%" y1="100%" y2="100%"/>'
 
 
 def _labels(scale: Scale) -> str:
     return "".join(
-        f'<text class="tick" x="4" y="{_y(place)}%" dy="{11 if place > 0.9 else -4}">{escape(text)}</text>'
+        f'<text class="tick" x="100%" y="{_y(place)}%" dx="6" dy="{4 if place else 1}">{escape(text)}</text>'
         for place, (_, text) in zip(_places(scale), scale.ticks, strict=True)
     )
 
@@ -117,6 +121,15 @@ def _path(css: str, d: str) -> str:
 
 # --- panels ----------------------------------------------------------------------------------------------
 
+
+def _tick_text(value: float) -> str:
+    return f"{value:g}" if value < 10 else count_text(value)
+
+
+def _ms_tick_text(milliseconds: float) -> str:
+    return f"{milliseconds:g} ms" if milliseconds < 1000 else f"{milliseconds / 1000:g} s"
+
+
 _STACK = ("blue", "green", "router")
 _LINES = ("blue", "green")
 
@@ -124,7 +137,7 @@ _LINES = ("blue", "green")
 def _requests(past: Past) -> tuple[Scale, str]:
     """Requests per second, the versions on top of each other."""
     rates = {name: [column.of(name).requests / past.step_s for column in past.columns] for name in _STACK}
-    scale = linear(max((column.requests / past.step_s for column in past.columns), default=0), rate_text, 1)
+    scale = linear(max((column.requests / past.step_s for column in past.columns), default=0), _tick_text, 1)
     floor = [0.0] * len(past.columns)
     shapes: list[str] = []
     for name in _STACK:
@@ -158,7 +171,7 @@ def _latency(past: Past) -> tuple[Scale, str]:
         for name in _LINES
         for key in ("p95", "p50")
     }
-    scale = logarithmic([value for line in lines.values() for value in line if value is not None], ms_text)
+    scale = logarithmic([value for line in lines.values() for value in line if value is not None], _ms_tick_text)
     drawn = [
         _path(f"line {name} {key}", steps([None if value is None else scale.place(value) for value in line]))
         for (name, key), line in lines.items()
@@ -169,16 +182,26 @@ def _latency(past: Past) -> tuple[Scale, str]:
 def _in_flight(past: Past) -> tuple[Scale, str]:
     """Requests in flight on each version: a drain is a line that falls to nothing."""
     lines = {name: [column.of(name).in_flight for column in past.columns] for name in _LINES}
-    scale = linear(max((value for line in lines.values() for value in line), default=0), rate_text, 2)
+    scale = linear(max((value for line in lines.values() for value in line), default=0), _tick_text, 2)
     drawn = [
-        _path(f"line {name}", steps([scale.place(value) or None for value in line])) for name, line in lines.items()
+        _path(f"line {name}", steps([None if value is None else scale.place(value) for value in _awake(line)]))
+        for name, line in lines.items()
     ]
     return scale, "".join(drawn)
 
 
+def _awake(line: Sequence[int]) -> list[int | None]:
+    """The line without its zeros, except those beside other values: it is to fall to nothing, not to lie there."""
+    padded = (0, *line, 0)
+    return [
+        value if before or value or after else None
+        for before, value, after in zip(padded, line, padded[2:], strict=False)
+    ]
+
+
 PANELS = (
-    Panel("requests", "Requests", "per second", _requests),
-    Panel("errors", "Failed", "share of requests", _errors),
+    Panel("requests", "Requests", "per second", _requests, "No requests in this time"),
+    Panel("errors", "Failed", "share of requests", _errors, "Nothing failed"),
     Panel("latency", "Latency", "p50 and p95", _latency),
     Panel("in_flight", "In flight", "most at once", _in_flight),
 )
@@ -194,12 +217,12 @@ def axis_svg(past: Past) -> str:
     parts = []
     for at in range(first, math.floor(past.end) + 1, step):
         share = (at - past.start) / past.span_s
-        if 0.03 < share < 0.95:
+        if 0.03 < share < 0.9:
             x = _number(100 * share)
             parts.append(f'<line class="base" x1="{x}%" x2="{x}%" y1="0" y2="4"/>')
             parts.append(f'<text class="tick" x="{x}%" y="16" text-anchor="middle">')
             parts.append(f"{clock_text(at, seconds=False)}</text>")
-    parts.append('<text class="tick now" x="100%" y="16" text-anchor="end">now</text>')
+    parts.append('<text class="tick now" x="100%" y="16" text-anchor="middle">now</text>')
     return "".join(parts)
 
 

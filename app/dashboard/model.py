@@ -10,6 +10,7 @@ from app.config import RouterConfig
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import failing_probes, named
 from app.dashboard.words import (
+    GAP,
     NONE,
     bytes_text,
     clock_text,
@@ -87,9 +88,9 @@ def _card(seen: Observation, name: str) -> Card:
         tone=tone,
         facts=_facts(seen, version),
         figures=(
-            (rate_text(_rate(seen, name)), "requests per second", ""),
+            (rate_text(_rate(seen, name)), "requests/s", ""),
             (count_text(minute.in_flight), "in flight", _oldest(seen, name)),
-            (percent_text(minute.successful, minute.requests), "succeeded", "in the last minute"),
+            (percent_text(minute.successful, minute.requests), "succeeded", "last minute"),
         ),
         percentiles=_percentiles(minute),
         totals=_totals(lifetime),
@@ -196,7 +197,7 @@ def in_flight(seen: Observation) -> list[Row]:
 
 
 def _age_text(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else duration_text(seconds)
+    return f"{seconds:.1f}{GAP}s" if seconds < 10 else duration_text(seconds)
 
 
 def commands(seen: Observation) -> list[Row]:
@@ -229,7 +230,7 @@ def workers(seen: Observation) -> list[Row]:
             count_text(worker.requests),
             count_text(worker.in_flight),
             duration_text(seen.at - worker.started_at),
-            f"{worker.heartbeat_age_s:.0f} s ago",
+            f"{worker.heartbeat_age_s:.0f}{GAP}s ago",
         )
         for worker in seen.minute.workers
     ]

@@ -34,7 +34,7 @@ def logarithmic(values: Sequence[float], text: Callable[[float], str]) -> Scale:
     low = math.floor(math.log10(max(min(values, default=1.0), 0.01)))
     high = max(math.ceil(math.log10(max(max(values, default=100.0), 0.01))), low + 2)
     every = 1 if high - low <= 4 else 2
-    ticks = [(10.0**power, text(10.0**power)) for power in range(high, low, -every)]
+    ticks = [(10.0**power, text(10.0**power)) for power in range(high, low - 1, -every)]
     return Scale(
         lambda value: (math.log10(max(value, 0.01)) - low) / (high - low) if value > 0 else 0.0,
         sorted(ticks),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 __all__ = [
+    "GAP",
     "NONE",
     "bytes_text",
     "clock_text",
@@ -15,6 +16,9 @@ __all__ = [
     "percent_text",
     "rate_text",
 ]
+
+GAP = "\u00a0"
+"""Between a figure and its unit: a line must not break there."""
 
 NONE = "–"
 """Where there is no figure: nothing was measured, which is not the same as 0."""
@@ -36,7 +40,7 @@ def rate_text(per_second: float) -> str:
 
 def bytes_text(number: float) -> str:
     """A size in powers of 1024: 512 B, 5.00 MiB."""
-    return f"{number:.0f} B" if number < 1024 else _scaled(number, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"))
+    return f"{number:.0f}{GAP}B" if number < 1024 else _scaled(number, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"))
 
 
 def _scaled(number: float, base: int, units: tuple[str, ...]) -> str:
@@ -46,7 +50,7 @@ def _scaled(number: float, base: int, units: tuple[str, ...]) -> str:
         number /= base
         exponent += 1
     digits = 2 if abs(number) < 9.995 else 1 if abs(number) < 99.95 else 0
-    return f"{number:,.{digits}f} {units[exponent]}"
+    return f"{number:,.{digits}f}{GAP}{units[exponent]}"
 
 
 def ms_text(milliseconds: float | None) -> str:
@@ -54,8 +58,8 @@ def ms_text(milliseconds: float | None) -> str:
     if milliseconds is None:
         return NONE
     if milliseconds >= 999.5:
-        return f"{milliseconds / 1000:.{2 if milliseconds < 9995 else 1}f} s"
-    return f"{milliseconds:.{2 if milliseconds < 1 else 1 if milliseconds < 9.95 else 0}f} ms"
+        return f"{milliseconds / 1000:.{2 if milliseconds < 9995 else 1}f}{GAP}s"
+    return f"{milliseconds:.{2 if milliseconds < 1 else 1 if milliseconds < 9.95 else 0}f}{GAP}ms"
 
 
 def duration_text(seconds: float) -> str:
@@ -65,8 +69,8 @@ def duration_text(seconds: float) -> str:
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
         count, rest = divmod(rest, length)
         if count or parts or unit == "s":
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])
+            parts.append(f"{count}{GAP}{unit}")
+    return GAP.join(parts[:2])
 
 
 def percent_text(part: float, whole: float) -> str:
@@ -75,8 +79,8 @@ def percent_text(part: float, whole: float) -> str:
         return NONE
     share = 100 * part / whole
     if share in (0, 100):
-        return f"{share:.0f} %"
-    return f"{min(max(share, 0.01), 99.99):.2f} %"
+        return f"{share:.0f}{GAP}%"
+    return f"{min(max(share, 0.01), 99.99):.2f}{GAP}%"
 
 
 def clock_text(at: float, *, seconds: bool = True) -> str:
