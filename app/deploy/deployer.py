@@ -56,9 +56,7 @@ class Overrides:
 class Deployer:
     """Carries out commands on one deployment; `command` is the command line, for the lock and the history."""
 
-    def __init__(
-        self, steps: Steps, history: History, command: str, lock_wait_s: float = LOCK_WAIT_S
-    ) -> None:
+    def __init__(self, steps: Steps, history: History, command: str, lock_wait_s: float = LOCK_WAIT_S) -> None:
         self._steps = steps
         self._history = history
         self._command = command
@@ -67,9 +65,7 @@ class Deployer:
     # --- the commands
     # ----------------------------------------------------------------------------------------
 
-    def start(
-        self, name: str, overrides: Overrides | None = None, operation: Operation = Operation.START
-    ) -> None:
+    def start(self, name: str, overrides: Overrides | None = None, operation: Operation = Operation.START) -> None:
         """Start a version and wait until it is healthy; the first one becomes active.
 
         Raises `UnhealthyVersion` when it does not become healthy; it is stopped again then.
@@ -80,9 +76,7 @@ class Deployer:
             version = state.version(name)
             runs = self._steps.is_alive(version)
             if runs and (given or operation is Operation.RUN):
-                raise ProcessError(
-                    f"{name} is running already", f"{PROGRAM} deploy, or {PROGRAM} stop {name} first"
-                )
+                raise ProcessError(f"{name} is running already", f"{PROGRAM} deploy, or {PROGRAM} stop {name} first")
             if runs:
                 self._note(f"{name} is running already (pid {version.pid})")
             phases = plan(operation, target_runs=runs, promotes=state.active_version is None)
@@ -232,9 +226,7 @@ class Deployer:
                 (),
             )
             outcome = "done" if was_asked or status == 0 else "failed"
-            self._execution.close(
-                self._history.begin(intent), outcome, f"{name} ended: {ending_text(status)}"
-            )
+            self._execution.close(self._history.begin(intent), outcome, f"{name} ended: {ending_text(status)}")
         self._steps.report(Ended(name, status))
 
     def _note(self, text: str, *, warns: bool = False) -> None:

@@ -62,9 +62,7 @@ class Execution:
             entry.enter(phase)
             self._steps.run(phase, request)
 
-    def _break_off(
-        self, request: Request, entry: OpenEntry, error: BaseException, before: VersionState
-    ) -> None:
+    def _break_off(self, request: Request, entry: OpenEntry, error: BaseException, before: VersionState) -> None:
         phase = entry.phase
         try:
             if phase is not None and PHASES[phase].undo is Undo.STOP_TARGET and request.launches:
@@ -107,9 +105,7 @@ class Execution:
             self._history.append({"id": entry.id, "outcome": "killed", "detail": stands})
             told.add(entry.pid)
         if stale is not None and stale.pid not in told:
-            self._note(
-                f"took over the lock of {stale}, which was killed before it changed anything", warns=True
-            )
+            self._note(f"took over the lock of {stale}, which was killed before it changed anything", warns=True)
 
     def _intent(self, request: Request, state: BlueGreenState) -> Intent:
         goes_to = request.target if Phase.PROMOTING in request.phases else state.active_version

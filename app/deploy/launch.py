@@ -77,9 +77,7 @@ def launch_of(version: VersionState, app: AppConfig, environ: Mapping[str, str] 
     arguments = tuple(_fill(argument, words) for argument in _split(command))
     directory = Path(_fill(folder, words)).absolute()
     if not directory.is_dir():
-        raise ConfigError(
-            f"{directory} is not a directory, so {version.name} cannot run there", "--dir=DIRECTORY"
-        )
+        raise ConfigError(f"{directory} is not a directory, so {version.name} cannot run there", "--dir=DIRECTORY")
     environment = clean_environment(environ, sys.prefix) | app.env
     environment |= {"PORT": words["port"], "BG_VERSION": version.name, "BG_RELEASE": words["release"]}
     _check_program(arguments[0], directory, environment)
@@ -93,9 +91,7 @@ def clean_environment(environ: Mapping[str, str], prefix: str) -> dict[str, str]
     `prefix` is our virtual environment; its programs leave `PATH`, as they were never on it in a plain shell.
     """
     kept = {
-        name: value
-        for name, value in environ.items()
-        if name not in _DROPPED and not name.startswith(_DROPPED_PREFIX)
+        name: value for name, value in environ.items() if name not in _DROPPED and not name.startswith(_DROPPED_PREFIX)
     }
     if "PATH" in kept:
         own = Path(prefix) / "bin"

@@ -36,6 +36,9 @@ _SAME_START_S = 1.0
 
 _POLL_S = 0.02
 
+_RECORD_WAIT_S: Final = 1.0
+"""A supervisor that takes longer is stopped itself, and the exit status stays unknown."""
+
 _KILL_WAIT_S: Final = 5.0
 """SIGKILL takes effect at once, except on a process that waits inside the kernel."""
 
@@ -141,12 +144,14 @@ class Processes:
             return False
         session = _Session(found.pid, version.name, is_trusted=found.alive)
         session.signal(signal.SIGTERM)
-        if self._wait(session.is_empty, timeout_s):
-            return False
-        session.signal(signal.SIGKILL)
-        if not self._wait(session.is_empty, _KILL_WAIT_S):
-            raise ProcessError(f"{version.name} (pid {found.pid}) does not end, not even by SIGKILL")
-        return True
+        was_killed = not self._wait(session.is_empty, timeout_s)
+        if was_killed:
+            session.signal(signal.SIGKILL)
+            if not self._wait(session.is_empty, _KILL_WAIT_S):
+                raise ProcessError(f"{version.name} (pid {found.pid}) does not end, not even by SIGKILL")
+        # The supervisor has yet to receive the exit status and to write it down.
+        self._wait(lambda: not self.find(version).alive, _RECORD_WAIT_S)
+        return was_killed
 
     def _record(self, name: str) -> Record | None:
         """The version's record, or None when there is none that makes sense."""

@@ -131,9 +131,7 @@ class Steps:
         self.processes.stop(version, self.app.stop_timeout)
         if port_is_open(version.port):
             raise _port_taken(version)
-        fresh = replace(
-            version, status="starting", pid=None, pid_started=None, started_at=self.now(), exit_status=None
-        )
+        fresh = replace(version, status="starting", pid=None, pid_started=None, started_at=self.now(), exit_status=None)
         self.put(fresh)
         self._log_begin = size(self.processes.log_path(version.name))
         pid = self.processes.start(version.name, launch)
@@ -169,9 +167,7 @@ class Steps:
         after = promote(before, request.target, self.now())
         self.store.write(after)
         is_first = before.active_version is None
-        self.report(
-            Promoted(request.target, after.version(request.target).port, before.active_version, is_first)
-        )
+        self.report(Promoted(request.target, after.version(request.target).port, before.active_version, is_first))
 
     def wait_for_drain(self, request: Request) -> None:
         """Wait for the requests that are still on the version which lost its traffic."""

@@ -18,8 +18,10 @@ import pytest
 
 from app.cli import blue_green_deploy
 from app.cli.deploy_events import probe_text
+from app.cli.deploy_traffic import open_traffic
 from app.cli.deploy_views import age_text, health_lines
 from app.cli.entry import run
+from app.config import RouterConfig
 from app.deploy.events import TimedProbe
 from app.deploy.processes import Processes
 from app.deploy.steps import port_is_open
@@ -27,7 +29,7 @@ from app.metrics.shared import SharedMetrics, monotonic_us
 from app.state.model import VersionState
 from app.state.store import StateStore
 from app.upstream.health import ProbeResult
-from tests.deploy.deployment import COMMAND
+from tests.deploy.deployment import COMMAND, quiet_port
 from tests.support.raw_client import ask
 from tests.support.router_process import free_port
 from tests.support.waiting import wait_until
@@ -43,7 +45,7 @@ def site(home: Path) -> Iterator[Path]:
     """A home with a fast application configured and both ports free; its versions end with the test."""
     state_file = home / ".local_context" / "bg_state.json"
     state_file.parent.mkdir()
-    versions = {name: {"port": free_port()} for name in ("blue", "green")}
+    versions = {name: {"port": quiet_port()} for name in ("blue", "green")}
     state_file.write_text(json.dumps({"active_version": None, "versions": versions}))
     toml = f"drain_timeout = 1\nmain_port = {free_port()}\n[app]\ncommand = {json.dumps(COMMAND)}\n"
     (home / "traffic_router.toml").write_text(toml + "start_timeout = 10\nhealth_timeout = 2\n")
@@ -448,7 +450,7 @@ def test_requests_in_flight_are_waited_for(site: Path, capsys: Captured) -> None
     assert deploy("status") == 0
     assert "In flight: 1" in capsys.readouterr().out
 
-    finish = threading.Timer(0.3, lambda: writer.finish(row, 0, 200, 0, 0, 2, monotonic_us(), 9, 5, 4))
+    finish = threading.Timer(0.3, writer.unclaim, (row, 0))
     finish.start()
     assert deploy("stop", "blue") == 0
     finish.join()
@@ -501,3 +503,23 @@ def test_a_waiting_command_says_for_whom(site: Path) -> None:
         waiting.communicate(timeout=20)
     assert waiting.returncode == 130
     assert state(site)["active_version"] is None
+
+
+def test_traffic_follows_a_metrics_file_that_is_made_anew(home: Path) -> None:
+    config = RouterConfig(state_file=str(home / "bg_state.json"))
+    assert open_traffic(config) is None
+    metrics = SharedMetrics.create_or_attach(config.metrics_path, 4)
+    assert open_traffic(config) is None  # a file that nobody writes: no router runs
+    writer = metrics.claim_slot(os.getpid())
+    traffic = open_traffic(config)
+    assert traffic is not None
+    writer.start(0, b"GET", b"/report", monotonic_us())
+    assert (traffic.in_flight("blue"), traffic.in_flight_rows("blue")[0].path) == (1, "/report")
+
+    Path(config.metrics_path).unlink()
+    assert traffic.in_flight("blue") == 1  # workers that still run count in the file that they have mapped
+    newer = SharedMetrics.create_or_attach(config.metrics_path, 4)
+    assert traffic.in_flight("blue") == 0
+    writer.close()
+    for opened in (metrics, newer):
+        opened.close()
