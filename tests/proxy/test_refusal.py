@@ -1,0 +1,112 @@
+"""The router's own answers: text, page or JSON as the client prefers, with cause and request id."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from app import errors
+from app.errors import NoActiveVersion, RouterError, UpstreamConnectError
+from app.protocol.request import RequestHead, RequestParser
+from app.proxy.refusal import refusal_bytes, refusal_parts, status_line
+from tests.support.wire import parse_head
+
+ALL_ERRORS = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, RouterError)]
+
+
+def head(accept: bytes | None = None, method: bytes = b"GET") -> RequestHead:
+    """A request that accepts this."""
+    lines = b"" if accept is None else b"Accept: " + accept + b"\r\n"
+    return RequestParser(200).parse(method + b" / HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        (None, "text/plain; charset=utf-8"),
+        (b"*/*", "text/plain; charset=utf-8"),
+        (b"", "text/plain; charset=utf-8"),
+        (b"image/png", "text/plain; charset=utf-8"),
+        (b"nonsense", "text/plain; charset=utf-8"),
+        (b"text/*", "text/plain; charset=utf-8"),
+        (b"text/html", "text/html; charset=utf-8"),
+        (b"text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"),
+        (b"application/json", "application/json"),
+        (b"text/html;q=0.5, application/json", "application/json"),
+        (b"application/json;q=0.1, text/plain;q=0.2", "text/plain; charset=utf-8"),
+    ],
+)
+def test_client_gets_the_media_type_that_it_likes_best(accept: bytes | None, media: str) -> None:
+    fields, body = refusal_parts(NoActiveVersion(), head(accept), "", b"id-1")
+    assert dict(fields)["Content-Type"] == media
+    assert dict(fields)["Content-Length"] == str(len(body))
+
+
+def test_repeated_accept_fields_are_one_list() -> None:
+    both = RequestParser(200).parse(
+        b"GET / HTTP/1.1\r\nHost: x\r\nAccept: text/plain;q=0.1\r\nAccept: text/html\r\n\r\n"
+    )
+    assert dict(refusal_parts(NoActiveVersion(), both, "", b"x")[0])["Content-Type"].startswith("text/html")
+
+
+def test_unreadable_request_is_answered_in_text() -> None:
+    assert refusal_parts(NoActiveVersion(), None, "", b"x")[1] == b"No active backend available"
+
+
+@pytest.mark.parametrize(("version", "shown"), [("blue", "blue"), ("", None)])
+def test_program_gets_everything_as_json(version: str, shown: str | None) -> None:
+    _, body = refusal_parts(UpstreamConnectError("secret detail"), head(b"application/json"), version, b"id-1")
+    assert json.loads(body) == {
+        "error": "Bad gateway",
+        "status": 502,
+        "cause": "connect_refused",
+        "version": shown,
+        "request_id": "id-1",
+    }
+
+
+@pytest.mark.parametrize("accept", [b"text/plain", b"text/html", b"application/json"])
+def test_detail_of_the_error_is_for_the_log_only(accept: bytes) -> None:
+    answer, _ = refusal_bytes(UpstreamConnectError("secret detail"), head(accept), "blue", b"id-1", b"")
+    assert b"secret" not in answer
+
+
+def test_page_names_cause_and_request_and_escapes_them() -> None:
+    _, body = refusal_parts(UpstreamConnectError(), head(b"text/html"), "blue", b"<id>")
+    assert b"connect_refused" in body
+    assert b"&lt;id&gt;" in body
+    assert b"<id>" not in body
+
+
+@pytest.mark.parametrize("error", ALL_ERRORS, ids=lambda error: error.__name__)
+def test_every_error_says_what_it_is(error: type[RouterError]) -> None:
+    fields = dict(refusal_parts(error("detail"), head(), "green", b"id-1")[0])
+    assert fields["X-Router-Cause"] == error.cause
+    assert fields["X-Request-ID"] == "id-1"
+    assert fields["Cache-Control"] == "no-store"
+    assert fields.get("Retry-After") == (None if error.retry_after_s is None else str(error.retry_after_s))
+
+
+@pytest.mark.parametrize(
+    "error", [error for error in ALL_ERRORS if error.status != 499], ids=lambda error: error.__name__
+)
+def test_status_line_has_a_phrase(error: type[RouterError]) -> None:
+    status, _, phrase = status_line(error()).partition(" ")
+    assert (status, bool(phrase)) == (str(error.status), True)
+
+
+def test_whole_answer_is_a_message() -> None:
+    answer, size = refusal_bytes(NoActiveVersion(), head(), "", b"id-1", b"Connection: close\r\n")
+    raw, _, body = answer.partition(b"\r\n\r\n")
+    parsed = parse_head(raw + b"\r\n\r\n")
+    assert parsed.start_line == b"HTTP/1.1 503 Service Unavailable"
+    assert parsed.names()[-1] == b"Connection"
+    assert (body, size, parsed.value(b"Content-Length")) == (b"No active backend available", 27, b"27")
+
+
+def test_answer_to_head_has_the_length_and_no_body() -> None:
+    answer, size = refusal_bytes(NoActiveVersion(), head(method=b"HEAD"), "", b"id-1", b"")
+    assert size == 0
+    assert answer.endswith(b"Retry-After: 5\r\n\r\n")
+    assert b"Content-Length: 27\r\n" in answer
