@@ -1,22 +1,21 @@
 """Reading, adding up and writing the cells of a ring, torn-read-safe by their tags.
 
 The writer of a cell clears its tag, writes, and sets the tag; a reader takes the tag, the body, and the tag
-again, and accepts the body only between two equal tags of the tick it asked for. What is still counting in
-the running second is read as it stands.
+again, and accepts the body only between two equal tags of the tick it asked for.
 """
 
 from __future__ import annotations
 
 import mmap
 from array import array
-from operator import add
+from collections.abc import Iterable, Iterator
+from operator import add, sub
 
 from app.metrics import layout
 from app.metrics.histogram import COARSE_BUCKETS
 
 _WIDTH = len(layout.VERSION_LABELS)
 _SUMS = len(layout.CELL_SUMS) * _WIDTH
-_LONGEST = _SUMS - _WIDTH  # the maxima are the last of the sums
 
 
 class Cell:
@@ -25,17 +24,25 @@ class Cell:
     __slots__ = ("counts", "sums")
 
     def __init__(self, sums: list[int] | None = None, counts: list[int] | None = None) -> None:
-        """`sums`: bytes, total µs and longest µs, each for every version. `counts`: see
-        `app.metrics.layout`.
-        """
+        """`sums`: bytes and total µs, each for every version. `counts`: see `app.metrics.layout`."""
         self.sums = sums or [0] * _SUMS
         self.counts = counts or [0] * layout.CELL_COUNTS
 
     def add(self, other: Cell) -> None:
-        """Adds another tick's, or another slot's, figures: maxima stay maxima, all else is summed."""
-        longest = list(map(max, self.sums[_LONGEST:], other.sums[_LONGEST:]))
-        self.sums = [*map(add, self.sums[:_LONGEST], other.sums[:_LONGEST]), *longest]
+        """Adds another tick's figures."""
+        self.sums = list(map(add, self.sums, other.sums))
         self.counts = list(map(add, self.counts, other.counts))
+
+    def since(self, earlier: Cell) -> Cell:
+        """What came on top of an earlier tally; never less than nothing."""
+        return Cell(_growth(self.sums, earlier.sums), _growth(self.counts, earlier.counts))
+
+    def part(self, number: int, of: int) -> Cell:
+        """The share of one of so many equal ticks; the shares add up to the whole."""
+        if of == 1:
+            return self
+        sums, counts = ([_share(v, number, of) for v in values] for values in (self.sums, self.counts))
+        return Cell(sums, counts)
 
     def of_sum(self, name: str, version: int) -> int:
         """One of `CELL_SUMS` for a version."""
@@ -68,6 +75,41 @@ class Cell:
         return self.of_counts(version, layout.CELL_BUCKETS, COARSE_BUCKETS)
 
 
+def together(cells: Iterable[Cell]) -> Cell:
+    """Several ticks as one: figures are added up, and of in flight the highest counts."""
+    total, highest = Cell(), [0] * _WIDTH
+    for cell in cells:
+        total.add(cell)
+        highest = [max(most, cell.in_flight(version)) for version, most in enumerate(highest)]
+    total.set_in_flight(highest)
+    return total
+
+
+def _growth(now: list[int], before: list[int]) -> list[int]:
+    return [max(0, more) for more in map(sub, now, before)]
+
+
+def _share(value: int, number: int, of: int) -> int:
+    return value * (number + 1) // of - value * number // of
+
+
+MOST_SPREAD_S = 60
+"""Over a longer time nobody can say when things happened: they count for its last second."""
+
+
+def spread(news: Cell, folded: int, newest: int) -> Iterator[tuple[int, Cell]]:
+    """What came after the second `folded`, shared out evenly over the seconds up to `newest`; often just one.
+
+    Gives (second, cell) pairs, of the last ten minutes at most.
+    """
+    seconds = newest - folded
+    for second in range(max(folded + 1, newest - layout.SECOND_CELLS + 1), newest + 1):
+        if seconds <= MOST_SPREAD_S:
+            yield second, news.part(second - folded - 1, seconds)
+        else:
+            yield second, news if second == newest else Cell()
+
+
 def read_cell(words: memoryview[int], narrow: memoryview[int], ring: layout.Ring, tick: int) -> Cell | None:
     """The figures a ring has for a tick; None when it has none, or when the cell was reused meanwhile."""
     at = ring.cell_at(tick)
@@ -86,3 +128,19 @@ def write_cell(memory: mmap.mmap, words: memoryview[int], ring: layout.Ring, tic
     words[at] = 0
     memory[(at + 1) * layout.WORD : (at + 1) * layout.WORD + len(body)] = body
     words[at] = tick + 1
+
+
+def read_tally(words: memoryview[int], serial: int) -> Cell | None:
+    """A tally by its serial number; None when it has been written over since."""
+    at = layout.tally_at(serial)
+    figures = words[at + 1 : at + layout.TALLY_WORDS].tolist()
+    return Cell(figures[:_SUMS], figures[_SUMS:]) if words[at] == serial else None
+
+
+def write_tally(memory: mmap.mmap, words: memoryview[int], serial: int, tally: Cell) -> None:
+    """Puts a tally over the one before the last."""
+    at = layout.tally_at(serial)
+    body = array("Q", [*tally.sums, *tally.counts]).tobytes()
+    words[at] = 0
+    memory[(at + 1) * layout.WORD : (at + 1) * layout.WORD + len(body)] = body
+    words[at] = serial

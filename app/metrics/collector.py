@@ -91,8 +91,8 @@ class MetricsCollector:
             raise ValueError(f"status {status} is not one of HTTP's")
         index, cause_index = layout.VERSION_LABELS.index(version), CAUSES.index(cause)
         with self._mutex:
-            writer, now_us = self._own_slot(), monotonic_us()
-            row = writer.start(index, b"", b"", now_us)
+            writer = self._own_slot()
+            row = writer.start(index, b"", b"", monotonic_us())
             writer.finish(
                 row,
                 index,
@@ -100,7 +100,6 @@ class MetricsCollector:
                 cause_index,
                 max(bytes_in, 0),
                 max(bytes_out, 0),
-                now_us,
                 *map(_microseconds, (duration_ms, first_byte_ms, upstream_ms)),
             )
 
@@ -108,13 +107,13 @@ class MetricsCollector:
         """Counts a further attempt at a request. Raises as `record_request` does."""
         index = layout.VERSION_LABELS.index(version)
         with self._mutex:
-            self._own_slot().count_retry(index, monotonic_us())
+            self._own_slot().count_retry(index)
 
     def record_held(self, version: str, held_ms: float) -> None:
         """Counts a request that was held back for so long. Raises as `record_request` does."""
         index = layout.VERSION_LABELS.index(version)
         with self._mutex:
-            self._own_slot().count_held(index, _microseconds(held_ms), monotonic_us())
+            self._own_slot().count_held(index, _microseconds(held_ms))
 
     def close(self) -> None:
         """Lets go of the file; the collector opens it again when it is used again."""

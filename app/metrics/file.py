@@ -113,9 +113,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 def _attach_or_make(path: Path, slots: int) -> MappedFile:
     try:
-        mapped = _map(
-            os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK), mmap.PROT_READ | mmap.PROT_WRITE
-        )
+        mapped = _map(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK), mmap.PROT_READ | mmap.PROT_WRITE)
     except (FileNotFoundError, OutdatedFile):
         return _make(path, slots, b"")
     if mapped.slots >= slots or has_live_slots(mapped):
@@ -160,9 +158,7 @@ def _slots_in(fd: int) -> int:
     boot = (head[H["boot_id_high"]], head[H["boot_id_low"]])
     expected = (layout.LAYOUT_VERSION, layout.checksum(), file_bytes(slots), boot_id())
     if (head[H["layout_version"]], head[H["checksum"]], head[H["length"]], boot) != expected:
-        raise OutdatedFile(
-            "it was written by another release of the router or before a restart of the machine"
-        )
+        raise OutdatedFile("it was written by another release of the router or before a restart of the machine")
     if status.st_size < head[H["length"]]:
         raise OutdatedFile("it is shorter than it says")
     return slots

@@ -49,9 +49,7 @@ TABLED_US = 1 << 14
 def _bucket_table() -> tuple[int, ...]:
     """`bucket_index` of 0…`TABLED_US` - 1, built bucket by bucket."""
     indexes = range(bucket_index(TABLED_US))
-    return tuple(
-        chain.from_iterable(repeat(index, bucket_low(index + 1) - bucket_low(index)) for index in indexes)
-    )
+    return tuple(chain.from_iterable(repeat(index, bucket_low(index + 1) - bucket_low(index)) for index in indexes))
 
 
 BUCKET_TABLE = _bucket_table()

@@ -3,6 +3,7 @@
     word 0     header            512 words (one 4096-byte page), fields of HEADER
                seconds ring      600 cells, one per second, written by the leader
                tens ring         2160 cells, one per ten seconds (six hours), written by the leader
+               tallies           2 × a tag and the words of a tally, written by the leader
                probes            2 versions × 8 rows × 16 words, written by the leader
     page       slot 0            one worker's own part, see below
     page       slot 1 …
@@ -12,12 +13,14 @@
                green             the same
                router            the same, for requests that never got as far as a version
                rows              256 rows × 16 words: what is in flight
-               recent ring       64 cells, one per second
 
     cell       tag               second + 1 (or ten + 1); 0 while the cell is being written or empty
-               bytes, total_us, longest_us    8-byte words, one for each of the three versions
+               bytes, total_us   8-byte words, one for each of the three versions
                counts            4-byte words; for each version: 6 code classes, failed, in flight, retries,
                                  held, 32 causes, 92 coarse latency buckets
+
+    tally      the figures of a cell in 8-byte words, counted from the making of the file up to the last
+               folded second
 
     row        started_us        monotonic µs; 0 when the row is free
                mark              text length << 2 | version
@@ -61,6 +64,7 @@ HEADER = (
     "leader_pid",
     "leader_seen_us",  # monotonic
     "folded_second",  # the last second that stands in the seconds ring
+    "tally_serial",  # which of the tallies goes with it
 )
 SLOT = (
     "generation",  # how often the slot was claimed; 0 = never
@@ -87,9 +91,7 @@ COUNTERS = (
     "total_us",
     "first_byte_us",
     "upstream_us",
-    "total_max_us",
-    "first_byte_max_us",
-    "upstream_max_us",
+    "longest_us",  # the longest total_us
 )
 LATENCIES = ("total", "first_byte", "upstream")
 ROLES = ("worker", "script")
@@ -100,7 +102,6 @@ SLOT_HEAD_WORDS = 16
 ROWS = 256
 ROW_WORDS = 16
 ROW_TEXT_BYTES = (ROW_WORDS - 2) * WORD
-RECENT_CELLS = 64  # how long the leader may be away without a hole in the history
 SECOND_CELLS = 600
 TEN_CELLS = 2160
 PROBES = 8
@@ -108,11 +109,11 @@ PROBE_WORDS = 16
 PROBE_REASON_BYTES = (PROBE_WORDS - 5) * WORD
 
 # A cell: words first, then 4-byte counts.
-CELL_SUMS = ("bytes", "total_us", "longest_us")
+CELL_SUMS = ("bytes", "total_us")
 CELL_WORDS_BEFORE_COUNTS = 1 + len(CELL_SUMS) * len(VERSION_LABELS)
 CODE_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 CELL_FAILED = len(CODE_CLASSES)
-CELL_IN_FLIGHT = CELL_FAILED + 1  # a sample by the leader; 0 in a slot's own ring
+CELL_IN_FLIGHT = CELL_FAILED + 1  # a sample at the end of the second
 CELL_RETRIES = CELL_FAILED + 2
 CELL_HELD = CELL_FAILED + 3
 CELL_CAUSES = CELL_FAILED + 4
@@ -129,13 +130,14 @@ VERSION_WORDS = HISTOGRAMS_AT + len(LATENCIES) * BUCKETS
 
 # Offsets inside a slot.
 ROWS_AT = SLOT_HEAD_WORDS + len(VERSION_LABELS) * VERSION_WORDS
-RECENT_AT = ROWS_AT + ROWS * ROW_WORDS
-SLOT_WORDS = -(-(RECENT_AT + RECENT_CELLS * CELL_WORDS) // PAGE_WORDS) * PAGE_WORDS
+SLOT_WORDS = -(-(ROWS_AT + ROWS * ROW_WORDS) // PAGE_WORDS) * PAGE_WORDS
 
 # Offsets inside the file.
 SECONDS_AT = PAGE_WORDS
 TENS_AT = SECONDS_AT + SECOND_CELLS * CELL_WORDS
-PROBES_AT = TENS_AT + TEN_CELLS * CELL_WORDS
+TALLIES_AT = TENS_AT + TEN_CELLS * CELL_WORDS
+TALLY_WORDS = 1 + len(CELL_SUMS) * len(VERSION_LABELS) + CELL_COUNTS
+PROBES_AT = TALLIES_AT + 2 * TALLY_WORDS
 SLOTS_AT = -(-(PROBES_AT + 2 * PROBES * PROBE_WORDS) // PAGE_WORDS) * PAGE_WORDS
 
 H = {name: index for index, name in enumerate(HEADER)}
@@ -182,9 +184,9 @@ SECONDS = Ring(SECONDS_AT, SECOND_CELLS)
 TENS = Ring(TENS_AT, TEN_CELLS)
 
 
-def recent_ring(slot: int) -> Ring:
-    """The one-second ring that a slot's owner writes itself."""
-    return Ring(slot_at(slot) + RECENT_AT, RECENT_CELLS)
+def tally_at(serial: int) -> int:
+    """The first word of a tally; two take turns, so that one is always whole."""
+    return TALLIES_AT + serial % 2 * TALLY_WORDS
 
 
 def slots_for(workers: int) -> int:

@@ -1,8 +1,10 @@
 """What one worker does for all: keeps the history's rings and writes down the health probes.
 
-Each second the leader adds up what all slots counted in a second that is over and puts the sum into the
-seconds ring; each ten seconds, the ten before into the tens ring. `folded_second` in the header moves last,
-so a leader that dies in between is followed by one that does the same second again, with the same result.
+Just after the turn of each second the leader adds up all slots and takes off what the sum was a second before:
+that is what happened in the second, and goes into the seconds ring; each ten of them, into the tens ring. The
+sum itself, the *tally*, is kept in the file, so that the next leader goes on where this one dies, and that a
+reader can tell what came after the last folded second. `folded_second` moves last; what a leader left
+unfinished, the next one does again.
 """
 
 from __future__ import annotations
@@ -10,59 +12,41 @@ from __future__ import annotations
 import mmap
 
 from app.metrics import layout
-from app.metrics.cells import Cell, read_cell, write_cell
+from app.metrics.cells import read_cell, spread, together, write_cell, write_tally
 from app.metrics.layout import H
 from app.metrics.reader import Reader
-
-SETTLE_S = 2
-"""A second is folded when it is over for at least one more: a writer may have read its clock just before
-the turn.
-"""
-_MOST_AT_ONCE = layout.RECENT_CELLS - SETTLE_S - 1  # older seconds no longer stand in the slots
 
 
 class Leader:
     """The writer of everything in the file that is not a slot."""
 
-    def __init__(
-        self, memory: mmap.mmap, words: memoryview[int], narrow: memoryview[int], reader: Reader
-    ) -> None:
+    def __init__(self, memory: mmap.mmap, words: memoryview[int], narrow: memoryview[int], reader: Reader) -> None:
         self._memory, self._words, self._narrow, self._reader = memory, words, narrow, reader
-        self._samples: dict[int, list[int]] = {}
 
     def fold(self, now_us: int) -> None:
-        """Brings the rings up to date; call it about once a second."""
+        """Brings the rings up to the last complete second; call it just after each turn of a second."""
         self._words[H["leader_seen_us"]] = now_us
-        now_s = now_us // 1_000_000
-        in_flight = [self._reader.in_flight(version) for version in range(len(layout.VERSION_LABELS))]
-        self._samples[now_s] = in_flight
-        newest = now_s - SETTLE_S
-        first = max(self._words[H["folded_second"]] + 1, newest - _MOST_AT_ONCE + 1)
-        for second in range(first, newest + 1):
-            self._fold_second(second, self._samples.pop(second, in_flight))
-
-    def _fold_second(self, second: int, in_flight: list[int]) -> None:
-        cell = self._reader.recent(second)
-        cell.set_in_flight(in_flight)
-        write_cell(self._memory, self._words, layout.SECONDS, second, cell)
-        if second % 10 == 9:
-            self._fold_ten(second // 10)
-        self._words[H["folded_second"]] = second
+        newest = now_us // 1_000_000 - 1
+        folded = self._words[H["folded_second"]]
+        if newest <= folded:
+            return
+        tally, in_flight = self._reader.tally()
+        for second, cell in spread(tally.since(self._reader.folded_tally()), folded, newest):
+            cell.set_in_flight(in_flight)
+            write_cell(self._memory, self._words, layout.SECONDS, second, cell)
+            if second % 10 == 9:
+                self._fold_ten(second // 10)
+        serial = self._words[H["tally_serial"]] + 1
+        write_tally(self._memory, self._words, serial, tally)
+        self._words[H["tally_serial"]] = serial
+        self._words[H["folded_second"]] = newest
 
     def _fold_ten(self, ten: int) -> None:
-        """Adds ten seconds up; in flight is the highest of their samples."""
-        total, highest = Cell(), [0] * len(layout.VERSION_LABELS)
-        for second in range(ten * 10, ten * 10 + 10):
-            cell = read_cell(self._words, self._narrow, layout.SECONDS, second)
-            if cell is not None:
-                total.add(cell)
-                highest = [max(most, cell.in_flight(version)) for version, most in enumerate(highest)]
-        total.set_in_flight(highest)
-        write_cell(self._memory, self._words, layout.TENS, ten, total)
+        seconds = range(ten * 10, ten * 10 + 10)
+        cells = (read_cell(self._words, self._narrow, layout.SECONDS, second) for second in seconds)
+        write_cell(self._memory, self._words, layout.TENS, ten, together(cell for cell in cells if cell is not None))
 
-    def write_probe(
-        self, version: int, at: float, ok: bool, status: int, latency_us: int, reason: str
-    ) -> None:
+    def write_probe(self, version: int, at: float, ok: bool, status: int, latency_us: int, reason: str) -> None:
         """Writes a probe over the oldest of a version's eight."""
         serials = [self._words[layout.probe_at(version, row)] for row in range(layout.PROBES)]
         serial = max(serials) + 1

@@ -96,9 +96,7 @@ class SnapshotCollector(Collector):
                 family.add_metric([version, cause], stats.causes.get(cause, 0))
         return family
 
-    def _histogram(
-        self, name: str, text: str, latency_of: Callable[[VersionStats], Latency | None]
-    ) -> Metric:
+    def _histogram(self, name: str, text: str, latency_of: Callable[[VersionStats], Latency | None]) -> Metric:
         family = HistogramMetricFamily(PREFIX + name, text, labels=["version"])
         limits_us = [round(limit * 1_000_000) for limit in BUCKETS_S]
         known = ((version, latency_of(stats)) for version, stats in self._snapshot.versions.items())

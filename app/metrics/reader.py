@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from app.metrics import layout, summary
-from app.metrics.cells import Cell, read_cell
+from app.metrics.cells import Cell, read_cell, read_tally, spread, together
 from app.metrics.layout import C, H, S
 from app.metrics.locks import ByteLocks, alive_byte
 from app.metrics.snapshot import History, InFlightRow, Probe, Series, Snapshot, WorkerStats
@@ -45,18 +45,12 @@ class Reader:
 
     def snapshot(self, now_us: int, window_s: int | None, fault: str) -> Snapshot:
         """Everything at this moment, with the figures of a lifetime or of a window."""
-        totals = summary.Account()
-        workers: list[WorkerStats] = []
-        for slot in self._used():
-            values, alive = self._account(slot)
-            totals.add(values)
-            if alive:
-                workers.append(self._worker(slot, values, now_us))
+        totals, workers = self._totals(now_us)
         if window_s is None:
             versions = [totals.stats(version) for version in _VERSIONS]
             overall = totals.overall()
         else:
-            cell = self._window(now_us // 1_000_000, window_s)
+            cell = self._window(now_us // 1_000_000, window_s, summary.tally(totals))
             in_flight = [totals.in_flight(version) for version in _VERSIONS]
             versions = [summary.window_stats(cell, version, in_flight[version]) for version in _VERSIONS]
             overall = summary.window_overall(cell, sum(in_flight))
@@ -73,6 +67,29 @@ class Reader:
             state_fault=any(self._words[layout.slot_at(worker.slot) + S["state_fault"]] for worker in workers),
             fault=fault,
         )
+
+    def _totals(self, now_us: int) -> tuple[summary.Account, list[WorkerStats]]:
+        """The sum over all slots, and who is alive."""
+        totals, workers = summary.Account(), list[WorkerStats]()
+        for slot in self._used():
+            values, alive = self._account(slot)
+            totals.add(values)
+            if alive:
+                workers.append(self._worker(slot, values, now_us))
+        return totals, workers
+
+    def tally(self) -> tuple[Cell, list[int]]:
+        """The figures of a cell since the file was made, and what is in flight, by version."""
+        totals, _ = self._totals(0)
+        return summary.tally(totals), [totals.in_flight(version) for version in _VERSIONS]
+
+    def folded_tally(self) -> Cell:
+        """The tally as it was when the last second was folded; zero when none was."""
+        for _ in range(_MOST_TRIES):
+            tally = read_tally(self._words, self._words[H["tally_serial"]])
+            if tally is not None:
+                return tally
+        return Cell()
 
     def in_flight(self, version: int) -> int:
         """Requests of a version in flight in live slots; 0 when each slot had, at some moment, none."""
@@ -182,42 +199,23 @@ class Reader:
 
     # Rings --------------------------------------------------------------------------------------------------
 
-    def recent(self, second: int) -> Cell:
-        """What all slots counted in a second, live or dead, as long as their own rings remember it."""
-        total = Cell()
-        for slot in self._used():
-            cell = read_cell(self._words, self._narrow, layout.recent_ring(slot), second)
-            if cell is not None:
-                total.add(cell)
-        return total
+    def _cell(self, ring: layout.Ring, tick: int) -> Cell:
+        return read_cell(self._words, self._narrow, ring, tick) or Cell()
 
-    def _second(self, second: int) -> Cell:
-        """What all slots counted in a second: from the history, or from the slots while it is not yet
-        folded.
+    def _window(self, now_s: int, window_s: int, tally: Cell) -> Cell:
+        """The sum of the last seconds, the running one included; a long window begins at a full ten.
+
+        What came after the last folded second is the difference between the sums now and then.
         """
-        if second > self._words[H["folded_second"]]:
-            return self.recent(second)
-        return read_cell(self._words, self._narrow, layout.SECONDS, second) or Cell()
-
-    def _ten(self, ten: int) -> Cell:
-        """The same for ten seconds."""
-        if ten * 10 + 9 <= self._words[H["folded_second"]]:
-            return read_cell(self._words, self._narrow, layout.TENS, ten) or Cell()
-        total = Cell()
-        for second in range(ten * 10, ten * 10 + 10):
-            total.add(self._second(second))
-        return total
-
-    def _window(self, now_s: int, window_s: int) -> Cell:
-        """The sum of the last seconds, the running one included; a long window begins at a full ten."""
-        total, first = Cell(), now_s - window_s + 1
+        folded = self._words[H["folded_second"]]
+        total, first = tally.since(self.folded_tally()), now_s - window_s + 1
         if window_s > layout.SECOND_CELLS:
-            tens = range(first // 10, now_s // 10)
-            first = now_s // 10 * 10
+            tens = range(first // 10, (folded + 1) // 10)
+            first = max(first, tens.stop * 10)
             for ten in tens:
-                total.add(self._ten(ten))
-        for second in range(first, now_s + 1):
-            total.add(self._second(second))
+                total.add(self._cell(layout.TENS, ten))
+        for second in range(first, folded + 1):
+            total.add(self._cell(layout.SECONDS, second))
         return total
 
     def history(self, now_us: int, seconds: int) -> History:
@@ -229,24 +227,39 @@ class Reader:
         return History(
             step_s=step,
             times=[round(wall_minus_monotonic + tick * step) for tick in ticks],
-            versions=self.series(ticks, step),
+            versions=self.series(now_us, ticks, step),
         )
 
-    def series(self, ticks: range, step: int) -> dict[str, Series]:
+    def series(self, now_us: int, ticks: range, step: int) -> dict[str, Series]:
         """The given steps, version by version; a tick is monotonic seconds divided by `step`, which is 1 or 10."""
-        cells = [self._second(tick) if step == 1 else self._ten(tick) for tick in ticks]
-        self._fill_in_flight(cells, (self._words[H["folded_second"]] + 1) // step - ticks.start)
+        unfolded = self._unfolded(now_us // 1_000_000, ticks.stop * step)
+        if step == 1:
+            cells = [unfolded.get(tick) or self._cell(layout.SECONDS, tick) for tick in ticks]
+        else:
+            cells = [self._ten(tick, unfolded) for tick in ticks]
         return {name: _series(cells, version) for version, name in enumerate(layout.VERSION_LABELS)}
 
-    def _fill_in_flight(self, cells: list[Cell], first: int) -> None:
-        """What is in flight now, for the last steps, which the leader has not sampled yet."""
-        now = [self.in_flight(version) for version in _VERSIONS]
-        for cell in cells[max(first, 0) :]:
-            cell.set_in_flight(now)
+    def _unfolded(self, now_s: int, end: int) -> dict[int, Cell]:
+        """Second → figures, for the complete seconds before `end` that the leader has not come to yet."""
+        folded = self._words[H["folded_second"]]
+        if min(now_s, end) - 1 <= folded:
+            return {}
+        tally, in_flight = self.tally()
+        found = dict(spread(tally.since(self.folded_tally()), folded, now_s - 1))
+        for cell in found.values():
+            cell.set_in_flight(in_flight)
+        return found
+
+    def _ten(self, ten: int, unfolded: dict[int, Cell]) -> Cell:
+        late = [cell for second, cell in unfolded.items() if second // 10 == ten]
+        if not late:
+            return self._cell(layout.TENS, ten)
+        cells = [*late, *(self._cell(layout.SECONDS, second) for second in range(ten * 10, min(unfolded)))]
+        return together(cells)
 
 
 def _series(cells: list[Cell], version: int) -> Series:
-    percentiles = [summary.coarse_percentiles(cell.buckets(version), (0.5, 0.95)) for cell in cells]
+    percentiles = [summary.percentiles_ms(cell.buckets(version), (0.5, 0.95)) for cell in cells]
     return Series(
         requests=[cell.requests(version) for cell in cells],
         failed=[cell.failed(version) for cell in cells],

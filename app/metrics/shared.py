@@ -33,6 +33,11 @@ def monotonic_us() -> int:
     return time.monotonic_ns() // 1000
 
 
+def until_next_second() -> float:
+    """How long to sleep, in seconds, to wake just after the next turn of a second; for the leader's `fold`."""
+    return 1.001 - time.monotonic() % 1.0
+
+
 class SharedMetrics:
     """One router's metrics, shared by its workers and readable from any process of the same user."""
 
@@ -104,8 +109,7 @@ class SharedMetrics:
         self._fault = f"{fault}; worker {os.getpid()} is not counted"
         mapped = file.in_memory(1, self._fault)
         os.close(mapped.fd)
-        view = memoryview(mapped.memory)
-        return SlotWriter(mapped.memory, view.cast("Q"), view.cast("I"), 0, lambda: None)
+        return SlotWriter(mapped.memory, memoryview(mapped.memory).cast("Q"), 0, lambda: None)
 
     def _follow(self) -> None:
         """Maps the file anew when it is no longer the one under its name, as after someone deleted it."""
@@ -136,7 +140,7 @@ class SharedMetrics:
         words[head + S["claimed_at_us"]] = time.time_ns() // 1000
         words[head + S["claimed_us"]] = now_us
         words[head + S["base_requests"]] = base_requests
-        writer = SlotWriter(self._mapped.memory, self._words, self._narrow, slot, locks.close)
+        writer = SlotWriter(self._mapped.memory, self._words, slot, locks.close)
         writer.beat(now_us)
         locks.take(alive_byte(slot))
         words[head + S["generation"]] += 1
@@ -168,9 +172,10 @@ class SharedMetrics:
         return True
 
     def fold(self) -> None:
-        """The leader's second-by-second work: moves complete seconds of all slots into the history.
+        """The leader's second-by-second work: puts what happened in the second just over into the history.
 
-        Raises MetricsError in a process that does not lead.
+        Call it right after each turn of a second of the monotonic clock (`until_next_second`). Raises
+        MetricsError in a process that does not lead.
         """
         self._led().fold(self._clock())
 
@@ -201,7 +206,7 @@ class SharedMetrics:
 
         For a reader that keeps what it has read and asks only for what is new.
         """
-        return self._reader.series(ticks, step)
+        return self._reader.series(self._clock(), ticks, step)
 
     def in_flight(self, version: str) -> int:
         """How many requests live workers are answering on "blue", "green" or as "router", exactly.

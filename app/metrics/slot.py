@@ -1,8 +1,9 @@
 """The one writer of a slot: what the forwarder calls twice per request, at a few microseconds for both.
 
 Everything here runs on the worker's hub thread and never yields, so `words[i] += 1` needs no lock. Every
-store is one aligned 8-byte (in ring cells also 4-byte) store through a cast memoryview, which a reader in
-another process sees whole or not at all; `struct.pack_into` would zero the bytes first.
+store is one aligned 8-byte store through a cast memoryview, which a reader in another process sees whole or
+not at all; `struct.pack_into` would zero the bytes first. What happened in which second is none of a worker's
+business: the leader sees the counters grow (`app.metrics.leader`), which keeps this path short.
 """
 
 from __future__ import annotations
@@ -12,12 +13,10 @@ from collections.abc import Callable
 
 from app.errors import CAUSES, RouterError
 from app.metrics import layout
-from app.metrics.histogram import BUCKET_TABLE, BUCKETS, COARSE_SHIFT, TABLED_US, bucket_index
+from app.metrics.histogram import BUCKET_TABLE, BUCKETS, TABLED_US, bucket_index
 from app.metrics.layout import C, S
 
 _VERSIONS = range(len(layout.VERSION_LABELS))
-_NO_SECOND = -1
-_EMPTY_CELL = bytes(layout.CELL_WORDS * layout.WORD)
 _EMPTY_ROWS = bytes(layout.ROWS * layout.ROW_WORDS * layout.WORD)
 _FIRST_BYTE, _UPSTREAM = BUCKETS, 2 * BUCKETS
 _TEXT = layout.ROW_TEXT_BYTES
@@ -35,20 +34,16 @@ _FAILS = tuple(cause in _failing_causes(RouterError) for cause in CAUSES)
 class SlotWriter:
     """Counts one process's requests into its slot of the shared file; made by `SharedMetrics.claim_slot`.
 
-    All times are whole microseconds; `now_us` is `time.monotonic_ns() // 1000`, read by the caller once per
-    event. `version` is 0 blue, 1 green, 2 the router itself. Not thread-safe, and nothing may be forked
-    from the process that expects to keep the slot.
+    All times are whole microseconds; `now_us` is `time.monotonic_ns() // 1000`. `version` is 0 blue, 1 green,
+    2 the router itself. Not thread-safe, and nothing may be forked from the process that expects to keep the
+    slot.
     """
 
     __slots__ = (
-        "_cell",
         "_free",
-        "_lasting",
+        "_indexes",
         "_memory",
-        "_narrow",
-        "_recent",
         "_release",
-        "_second",
         "_slot_at",
         "_started",
         "_unclaimed",
@@ -56,30 +51,17 @@ class SlotWriter:
         "slot",
     )
 
-    def __init__(
-        self,
-        memory: mmap.mmap,
-        words: memoryview[int],
-        narrow: memoryview[int],
-        slot: int,
-        release: Callable[[], None],
-    ) -> None:
-        """`words` and `narrow` are the mapping in 8-byte and in 4-byte words; `release` gives the slot's
-        locks back.
-        """
-        self._memory, self._words, self._narrow, self._release = memory, words, narrow, release
+    def __init__(self, memory: mmap.mmap, words: memoryview[int], slot: int, release: Callable[[], None]) -> None:
+        """`words` is the mapping in 8-byte words; `release` gives the slot's locks back."""
+        self._memory, self._words, self._release = memory, words, release
         self.slot = slot
         self._slot_at = layout.slot_at(slot)
-        self._recent = layout.recent_ring(slot)
-        self._second = _NO_SECOND
         blocks = [layout.version_at(slot, version) for version in _VERSIONS]
         self._started = tuple(block + C["started"] for block in blocks)
         self._unclaimed = tuple(block + C["unclaimed"] for block in blocks)
-        self._lasting = tuple(map(_lasting_indexes, blocks))
-        self._cell = _indexes_in_cell(self._recent.cell_at(0))
+        self._indexes = tuple(map(_indexes_in, blocks))
         rows_at = self._slot_at + layout.ROWS_AT
-        # A row's handle is its first word; the lowest row is used first, so that a quiet worker touches one
-        # page.
+        # A row's handle is its first word. The lowest row is used first: a quiet worker touches one page.
         self._free = [rows_at + row * layout.ROW_WORDS for row in reversed(range(layout.ROWS))]
         memory[rows_at * layout.WORD : rows_at * layout.WORD + len(_EMPTY_ROWS)] = _EMPTY_ROWS
 
@@ -122,7 +104,6 @@ class SlotWriter:
         cause: int,
         bytes_in: int,
         bytes_out: int,
-        now_us: int,
         total_us: int,
         first_byte_us: int,
         upstream_us: int,
@@ -134,57 +115,45 @@ class SlotWriter:
         byte of the answer's head sent; `upstream_us` from the request sent upstream to the answer's head
         received. A negative duration means "there was none" and is left out of its histogram.
         """
-        words, narrow = self._words, self._narrow
-        second = now_us // 1_000_000
-        if second > self._second:
-            self._open_cell(second)
-        finished, statuses, into, out, sums, longest, histograms = self._lasting[version]
-        cell_bytes, cell_sum, cell_longest, classes, buckets = self._cell[version]
-
+        words = self._words
+        finished, statuses, into, out, sums, longest, histograms = self._indexes[version]
         words[statuses + status] += 1
-        narrow[classes + status // 100] += 1
         if cause or status >= 500:
-            self._count_trouble(version, status, cause, classes)
-        words[into] += bytes_in
+            self._count_trouble(version, status, cause)
+        if bytes_in:
+            words[into] += bytes_in
         words[out] += bytes_out
-        words[cell_bytes] += bytes_in + bytes_out
 
         bucket = BUCKET_TABLE[total_us] if 0 <= total_us < TABLED_US else bucket_index(total_us)
         words[histograms + bucket] += 1
-        narrow[buckets + (bucket >> COARSE_SHIFT)] += 1
         if total_us > 0:  # a word cannot go below zero
             words[sums] += total_us
-            words[cell_sum] += total_us
-            if total_us > words[cell_longest]:
-                self._raise_longest(cell_longest, longest, total_us)
+            if total_us > words[longest]:
+                words[longest] = total_us
         if first_byte_us >= 0:
             bucket = BUCKET_TABLE[first_byte_us] if first_byte_us < TABLED_US else bucket_index(first_byte_us)
             words[histograms + _FIRST_BYTE + bucket] += 1
             words[sums + 1] += first_byte_us
-            if first_byte_us > words[longest + 1]:
-                words[longest + 1] = first_byte_us
         if upstream_us >= 0:
             bucket = BUCKET_TABLE[upstream_us] if upstream_us < TABLED_US else bucket_index(upstream_us)
             words[histograms + _UPSTREAM + bucket] += 1
             words[sums + 2] += upstream_us
-            if upstream_us > words[longest + 2]:
-                words[longest + 2] = upstream_us
 
-        words[finished] += (
-            1  # last: who sees this request gone from the ones in flight finds all of the above
-        )
+        # Last: who sees this request gone from the ones in flight finds all of the above.
+        words[finished] += 1
         if row >= 0:
             words[row] = 0
             self._free.append(row)
 
-    def count_retry(self, version: int, now_us: int) -> None:
+    def count_retry(self, version: int) -> None:
         """Counts one more attempt at a request that is already started."""
-        self._count_event(version, C["retries"], layout.CELL_RETRIES, now_us)
+        self._words[layout.version_at(self.slot, version) + C["retries"]] += 1
 
-    def count_held(self, version: int, held_us: int, now_us: int) -> None:
+    def count_held(self, version: int, held_us: int) -> None:
         """Counts a request that was held back for a while before it was sent or given up."""
-        self._count_event(version, C["held"], layout.CELL_HELD, now_us)
-        self._words[layout.version_at(self.slot, version) + C["held_us"]] += max(held_us, 0)
+        block = layout.version_at(self.slot, version)
+        self._words[block + C["held"]] += 1
+        self._words[block + C["held_us"]] += max(held_us, 0)
 
     def beat(self, now_us: int, state_fault: bool = False) -> None:
         """Says that this process is well, and whether it can read the state file; about once a second."""
@@ -195,66 +164,23 @@ class SlotWriter:
         """Gives the slot up; what was still in flight counts as aborted from now on."""
         self._release()
 
-    def _count_trouble(self, version: int, status: int, cause: int, classes: int) -> None:
-        """The rare half of `finish`: causes and failures; `classes` is where the cell's counts begin."""
+    def _count_trouble(self, version: int, status: int, cause: int) -> None:
+        """The rare half of `finish`: causes and failures."""
         block = layout.version_at(self.slot, version)
         if cause:
             self._words[block + layout.CAUSES_AT + cause] += 1
-            self._narrow[classes + layout.CELL_CAUSES + cause] += 1
         if status >= 500 or _FAILS[cause]:
             self._words[block + C["failed"]] += 1
-            self._narrow[classes + layout.CELL_FAILED] += 1
-
-    def _raise_longest(self, cell_longest: int, longest: int, us: int) -> None:
-        self._words[cell_longest] = us
-        if us > self._words[longest]:
-            self._words[longest] = us
-
-    def _count_event(self, version: int, counter: int, cell_count: int, now_us: int) -> None:
-        if now_us // 1_000_000 > self._second:
-            self._open_cell(now_us // 1_000_000)
-        self._words[layout.version_at(self.slot, version) + counter] += 1
-        self._narrow[self._cell[version][3] + cell_count] += 1
-
-    def _open_cell(self, second: int) -> None:
-        """Makes a second's cell the current one, emptied unless an earlier owner began it just now.
-
-        A request whose clock was read just before the turn of the second lands in the newer cell: a cell that
-        readers may take for complete is never touched again.
-        """
-        at = self._recent.cell_at(second)
-        if self._words[at] != second + 1:
-            self._words[at] = 0
-            self._memory[at * layout.WORD : (at + layout.CELL_WORDS) * layout.WORD] = _EMPTY_CELL
-            self._words[at] = second + 1
-        self._second = second
-        self._cell = _indexes_in_cell(at)
 
 
-def _lasting_indexes(block: int) -> tuple[int, int, int, int, int, int, int]:
-    """Where `finish` counts in a version's block; of sums, maxima and histograms the first of three."""
+def _indexes_in(block: int) -> tuple[int, int, int, int, int, int, int]:
+    """Where `finish` counts in a version's block; of sums and histograms the first of three."""
     return (
         block + C["finished"],
         block + layout.STATUSES_AT,
         block + C["bytes_in"],
         block + C["bytes_out"],
         block + C["total_us"],
-        block + C["total_max_us"],
+        block + C["longest_us"],
         block + layout.HISTOGRAMS_AT,
-    )
-
-
-def _indexes_in_cell(at: int) -> tuple[tuple[int, int, int, int, int], ...]:
-    """For every version, where `finish` counts in a cell: three in 8-byte words, then two in 4-byte words."""
-    width = len(layout.VERSION_LABELS)
-    counts = (at + layout.CELL_WORDS_BEFORE_COUNTS) * 2
-    return tuple(
-        (
-            at + 1 + version,
-            at + 1 + width + version,
-            at + 1 + 2 * width + version,
-            counts + version * layout.CELL_COUNTS_PER_VERSION,
-            counts + version * layout.CELL_COUNTS_PER_VERSION + layout.CELL_BUCKETS,
-        )
-        for version in _VERSIONS
     )

@@ -11,8 +11,8 @@ class Latency:
     """How long something took, in ms; every figure None when nothing was measured.
 
     `counts` is the histogram behind it: 736 buckets for a lifetime, 92 coarse ones for a window
-    (`app.metrics.histogram`), which puts the percentiles within 1/64 or 1/8. The mean and the maximum are
-    exact.
+    (`app.metrics.histogram`), which puts the percentiles and the maximum within 1/64 or 1/8. The mean is exact,
+    and so is the maximum of a lifetime's `total`.
     """
 
     count: int
@@ -32,7 +32,7 @@ class VersionStats:
 
     `requests` = finished + aborted. `failed` = the client got a 5xx or a broken-off answer, the aborted
     ones included. `aborted` = in flight in a worker when it died. `in_flight` is the number at this moment,
-    in a window too; a window knows nothing of the aborted ones, because their second is not known.
+    in a window too; a window has the aborted ones among the failed, not apart.
     `code_classes` is keyed "none", "1xx" … "5xx", where "none" means that no status reached the client.
     """
 

@@ -9,13 +9,11 @@ from operator import add
 from app.errors import CAUSES
 from app.metrics import layout
 from app.metrics.cells import Cell
-from app.metrics.histogram import BUCKETS, merge, quantiles
+from app.metrics.histogram import BUCKETS, COARSE_SHIFT, merge, quantiles
 from app.metrics.layout import C
 from app.metrics.snapshot import Latency, VersionStats
 
-_FRACTIONS = (0.5, 0.9, 0.95, 0.99)
 _VERSIONS = range(len(layout.VERSION_LABELS))
-_MAXIMA = tuple(C[f"{name}_max_us"] for name in layout.LATENCIES)
 OVERALL = "all"
 
 
@@ -35,6 +33,10 @@ class Account:
         """One of `COUNTERS` for a version."""
         return self._blocks[version][C[name]]
 
+    def block(self, version: int) -> Sequence[int]:
+        """All words of a version."""
+        return self._blocks[version]
+
     def in_flight(self, version: int) -> int:
         """Started and not ended in any way."""
         return _in_flight(self._blocks[version])
@@ -53,8 +55,7 @@ class Account:
 
 def _add_blocks(one: Sequence[int], other: Sequence[int]) -> list[int]:
     total = list(map(add, one, other))
-    for index in _MAXIMA:
-        total[index] = max(one[index], other[index])
+    total[C["longest_us"]] = max(one[C["longest_us"]], other[C["longest_us"]])
     return total
 
 
@@ -65,8 +66,6 @@ def _in_flight(block: Sequence[int]) -> int:
 def _stats(name: str, block: Sequence[int]) -> VersionStats:
     statuses = block[layout.STATUSES_AT : layout.HISTOGRAMS_AT]
     aborted = block[C["aborted"]]
-    classes = [sum(statuses[first : first + 100]) for first in range(0, layout.STATUS_ROOM, 100)]
-    classes[0] += aborted
     return VersionStats(
         name=name,
         requests=block[C["finished"]] + aborted,
@@ -79,10 +78,10 @@ def _stats(name: str, block: Sequence[int]) -> VersionStats:
         bytes_in=block[C["bytes_in"]],
         bytes_out=block[C["bytes_out"]],
         bytes_proxied=block[C["bytes_in"]] + block[C["bytes_out"]],
-        code_classes=dict(zip(layout.CODE_CLASSES, classes, strict=True)),
+        code_classes=dict(zip(layout.CODE_CLASSES, _classes(block), strict=True)),
         causes=_causes(block[layout.CAUSES_AT : layout.STATUSES_AT]),
         statuses={code: count for code, count in enumerate(statuses) if count},
-        total=_latency(block, 0),
+        total=_latency(block, 0, block[C["longest_us"]]),
         first_byte=_latency(block, 1),
         upstream=_latency(block, 2),
     )
@@ -93,19 +92,25 @@ def _causes(counts: Sequence[int]) -> dict[str, int]:
     return {cause: count for cause, count in zip(CAUSES, counts, strict=False) if count}
 
 
-def _latency(block: Sequence[int], which: int) -> Latency:
+def _classes(block: Sequence[int]) -> list[int]:
+    """Requests by class of status; the aborted ones had none."""
+    at = range(layout.STATUSES_AT, layout.HISTOGRAMS_AT, 100)
+    aborted, *others = (sum(block[first : first + 100]) for first in at)
+    return [aborted + block[C["aborted"]], *others]
+
+
+def _latency(block: Sequence[int], which: int, longest_us: int | None = None) -> Latency:
     at = layout.HISTOGRAMS_AT + which * BUCKETS
-    sum_us = block[C[f"{layout.LATENCIES[which]}_us"]]
-    return latency(block[at : at + BUCKETS], sum_us, block[_MAXIMA[which]])
+    return latency(block[at : at + BUCKETS], block[C[f"{layout.LATENCIES[which]}_us"]], longest_us)
 
 
-def latency(counts: Sequence[int], sum_us: int, longest_us: int) -> Latency:
-    """The figures behind a fine or coarse histogram; no percentile is above the exact maximum."""
+def latency(counts: Sequence[int], sum_us: int, longest_us: int | None = None) -> Latency:
+    """The figures behind a fine or coarse histogram; no percentile is above the maximum where that is known."""
     count = sum(counts)
-    longest_ms = longest_us / 1000
-    p50, p90, p95, p99 = (
-        None if us is None else min(us / 1000, longest_ms) for us in quantiles(counts, _FRACTIONS)
-    )
+    figures = percentiles_ms(counts, (0.5, 0.9, 0.95, 0.99, 1.0))
+    if longest_us is not None and count:
+        figures = [*(min(ms or 0.0, longest_us / 1000) for ms in figures[:-1]), longest_us / 1000]
+    p50, p90, p95, p99, longest = figures
     return Latency(
         count=count,
         sum_ms=sum_us / 1000,
@@ -114,13 +119,13 @@ def latency(counts: Sequence[int], sum_us: int, longest_us: int) -> Latency:
         p90_ms=p90,
         p95_ms=p95,
         p99_ms=p99,
-        max_ms=longest_ms if count else None,
+        max_ms=longest,
         counts=counts,
     )
 
 
-def coarse_percentiles(counts: Sequence[int], fractions: Sequence[float]) -> list[float | None]:
-    """Percentiles of a tick in ms, within 1/8."""
+def percentiles_ms(counts: Sequence[int], fractions: Sequence[float]) -> list[float | None]:
+    """Percentiles of a fine or coarse histogram in ms."""
     return [None if us is None else us / 1000 for us in quantiles(counts, fractions)]
 
 
@@ -143,9 +148,7 @@ def window_stats(cell: Cell, version: int, in_flight: int) -> VersionStats:
         code_classes=dict(zip(layout.CODE_CLASSES, classes, strict=True)),
         causes=_causes(cell.of_counts(version, layout.CELL_CAUSES, layout.CAUSE_ROOM)),
         statuses={},
-        total=latency(
-            cell.buckets(version), cell.of_sum("total_us", version), cell.of_sum("longest_us", version)
-        ),
+        total=latency(cell.buckets(version), cell.of_sum("total_us", version)),
         first_byte=None,
         upstream=None,
     )
@@ -160,7 +163,29 @@ def window_overall(cell: Cell, in_flight: int) -> VersionStats:
         together.sums[layout.CELL_SUMS.index(name) * len(_VERSIONS)] = sum(
             cell.of_sum(name, version) for version in _VERSIONS
         )
-    together.sums[layout.CELL_SUMS.index("longest_us") * len(_VERSIONS)] = max(
-        cell.of_sum("longest_us", version) for version in _VERSIONS
-    )
     return replace(window_stats(together, 0, in_flight), name=OVERALL)
+
+
+def tally(totals: Account) -> Cell:
+    """The figures of a cell, counted from the making of the file on."""
+    blocks = [totals.block(version) for version in _VERSIONS]
+    sums = [
+        *(block[C["bytes_in"]] + block[C["bytes_out"]] for block in blocks),
+        *(block[C["total_us"]] for block in blocks),
+    ]
+    return Cell(sums, [count for block in blocks for count in _tally_counts(block)])
+
+
+def _tally_counts(block: Sequence[int]) -> list[int]:
+    """A version's counts in the order of the layout's `CELL_…`; in flight stays 0, it is no sum."""
+    fine = block[layout.HISTOGRAMS_AT : layout.HISTOGRAMS_AT + BUCKETS]
+    step = 1 << COARSE_SHIFT
+    return [
+        *_classes(block),
+        block[C["failed"]] + block[C["aborted"]],
+        0,
+        block[C["retries"]],
+        block[C["held"]],
+        *block[layout.CAUSES_AT : layout.STATUSES_AT],
+        *(sum(fine[first : first + step]) for first in range(0, BUCKETS, step)),
+    ]

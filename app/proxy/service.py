@@ -9,7 +9,7 @@ from logging import getLogger
 import gevent
 
 from app.config import AppConfig, RouterConfig
-from app.metrics.shared import SharedMetrics
+from app.metrics.shared import SharedMetrics, until_next_second
 from app.proxy.access_log import AccessLog
 from app.proxy.flight import Ledger
 from app.proxy.forwarder import Forwarder, Waits
@@ -78,7 +78,7 @@ class Service:
             self._note_state_fault()
             if self.metrics.try_lead():
                 self.metrics.fold()
-            gevent.sleep(1.0)
+            gevent.sleep(until_next_second())
 
     def _note_state_fault(self) -> None:
         self.router.state.current()

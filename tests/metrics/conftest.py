@@ -54,7 +54,7 @@ def answer(writer: SlotWriter, clock: FakeClock) -> Answer:
         upstream_us: int = 800,
     ) -> None:
         row = writer.start(version, b"GET", b"/", clock())
-        figures = (bytes_in, bytes_out, clock(), total_us, first_byte_us, upstream_us)
+        figures = (bytes_in, bytes_out, total_us, first_byte_us, upstream_us)
         writer.finish(row, version, status, cause, *figures)
 
     return record

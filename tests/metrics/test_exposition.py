@@ -157,8 +157,12 @@ def test_what_comes_on_top(metrics: SharedMetrics, writer: SlotWriter, answer: A
 def test_window_has_the_documented_fields_and_leaves_out_what_it_lacks(
     metrics: SharedMetrics, answer: Answer, clock: FakeClock
 ) -> None:
+    metrics.try_lead()
     answer(bytes_out=5)
-    clock.advance(30)
+    clock.advance(1)
+    metrics.fold()
+    clock.advance(29)
+    metrics.fold()
     answer(bytes_out=6)
     figures = report(metrics, 10)
     assert (figures["window_s"], figures["total_requests"], figures["bytes_proxied"]) == (10, 1, 6)

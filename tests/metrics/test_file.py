@@ -29,7 +29,7 @@ def record(metrics: SharedMetrics, clock: FakeClock, requests: int = 1) -> None:
 
 def count(writer: SlotWriter, clock: FakeClock, requests: int) -> None:
     for _ in range(requests):
-        writer.finish(writer.start(0, b"GET", b"/", clock()), 0, 200, 0, 0, 0, clock(), 1, 1, 1)
+        writer.finish(writer.start(0, b"GET", b"/", clock()), 0, 200, 0, 0, 0, 1, 1, 1)
 
 
 def requests_in(path: Path) -> int:
@@ -216,10 +216,12 @@ def test_disk_that_fills_up_later_does_no_harm(tmp_path: Path, clock: FakeClock)
         with pytest.raises(OSError, match="No space left"), open(folder / "filler", "wb", 0) as filler:
             while True:
                 filler.write(bytes(4096))
-        for _ in range(layout.RECENT_CELLS):  # every page of the slot
-            count(writer, clock, 1)
+        count(writer, clock, 100)
+        metrics.try_lead()
+        for _ in range(layout.SECOND_CELLS):  # every page of the ring
             clock.advance(1)
-        assert (metrics.fault, metrics.snapshot().overall.requests) == ("", layout.RECENT_CELLS)
+            metrics.fold()
+        assert (metrics.fault, metrics.snapshot().overall.requests) == ("", 100)
         writer.close()
         metrics.close()
 

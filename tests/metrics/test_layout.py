@@ -21,6 +21,8 @@ def test_parts_of_the_file_follow_one_another() -> None:
         (0, layout.PAGE_WORDS),
         (layout.SECONDS_AT, layout.SECOND_CELLS * layout.CELL_WORDS),
         (layout.TENS_AT, layout.TEN_CELLS * layout.CELL_WORDS),
+        (layout.tally_at(0), layout.TALLY_WORDS),
+        (layout.tally_at(1), layout.TALLY_WORDS),
         (layout.PROBES_AT, 2 * layout.PROBES * layout.PROBE_WORDS),
         (layout.slot_at(0), layout.SLOT_WORDS),
         (layout.slot_at(1), layout.SLOT_WORDS),
@@ -32,8 +34,7 @@ def test_parts_of_the_file_follow_one_another() -> None:
 def test_parts_of_a_slot_follow_one_another() -> None:
     last_version = layout.version_at(0, layout.ROUTER)
     assert last_version + layout.VERSION_WORDS == layout.slot_at(0) + layout.ROWS_AT
-    assert layout.ROWS_AT + layout.ROWS * layout.ROW_WORDS == layout.RECENT_AT
-    assert layout.RECENT_AT + layout.RECENT_CELLS * layout.CELL_WORDS <= layout.SLOT_WORDS
+    assert layout.ROWS_AT + layout.ROWS * layout.ROW_WORDS <= layout.SLOT_WORDS
 
 
 def test_slots_begin_on_a_page_of_their_own() -> None:

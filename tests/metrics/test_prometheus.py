@@ -58,7 +58,7 @@ def test_content_type_names_the_format(metrics: SharedMetrics, form: Format, con
 def test_counters(metrics: SharedMetrics, writer: SlotWriter, answer: Answer, clock: FakeClock, form: Format) -> None:
     answer(bytes_in=3, bytes_out=5)
     answer(status=502, cause=CAUSES.index("connect_refused"))
-    writer.count_held(0, 1_500_000, clock())
+    writer.count_held(0, 1_500_000)
     samples = scrape(metrics, form)
     assert value(samples, "requests_total", version="blue", code_class="2xx") == 1
     assert value(samples, "requests_total", version="blue", code_class="5xx") == 1

@@ -29,7 +29,7 @@ def test_request_is_in_flight_from_start_to_finish(
 ) -> None:
     row = writer.start(0, b"GET", b"/", clock())
     assert (metrics.in_flight("blue"), metrics.in_flight("green"), blue(metrics).requests) == (1, 0, 0)
-    writer.finish(row, 0, 200, 0, 0, 0, clock(), 1, 1, 1)
+    writer.finish(row, 0, 200, 0, 0, 0, 1, 1, 1)
     assert (metrics.in_flight("blue"), blue(metrics).in_flight, blue(metrics).requests) == (0, 0, 1)
 
 
@@ -48,16 +48,19 @@ def test_figures_of_a_request(metrics: SharedMetrics, answer: Answer) -> None:
     assert stats.code_classes == {"none": 0, "1xx": 0, "2xx": 1, "3xx": 0, "4xx": 0, "5xx": 0}
     assert stats.first_byte is not None and stats.upstream is not None
     for latency, ms in ((stats.total, 3.0), (stats.first_byte, 2.0), (stats.upstream, 1.0)):
-        assert (latency.count, latency.sum_ms, latency.mean_ms, latency.max_ms) == (1, ms, ms, ms)
+        assert (latency.count, latency.sum_ms, latency.mean_ms) == (1, ms, ms)
         assert latency.p50_ms == pytest.approx(ms, rel=1 / 64)
+        assert latency.max_ms == pytest.approx(ms, rel=1 / 64)
 
 
-def test_the_longest_of_each_time_is_exact(metrics: SharedMetrics, answer: Answer) -> None:
+def test_the_longest_request_is_exact_the_other_times_nearly(metrics: SharedMetrics, answer: Answer) -> None:
     for us in (5_000, 123_457, 17):
         answer(total_us=us + 2, first_byte_us=us + 1, upstream_us=us)
     stats = blue(metrics)
     assert stats.first_byte is not None and stats.upstream is not None
-    assert (stats.total.max_ms, stats.first_byte.max_ms, stats.upstream.max_ms) == (123.459, 123.458, 123.457)
+    assert stats.total.max_ms == 123.459
+    assert stats.first_byte.max_ms == pytest.approx(123.458, rel=1 / 64)
+    assert stats.upstream.max_ms == pytest.approx(123.457, rel=1 / 64)
 
 
 def test_percentile_is_never_above_the_maximum(metrics: SharedMetrics, answer: Answer) -> None:
@@ -109,9 +112,9 @@ def test_every_status_has_its_counter(metrics: SharedMetrics, answer: Answer, st
 def test_retries_and_holds_are_counted_beside_the_requests(
     metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock
 ) -> None:
-    writer.count_retry(0, clock())
-    writer.count_held(0, 2500, clock())
-    writer.count_held(0, -3, clock())
+    writer.count_retry(0)
+    writer.count_held(0, 2500)
+    writer.count_held(0, -3)
     stats, window = blue(metrics), metrics.snapshot(10).versions["blue"]
     assert (stats.retries, stats.held, stats.held_ms, stats.requests) == (1, 2, 2.5, 0)
     assert (window.retries, window.held, window.held_ms) == (1, 2, None)
@@ -124,7 +127,7 @@ def test_versions_are_counted_apart_and_together(metrics: SharedMetrics, answer:
     for snapshot in (metrics.snapshot(), metrics.snapshot(10)):
         assert [stats.requests for stats in snapshot.versions.values()] == [1, 2, 3]
         assert (snapshot.overall.requests, snapshot.overall.bytes_proxied) == (6, 60)
-        assert snapshot.overall.total.max_ms == 3.0
+        assert snapshot.overall.total.max_ms == pytest.approx(3.0, rel=1 / 8)
         assert snapshot.overall.total.sum_ms == 1 + 2 * 2 + 3 * 3
 
 
@@ -163,8 +166,8 @@ def test_requests_beyond_the_table_are_counted_and_rows_are_used_again(
     assert len(metrics.in_flight_rows()) == layout.ROWS
     writer.unclaim(rows[-1], 0)
     for row in rows[:-2]:
-        writer.finish(row, 0, 200, 0, 0, 0, clock(), 1, 1, 1)
-    writer.finish(-1, 0, 200, 0, 0, 0, clock(), 1, 1, 1)
+        writer.finish(row, 0, 200, 0, 0, 0, 1, 1, 1)
+    writer.finish(-1, 0, 200, 0, 0, 0, 1, 1, 1)
     assert metrics.in_flight("blue") == 0
     assert len(metrics.in_flight_rows()) == 1
     assert writer.start(0, b"GET", b"/", clock()) in rows
