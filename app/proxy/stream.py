@@ -22,6 +22,7 @@ from app.proxy.flight import Flight
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, wait_for_either
 from app.transport.limits import Expired
+from app.transport.splice import SPLICE_FROM_BYTES, SourceEnded, splice_body
 from app.upstream.exchange import PIPELINED_BYTES
 from app.upstream.messages import UpstreamAnswer
 from app.upstream.upload import Upload
@@ -99,7 +100,7 @@ class Answer:
         if upstream.upload is not None:
             self._transfer_both_ways(client, upstream.upload, chunked)
             return
-        data = body.take_buffered()
+        data = body.take_buffered() or self._what_follows_at_once()
         flight.bytes_out = len(data)
         first = client_head(upstream.head, self._lines(chunked))
         first += self._framed(data) if chunked else data
@@ -108,7 +109,21 @@ class Answer:
             self._write(client, first)
         else:
             self._write(client, first)
-            self._rest(client, chunked, False)
+            self._rest(client, chunked)
+
+    def _what_follows_at_once(self) -> bytes:
+        """The body's first bytes if they are here by now.
+
+        Many servers send head and body one after the other; they then go on in one system call instead of two.
+        """
+        body = self._upstream.stream
+        if body.complete or body.framing is not Framing.LENGTH:
+            return b""
+        try:
+            data = body.connection.endpoint.receive()
+        except OSError as error:
+            raise UpstreamTruncated(f"the answer broke off: {error.strerror}") from error
+        return b"" if data is None else body.decode(data)
 
     def _can_be_chunked(self) -> bool:
         """Whether the client understands chunked; if not, the connection's end ends the body (RFC 9112 §6.3)."""
@@ -124,15 +139,34 @@ class Answer:
         try:
             self._write(client, client_head(self._upstream.head, self._lines(chunked)))
             self._pass(client, self._upstream.stream.take_buffered(), chunked)
-            self._rest(client, chunked, True)
+            self._rest(client, chunked, upload)
         finally:
             uploading.kill()
 
-    def _rest(self, client: Endpoint, chunked: bool, uploading: bool) -> None:
+    def _rest(self, client: Endpoint, chunked: bool, upload: Upload | None = None) -> None:
         """Passes on the body as it arrives."""
         body = self._upstream.stream
+        if body.left >= SPLICE_FROM_BYTES and upload is None:
+            self._splice(client)
         while not body.complete:
-            self._pass(client, self._next(client, uploading), chunked)
+            self._pass(client, self._next(client, upload is not None), chunked)
+            if upload is not None and upload.error is not None:
+                raise upload.error
+
+    def _splice(self, client: Endpoint) -> None:
+        """Passes on the rest of a long body of known length without reading it."""
+        body = self._upstream.stream
+        length = body.left
+        try:
+            splice_body(body.connection.endpoint, client, length, lambda: self._wait(client, False), self._sending)
+        except SourceEnded as error:
+            raise UpstreamTruncated(f"the answer broke off: {error}") from error
+        except OSError as error:
+            raise ClientDisconnected("the client broke the connection") from error
+        except Expired as error:
+            raise self._sending_took_too_long(error) from error
+        self._flight.bytes_out += length
+        body.skip(length)
 
     def _pass(self, client: Endpoint, data: bytes, chunked: bool) -> None:
         self._flight.bytes_out += len(data)
@@ -164,24 +198,28 @@ class Answer:
         return framed + (encode_last_chunk(body.trailers) if body.trailers else LAST_CHUNK)
 
     def _next(self, client: Endpoint, uploading: bool) -> bytes:
-        """Waits for the next part of the body, with an eye on the client; b"" when it was only the client."""
+        """Waits for the next part of the body; b"" when it was only the client that spoke."""
         body = self._upstream.stream
-        endpoint = body.connection.endpoint
+        self._wait(client, uploading)
+        try:
+            data = body.connection.endpoint.receive()
+        except OSError as error:
+            raise UpstreamTruncated(f"the answer broke off: {error.strerror}") from error
+        return b"" if data is None else body.decode(data)
+
+    def _wait(self, client: Endpoint, uploading: bool) -> None:
+        """Waits for the upstream, with an eye on the client."""
+        endpoint = self._upstream.stream.connection.endpoint
         try:
             # While the body still comes up, another greenlet reads what the client sends.
             if uploading or len(client.buffered) > PIPELINED_BYTES:
                 endpoint.wait_readable(self._reading)
             elif wait_for_either(endpoint, client, self._reading) is client:
                 _look_at(client)
-                return b""
-            data = endpoint.receive()
         except Expired as error:
             if error.limit is not self._reading:
                 raise
             raise UpstreamReadTimeout(f"the answer stopped for {error.limit.seconds:g} s") from error
-        except OSError as error:
-            raise UpstreamTruncated(f"the answer broke off: {error.strerror}") from error
-        return b"" if data is None else body.decode(data)
 
     def _write(self, client: Endpoint, data: bytes) -> None:
         try:
@@ -189,9 +227,13 @@ class Answer:
         except OSError as error:
             raise ClientDisconnected("the client broke the connection") from error
         except Expired as error:
-            if error.limit is not self._sending:
-                raise
-            raise ClientDisconnected(f"the client took nothing for {error.limit.seconds:g} s") from error
+            raise self._sending_took_too_long(error) from error
+
+    def _sending_took_too_long(self, error: Expired) -> Exception:
+        """What an ended wait means that was for the client, or for a limit that somebody above us has set."""
+        if error.limit is not self._sending:
+            return error
+        return ClientDisconnected(f"the client took nothing for {error.limit.seconds:g} s")
 
     # --- under a stock worker -----------------------------------------------------------------------------
 

@@ -107,6 +107,11 @@ class AnswerBody:
             self.complete = not self.left
         return data
 
+    def skip(self, length: int) -> None:
+        """Notes that so many bytes of a body of known length went another way."""
+        self.left -= length
+        self.complete = not self.left
+
     def _end(self) -> bytes:
         if self.framing is not Framing.CLOSE:
             missing = f"{self.left} bytes missing" if self.left > 0 else "the last chunk is missing"

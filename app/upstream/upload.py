@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from app.errors import RouterError, UpstreamReadTimeout
+from app.errors import RequestTimeout, RouterError, UpstreamReadTimeout
 from app.transport.limits import Expired, Limit
 
 __all__ = ["RequestBody", "Upload"]
@@ -43,9 +43,10 @@ class Upload:
         unsent: bytes taken from the body that the upstream's socket has not taken yet.
         consumed: more than the first part was taken, so that the request cannot be sent again.
         failed: the upstream takes no more bytes; its answer may be there all the same.
+        error: what ended the upload while the answer was already on its way.
     """
 
-    __slots__ = ("_endpoint", "_receiving", "_sending", "body", "consumed", "failed", "unsent")
+    __slots__ = ("_endpoint", "_receiving", "_sending", "body", "consumed", "error", "failed", "unsent")
 
     def __init__(self, body: RequestBody, endpoint: Any, sending: Limit, receiving: Limit) -> None:
         self.body = body
@@ -55,6 +56,7 @@ class Upload:
         self.unsent = b""
         self.consumed = False
         self.failed = False
+        self.error: RouterError | None = None
 
     @property
     def is_over(self) -> bool:
@@ -90,6 +92,12 @@ class Upload:
                     self.body.client.wait_readable(self._receiving)
                     self.pull()
         except Expired as error:
-            self._endpoint.interrupt(UpstreamReadTimeout(str(error)))
+            late = RequestTimeout if error.limit is self._receiving else UpstreamReadTimeout
+            self._end(late(str(error)))
         except RouterError as error:
-            self._endpoint.interrupt(error)
+            self._end(error)
+
+    def _end(self, error: RouterError) -> None:
+        """Tells whoever reads the answer: at once if it waits for bytes, else when it next looks."""
+        self.error = error
+        self._endpoint.interrupt(error)
