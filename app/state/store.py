@@ -20,7 +20,8 @@ from pathlib import Path
 import psutil
 
 from app.errors import LockBusy, StateError, StateMissing
-from app.state.model import BlueGreenState, decode, encode
+from app.state.codec import decode, encode
+from app.state.model import BlueGreenState
 
 __all__ = ["Holder", "StateStore", "replace_file"]
 
@@ -82,9 +83,7 @@ class StateStore:
             replace_file(self.path, encode(state))
         except OSError as error:
             reason = error.strerror or str(error)
-            raise StateError(
-                f"state file {self.path} could not be written: {reason}; the old state stands"
-            ) from error
+            raise StateError(f"state file {self.path} could not be written: {reason}; the old state stands") from error
 
     @contextmanager
     def lock(
@@ -103,9 +102,7 @@ class StateStore:
         try:
             self._acquire(descriptor, wait_s, on_wait)
             stale = _read_holder(descriptor)
-            _write_holder(
-                descriptor, Holder(os.getpid(), psutil.Process().create_time(), command, time.time())
-            )
+            _write_holder(descriptor, Holder(os.getpid(), psutil.Process().create_time(), command, time.time()))
             try:
                 yield stale
             finally:

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from app.errors import StateError
-from app.state.model import BlueGreenState, decode
+from app.state.codec import decode
+from app.state.model import BlueGreenState
 
 __all__ = ["MAX_STATE_BYTES", "StateWatch"]
 

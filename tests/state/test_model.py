@@ -8,17 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import StateError, UsageError
+from app.state.codec import decode, encode
 from app.state.model import (
     PORTS,
     VERSIONS,
     BlueGreenState,
+    Maintenance,
+    Pause,
     VersionState,
-    decode,
-    encode,
     other,
     promote,
     roll_back,
+    with_maintenance,
+    with_pause,
+    with_preview_key,
     with_version,
+    without_maintenance,
+    without_pause,
 )
 
 
@@ -42,8 +48,8 @@ def test_port_in_the_file_overrides_the_default() -> None:
 
 
 def test_unknown_top_level_keys_are_kept() -> None:
-    state = decode(b'{"active_version": null, "pause": {"until": 12}}')
-    assert json.loads(encode(promote(state, "blue", 1.0)))["pause"] == {"until": 12}
+    state = decode(b'{"active_version": null, "weather": {"until": 12}}')
+    assert json.loads(encode(promote(state, "blue", 1.0)))["weather"] == {"until": 12}
 
 
 def test_unknown_keys_of_a_version_are_ignored() -> None:
@@ -96,6 +102,41 @@ def test_active_follows_a_change_of_its_version() -> None:
     assert state.active.port == 7000
 
 
+def test_a_pause_has_its_end_from_the_beginning() -> None:
+    state = with_pause(BlueGreenState(), 100.0, 30.0)
+    assert state.pause == Pause(100.0, 130.0)
+    assert state.pause.holds(100.0)
+    assert state.pause.holds(129.9)
+    assert not state.pause.holds(130.0)
+    assert without_pause(state).pause is None
+    assert without_pause(state).serial == 2
+
+
+def test_a_clock_that_was_set_back_does_not_make_a_pause_longer() -> None:
+    pause = Pause(1000.0, 1030.0)
+    assert pause.holds(999.0)
+    assert not pause.holds(400.0)
+
+
+def test_a_pause_given_again_keeps_its_beginning_and_a_late_one_does_not() -> None:
+    state = with_pause(BlueGreenState(), 100.0, 30.0)
+    assert with_pause(state, 120.0, 30.0).pause == Pause(100.0, 150.0)
+    assert with_pause(state, 140.0, 30.0).pause == Pause(140.0, 170.0)
+
+
+def test_maintenance_is_on_until_it_is_off() -> None:
+    maintenance = Maintenance(5.0, "Back at nine", 60, ("10.0.0.0/8",))
+    state = with_maintenance(BlueGreenState(), maintenance)
+    assert (state.maintenance, state.serial) == (maintenance, 1)
+    assert without_maintenance(state).maintenance is None
+
+
+def test_the_preview_key_is_kept_and_not_shown() -> None:
+    state = with_preview_key(BlueGreenState(), "hush")
+    assert decode(encode(state)).preview_key == "hush"
+    assert "hush" not in repr(state)
+
+
 @pytest.mark.parametrize("call", [BlueGreenState().version, other, lambda name: promote(BlueGreenState(), name, 0)])
 def test_a_name_that_is_no_version_is_a_usage_error(call: object) -> None:
     assert callable(call)
@@ -137,6 +178,21 @@ FOREIGN = {
     "pid zero": (b'{"active_version": null, "versions": {"blue": {"pid": 0}}}', "pid is 0"),
     "same port": (b'{"active_version": null, "versions": {"blue": {"port": 5006}}}', "share port 5006"),
     "serial negative": (b'{"active_version": null, "serial": -1}', "serial is -1"),
+    "pause is true": (b'{"active_version": null, "pause": true}', "pause is not a JSON object"),
+    "pause without end": (
+        b'{"active_version": null, "pause": {"since": 1}}',
+        "pause.until is None; expected a time in seconds",
+    ),
+    "maintenance without a beginning": (b'{"active_version": null, "maintenance": {}}', "maintenance.since is None"),
+    "maintenance for no network": (
+        b'{"active_version": null, "maintenance": {"since": 1, "allow": ["10.0.0.1/8"]}}',
+        "maintenance.allow is ['10.0.0.1/8']; expected a list of IP addresses and networks",
+    ),
+    "retry after a while": (
+        b'{"active_version": null, "maintenance": {"since": 1, "retry_after_s": "a while"}}',
+        "retry_after_s is 'a while'",
+    ),
+    "preview key null": (b'{"active_version": null, "preview_key": null}', "preview_key is None; expected a text"),
     "time infinite": (b'{"active_version": null, "switched_at": 1e999}', "switched_at is inf"),
 }
 
@@ -148,6 +204,7 @@ def test_a_foreign_file_is_refused_with_the_reason(raw: bytes, why: str) -> None
     assert why in str(caught.value)
 
 
+moments = st.floats(allow_nan=False, allow_infinity=False)
 times = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 texts = st.none() | st.text()
 json_values = st.recursive(
@@ -185,6 +242,16 @@ states = st.builds(
     ),
     serial=st.integers(0),
     switched_at=times,
+    pause=st.none() | st.builds(Pause, moments, moments),
+    maintenance=st.none()
+    | st.builds(
+        Maintenance,
+        moments,
+        st.text(),
+        st.integers(0),
+        st.lists(st.ip_addresses().map(str), max_size=3).map(tuple),
+    ),
+    preview_key=st.text(),
     extra=st.dictionaries(st.text().map(lambda key: "x" + key), json_values, max_size=3),
 )
 
