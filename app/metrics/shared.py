@@ -24,6 +24,7 @@ from app.metrics.layout import C, H, S
 from app.metrics.leader import Leader
 from app.metrics.locks import ByteLocks, alive_byte, claim_byte, leader_byte
 from app.metrics.reader import Reader
+from app.metrics.shares import Shares
 from app.metrics.slot import SlotWriter
 from app.metrics.snapshot import History, InFlightRow, Probe, Series, Snapshot
 
@@ -104,6 +105,10 @@ class SharedMetrics:
         locks.close()
         return self._private_writer(f"all {self.slots} slots of {self.path} are taken")
 
+    def shares(self, writer: SlotWriter) -> Shares:
+        """The connections of all workers, as the owner of `writer` sees and publishes them."""
+        return Shares(self._words, self.slots, writer.slot)
+
     def _private_writer(self, fault: str) -> SlotWriter:
         """A writer that nobody reads, so that the process can serve although it cannot be counted."""
         self._fault = f"{fault}; worker {os.getpid()} is not counted"
@@ -140,6 +145,7 @@ class SharedMetrics:
         words[head + S["claimed_at_us"]] = time.time_ns() // 1000
         words[head + S["claimed_us"]] = now_us
         words[head + S["base_requests"]] = base_requests
+        words[head + S["connections"]] = 0
         writer = SlotWriter(self._mapped.memory, self._words, slot, locks.close)
         writer.beat(now_us)
         locks.take(alive_byte(slot))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from time import monotonic_ns
 from typing import Any, Self
 
 from app.errors import TooManyConnections
@@ -21,7 +22,9 @@ class Serving:
         wsgi: the application.
         config, forwarder, waits: of the application's service.
         idle, heads, lingering: deadlines for the next request, for a head, and for a goodbye.
+        is_stopping: the worker accepts no more connections.
         is_draining: idle connections are to be closed.
+        shares: what the workers know of each other's connections.
         keeps_alive: connections may carry another request.
     """
 
@@ -42,9 +45,19 @@ class Serving:
         self.heads = Deadlines(config.head_timeout)
         self.lingering = Deadlines(1.0)
         self.is_draining = False
+        self.is_stopping = False
         self.keeps_alive = config.keepalive_timeout > 0
+        self.shares = service.metrics.shares(service.slot)
         self._connections: set[ClientConnection] = set()
         self._by_address: Counter[str] = Counter()
+
+    def held(self) -> int:
+        """How many client connections this worker holds."""
+        return len(self._connections)
+
+    def least_held(self) -> int | None:
+        """The fewest that another worker holds; None when there is no other."""
+        return self.shares.least_of_others(monotonic_ns() // 1000)
 
     def serve(self, client: Any, peer: str) -> None:
         """Serves one accepted connection of the address `peer` to its end."""
@@ -60,12 +73,16 @@ class Serving:
                 connection.serve()
         finally:
             self._connections.discard(connection)
+            if not self.is_stopping:
+                self.shares.publish(len(self._connections))
             self._by_address[peer] -= 1
             if not self._by_address[peer]:
                 del self._by_address[peer]
 
     def keep_no_connection(self) -> None:
         """From now on every answer is the last of its connection, and none goes on without end."""
+        self.is_stopping = True
+        self.shares.withdraw()
         self.keeps_alive = False
         self._stop_endless()
         for connection in self._connections:

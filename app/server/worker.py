@@ -59,12 +59,14 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def _server(self, listener: Any) -> StreamServer:
         listener.setblocking(1)
         tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
-        server = StreamServer(
-            listener, handle=partial(self.handle, listener), spawn=Pool(self.worker_connections), **tls
-        )
-        if self.cfg.workers > 1:
-            server.max_accept = 1  # or the worker that wakes first takes them all
-        return server
+        settings = {"handle": partial(self.handle, listener), "spawn": Pool(self.worker_connections), **tls}
+        serving = self._serving
+        if serving is None or self.cfg.workers == 1:
+            return StreamServer(listener, **settings)
+        # Imported here: see `run`.
+        from app.server.acceptor import FairServer
+
+        return FairServer(listener, serving.held, serving.least_held, serving.shares.publish, **settings)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """TERM: stops accepting without waiting for the next heartbeat."""
