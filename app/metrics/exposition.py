@@ -186,6 +186,7 @@ def _worker(worker: WorkerStats) -> dict[str, Any]:
         "heartbeat_age_s": round(worker.heartbeat_age_s, 1),
         "requests": worker.requests,
         "in_flight": worker.in_flight,
+        "connections": worker.connections,
         "is_leader": worker.is_leader,
     }
 

@@ -157,6 +157,7 @@ class Reader:
             heartbeat_age_s=max(0.0, (now_us - values[S["seen_us"]]) / 1e6),
             requests=finished - values[S["base_requests"]],
             in_flight=sum(account.in_flight(version) for version in _VERSIONS),
+            connections=values[S["connections"]] - 1 if values[S["connections"]] else None,
             is_leader=self._words[H["leader_pid"]] == pid,
         )
 

@@ -92,6 +92,8 @@ class WorkerStats:
     requests: int
     """Finished since this worker took its slot."""
     in_flight: int
+    connections: int | None
+    """Client connections it holds; None while it does not accept any."""
     is_leader: bool
 
 

@@ -61,7 +61,7 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         settings = {"handle": partial(self.handle, listener), "spawn": Pool(self.worker_connections), **tls}
         serving = self._serving
-        if serving is None or self.cfg.workers == 1:
+        if serving is None:
             return StreamServer(listener, **settings)
         # Imported here: see `run`.
         from app.server.acceptor import FairServer

@@ -22,7 +22,8 @@ def router(farm: RouterFarm) -> RouterProcess:
 
     def both_serve() -> bool:
         answer = router.ask(b"GET /__router_metrics HTTP/1.1\r\nHost: x.test\r\n\r\n")
-        return len(json.loads(answer.body)["workers"]) == 2
+        workers = json.loads(answer.body)["workers"]
+        return sum(worker["connections"] is not None for worker in workers) == 2
 
     wait_until(both_serve, "both workers")
     return router
