@@ -17,9 +17,9 @@ from app.access import COOKIE, Access
 from app.config import TOML_NAME, AppConfig, RouterConfig, load
 from app.dashboard.observer import Observer
 from app.dashboard.view import Dashboard
-from app.errors import RouterError
+from app.errors import MalformedRequest, RouterError
 from app.health import health_report
-from app.metrics.exposition import as_json
+from app.metrics.exposition import as_json, chosen_format, window_seconds
 from app.proxy.environ import REQUEST_KEY, request_from_wsgi, wsgi_environ
 from app.proxy.refusal import refusal_parts, status_line
 from app.proxy.service import Service
@@ -117,7 +117,11 @@ def create_app(
 
         @app.get(METRICS_PATH)
         def metrics() -> Response:
-            return _json(as_json(service.metrics.snapshot()))
+            return _metrics(service)
+
+    @app.errorhandler(RouterError)
+    def refuse(error: RouterError) -> Response:
+        return Response(f"{error.text}: {error}\n", error.status, content_type="text/plain; charset=utf-8")
 
     def proxy(path: str = "") -> Any:
         """The catch-all view: whatever is not ours goes to the active version. `wsgi_app` knows the way by heart."""
@@ -150,6 +154,21 @@ def _guard(app: RouterApp, access: Access, dashboard: Dashboard | None) -> None:
         if dashboard is not None and request.endpoint == "dashboard.page":
             return dashboard.ask_for_token(401)
         abort(401, www_authenticate=WWWAuthenticate("bearer"))
+
+
+def _metrics(service: Service) -> Response:
+    """The figures in the format and of the window that the request asks for. Raises MalformedRequest."""
+    window_s = window_seconds(request.args.get("window"))
+    form = chosen_format(request.args.get("format"), request.headers.get("Accept", ""))
+    if form == "json":
+        return _json(as_json(service.metrics.snapshot(window_s)))
+    if window_s is not None:
+        raise MalformedRequest("window goes with format=json only: counters for Prometheus never begin anew")
+    # Imported by the first scrape: prometheus_client costs start-up time and memory that many never need.
+    from app.metrics.prometheus import render
+
+    body, content_type = render(service.metrics.snapshot(), form)
+    return Response(body, content_type=content_type, headers={"Cache-Control": "no-store"})
 
 
 def _json(data: Mapping[str, Any], status: int = 200) -> Response:
