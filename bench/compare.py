@@ -1,0 +1,140 @@
+"""`make bench`: the router beside whatever is installed of nginx, HAProxy and Caddy, and the obvious Flask build.
+
+python -m bench.compare [--rounds N] [--only NAMES] [--json FILE]
+
+--rounds N    rounds, each with every proxy once [default: 3]
+--only NAMES  comma-separated peers, to leave the others out
+--json FILE   also write every sample there
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.accounting import Memory, memory
+from bench.load import GeneratorFailed, apply_load, generator
+from bench.origin import run_origin
+from bench.peers import PEERS, find_program, peer_version
+from bench.processes import Cores, Server, allow_many_files, free_port, raise_exit_on_signal, running
+from bench.record import conditions, save_record
+from bench.router import router
+from bench.sampling import LOADS, Sample, median_of, take_sample
+from bench.table import figure, ratio, render_table
+
+__all__ = ["Samples", "render_comparison"]
+
+Samples = dict[str, dict[str, list[Sample]]]
+"""Samples by server, then by load."""
+
+DIRECT = "direct"
+ROUTER = "router"
+
+TITLES = (
+    *("proxy", "CPU µs/req", "×", "req/s", "×", "p50 µs", "p99 µs"),
+    *("CPU s/GiB 64k", "×", "CPU s/GiB 1m", "×", "RSS MiB", "×", "errors", "foreign CPU"),
+)
+
+
+def start_peers(stack: ExitStack, names: Sequence[str], folder: Path, origin: Server, cores: Cores) -> list[Server]:
+    """Starts what is installed of the peers, and says what is not."""
+    servers = []
+    for name in names:
+        peer = PEERS[name]
+        program = find_program(peer)
+        if not program:
+            print(f"{name}: not installed, left out ({peer.install})")
+            continue
+        home, port = folder / name, free_port()
+        home.mkdir()
+        environ = {"HOME": str(home), "ORIGIN_PORT": str(origin.port), **peer.environ}
+        command = peer.command(program, port, origin.port, home)
+        try:
+            servers.append(stack.enter_context(running(name, command, port, home, cores.proxy, environ)))
+        except RuntimeError as error:
+            print(f"{name}: left out: {error}")
+            continue
+        print(f"{name}: {peer_version(peer, program)}")
+    return servers
+
+
+def measure(servers: Sequence[Server], origin: Server, rounds: int, cores: Cores) -> Samples:
+    """Interleaved rounds, in turns forwards and backwards, so that a disturbance does not hit one proxy alone."""
+    samples: Samples = {server.name: {load: [] for load in LOADS} for server in servers}
+    for number in range(rounds):
+        for server in servers if number % 2 == 0 else reversed(servers):
+            print(f"round {number + 1} of {rounds}: {server.name}", flush=True)
+            apply_load(server.port, "/", 1, LOADS["small"].connections, cores.load)  # to warm it up
+            for load, spec in LOADS.items():
+                try:
+                    samples[server.name][load].append(take_sample(server, origin, spec, cores))
+                except GeneratorFailed as error:
+                    print(f"{server.name}, {load}: {error}")
+    return samples
+
+
+def render_comparison(samples: Samples, memories: dict[str, Memory]) -> str:
+    """The table: medians over the rounds, and each as a multiple of the router's."""
+    base = samples.get(ROUTER, {load: [] for load in LOADS})
+    base_rss = memories[ROUTER].rss_kib if ROUTER in memories else None
+    rows = []
+    for name, loads in samples.items():
+        small, taken = loads["small"], [sample for each in loads.values() for sample in each]
+        cells = [name]
+        for load, of, digits in (
+            ("small", "cpu_us_per_request", 1),
+            ("small", "requests_per_s", 0),
+            ("small", "p50_us", 0),
+            ("small", "p99_us", 0),
+            ("64k", "cpu_s_per_gib", 2),
+            ("1m", "cpu_s_per_gib", 2),
+        ):
+            is_cost_of_direct = name == DIRECT and of.startswith("cpu")
+            value = None if is_cost_of_direct else median_of(loads[load], of)
+            cells.append(figure(value, digits))
+            if not of.startswith("p"):
+                cells.append(ratio(value, median_of(base[load], of)))
+        rss = memories[name].rss_kib if name in memories else None
+        cells += [figure(None if rss is None else rss / 1024), ratio(rss, base_rss)]
+        foreign = median_of(small, "foreign")
+        cells += [str(sum(sample.errors for sample in taken)), "–" if foreign is None else f"{foreign:.0%}"]
+        rows.append(cells)
+    return render_table(TITLES, rows)
+
+
+def main() -> None:
+    """Runs the comparison and prints it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, choices=range(1, 21), metavar="N")
+    parser.add_argument("--only", default=",".join(PEERS), metavar="NAMES")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    names = [name for name in options.only.split(",") if name]
+    if unknown := [name for name in names if name not in PEERS]:
+        parser.error(f"no such peer: {', '.join(unknown)}; there are {', '.join(PEERS)}")
+    raise_exit_on_signal()
+    allow_many_files()
+    cores = Cores.chosen()
+    print("\n".join(f"{name}: {value}" for name, value in conditions().items()))
+    print(f"load: {generator()}; proxies on core {set(cores.proxy)}, origin and load on core {set(cores.load)}")
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        folder = Path(temporary)
+        origin = stack.enter_context(run_origin(folder / "origin", cores))
+        subject = stack.enter_context(router(folder / ROUTER, origin.port, cores.proxy))
+        servers = [Server(DIRECT, origin.port, origin.pid), subject]
+        servers += start_peers(stack, names, folder, origin, cores)
+        samples = measure(servers, origin, options.rounds, cores)
+        memories = {server.name: memory(server.pid) for server in servers if server.name != DIRECT}
+    print(f"\n{render_comparison(samples, memories)}\n")
+    print("Medians; × is a multiple of the router's figure. bench/README.md explains the columns.")
+    if options.json:
+        raw = {name: {k: [asdict(s) for s in v] for k, v in loads.items()} for name, loads in samples.items()}
+        save_record(options.json, {"samples": raw, "memory": {n: asdict(m) for n, m in memories.items()}})
+
+
+if __name__ == "__main__":
+    main()
