@@ -1,0 +1,93 @@
+"""Write the pages that are made from the program: the command line's help, and the diagram of a deploy's phases.
+
+    python docs/generate.py
+
+`make reference` runs it. A test fails when a page is not what this would write.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from app.cli import blue_green_deploy, traffic_router  # noqa: E402  # the project's root had to be found first
+from app.deploy.phases import PHASES, Phase, Undo  # noqa: E402
+
+__all__ = ["CLI_PAGE", "PHASES_PAGE", "cli_page", "phases_page"]
+
+CLI_PAGE: Final = ROOT / "docs" / "reference" / "cli.md"
+PHASES_PAGE: Final = ROOT / "docs" / "explanation" / "life-of-a-deploy.md"
+
+_BEGIN: Final = "<!-- The next lines are generated from app/deploy/phases.py by `make reference`. -->"
+_END: Final = "<!-- End of the generated lines. -->"
+
+_CLI_INTRODUCTION: Final = """# Command line
+
+<!-- Generated from the commands' help by `make reference`; edit those instead. -->
+
+Two commands: [`traffic_router`](#traffic_router) runs and watches the router,
+[`blue_green_deploy`](#blue_green_deploy) starts the versions and moves the traffic between them. Both can be typed
+from any directory, as `bin/traffic_router` or `python3 bin/traffic_router`; they find the project's `.venv` by
+themselves. Data goes to standard output, and what went wrong to standard error.
+
+Colour and redrawn lines come only on a terminal. `NO_COLOR` turns them off.
+
+The settings that the options override are in [Configuration](configuration.md), the exit codes in
+[Errors](errors.md#errors-of-the-commands).
+"""
+
+_UNDONE: Final = {
+    Undo.NOTHING: "nothing",
+    Undo.STOP_TARGET: "the version is stopped, and remembered as it was before",
+    Undo.ROLL_BACK: "traffic goes back to the version before",
+}
+
+
+def cli_page() -> str:
+    """The whole page of the command line."""
+    parts = [_CLI_INTRODUCTION]
+    for name, module in (("traffic_router", traffic_router), ("blue_green_deploy", blue_green_deploy)):
+        parts.append(f"## {name}\n\n```text\n{(module.__doc__ or '').strip()}\n```\n")
+    return "\n".join(parts)
+
+
+def phases_page(page: str) -> str:
+    """The page with its generated lines as they should be."""
+    before, _, rest = page.partition(_BEGIN)
+    return f"{before}{_BEGIN}\n\n{_diagram()}\n\n{_table()}\n\n{_END}{rest.partition(_END)[2]}"
+
+
+def _diagram() -> str:
+    return "\n".join(["```mermaid", "stateDiagram-v2", *_moves(), "```"])
+
+
+def _moves() -> Iterator[str]:
+    for phase in Phase:
+        for following in sorted(PHASES[phase].next):
+            yield f"    {phase} --> {following}"
+
+
+def _table() -> str:
+    rows = [
+        f"| {phase} | {'yes' if rule.locked else 'no'} | {_UNDONE[rule.undo]} | {rule.left_behind} |"
+        for phase, rule in PHASES.items()
+    ]
+    titles = ["| Phase | Holds the lock | What a failure undoes | What stands when the command is killed in it |"]
+    return "\n".join([*titles, "|---|---|---|---|", *rows])
+
+
+def main() -> int:
+    """Write the pages; returns the exit code."""
+    CLI_PAGE.write_text(cli_page(), encoding="utf-8")
+    PHASES_PAGE.write_text(phases_page(PHASES_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.stdout.write(f"Wrote {CLI_PAGE}\nWrote {PHASES_PAGE}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
