@@ -1,6 +1,6 @@
 """Charts as SVG text: geometry only. Times become shares of the width, values shares of the height.
 
-A plot is a stretched coordinate system of one unit per column and 100 units of height, so that the lines fill
+A plot is a stretched coordinate system of one unit per column and `HEIGHT` units of height, so that the lines fill
 whatever room the page has; text and marks are placed beside it in per cent and keep their size. Colours and
 line widths are the style sheet's, by class: the page's security policy allows no inline style.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
+from operator import add
 
 from app.dashboard.marks import Mark
 from app.dashboard.observation import Past
@@ -20,7 +21,8 @@ from app.dashboard.words import clock_text, count_text
 
 __all__ = ["PANELS", "Panel", "axis_svg", "marks_svg", "panel_svg"]
 
-HEIGHT = 100.0
+HEIGHT = 400
+"""Units of a plot's height. Whole numbers of them are finer than any screen shows, and quick to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ def panel_svg(panel: Panel, past: Past, marks: Sequence[Mark]) -> str:
     scale, plot = panel.draw(past)
     parts = [_grid(scale)]
     parts.append(
-        f'<svg viewBox="0 0 {len(past.columns)} {HEIGHT:g}" preserveAspectRatio="none" '
+        f'<svg viewBox="0 0 {len(past.columns)} {HEIGHT}" preserveAspectRatio="none" '
         f'width="100%" height="100%">{plot}</svg>'
     )
     parts += [
@@ -61,14 +63,14 @@ def placed(past: Past, marks: Iterable[Mark]) -> list[tuple[Mark, str]]:
 
 
 def _grid(scale: Scale) -> str:
-    heights = [_y(place) for place in _places(scale) if place > 0]
+    heights = [_per_cent(place) for place in _places(scale) if place > 0]
     lines = "".join(f'<line class="grid" x1="0" x2="100%" y1="{y}%" y2="{y}%"/>' for y in heights)
     return f'{lines}<line class="base" x1="0" x2="100%" y1="100%" y2="100%"/>'
 
 
 def _labels(scale: Scale) -> str:
     return "".join(
-        f'<text class="tick" x="100%" y="{_y(place)}%" dx="6" dy="{4 if place else 1}">{escape(text)}</text>'
+        f'<text class="tick" x="100%" y="{_per_cent(place)}%" dx="6" dy="{4 if place else 1}">{escape(text)}</text>'
         for place, (_, text) in zip(_places(scale), scale.ticks, strict=True)
     )
 
@@ -77,8 +79,8 @@ def _places(scale: Scale) -> list[float]:
     return [scale.place(value) for value, _ in scale.ticks]
 
 
-def _y(place: float) -> str:
-    return _number(HEIGHT * (1 - min(max(place, 0.0), 1.0)))
+def _per_cent(place: float) -> str:
+    return _number(100 * (1 - place))
 
 
 def _number(value: float) -> str:
@@ -88,30 +90,39 @@ def _number(value: float) -> str:
 # --- shapes ----------------------------------------------------------------------------------------------
 
 
-def steps(heights: Sequence[float | None]) -> str:
+Heights = Sequence[int]
+"""Of each column, in units from the bottom."""
+
+
+def heights(scale: Scale, values: Iterable[float]) -> list[int]:
+    """Where values stand."""
+    place = scale.place
+    return [round(HEIGHT * place(value)) for value in values]
+
+
+def steps(line: Sequence[int | None]) -> str:
     """A line that goes straight across each column; None is a gap. Equal neighbours make one stroke."""
     path: list[str] = []
     x = 0
     is_down = False
-    for y, run in groupby(None if height is None else _y(height) for height in heights):
+    for height, run in groupby(line):
         end = x + sum(1 for _ in run)
-        if y is None:
+        if height is None:
             is_down = False
         else:
+            y = HEIGHT - height
             path.append(f"V{y}H{end}" if is_down else f"M{x} {y}H{end}")
             is_down = True
         x = end
     return "".join(path)
 
 
-def area(top: Sequence[float], bottom: Sequence[float]) -> str:
-    """The room between two such lines; "" when there is none."""
-    if not any(high > low for high, low in zip(top, bottom, strict=True)):
-        return ""
+def area(top: Heights, bottom: Heights) -> str:
+    """The room between two such lines."""
     x, back = len(bottom), []
-    for y, run in groupby(map(_y, reversed(bottom))):
+    for height, run in groupby(reversed(bottom)):
         x -= sum(1 for _ in run)
-        back.append(f"V{y}H{x}")
+        back.append(f"V{HEIGHT - height}H{x}")
     return f"{steps(top)}{''.join(back)}Z"
 
 
@@ -136,58 +147,56 @@ _LINES = ("blue", "green")
 
 def _requests(past: Past) -> tuple[Scale, str]:
     """Requests per second, the versions on top of each other."""
-    rates = {name: [column.of(name).requests / past.step_s for column in past.columns] for name in _STACK}
-    scale = linear(max((column.requests / past.step_s for column in past.columns), default=0), _tick_text, 1)
-    floor = [0.0] * len(past.columns)
+    counts = {name: [column.of(name).requests for column in past.columns] for name in _STACK}
+    totals = [sum(column) for column in zip(*counts.values(), strict=True)]
+    scale = linear(max(totals, default=0) / past.step_s, _tick_text, 1)
+    below = [0] * len(totals)
+    floor = heights(scale, below)
     shapes: list[str] = []
-    for name in _STACK:
-        ceiling = [low + scale.place(rate) for low, rate in zip(floor, rates[name], strict=True)]
-        d = area(ceiling, floor)
-        shapes.append(_path(f"fill {name}", d))
-        if d:
-            shapes.append(_path(f"line {name}", steps([y if y > low else None for low, y in _pairs(floor, ceiling)])))
+    for name, own in counts.items():
+        if not any(own):
+            continue
+        below = list(map(add, below, own))
+        ceiling = heights(scale, [count / past.step_s for count in below])
+        shapes.append(_path(f"fill {name}", area(ceiling, floor)))
+        line = [high if count else None for high, count in zip(ceiling, own, strict=True)]
+        shapes.append(_path(f"line {name}", steps(line)))
         floor = ceiling
     return scale, "".join(shapes)
-
-
-def _pairs(one: Sequence[float], two: Sequence[float]) -> Iterable[tuple[float, float]]:
-    return zip(one, two, strict=True)
 
 
 def _errors(past: Past) -> tuple[Scale, str]:
     """The share of failed requests, in per cent."""
     shares = [100 * column.failed / column.requests if column.requests else 0.0 for column in past.columns]
     scale = linear(max(shares, default=0), lambda value: f"{value:g} %", 2)
-    heights = [scale.place(share) for share in shares]
-    d = area(heights, [0.0] * len(heights))
-    line = steps([height or None for height in heights])
-    return scale, _path("fill failed", d) + _path("line failed", line)
+    if not any(shares):
+        return scale, ""
+    top = heights(scale, shares)
+    line = [height if share else None for height, share in zip(top, shares, strict=True)]
+    return scale, _path("fill failed", area(top, [0] * len(top))) + _path("line failed", steps(line))
 
 
 def _latency(past: Past) -> tuple[Scale, str]:
     """p50 and p95 of each version."""
+    figures = {name: [column.of(name) for column in past.columns] for name in _LINES}
     lines = {
-        (name, key): [getattr(column.of(name), f"{key}_ms") for column in past.columns]
-        for name in _LINES
-        for key in ("p95", "p50")
+        **{f"{name} p95": [one.p95_ms for one in of] for name, of in figures.items()},
+        **{f"{name} p50": [one.p50_ms for one in of] for name, of in figures.items()},
     }
     scale = logarithmic([value for line in lines.values() for value in line if value is not None], _ms_tick_text)
-    drawn = [
-        _path(f"line {name} {key}", steps([None if value is None else scale.place(value) for value in line]))
-        for (name, key), line in lines.items()
-    ]
-    return scale, "".join(drawn)
+    return scale, "".join(_line(css, line, scale) for css, line in lines.items())
 
 
 def _in_flight(past: Past) -> tuple[Scale, str]:
     """Requests in flight on each version: a drain is a line that falls to nothing."""
     lines = {name: [column.of(name).in_flight for column in past.columns] for name in _LINES}
     scale = linear(max((value for line in lines.values() for value in line), default=0), _tick_text, 2)
-    drawn = [
-        _path(f"line {name}", steps([None if value is None else scale.place(value) for value in _awake(line)]))
-        for name, line in lines.items()
-    ]
-    return scale, "".join(drawn)
+    return scale, "".join(_line(name, _awake(line), scale) for name, line in lines.items())
+
+
+def _line(css: str, values: Sequence[float | None], scale: Scale) -> str:
+    place = scale.place
+    return _path(f"line {css}", steps([None if value is None else round(HEIGHT * place(value)) for value in values]))
 
 
 def _awake(line: Sequence[int]) -> list[int | None]:

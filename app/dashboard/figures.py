@@ -8,7 +8,7 @@ from functools import lru_cache
 from app.dashboard.observation import Column, Past
 from app.dashboard.words import NONE, clock_text, ms_text, percent_text, rate_text
 
-__all__ = ["HEADINGS", "now", "read_outs", "table_rows"]
+__all__ = ["HEADINGS", "now", "read_outs", "row_end", "table_rows"]
 
 _STACK = ("blue", "green", "router")
 _LINES = ("blue", "green")
@@ -16,14 +16,26 @@ _LINES = ("blue", "green")
 Row = tuple[str, ...]
 
 
+def row_end(past: Past, rows: int) -> int:
+    """The wall second at which the newest line of the table ends: round, so that lines stay as they are."""
+    per_row = _columns_per_row(past, rows) * past.step_s
+    return int(past.end) // per_row * per_row
+
+
+def _columns_per_row(past: Past, rows: int) -> int:
+    return max(1, len(past.columns) // rows)
+
+
 def table_rows(panel: str, past: Past, rows: int) -> list[Row]:
-    """The table behind a chart: the newest of `rows` equal stretches of time first, each with the version's figures."""
-    per_row = max(1, len(past.columns) // rows)
+    """The table behind a chart: complete stretches of time of equal length, `rows` for the whole, the newest first."""
+    per_row = _columns_per_row(past, rows)
+    end = row_end(past, rows)
+    last = len(past.columns) - round((past.end - end) / past.step_s)
     found = []
-    for first in range(len(past.columns) - per_row, -1, -per_row):
-        at = past.start + first * past.step_s
-        chunk = past.columns[first : first + per_row]
-        found.append((clock_text(at, seconds=past.step_s < 60), *_CELLS[panel](chunk, per_row * past.step_s)))
+    for index, stop in enumerate(range(last, per_row - 1, -per_row)):
+        at = end - (index + 1) * per_row * past.step_s
+        chunk = past.columns[stop - per_row : stop]
+        found.append((clock_text(at, seconds=False), *_CELLS[panel](chunk, per_row * past.step_s)))
     return found
 
 

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from logging import getLogger
 
 import gevent
@@ -31,15 +32,27 @@ a worker that cannot tell its streams of its end does not wait for them for ever
 RETRY_MS = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Frame:
-    """The page's fragments at one second, and their JSON: all of them, and those that the last frame had not."""
+    """The page's fragments at one second, and those of them that the last frame had not.
+
+    Their JSON is made when the first viewer asks for it, once for all.
+    """
 
     serial: int
     made_at: float
     fragments: Mapping[str, str]
-    full: bytes
-    delta: bytes
+    changed: Mapping[str, str]
+
+    @cached_property
+    def full(self) -> bytes:
+        """All fragments as JSON."""
+        return _json(self.fragments)
+
+    @cached_property
+    def delta(self) -> bytes:
+        """The changed fragments as JSON."""
+        return _json(self.changed)
 
 
 class Live:
@@ -91,7 +104,7 @@ class Live:
         known = last.fragments if last is not None else {}
         changed = {name: text for name, text in fragments.items() if known.get(name) != text}
         serial = last.serial + 1 if last is not None else 1
-        return Frame(serial, made_at, fragments, _json(fragments), _json(changed))
+        return Frame(serial, made_at, fragments, changed)
 
     def open(self) -> Stream | None:
         """A stream of frames for one viewer; None when there are too many, or the worker stops."""

@@ -7,7 +7,9 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import psutil
 
@@ -20,7 +22,7 @@ from app.deploy.reconcile import as_found
 from app.errors import StateError
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Snapshot
-from app.state.model import BlueGreenState, put_version
+from app.state.model import VERSIONS, BlueGreenState, put_version
 from app.state.watch import StateWatch
 
 __all__ = ["Observer"]
@@ -63,6 +65,8 @@ class Observer:
         self._short = Timeline(*SHORT, metrics.series, pause)
         self._long = Timeline(*LONG, metrics.series, pause)
         self._processes = Processes(Path(config.state_file).parent)
+        self._minute = Throttled(partial(metrics.snapshot, WINDOW_S), clock)
+        self._lifetime = Throttled(metrics.snapshot, clock)
         self._commands = _Commands(Path(config.beside_state("history.jsonl")))
         self._rates = _WorkerRates()
 
@@ -75,7 +79,7 @@ class Observer:
         """Everything at this moment."""
         at, monotonic_s = self._now(), self._clock()
         short, long = self._short.past(monotonic_s, at), self._long.past(monotonic_s, at)
-        minute = self._metrics.snapshot(WINDOW_S)
+        minute = self._fresh(self._minute.value())
         commands = self._commands.read()
         state = self._watch.current()
         at_work = [entry for entry in commands if entry.outcome is None and psutil.pid_exists(entry.pid)]
@@ -85,7 +89,7 @@ class Observer:
             at=at,
             state=state,
             state_fault=self._watch.fault,
-            lifetime=self._metrics.snapshot(),
+            lifetime=self._lifetime.value(),
             minute=minute,
             short=short,
             long=long,
@@ -94,6 +98,23 @@ class Observer:
             ended_at=self._ended_at(state) if state is not None else {},
             worker_rates=self._rates.update(minute),
             metrics_on=self._config.metrics_enabled,
+        )
+
+    def _fresh(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with what a deploy is watched by brought up to this moment: in flight, and health."""
+        metrics = self._metrics
+        rows = metrics.in_flight_rows()
+        versions = {
+            name: replace(stats, in_flight=metrics.in_flight(name)) for name, stats in snapshot.versions.items()
+        }
+        in_flight = sum(stats.in_flight for stats in versions.values())
+        return replace(
+            snapshot,
+            rows=rows,
+            versions=versions,
+            overall=replace(snapshot.overall, in_flight=in_flight),
+            probes={name: metrics.probes(index) for index, name in enumerate(VERSIONS)},
+            fault=metrics.fault,
         )
 
     def _as_found(self, state: BlueGreenState, *, is_settled: bool) -> BlueGreenState:
@@ -115,6 +136,36 @@ def _noted_end(record: Path) -> float | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return float(at) if isinstance(at, int | float) else None
+
+
+T = TypeVar("T")
+
+
+class Throttled(Generic[T]):
+    """A value that is worked out anew as often as its cost allows.
+
+    Summing the metrics takes half a millisecond for each slot that was ever used, and a large router has many:
+    what a look costs may take one part in `SHARE` of the time.
+    """
+
+    SHARE = 1000
+
+    def __init__(
+        self, make: Callable[[], T], clock: Callable[[], float], work: Callable[[], float] = time.perf_counter
+    ):
+        self._make = make
+        self._clock = clock
+        self._work = work
+        self._made: tuple[T, float] | None = None
+
+    def value(self) -> T:
+        """The value, at most so old as it cost."""
+        if self._made is None or self._clock() >= self._made[1]:
+            began = self._work()
+            value = self._make()
+            # A tenth of a second early, or a look that comes a millisecond too soon would make it wait for the next.
+            self._made = value, self._clock() - 0.1 + max(1.0, (self._work() - began) * self.SHARE)
+        return self._made[0]
 
 
 class _Commands:
@@ -143,13 +194,16 @@ class _WorkerRates:
     def __init__(self) -> None:
         self._before: Mapping[int, int] = {}
         self._at = 0.0
+        self._rates: dict[int, float] = {}
 
     def update(self, snapshot: Snapshot) -> dict[int, float]:
-        """The rates since the last call, by pid; a worker that is new has none yet."""
+        """The rates since the last snapshot, by pid; a worker that is new has none yet."""
+        if snapshot.at == self._at:
+            return self._rates
         counts = {worker.pid: worker.requests for worker in snapshot.workers}
         elapsed = max(snapshot.at - self._at, 0.001)
         rates = {
             pid: max(0, count - self._before[pid]) / elapsed for pid, count in counts.items() if pid in self._before
         }
-        self._before, self._at = counts, snapshot.at
+        self._before, self._at, self._rates = counts, snapshot.at, rates
         return rates

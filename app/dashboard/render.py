@@ -76,20 +76,26 @@ class Renderer:
         """The charts of one span, and what belongs to them; made anew when there is a new column or mark."""
 
         def draw() -> dict[str, Markup]:
+            said = figures.now(past)
             drawn = {
                 f"{name}-flags": Markup(charts.marks_svg(past, all_marks)),
                 f"{name}-axis": Markup(charts.axis_svg(past)),
             }
-            said = figures.now(past)
             for panel in charts.PANELS:
                 key = f"{name}-{panel.key}"
                 drawn[key] = Markup(charts.panel_svg(panel, past, all_marks))
                 drawn[f"{key}-now"] = escape(said[panel.key])
-                lines = figures.table_rows(panel.key, past, RANGES[name][1])
-                drawn[f"{key}-rows"] = Markup(self._macros.rows(lines))
             return drawn
 
-        return self._remember(f"range {name}", (past.end, all_marks), draw)
+        def tabulate() -> dict[str, Markup]:
+            return {
+                f"{name}-{panel.key}-rows": Markup(self._macros.rows(figures.table_rows(panel.key, past, rows)))
+                for panel in charts.PANELS
+            }
+
+        rows = RANGES[name][1]
+        drawn = self._remember(f"charts {name}", (past.end, all_marks), draw)
+        return drawn | self._remember(f"tables {name}", figures.row_end(past, rows), tabulate)
 
     def _remember(self, key: str, values: object, make: Callable[[], T]) -> T:
         known = self._known.get(key)

@@ -35,7 +35,5 @@ def logarithmic(values: Sequence[float], text: Callable[[float], str]) -> Scale:
     high = max(math.ceil(math.log10(max(max(values, default=100.0), 0.01))), low + 2)
     every = 1 if high - low <= 4 else 2
     ticks = [(10.0**power, text(10.0**power)) for power in range(high, low - 1, -every)]
-    return Scale(
-        lambda value: (math.log10(max(value, 0.01)) - low) / (high - low) if value > 0 else 0.0,
-        sorted(ticks),
-    )
+    least, span = 10.0**low, high - low
+    return Scale(lambda value: (math.log10(value) - low) / span if value > least else 0.0, sorted(ticks))
