@@ -6,6 +6,7 @@ An AssertionError, or any exception that is not documented, is a finding.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -111,6 +112,9 @@ def _check_sent_request(head: RequestHead, body: bytes, framed: bytes) -> None:
     sent = upstream_head(head, added, b"127.0.0.1:5005")
     strict = parse_head(sent)
     assert strict.start_line == head.method + b" " + head.target + b" HTTP/1.1"
+    assert re.fullmatch(rb"[^\s/@?#\\]*", strict.value(b"Host") or b""), (
+        "an authority that is more than a host and a port"
+    )
     assert len(strict.values(b"Host")) == 1
     assert len(strict.values(b"Content-Length")) + len(strict.values(b"Transfer-Encoding")) <= 1
     assert strict.values(b"X-Forwarded-For") == [b"192.0.2.1"]

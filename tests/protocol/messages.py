@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import string
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.support.wire import Field
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")  # a busy machine is no finding, and chance is the long run's affair
 
 TOKEN = "!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters
 

@@ -231,7 +231,7 @@ def test_body_that_was_sent_whole_may_be_sent_again(upstream: RawUpstream, versi
     ("data", "lines", "limits", "error"),
     [
         pytest.param(b"zz\r\n", CHUNKED, {}, MalformedRequest, id="bad-chunk"),
-        pytest.param(b"", LENGTH_10, {"receiving_s": 0.05}, UpstreamReadTimeout, id="client-stops"),
+        pytest.param(b"", LENGTH_10, {"receiving_s": 0.05}, RequestTimeout, id="client-stops"),
     ],
 )
 def test_body_that_fails_after_the_answer_began_ends_the_answer(
