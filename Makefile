@@ -6,11 +6,11 @@ READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types format reference clean
+.PHONY: help setup run test lint types format reference bench-metrics clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
-		| while IFS='|' read -r name text; do printf '  make %-10s %s\n' "$$name" "$$text"; done
+		| while IFS='|' read -r name text; do printf '  make %-13s  %s\n' "$$name" "$$text"; done
 
 setup: $(READY) ## Make .venv with what the router needs to run
 	@echo 'Ready. Next: make run'
@@ -18,8 +18,9 @@ setup: $(READY) ## Make .venv with what the router needs to run
 run: $(READY) ## Start blue and the router on port 5004; Ctrl-C stops both
 	@$(PYTHON) -m app.cli.run
 
+# -rs: which tests were left out because a program is not here, and which program that is.
 test: $(READY_DEV) ## Run all tests, with branch coverage
-	@$(PYTHON) -m pytest --cov --cov-report=term $(ARGS)
+	@$(PYTHON) -m pytest --cov --cov-report=term -rs $(ARGS)
 
 lint: $(READY_DEV) ## Check format and style
 	@$(PYTHON) -m ruff format --check --quiet . || { echo 'Not in its format; make format'; bad=1; }; \
@@ -32,8 +33,12 @@ format: $(READY_DEV) ## Bring the code into its format
 	@$(PYTHON) -m ruff format .
 	@$(PYTHON) -m ruff check --fix .
 
-reference: $(READY) ## Write docs/reference/configuration.md anew from the fields
+reference: $(READY) ## Write the generated pages of docs/ anew
 	@$(PYTHON) -m app.cli.configuration_reference
+	@$(PYTHON) docs/generate.py
+
+bench-metrics: $(READY) ## Measure what the metrics cost
+	@$(PYTHON) bench/metrics.py $(ARGS)
 
 clean: ## Remove .venv and caches; .local_context, the deployment's state, stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov

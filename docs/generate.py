@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from app.cli import blue_green_deploy, traffic_router  # noqa: E402  # the project's root had to be found first
+from app.deploy import phases  # noqa: E402
 from app.deploy.phases import PHASES, Phase, Undo  # noqa: E402
 
 __all__ = ["CLI_PAGE", "PHASES_PAGE", "cli_page", "phases_page"]
@@ -59,7 +61,14 @@ def cli_page() -> str:
 def phases_page(page: str) -> str:
     """The page with its generated lines as they should be."""
     before, _, rest = page.partition(_BEGIN)
-    return f"{before}{_BEGIN}\n\n{_diagram()}\n\n{_table()}\n\n{_END}{rest.partition(_END)[2]}"
+    return f"{before}{_BEGIN}\n\n{_meanings()}\n\n{_diagram()}\n\n{_table()}\n\n{_END}{rest.partition(_END)[2]}"
+
+
+def _meanings() -> str:
+    """What each phase does, as the module's docstring says it."""
+    told = re.findall(r"^    (\w+) {2,}(.+(?:\n {8,}.+)*)", phases.__doc__ or "", re.MULTILINE)
+    rows = [f"| {phase} | {' '.join(meaning.split())} |" for phase, meaning in told]
+    return "\n".join(["| Phase | What happens |", "|---|---|", *rows])
 
 
 def _diagram() -> str:

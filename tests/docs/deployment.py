@@ -7,6 +7,7 @@ sizes) count as equal, and `…` in a page stands for anything.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from tests.support.waiting import wait_until
 __all__ = ["SHOWN_ROOT", "Deployment", "differences", "even"]
 
 SHOWN_ROOT: Final = "/opt/traffic-router"
+SHOWN_USER: Final = "root"
 SHOWN_PORTS: Final = ("5004", "5005", "5006")
 
 COMMAND_DEADLINE_S = 60.0
@@ -159,6 +161,7 @@ class Deployment:
         text = output.decode(errors="replace")
         for folder in (str(self._folder), str(ROOT)):
             text = text.replace(folder, SHOWN_ROOT)
+        text = re.sub(rf"\b{re.escape(getpass.getuser())}\b", SHOWN_USER, text)
         for shown, real in zip(SHOWN_PORTS, self._ports, strict=True):
             text = re.sub(rf"\b{real}\b", shown, text)
         return text.splitlines()

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ from tests.docs.pages import ROOT, blocks, commands, name_of, pages
 
 USAGE = {"traffic_router": traffic_router.__doc__ or "", "blue_green_deploy": blue_green_deploy.__doc__ or ""}
 
-OURS = re.compile(r"(?:^|[\s(=/])bin/(traffic_router|blue_green_deploy)((?: +(?!\|)[^\s;&)|>`#]+(?<!…))*)")
-"""One of our commands in a line of shell, up to what ends it."""
+ENDS = frozenset("();<>|&")
+"""What a token that ends a command consists of."""
 
 RUN_PAGES = [page for page in pages() if commands(page)]
 SHELL = ("sh", "bash", "console")
@@ -44,12 +45,36 @@ def shell_lines(page: Path) -> list[str]:
     return lines
 
 
+def ours_in(line: str) -> Iterator[tuple[str, list[str]]]:
+    """Our commands in a line of shell: the program's name and its arguments."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    program, arguments = "", list[str]()
+    for token in [*lexer, ";"]:
+        folder, _, name = token.rpartition("/")
+        if program and set(token) <= ENDS:
+            yield program, arguments
+            program = ""
+        elif program:
+            arguments.append(token)
+        elif name in USAGE and folder.endswith("bin"):
+            program, arguments = name, []
+
+
 @pytest.mark.parametrize("page", pages(), ids=name_of)
 def test_our_commands_exist_with_these_options(page: Path) -> None:
     for line in shell_lines(page):
-        for program, rest in OURS.findall(line):
-            arguments = shlex.split(rest)
+        for program, arguments in ours_in(line):
             assert docopt(USAGE[program], arguments, help=False), line
+
+
+def test_our_commands_are_found_in_a_line_of_shell() -> None:
+    line = "A=1 sudo bin/blue_green_deploy deploy --command='a; b' | tail && /x/bin/traffic_router status # as ever"
+
+    assert list(ours_in(line)) == [
+        ("blue_green_deploy", ["deploy", "--command=a; b"]),
+        ("traffic_router", ["status"]),
+    ]
 
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)

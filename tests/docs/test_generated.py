@@ -17,4 +17,5 @@ def test_phases_of_a_deploy_are_up_to_date() -> None:
     text = GENERATE["PHASES_PAGE"].read_text(encoding="utf-8")
 
     assert text == GENERATE["phases_page"](text), "run `make reference`"
-    assert "gating --> promoting" in text
+    assert all(f"| {phase} | " in text for phase in GENERATE["PHASES"])
+    assert "promoting --> draining" in text
