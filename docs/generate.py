@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from app.cli import blue_green_deploy, traffic_router  # noqa: E402  # the project's root had to be found first
 from app.deploy import phases  # noqa: E402
-from app.deploy.phases import PHASES, Phase, Undo  # noqa: E402
+from app.deploy.phases import PHASES, Phase  # noqa: E402
 
 __all__ = ["CLI_PAGE", "PHASES_PAGE", "cli_page", "phases_page"]
 
@@ -44,10 +44,11 @@ The settings that the options override are in [Configuration](configuration.md),
 """
 
 _UNDONE: Final = {
-    Undo.NOTHING: "nothing",
-    Undo.STOP_TARGET: "the version is stopped, and remembered as it was before",
-    Undo.ROLL_BACK: "traffic goes back to the version before",
+    "nothing": "nothing",
+    "stop target": "the version is stopped, and remembered as it was before",
+    "roll back": "traffic goes back to the version before",
 }
+"""By the value of a rule's `Undo`."""
 
 
 def cli_page() -> str:
