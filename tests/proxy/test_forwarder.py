@@ -354,6 +354,38 @@ def test_client_that_takes_nothing_is_given_up(fly: Fly, upstream: RawUpstream, 
     assert (flying.logged()[0]["status"], flying.logged()[0]["cause"]) == (499, "client_disconnected")
 
 
+def test_upstream_that_resets_in_a_long_answer_is_truncation(flying: Flying, upstream: RawUpstream) -> None:
+    go_on = threading.Event()
+
+    def begin_and_reset(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4194304\r\n\r\n" + bytes(1 << 20))
+        exchange.hold(go_on)
+        exchange.reset()
+
+    upstream.handler = begin_and_reset
+    request, wire = flying.request(GET)
+    ends: list[str] = []
+
+    def read(wire: Wire) -> None:
+        head_of(wire)
+        wire.read_exactly(1 << 20)
+        go_on.set()
+        try:
+            wire.read_to_end()
+            ends.append("closed")
+        except ConnectionResetError:
+            ends.append("reset")
+
+    reading = threading.Thread(target=read, args=[wire])
+    reading.start()
+    flying.service.forwarder.forward(request)({}, None)
+    assert request.endpoint is not None
+    request.endpoint.close()
+    reading.join(10)
+    line = flying.logged()[0]
+    assert (line["status"], line["cause"], ends) == (200, "upstream_truncated", ["reset"])
+
+
 def test_answer_before_the_request_is_complete_is_the_connections_last(flying: Flying, upstream: RawUpstream) -> None:
     def answer_first(exchange: Exchange) -> None:
         exchange.send(reply(b"enough", b"413 Content Too Large"))
