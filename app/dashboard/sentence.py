@@ -9,7 +9,7 @@ from app.dashboard.observation import Observation
 from app.dashboard.words import duration_text
 from app.deploy.history import Entry
 from app.metrics.snapshot import InFlightRow, Probe
-from app.state.model import VersionState, other
+from app.state.model import BlueGreenState, VersionState, other
 
 __all__ = ["Sentence", "failing_probes", "named", "sentence"]
 
@@ -49,7 +49,7 @@ def sentence(seen: Observation) -> Sentence:
     active = state.active
     if active is None:
         return Sentence("No version is active, so every request is answered with 503.", "alarm", "none active")
-    head = _trouble(seen, active) or _after_switch(seen, active) or _serving(active)
+    head = _held_back(seen, state) or _trouble(seen, active) or _after_switch(seen, active) or _serving(active)
     tail = _work(seen.at_work) or _standby(seen, state.version(other(active.name)))
     if head.topic.startswith("drain"):
         return head
@@ -59,6 +59,18 @@ def sentence(seen: Observation) -> Sentence:
 
 def _serving(active: VersionState) -> Sentence:
     return Sentence(f"{named(active)} serves all traffic.", "calm", f"{active.name} {active.release} serves")
+
+
+def _held_back(seen: Observation, state: BlueGreenState) -> Sentence | None:
+    """Traffic does not flow because somebody said so."""
+    if state.maintenance is not None:
+        since = duration_text(seen.at - state.maintenance.since)
+        text = f"Maintenance for {since}: clients are answered with 503 instead of going to {state.active_version}."
+        return Sentence(text, "busy", "maintenance")
+    if state.pause is not None and state.pause.holds(seen.at):
+        left = duration_text(state.pause.until - seen.at)
+        return Sentence(f"Traffic is paused: new requests wait, for {left} at most.", "busy", "paused")
+    return None
 
 
 def _trouble(seen: Observation, active: VersionState) -> Sentence | None:

@@ -126,6 +126,8 @@ class Dashboard:
 
     def events(self) -> Response:
         """A frame a second."""
+        if request.method == "HEAD":
+            return _answer("", "text/event-stream")
         stream = self.live.open()
         if stream is None:
             refusal = _answer("too many viewers on this worker; ask for the frame instead\n", "text/plain", 503)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from app.dashboard.observation import Column, Figures, Observation, Past
 from app.deploy.history import Entry
@@ -13,6 +13,7 @@ from app.metrics.snapshot import InFlightRow, Latency, Probe, Snapshot, VersionS
 from app.state.model import BlueGreenState, VersionState, with_version
 
 __all__ = ["AT", "command", "flight", "latency", "observation", "past", "probes", "snapshot", "state", "stats"]
+__all__ += ["worker_stats"]
 
 AT = 1_772_600_400.0
 """The wall time of every observation here."""
@@ -76,6 +77,13 @@ def snapshot(
         state_fault=False,
         fault=fault,
     )
+
+
+def worker_stats(pid: int, requests: int = 0, in_flight: int = 0, *, is_leader: bool = False) -> WorkerStats:
+    """A worker that started an hour ago."""
+    known = {field.name: 0 for field in fields(WorkerStats)}
+    own = {"pid": pid, "role": "worker", "started_at": AT - 3700, "heartbeat_age_s": 0.4, "is_leader": is_leader}
+    return WorkerStats(**{**known, **own, "requests": requests, "in_flight": in_flight})  # type: ignore[arg-type]  # by name
 
 
 def probes(outcomes: str, reason: str = "connection refused", status: int = 200) -> list[Probe]:

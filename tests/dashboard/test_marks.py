@@ -1,0 +1,60 @@
+"""Which marks the charts get."""
+
+from __future__ import annotations
+
+from app.dashboard.marks import marks
+from app.dashboard.observation import Observation
+from tests.dashboard.observations import AT, command, observation, probes, snapshot, state
+
+
+def kinds(seen: Observation) -> list[tuple[str, str, int]]:
+    """Kind, version, and how many seconds ago."""
+    return [(mark.kind, mark.version, round(AT - mark.at)) for mark in marks(seen)]
+
+
+def test_nothing_happened() -> None:
+    assert marks(observation()) == []
+
+
+def test_switch_shows_before_its_command_ends() -> None:
+    work = command("switch", 1, outcome=None, phase="draining", duration_s=None)
+    seen = observation(state=state("green", switched_ago_s=0.8), commands=[work], at_work=[work])
+    assert kinds(seen) == [("switch", "green", 1)]
+
+
+def test_switch_and_its_command_are_one_mark_at_the_switch() -> None:
+    long_drain = command("deploy", 60, duration_s=58.0)
+    seen = observation(state=state("green", switched_ago_s=30), commands=[long_drain])
+    assert kinds(seen) == [("switch", "green", 30)]
+
+
+def test_two_switches_are_two_marks_in_order() -> None:
+    commands = [command("switch", 400), command("rollback", 100, "blue")]
+    seen = observation(state=state("blue", switched_ago_s=99), commands=commands)
+    assert kinds(seen) == [("switch", "green", 400), ("rollback", "blue", 99)]
+
+
+def test_failed_deploy_is_no_switch() -> None:
+    seen = observation(commands=[command("deploy", 100, outcome="failed", phase="gating")])
+    assert marks(seen) == []
+
+
+def test_deploy_that_was_killed_in_its_drain_did_switch() -> None:
+    seen = observation(commands=[command("deploy", 100, outcome=None, phase="draining", duration_s=None)])
+    assert kinds(seen) == [("switch", "green", 100)]
+
+
+def test_start_restart_and_stop() -> None:
+    commands = [command("start", 300), command("restart", 200), command("stop", 100)]
+    assert [kind for kind, _, _ in kinds(observation(commands=commands))] == ["start", "start", "stop"]
+
+
+def test_crash_with_its_exit_status() -> None:
+    seen = observation(state=state(green="crashed"), ended_at={"green": AT - 40})
+    assert kinds(seen) == [("crash", "green", 40)]
+    assert marks(seen)[0].text == "Green 1.5.0 crashed"
+
+
+def test_active_version_that_begins_to_fail() -> None:
+    seen = observation(minute=snapshot(probes={"blue": probes("++--"), "green": probes("--++")}))
+    assert kinds(seen) == [("failing", "blue", 5)]

@@ -1,0 +1,146 @@
+"""What the page shows of an observation."""
+
+from __future__ import annotations
+
+from app.app_config import AppConfig
+from app.config import RouterConfig, load
+from app.dashboard import model
+from app.dashboard.observation import Column, Figures, Observation
+from app.state.model import BlueGreenState
+from tests.dashboard.observations import (
+    command,
+    flight,
+    latency,
+    observation,
+    past,
+    probes,
+    snapshot,
+    state,
+    stats,
+    worker_stats,
+)
+
+
+def card(seen: Observation, name: str) -> model.Card:
+    """One of the two cards."""
+    return next(one for one in model.cards(seen) if one.name == name)
+
+
+def plain(text: str) -> str:
+    """With ordinary spaces."""
+    return text.replace("\u00a0", " ")
+
+
+class TestCards:
+    """Blue and green"""
+
+    def test_blue_is_always_first(self) -> None:
+        assert [one.name for one in model.cards(observation(state=state("green")))] == ["blue", "green"]
+
+    def test_roles_are_in_words(self) -> None:
+        seen = observation(state=state("green"), minute=snapshot(stats("blue", in_flight=2)))
+        assert [one.role for one in model.cards(seen)] == ["Draining", "Active"]
+        assert card(observation(), "green").role == "Standby"
+
+    def test_facts(self) -> None:
+        facts = {name: plain(value) for name, value in card(observation(), "blue").facts}
+        assert facts == {"Release": "1.4.2", "Port": "5005", "Pid": "4011", "Up": "3 h 12 min"}
+
+    def test_version_without_process_has_no_pid_and_no_uptime(self) -> None:
+        facts = {row[0]: row[1] for row in card(observation(state=state(green="stopped")), "green").facts}
+        assert (facts["Pid"], facts["Up"]) == ("–", "–")
+
+    def test_rate_is_that_of_the_last_ten_seconds(self) -> None:
+        columns = (Column(blue=Figures(requests=5000)),) * 295 + (Column(blue=Figures(requests=80)),) * 5
+        assert card(observation(short=past(2, columns)), "blue").figures[0][0] == "40"
+
+    def test_oldest_request_in_flight_is_named_from_one_second_on(self) -> None:
+        old = snapshot(stats("blue", in_flight=2), rows=[flight("blue", 8.2), flight("blue", 0.2)])
+        young = snapshot(stats("blue", in_flight=1), rows=[flight("blue", 0.2)])
+        assert plain(card(observation(minute=old), "blue").figures[1][2]) == "oldest 8 s"
+        assert card(observation(minute=young), "blue").figures[1][2] == ""
+
+    def test_success_and_percentiles_of_the_last_minute(self) -> None:
+        seen = observation(minute=snapshot(stats("blue", 200, 1, total=latency(12.4, 48, 210))))
+        blue = card(seen, "blue")
+        assert plain(blue.figures[2][0]) == "99.50 %"
+        assert [plain(value) for _, value in blue.percentiles] == ["12 ms", "48 ms", "210 ms"]
+
+    def test_totals_since_the_beginning(self) -> None:
+        seen = observation(lifetime=snapshot(stats("green", 4_812_330, 912, bytes_=48 << 30)))
+        assert [plain(value) for _, value in card(seen, "green").totals] == ["4.81 M", "912", "48.0 GiB"]
+
+    def test_status_in_words_and_tone(self) -> None:
+        failing = snapshot(probes={"blue": probes("+---"), "green": probes("---")})
+        assert (card(observation(minute=failing), "blue").status, card(observation(minute=failing), "blue").tone) == (
+            "Failing for 3 checks",
+            "bad",
+        )
+        down = observation(state=state(green="stopped"), minute=failing)
+        assert (card(down, "green").status, card(down, "green").tone) == ("Stopped", "off")
+        assert card(observation(state=state(green="crashed"), minute=failing), "green").status == "Crashed"
+        assert card(observation(state=state(green="starting"), minute=failing), "green").tone == "busy"
+        assert card(observation(minute=snapshot()), "blue").status == "Not checked yet"
+
+    def test_each_health_check_says_when_and_why(self) -> None:
+        seen = observation(minute=snapshot(probes={"blue": probes("+-")}))
+        good, bad = card(seen, "blue").checks
+        assert plain(good.text).endswith("ok, status 200, 3.4 ms")
+        assert plain(bad.text).endswith("failed, no answer, 3.4 ms: connection refused")
+        assert card(seen, "blue").last_check.endswith("connection refused")
+
+    def test_without_any_state_there_are_still_two_cards(self) -> None:
+        seen = observation(state=None, minute=snapshot())
+        assert [one.role for one in model.cards(seen)] == ["Standby", "Standby"]
+
+
+class TestTables:
+    """Below the charts"""
+
+    def test_requests_in_flight_are_cut_at_twenty(self) -> None:
+        seen = observation(minute=snapshot(rows=[flight("blue", 9.0)] * 30))
+        assert len(model.in_flight(seen)) == 20
+
+    def test_commands_newest_first_with_their_ends(self) -> None:
+        at_work = command("deploy", 5, outcome=None, duration_s=None, phase="draining")
+        killed = command("switch", 900, outcome=None, duration_s=None, phase="gating")
+        failed = command("start", 2000, outcome="failed", detail="no answer in 30 s")
+        seen = observation(commands=[failed, killed, at_work], at_work=[at_work])
+        assert [(row[0], row[6]) for row in model.commands(seen)] == [
+            ("busy", "at work: draining"),
+            ("bad", "did not come to its end, last seen gating"),
+            ("bad", "failed: no answer in 30 s"),
+        ]
+
+    def test_workers(self) -> None:
+        worker = worker_stats(4100, requests=12_345, in_flight=2, is_leader=True)
+        seen = observation(minute=snapshot(workers=[worker]), worker_rates={4100: 12.5})
+        (row,) = model.workers(seen)
+        assert tuple(map(plain, row)) == ("good", "4100", "worker, leads", "12", "12,345", "2", "1 h 1 min", "0 s ago")
+
+    def test_secrets_are_masked(self) -> None:
+        config, app = RouterConfig(admin_token="hunter2"), AppConfig(env={"KEY": "hunter3"})
+        rows = {name: value for name, value, _ in model.settings(config, app, {})}
+        assert "hunter" not in str(rows)
+        assert rows["admin_token"] == "********"
+        assert rows["app.env"] == "KEY=********"
+        assert rows["read_timeout"] == "30"
+
+    def test_settings_say_where_they_came_from(self) -> None:
+        loaded = load({}, {"TRAFFIC_ROUTER_WORKERS": "3"}, {})
+        rows = {
+            name: (value, source) for name, value, source in model.settings(loaded.config, loaded.app, loaded.sources)
+        }
+        assert rows["workers"] == ("3", "environment TRAFFIC_ROUTER_WORKERS")
+        assert rows["main_port"] == ("5004", "default")
+
+
+def test_notices_tell_what_is_wrong_with_the_router() -> None:
+    seen = observation(state_fault="it is torn", minute=snapshot(fault="the disk is full"), metrics_on=False)
+    assert [text.split(":")[0].split(" are ")[0] for text in model.notices(seen)] == ["State", "Metrics", "Metrics"]
+    assert model.notices(observation()) == []
+
+
+def test_headline() -> None:
+    assert model.headline(observation()) == "Blue 1.4.2"
+    assert model.headline(observation(state=BlueGreenState())) == "No active version"

@@ -1,0 +1,164 @@
+"""What the page says is going on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from app.dashboard.observation import Observation
+from app.dashboard.sentence import sentence
+from app.state.model import BlueGreenState, Maintenance, Pause
+from tests.dashboard.observations import AT, command, flight, observation, probes, snapshot, state, stats
+
+
+def said(seen: Observation) -> str:
+    """The sentence with ordinary spaces."""
+    return sentence(seen).text.replace("\u00a0", " ")
+
+
+def draining(**changes: object) -> Observation:
+    """Green has the traffic for 12 s, blue has requests left."""
+    minute = snapshot(
+        stats("blue", in_flight=3),
+        stats("green", in_flight=9),
+        rows=[flight("green", 70), flight("blue", 8.4), flight("blue", 2)],
+        probes={"blue": probes("+"), "green": probes("+")},
+    )
+    return observation(**{"state": state("green", switched_ago_s=12.2), "minute": minute, **changes})
+
+
+def test_calm() -> None:
+    assert said(observation()) == "Blue 1.4.2 serves all traffic. Green 1.5.0 is healthy and standing by."
+    assert sentence(observation()).tone == "calm"
+
+
+def test_without_releases_the_versions_have_just_their_names() -> None:
+    bare = BlueGreenState(active_version="green")
+    unprobed = observation(state=bare, minute=snapshot())
+    assert said(unprobed) == "Green serves all traffic. Blue is stopped."
+
+
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [
+        ("stopped", "Green 1.5.0 is stopped."),
+        ("starting", "Green 1.5.0 is starting."),
+        ("stopping", "Green 1.5.0 is stopping."),
+        ("crashed", "Green 1.5.0 has crashed."),
+    ],
+)
+def test_standby_that_does_not_run(status: str, text: str) -> None:
+    seen = observation(state=state(green=status), minute=snapshot(probes={"green": probes("---")}))
+    assert said(seen) == f"Blue 1.4.2 serves all traffic. {text}"
+
+
+def test_standby_that_fails() -> None:
+    seen = observation(minute=snapshot(probes={"blue": probes("++"), "green": probes("+-")}))
+    assert said(seen).endswith("Green 1.5.0 is running but fails its health checks.")
+
+
+def test_standby_that_was_not_checked() -> None:
+    assert said(observation(minute=snapshot())).endswith("Green 1.5.0 is running and has not been checked yet.")
+
+
+def test_standby_in_other_hands_that_answers_is_standing_by() -> None:
+    seen = observation(state=state(green="stopped"))
+    assert said(seen).endswith("Green 1.5.0 is healthy and standing by.")
+
+
+def test_drain() -> None:
+    text = "Switched to green 1.5.0 12 s ago; blue still finishes 3 requests, the oldest 8 s."
+    assert said(draining()) == text
+    assert sentence(draining()).tone == "busy"
+
+
+def test_drain_of_one_request() -> None:
+    minute = snapshot(stats("blue", in_flight=1))
+    assert said(draining(minute=minute)).endswith("blue still finishes 1 request.")
+
+
+def test_leftovers_without_a_known_switch() -> None:
+    seen = draining(state=state("green"))
+    assert said(seen).startswith("All new requests go to green 1.5.0; blue still finishes 3 requests")
+
+
+def test_topic_stays_while_only_figures_change() -> None:
+    later = replace(draining(), at=AT + 5)
+    assert sentence(later).text != sentence(draining()).text
+    assert sentence(later).topic == sentence(draining()).topic
+
+
+def test_topic_is_new_when_the_drain_ends() -> None:
+    after = observation(state=state("green", switched_ago_s=20))
+    assert sentence(after).topic != sentence(draining()).topic
+
+
+def test_fresh_switch_with_nothing_left() -> None:
+    seen = observation(state=state("green", switched_ago_s=20))
+    assert said(seen).startswith("Switched to green 1.5.0 20 s ago; blue has nothing left to finish. Blue 1.4.2 is")
+
+
+def test_old_switch_is_no_news() -> None:
+    assert said(observation(state=state("green", switched_ago_s=3600))).startswith("Green 1.5.0 serves all traffic.")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "text"),
+    [
+        ("++-", "Blue 1.4.2 is active but failed the last health check: connection refused."),
+        ("+---", "Blue 1.4.2 is active but failed the last 3 health checks: connection refused."),
+    ],
+)
+def test_failing_active_version(outcomes: str, text: str) -> None:
+    seen = observation(minute=snapshot(probes={"blue": probes(outcomes), "green": probes("+")}))
+    assert said(seen).startswith(text)
+    assert sentence(seen).tone == "alarm"
+
+
+def test_crashed_active_version() -> None:
+    seen = observation(state=state(blue="crashed"), ended_at={"blue": AT - 90})
+    assert said(seen).startswith("Blue 1.4.2 is active but crashed 1 min 30 s ago.")
+    assert sentence(seen).tone == "alarm"
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"state": None}, "No version is known, so every request is answered with 503: there is no state file."),
+        (
+            {"state": None, "state_fault": "it is torn"},
+            "No version is known, so every request is answered with 503: it is torn.",
+        ),
+        ({"state": BlueGreenState()}, "No version is active, so every request is answered with 503."),
+    ],
+)
+def test_no_version_to_send_to(changes: dict[str, object], text: str) -> None:
+    assert said(observation(**changes)) == text
+    assert sentence(observation(**changes)).tone == "alarm"
+
+
+def test_command_at_work() -> None:
+    work = command("deploy", 3, outcome=None, duration_s=None, phase="gating")
+    seen = observation(at_work=[work])
+    assert said(seen) == "Blue 1.4.2 serves all traffic. Green 1.5.0 is being deployed: waiting for healthy answers."
+    assert sentence(seen).tone == "busy"
+
+
+def test_pause_says_how_long_at_most() -> None:
+    paused = replace(state(), pause=Pause(AT - 5, AT + 10))
+    assert said(observation(state=paused)).startswith("Traffic is paused: new requests wait, for 10 s at most.")
+    over = replace(state(), pause=Pause(AT - 50, AT - 10))
+    assert said(observation(state=over)).startswith("Blue 1.4.2 serves all traffic.")
+
+
+def test_maintenance() -> None:
+    seen = observation(state=replace(state(), maintenance=Maintenance(AT - 65)))
+    text = "Maintenance for 1 min 5 s: clients are answered with 503 instead of going to blue."
+    assert said(seen).startswith(text)
+    assert sentence(seen).tone == "busy"
+
+
+def test_version_in_the_foreground_is_not_work() -> None:
+    seen = observation(at_work=[command("run", 300, outcome=None)])
+    assert said(seen).endswith("Green 1.5.0 is healthy and standing by.")

@@ -1,0 +1,81 @@
+"""Figures in words: short, and never more precise than they are."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.dashboard.words import bytes_text, count_text, duration_text, ms_text, percent_text, rate_text
+
+
+def plain(text: str) -> str:
+    """With ordinary spaces."""
+    return text.replace("\u00a0", " ")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (12_345, "12,345"),
+        (999_999, "999,999"),
+        (1_000_000, "1.00 M"),
+        (45_678_901, "45.7 M"),
+        (999_600_000, "1.00 G"),
+        (987_654_321_098, "988 G"),
+        (4.2e18, "4,200 P"),
+    ],
+)
+def test_counts(number: float, text: str) -> None:
+    assert plain(count_text(number)) == text
+
+
+@pytest.mark.parametrize(("rate", "text"), [(0, "0"), (0.04, "0.0"), (0.4, "0.4"), (9.94, "9.9"), (1240, "1,240")])
+def test_rates(rate: float, text: str) -> None:
+    assert rate_text(rate) == text
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (5 << 20, "5.00 MiB"), (1023 << 20, "1.00 GiB")],
+)
+def test_sizes(size: int, text: str) -> None:
+    assert plain(bytes_text(size)) == text
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (None, "–"),
+        (0.42, "0.42 ms"),
+        (4.21, "4.2 ms"),
+        (9.96, "10 ms"),
+        (45.3, "45 ms"),
+        (999.6, "1.00 s"),
+        (12e3, "12.0 s"),
+    ],
+)
+def test_latencies(ms: float | None, text: str) -> None:
+    assert plain(ms_text(ms)) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0 s"), (8.9, "8 s"), (109, "1 min 49 s"), (11_100, "3 h 5 min"), (1_051_200, "12 d 4 h")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert plain(duration_text(seconds)) == text
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [
+        (0, 0, "–"),
+        (5, 5, "100 %"),
+        (0, 5, "0 %"),
+        (999_999, 1_000_000, "99.99 %"),
+        (1, 1_000_000, "0.01 %"),
+        (1, 3, "33.33 %"),
+    ],
+)
+def test_share_says_all_or_nothing_only_when_it_is(part: int, whole: int, text: str) -> None:
+    assert plain(percent_text(part, whole)) == text
