@@ -15,6 +15,9 @@ from app.protocol.request import RequestParser
 from app.proxy.client import ClientBody, ClientRequest
 from app.proxy.service import Service
 from app.transport.endpoint import Endpoint
+from app.upstream.adapter import UpstreamAdapter
+from app.upstream.pool import ConnectionPool
+from app.upstream.session import UpstreamSession
 from tests.support.waiting import wait_until
 from tests.support.wire import Wire
 from tests.transport.loopback import connected
@@ -84,12 +87,20 @@ class Flying:
         for wire in self._wires:
             wire.close()
         for session in (self.service.router.session(port) for port in self._ports()):
-            session.get_adapter("http://").connections.close_idle()
+            close_idle(session)
         self.service.metrics.close()
 
     def _ports(self) -> list[int]:
         state = self.service.router.state.current()
         return [state.active.port] if state is not None and state.active is not None else []
+
+
+def close_idle(session: UpstreamSession) -> None:
+    """Closes the connections that a session keeps for later."""
+    adapter = session.get_adapter("http://")
+    assert isinstance(adapter, UpstreamAdapter)
+    assert isinstance(adapter.connections, ConnectionPool)
+    adapter.connections.close_idle()
 
 
 def _read_all(wire: Wire) -> bytes:

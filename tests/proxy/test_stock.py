@@ -16,6 +16,7 @@ from werkzeug.test import Client, TestResponse
 from app.config import RouterConfig
 from app.errors import UpstreamConnectError, UpstreamReadTimeout, UpstreamTruncated
 from app.web import RouterApp, create_app
+from tests.proxy.flying import close_idle
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
 
 MakeApp = Callable[..., RouterApp]
@@ -49,7 +50,7 @@ def make_app(tmp_path: Path, upstream: RawUpstream) -> Iterator[MakeApp]:
     yield make
     for app in made:
         assert app.service.metrics.in_flight("blue") == 0, "every claim is released"
-        app.service.router.session(upstream.port).get_adapter("http://").connections.close_idle()
+        close_idle(app.service.router.session(upstream.port))
         app.service.metrics.close()
 
 

@@ -280,7 +280,12 @@ def test_next_request_of_the_client_is_kept_for_later(upstream: RawUpstream, ver
 
 def test_client_that_pipelines_without_end_is_not_read_without_end(upstream: RawUpstream, version: Version) -> None:
     go_on = threading.Event()
-    upstream.handler = lambda exchange: (exchange.hold(go_on), exchange.send(reply(b"x")))[1]
+
+    def answer_when_told(exchange: Exchange) -> None:
+        exchange.hold(go_on)
+        exchange.send(reply(b"x"))
+
+    upstream.handler = answer_when_told
     with client() as asking:
         sending = gevent.spawn(version.send, asking.request(upstream.port))
         arrives(upstream)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import gevent
 import pytest
@@ -46,7 +47,7 @@ def asking() -> Iterator[Client]:
         yield connected
 
 
-def post(version: Version, asking: Client, lines: bytes, **limits: int) -> gevent.Greenlet:
+def post(version: Version, asking: Client, lines: bytes, **limits: Any) -> gevent.Greenlet:
     """Sends a POST in a greenlet of its own; its value is the answer."""
     return gevent.spawn(version.send, asking.request(version.port, lines, method=b"POST", **limits))
 
@@ -173,7 +174,7 @@ def test_body_that_is_refused_ends_the_exchange(
     asking: Client,
     data: bytes,
     lines: bytes,
-    limits: dict[str, int],
+    limits: dict[str, Any],
     error: type[RouterError],
     early: bool,
 ) -> None:
@@ -235,7 +236,7 @@ def test_body_that_was_sent_whole_may_be_sent_again(upstream: RawUpstream, versi
     ],
 )
 def test_body_that_fails_after_the_answer_began_ends_the_answer(
-    upstream: RawUpstream, asking: Client, data: bytes, lines: bytes, limits: dict[str, float], error: type[RouterError]
+    upstream: RawUpstream, asking: Client, data: bytes, lines: bytes, limits: dict[str, Any], error: type[RouterError]
 ) -> None:
     version = Version(upstream.port, **limits)
     never = threading.Event()
