@@ -37,8 +37,27 @@ reference: $(READY) ## Write the generated pages of docs/ anew
 	@$(PYTHON) -m app.cli.configuration_reference
 	@$(PYTHON) docs/generate.py
 
+# What these print is explained in bench/README.md; options go into ARGS.
+bench: $(READY) ## Measure the router beside nginx, HAProxy, Caddy and a plain Flask proxy, three minutes
+	@$(PYTHON) -m bench.compare $(ARGS)
+
+bench-quick: $(READY) ## Measure the router alone, beside the run before, twenty seconds
+	@$(PYTHON) -m bench.quick $(ARGS)
+
 bench-metrics: $(READY) ## Measure what the metrics cost
-	@$(PYTHON) bench/metrics.py $(ARGS)
+	@$(PYTHON) -m bench.metrics $(ARGS)
+
+bench-memory: $(READY) ## Measure memory under requests, downloads and idle connections
+	@$(PYTHON) -m bench.memory $(ARGS)
+
+bench-websocket: $(READY) ## Measure WebSocket messages through the router and direct
+	@$(PYTHON) -m bench.websocket $(ARGS)
+
+bench-start: $(READY) ## Measure the start, and what a changed state costs
+	@$(PYTHON) -m bench.start $(ARGS)
+
+bench-workers: $(READY) ## Measure two workers beside one
+	@$(PYTHON) -m bench.workers $(ARGS)
 
 clean: ## Remove .venv and caches; .local_context, the deployment's state, stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov

@@ -1,0 +1,107 @@
+"""`make bench-websocket`: echoed messages a second through the tunnel and direct, and what idle WebSockets cost.
+
+python -m bench.websocket [--rounds N] [--idle N]
+
+--rounds N  rounds, in turns direct and through the router [default: 3]
+--idle N    WebSockets kept open and silent [default: 1000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench.accounting import cpu_seconds
+from bench.echo_load import open_websocket
+from bench.origin import run_origin
+from bench.processes import ROOT, Cores, Server, allow_many_files, on_cores, raise_exit_on_signal
+from bench.router import router
+from bench.table import figure, ratio, render_table
+
+__all__: list[str] = []
+
+SECONDS = 3
+CONNECTIONS = 32
+IDLE_FOR_S = 10.0
+
+
+def echo(server: Server, cores: Cores) -> dict[str, float]:
+    """One sample: messages a second, round trip, and CPU of the server for each message."""
+    command = [sys.executable, "-m", "bench.echo_load", str(server.port), str(SECONDS), str(CONNECTIONS)]
+    before_s = cpu_seconds(server.pid)
+    with on_cores(cores.load):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS + 60, check=True)
+    figures: dict[str, float] = json.loads(done.stdout)
+    figures["per_s"] = figures["messages"] / figures["seconds"]
+    figures["cpu_us"] = (cpu_seconds(server.pid) - before_s) / max(1, figures["messages"]) * 1e6
+    return figures
+
+
+def report_echo(direct: Server, through: Server, rounds: int, cores: Cores) -> None:
+    """The message rates side by side."""
+    samples: dict[str, list[dict[str, float]]] = {"direct": [], "through the router": []}
+    for _ in range(rounds):
+        samples["direct"].append(echo(direct, cores))
+        samples["through the router"].append(echo(through, cores))
+    rows, base = [], None
+    for name, taken in samples.items():
+        per_s, p50, p99, cpu = (
+            statistics.median(sample[of] for sample in taken) for of in ("per_s", "p50_us", "p99_us", "cpu_us")
+        )
+        base = base or per_s
+        rows.append([name, figure(per_s), ratio(per_s, base), figure(p50), figure(p99), figure(cpu, 1)])
+    titles = ("echo", "messages/s", "/ direct", "p50 µs", "p99 µs", "CPU µs/message")
+    print(
+        f"{CONNECTIONS} connections, frames of 38 bytes, medians of {rounds} rounds\n\n{render_table(titles, rows)}\n"
+    )
+
+
+def report_idle(server: Server, count: int) -> None:
+    """What silent tunnels cost beside a router without any."""
+    alone_s = _used_in(server)
+    with ExitStack() as stack:
+        for number in range(count):
+            try:
+                stack.enter_context(open_websocket(server.port))
+            except ConnectionError as error:
+                print(f"\nOnly {number:,} of {count:,} WebSockets could be opened: {error}", end="")
+                count = number
+                break
+        time.sleep(1)
+        used_s = _used_in(server)
+    print(
+        f"CPU of the router in {IDLE_FOR_S:g} s: {alone_s:.2f} s without WebSockets, {used_s:.2f} s with {count:,} idle"
+    )
+
+
+def _used_in(server: Server) -> float:
+    before_s = cpu_seconds(server.pid)
+    time.sleep(IDLE_FOR_S)
+    return cpu_seconds(server.pid) - before_s
+
+
+def main() -> None:
+    """Both."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser.add_argument("--idle", type=int, default=1000, metavar="N")
+    options = parser.parse_args()
+    raise_exit_on_signal()
+    allow_many_files()
+    cores = Cores.chosen()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        with run_origin(folder / "origin", cores) as origin, router(folder / "router", origin.port, cores.proxy) as us:
+            report_echo(origin, us, options.rounds, cores)
+            report_idle(us, options.idle)
+
+
+if __name__ == "__main__":
+    main()
