@@ -6,11 +6,12 @@ READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types format reference bench-metrics clean
+.PHONY: help setup run test lint types format reference clean \
+	bench bench-quick bench-metrics bench-memory bench-websocket bench-start bench-workers
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
-		| while IFS='|' read -r name text; do printf '  make %-13s  %s\n' "$$name" "$$text"; done
+		| while IFS='|' read -r name text; do printf '  make %-15s  %s\n' "$$name" "$$text"; done
 
 setup: $(READY) ## Make .venv with what the router needs to run
 	@echo 'Ready. Next: make run'
