@@ -1,25 +1,28 @@
-"""The files for service managers and nginx are accepted by the programs that they are for."""
+"""The units are accepted by systemd, allow little, and run what is there."""
 
 from __future__ import annotations
 
 import configparser
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from app.config import RouterConfig
 from tests.docs.pages import ROOT
-from tests.support.router_process import free_port
+from tests.support.raw_client import RawClient
+from tests.support.router_process import free_port, write_state
+from tests.support.waiting import wait_until
 
 UNITS = ROOT / "docs" / "how-to" / "systemd"
-SITE = ROOT / "docs" / "how-to" / "nginx" / "traffic-router.conf"
 
 SERVICES = ("traffic-router.service", "traffic-router-blue.service", "traffic-router-green.service")
 
-ANALYZE, NGINX = shutil.which("systemd-analyze"), shutil.which("nginx")
+ANALYZE, ACTIVATE = shutil.which("systemd-analyze"), shutil.which("systemd-socket-activate")
 
 MOST_EXPOSURE = 25
 """Of 100, as `systemd-analyze security` counts: 0 is a service that can do nothing."""
@@ -97,29 +100,24 @@ def test_socket_is_the_port_that_the_router_expects() -> None:
     assert unit("traffic-router.socket")["Socket"]["ListenStream"] == f"{config.bind}:{config.main_port}"
 
 
-@pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
-def test_nginx_accepts_the_site(tmp_path: Path) -> None:
-    assert NGINX is not None
-    # Another port, for 80 needs privileges or may be taken, and all files in one place.
-    site = tmp_path / "site.conf"
-    site.write_text(SITE.read_text(encoding="utf-8").replace("listen 80;", f"listen 127.0.0.1:{free_port()};"))
-    places = "".join(
-        f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    whole = tmp_path / "nginx.conf"
-    whole.write_text(
-        f"pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}}\n"
-        f"http {{ access_log off; {places} include {site}; }}\n"
-    )
-    done = subprocess.run(
-        [NGINX, "-t", "-e", str(tmp_path / "error.log"), "-c", str(whole)], capture_output=True, text=True, check=False
-    )
+@pytest.mark.skipif(ACTIVATE is None, reason="systemd-socket-activate is not installed (Debian: systemd)")
+def test_router_serves_the_socket_that_systemd_has_opened(tmp_path: Path) -> None:
+    assert ACTIVATE is not None
+    port = free_port()
+    write_state(tmp_path / "bg_state.json", None)
+    settings = {"MAIN_PORT": port, "WORKERS": 1, "STATE_FILE": tmp_path / "bg_state.json"}
+    environment = os.environ | {f"TRAFFIC_ROUTER_{name}": str(value) for name, value in settings.items()}
+    passed_on = [f"--setenv={name}" for name in environment if name == "PATH" or name.startswith("TRAFFIC_ROUTER_")]
+    command = [ACTIVATE, f"--listen=127.0.0.1:{port}", *passed_on, sys.executable, "bin/traffic_router", "start"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: b"Listening on" in (tmp_path / "log").read_bytes(), "systemd's socket")
+        with RawClient(port) as client:  # the connection that starts the router, and waits for it
+            answer = client.ask(b"GET /__router_health HTTP/1.1\r\nHost: r\r\n\r\n")
+    finally:
+        process.terminate()
+        process.wait(30)
 
-    assert done.returncode == 0, done.stderr
-
-
-def test_nginx_waits_longer_than_the_router() -> None:
-    found = re.search(r"proxy_read_timeout (\d+)s;", SITE.read_text(encoding="utf-8"))
-
-    assert found is not None
-    assert int(found[1]) > RouterConfig().read_timeout
+    assert answer.status == 503
+    assert b"no version is active" in answer.body
