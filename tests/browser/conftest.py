@@ -1,0 +1,86 @@
+"""One Chromium and one router for all browser tests; said clearly when there is no Chromium."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.raw_upstream import RawUpstream
+from tests.support.router_process import ROOT, RouterProcess, running_router, write_state
+
+NEEDED = {"chromium": "chromium", "chromedriver": "chromium-driver", "npm": "npm"}
+"""Programs, and the Debian packages that bring them."""
+
+AXE = "4.14.1"
+BUILD = ROOT / "build"
+SCREENSHOTS = BUILD / "screenshots"
+
+
+def missing() -> list[str]:
+    """The packages without which these tests cannot run."""
+    return [package for program, package in NEEDED.items() if shutil.which(program) is None]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says at the end, where it is read, that the browser tests were left out."""
+    if missing():
+        names = " ".join(missing())
+        terminalreporter.section("Browser tests were left out")
+        terminalreporter.write_line(f"The dashboard was not looked at in a browser. To do so: apt-get install {names}")
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[RawUpstream]:
+    """What stands behind blue."""
+    with RawUpstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def standby() -> Iterator[RawUpstream]:
+    """What stands behind green."""
+    with RawUpstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def router(
+    tmp_path_factory: pytest.TempPathFactory, upstream: RawUpstream, standby: RawUpstream
+) -> Iterator[RouterProcess]:
+    """A router with one worker, blue active."""
+    folder = tmp_path_factory.mktemp("dashboard")
+    with running_router(folder, upstream.port, health_check_interval=0.5) as running:
+        write_state(running.state_file, "blue", blue=upstream.port, green=standby.port)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core, from the npm registry the first time."""
+    folder = BUILD / "npm"
+    source = folder / "node_modules" / "axe-core" / "axe.min.js"
+    if not source.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [
+            "npm",
+            "install",
+            "--prefix",
+            str(folder),
+            "--no-save",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+        ]
+        subprocess.run([*command, f"axe-core@{AXE}"], check=True, capture_output=True, timeout=50)
+    return source.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path:
+    """Where pictures go for people to look at."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    return SCREENSHOTS

@@ -1,0 +1,249 @@
+"""The dashboard as an operator sees it: a real Chromium, a real router, real traffic."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from app.state.model import promote
+from app.state.store import StateStore
+from tests.browser.conftest import missing
+from tests.browser.page import Page, open_browser
+from tests.support.raw_client import RawClient
+from tests.support.raw_upstream import RawUpstream
+from tests.support.router_process import RouterProcess, running_router
+from tests.support.waiting import wait_until
+
+if missing():
+    pytest.skip(f"needs {' '.join(missing())}", allow_module_level=True)
+
+GET = b"GET /work HTTP/1.1\r\nHost: x.test\r\n\r\n"
+EVENTS = b"GET /__router_dashboard/events HTTP/1.1\r\nHost: x.test\r\n\r\n"
+
+PAPER = {"light": "rgb(244, 245, 247)", "dark": "rgb(14, 17, 22)"}
+
+
+@pytest.fixture(scope="module")
+def browser_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """One browser for all tests."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    assert chromium is not None
+    assert driver is not None
+    browser = open_browser(chromium, driver, tmp_path_factory.mktemp("profile"))
+    yield Page(browser)
+    browser.quit()
+
+
+@pytest.fixture
+def page(browser_page: Page) -> Iterator[Page]:
+    """The browser as at first; at the end its console must have nothing to say."""
+    browser_page.look()
+    browser_page.complaints()
+    yield browser_page
+    said = browser_page.complaints()
+    browser_page.browser.get("about:blank")
+    browser_page.browser.delete_all_cookies()
+    assert said == []
+
+
+def switch(router: RouterProcess, version: str) -> None:
+    """Switches as the deploy command does."""
+    store = StateStore(router.state_file)
+    with store.lock("test", 5):
+        store.write(promote(store.read(), version, time.time()))
+
+
+def test_first_paint_needs_no_script(page: Page, router: RouterProcess, screenshots: Path) -> None:
+    page.look(scripts=False)
+    page.open(router.port)
+    assert "Blue serves all traffic." in page.text("h1")
+    assert "Active" in page.text("#card-blue")
+    assert page.ask("return document.querySelectorAll('svg.plot .grid').length") >= 8
+    assert page.text("#link") == "Refreshed every 5 s"
+    page.picture(screenshots / "without-script.png")
+
+
+def test_without_script_the_page_refreshes_itself(page: Page, router: RouterProcess) -> None:
+    page.look(scripts=False)
+    page.open(router.port)
+    first = page.ask("return performance.timeOrigin")
+    wait_until(lambda: page.ask("return performance.timeOrigin") > first, "another page", 15)
+
+
+def test_traffic_shows_without_loading_the_page_again(page: Page, router: RouterProcess, screenshots: Path) -> None:
+    page.open(router.port)
+    page.wait_until_live()
+    before = int(page.ask("return document.querySelector('#workers td:nth-child(4)').innerText.replace(',', '')"))
+    with router.connect() as client:
+        for _ in range(40):
+            client.ask(GET)
+    page.wait_for("#workers td:nth-child(4)", f"{before + 40:,}")
+    wait_until(lambda: page.ask("return !!document.querySelector('#short-requests path.fill.blue')"), "its area", 10)
+    page.picture(screenshots / "traffic.png")
+
+
+def test_switch_appears_within_two_seconds_with_its_mark(
+    page: Page, router: RouterProcess, standby: RawUpstream, screenshots: Path
+) -> None:
+    page.open(router.port)
+    page.wait_until_live()
+    flags = "return document.querySelectorAll('#short-flags .flag.switch.green').length"
+    before = int(page.ask(flags))
+    switch(router, "green")
+    wait_until(lambda: "Switched to green" in page.text("h1") and page.ask(flags) == before + 1, "the switch", 2.0)
+    assert "Active" in page.text("#card-green .role")
+    assert page.text("#card-blue .role") == "Standby"
+    assert page.browser.title.startswith("Green")
+    assert "icon-green" in page.ask("return document.querySelector('#icon').href")
+    assert "Switched to green" in page.ask("return document.querySelector('#spoken').textContent")
+    page.picture(screenshots / "switched.png")
+    switch(router, "blue")
+
+
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_theme_follows_the_system_and_the_button(
+    page: Page, router: RouterProcess, screenshots: Path, system: str
+) -> None:
+    other = "light" if system == "dark" else "dark"
+    page.look(dark=system == "dark")
+    page.open(router.port)
+    assert page.colour("body") == PAPER[system]
+    page.picture(screenshots / f"{system}.png")
+    page.ask("document.querySelector('#theme').click()")
+    assert page.colour("body") == PAPER[other]
+    page.open(router.port)
+    assert page.colour("body") == PAPER[other]
+    page.ask("document.querySelector('#theme').click()")
+    assert page.colour("body") == PAPER[system]
+    assert page.ask("return document.cookie") == ""
+
+
+def test_keyboard_reaches_everything_and_reads_the_charts(page: Page, router: RouterProcess) -> None:
+    page.open(router.port)
+    page.wait_until_live()
+    page.press("Tab")
+    assert page.focused() == "skip"
+    stops = []
+    while page.focused() != "axis":
+        page.press("Tab")
+        stops.append(page.focused())
+        assert len(stops) < 40, stops
+    assert "theme" in stops
+    assert sum("Table" in stop for stop in stops) == 4
+    page.press("Home")
+    wait_until(lambda: page.ask("return !!document.querySelector('.short[data-pointed]')"), "the cursor")
+    first = page.ask("return document.activeElement.getAttribute('aria-valuetext')")
+    assert "requests: blue" in first
+    page.press("ArrowRight")
+    wait_until(lambda: page.ask("return document.activeElement.getAttribute('aria-valuetext')") != first, "a step")
+    page.press("Escape")
+    assert page.ask("return document.querySelector('.short .cursor').hidden")
+
+
+def test_pointer_reads_all_charts_at_once(page: Page, router: RouterProcess, screenshots: Path) -> None:
+    page.open(router.port)
+    page.wait_until_live()
+    box = page.ask(
+        "const b = document.querySelector('#short-latency').getBoundingClientRect(); return [b.x, b.y, b.width]"
+    )
+    page.command("Input.dispatchMouseEvent", type="mouseMoved", x=box[0] + box[2] / 2, y=box[1] + 20)
+    wait_until(lambda: page.text(".short .cursor-time"), "the cursor's time")
+    assert "blue" in page.text("#short-requests-now")
+    page.picture(screenshots / "pointed.png")
+
+
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [
+        pytest.param(1280, False, id="light"),
+        pytest.param(1280, True, id="dark"),
+        pytest.param(390, False, id="phone"),
+    ],
+)
+def test_axe_finds_nothing(page: Page, router: RouterProcess, axe: str, width: int, dark: bool) -> None:
+    page.look(width, dark=dark)
+    page.open(router.port)
+    page.wait_until_live()
+    page.ask("document.querySelectorAll('details').forEach((one) => { one.open = !one.closest('.panel'); })")
+    page.ask(axe)
+    script = (
+        "const done = arguments[0]; axe.run().then((found) => done(found.violations), (error) => done(String(error)))"
+    )
+    violations = page.browser.execute_async_script(script)
+    assert [(one["id"], one["impact"], [node["html"] for node in one["nodes"]]) for one in violations] == []
+
+
+@pytest.mark.parametrize("width", [320, 390, 640])
+def test_nothing_sticks_out_on_a_small_screen(page: Page, router: RouterProcess, screenshots: Path, width: int) -> None:
+    page.look(width, 800)
+    page.open(router.port)
+    page.wait_until_live()
+    assert page.ask("return document.documentElement.scrollWidth") <= width
+    page.picture(screenshots / f"width-{width}.png")
+
+
+def test_stream_ends_with_its_worker_and_finds_the_next(page: Page, router: RouterProcess) -> None:
+    page.open(router.port)
+    page.wait_until_live()
+    (old,) = router.worker_pids
+    began = time.monotonic()
+    router.reload()
+    wait_until(lambda: router.worker_pids and old not in router.worker_pids, "another worker", 20)
+    assert time.monotonic() - began < 10, "the stream held the old worker"
+    page.wait_for("#workers", str(router.worker_pids[0]))
+    page.wait_until_live()
+    # The browser may have knocked in the moment between the two workers.
+    page.complaints()
+
+
+def test_refused_stream_falls_back_to_asking(page: Page, router: RouterProcess) -> None:
+    with ExitStack() as viewers:
+        for _ in range(32):
+            viewer = viewers.enter_context(RawClient(router.port))
+            viewer.send(EVENTS)
+            viewer.read_head()
+        page.open(router.port)
+        page.wait_for("#link", "Live, every 2 s")
+        refusals = page.complaints()
+        assert len(refusals) == 1
+        assert "503" in refusals[0]
+
+
+def test_router_that_is_gone_is_said_to_be(
+    page: Page, upstream: RawUpstream, tmp_path: Path, screenshots: Path
+) -> None:
+    with running_router(tmp_path, upstream.port) as router:
+        page.open(router.port)
+        page.wait_until_live()
+        router.process.send_signal(signal.SIGSTOP)
+        for pid in router.worker_pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            page.wait_for("#link", "No answer from the router", 15)
+            page.picture(screenshots / "lost.png")
+        finally:
+            for pid in router.worker_pids:
+                os.kill(pid, signal.SIGCONT)
+            router.process.send_signal(signal.SIGCONT)
+        page.wait_until_live()
+        page.browser.get("about:blank")
+
+
+def test_sign_in_with_the_token(page: Page, upstream: RawUpstream, tmp_path: Path, screenshots: Path) -> None:
+    with running_router(tmp_path, upstream.port, admin_allow="10.255.255.255/32", admin_token="open sesame") as router:
+        page.open(router.port)
+        assert page.text("label") == "Token"
+        page.picture(screenshots / "sign-in.png")
+        assert len(page.complaints()) == 1  # the console notes every answer that is a 401
+        page.ask("document.querySelector('#token').value = 'open sesame'; document.querySelector('button').click()")
+        page.wait_for("h1", "Blue serves all traffic.")
+        page.wait_until_live()
+        assert page.ask("return document.cookie") == ""
+        page.browser.get("about:blank")
