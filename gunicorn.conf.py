@@ -4,23 +4,22 @@ Nothing here imports requests or gevent: the master must stay free of both, beca
 standard library after the fork, and what was imported before would keep its blocking sockets.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
 
-import psutil
-
-from app.config import TOML_NAME, load
+import app
 from app.errors import ConfigError
-from app.settings_file import read_toml
+from app.settings_file import load_settings
 
 try:
-    _loaded = load({}, os.environ, read_toml(Path(TOML_NAME)))
+    _loaded = load_settings()
 except ConfigError as error:
-    print(f"error: {error}", file=sys.stderr)
+    sys.stderr.write(f"error: {error}\n")
     raise SystemExit(error.exit_code) from None
 _config = _loaded.config
+# The workers inherit it; what becomes of the files later is for the next reload.
+app.in_effect = _loaded
 
 # --- sockets ---------------------------------------------------------------------------------------------------
 
@@ -42,6 +41,9 @@ worker_connections = _config.max_connections
 preload_app = False
 # A worker whose loop stands still this long is killed and replaced. It is not a limit on requests.
 timeout = 30
+# RouterWorker asks for its own replacement when it has served so many; a stock worker just ends.
+max_requests = _config.max_requests
+max_requests_jitter = _config.max_requests // 10
 graceful_timeout = int(_config.graceful_timeout)
 # Used by stock workers only; RouterWorker reads the router's settings.
 keepalive = int(_config.keepalive_timeout)
@@ -71,16 +73,23 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def on_starting(server):
-    """The directory for state, metrics and logs, which nobody else may write to."""
+    """The directory for state, metrics and logs, which nobody else may write to; and a master that is careful."""
+    # Imported here: gunicorn's arbiter imports ssl, and this file is also read where nothing is served.
+    from app.server.master import CarefulMaster
+    from app.server.pid_file import PidFile
+
     Path(_config.state_file).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    CarefulMaster.adopt(server, PidFile(Path(_config.pid_path), _config.main_port))
 
 
 def when_ready(server):
-    """Says who the router is; a pid counts only together with the time its process was created."""
-    record = {"pid": os.getpid(), "port": _config.main_port, "create_time": psutil.Process().create_time()}
-    draft = Path(f"{_config.pid_path}.{os.getpid()}")
-    draft.write_text(json.dumps(record) + "\n")
-    draft.replace(_config.pid_path)
+    """Says who the router is."""
+    server.ready()
+
+
+def on_reload(server):
+    """The state file, and what lies beside it, may have moved."""
+    server.move_pid_file(Path(_config.pid_path))
 
 
 def post_worker_init(worker):
@@ -90,8 +99,4 @@ def post_worker_init(worker):
 
 def on_exit(server):
     """Takes the pid file away, unless another router has put its own there."""
-    try:
-        if json.loads(Path(_config.pid_path).read_text())["pid"] == os.getpid():
-            Path(_config.pid_path).unlink()
-    except (OSError, ValueError, KeyError):
-        pass
+    server.pid_file.remove()

@@ -6,9 +6,16 @@ imported: requests and ssl must not be imported before gevent has patched the st
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from app.config import Loaded
 
 __version__ = "1.0.0"
+
+in_effect: Loaded | None = None
+"""The settings that gunicorn's master has read and its workers inherit; None in any other process. So a worker
+that is replaced gets the settings of its siblings, whatever has become of the files since."""
 
 
 def __getattr__(name: str) -> Any:
@@ -17,7 +24,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import os
 
-    from app.web import create_app_from_environment
+    from app.web import create_app, create_app_from_environment
 
-    globals()["wsgi"] = create_app_from_environment(os.environ)
+    if in_effect is None:
+        globals()["wsgi"] = create_app_from_environment(os.environ)
+    else:
+        globals()["wsgi"] = create_app(in_effect.config, in_effect.app, in_effect.sources)
     return globals()["wsgi"]

@@ -78,6 +78,13 @@ class RouterConfig:
         check=checks.is_bind,
     )
     workers: int = setting(0, "Worker processes.", low=0, high=256, zero="one per core")
+    max_requests: int = setting(
+        0,
+        "Replace a worker after so many requests, and up to a tenth more at random; nothing is lost.",
+        low=0,
+        high=1_000_000_000,
+        zero="never",
+    )
     state_file: str = setting(
         ".local_context/bg_state.json", "Blue-green state file.", rule="a file's path", check=checks.is_file
     )

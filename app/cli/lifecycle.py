@@ -1,4 +1,4 @@
-"""`start`, `stop` and `reload`: the commands that change whether and how the router runs."""
+"""`start`, `stop`, `reload` and `upgrade`: the commands that change whether and how the router runs."""
 
 from __future__ import annotations
 
@@ -26,9 +26,12 @@ from app.errors import ConfigError, ProcessError, StateError
 from app.state.model import BlueGreenState
 from app.state.store import StateStore
 
-__all__ = ["banner", "reload", "router_environment", "start", "start_in_background", "stop"]
+__all__ = ["banner", "reload", "router_environment", "start", "start_in_background", "stop", "upgrade"]
 
 _START_TIMEOUT_S = 30.0
+_BOOT_S = 30.0
+"""What new workers may take to serve; a new master gives up after as long."""
+
 _TAIL_LINES = 20
 _MARGIN_S = 5.0
 """What stopping may take beyond `graceful_timeout`: gunicorn looks at its workers once a second."""
@@ -136,17 +139,17 @@ def stop(config: RouterConfig) -> int:
 def reload(config: RouterConfig) -> int:
     """Have the router start new workers with the settings and code of now, and let the old ones finish.
 
-    Raises `ProcessError` when it ends instead, or when the new workers do not serve in time.
+    Raises `ProcessError` when it refuses or ends instead, or when the new workers do not serve in time.
     """
     router = _running(config)
-    progress, limit_s = Progress(), config.graceful_timeout + _MARGIN_S
+    progress, limit_s = Progress(), config.graceful_timeout + _BOOT_S + _MARGIN_S
     client, old = RouterClient(config, router.port, timeout_s=1), router.workers()
     log = _log(config)
     begin = size(log)
     router.signal(signal.SIGHUP)
 
     def is_renewed(_elapsed_s: float) -> bool:
-        if not router.is_alive():
+        if not router.is_alive() or _refusal(config, router):
             return True
         now = router.workers()
         if left := now & old:
@@ -157,11 +160,57 @@ def reload(config: RouterConfig) -> int:
     progress.clear()
     if not router.is_alive():
         raise ProcessError(f"The router ended instead of reloading; the end of its log:\n{_tail(log, begin)}")
+    if fault := _refusal(config, router):
+        raise ProcessError(f"The router refused to reload and goes on as it is:\n{_indented(fault)}")
     if not renewed:
         raise ProcessError(f"The new workers do not serve yet after {limit_s:.0f} s", "bin/traffic_router status")
     count = len(router.workers())
     print(f"✅ Router reloaded: {count} new worker{'s'[: count > 1]} on port {router.port} (pid {router.pid})")
     return 0
+
+
+def upgrade(config: RouterConfig) -> int:
+    """Have the router start itself anew beside the old one, which ends when the new one serves.
+
+    Raises `ProcessError` when the new one does not come to serve; the old one goes on then.
+    """
+    old = _running(config)
+    progress, limit_s = Progress(), 2 * _BOOT_S + _MARGIN_S
+    log = _log(config)
+    begin = size(log)
+    old.signal(signal.SIGUSR2)
+    progress.say("The new router starts", "")
+    wait_until(lambda _: _successor(config, old) is not None or _refusal(config, old) != "", limit_s)
+    new = _successor(config, old)
+    if new is None:
+        progress.clear()
+        why = _refusal(config, old) or f"no new router serves after {limit_s:.0f} s"
+        goes_on = "goes on" if old.is_alive() else "has ended"
+        raise ProcessError(f"{why}; the old one (pid {old.pid}) {goes_on}. The end of its log:\n{_tail(log, begin)}")
+
+    def has_ended(elapsed_s: float) -> bool:
+        progress.say("The old router finishes its requests", f", {elapsed_s:.0f} of {config.graceful_timeout:.0f} s")
+        return not old.is_alive()
+
+    ended = wait_until(has_ended, config.graceful_timeout + _MARGIN_S)
+    progress.clear()
+    if not ended:
+        raise ProcessError(f"The new router (pid {new.pid}) serves, but the old one (pid {old.pid}) does not end")
+    count = len(new.workers())
+    print(f"✅ Router upgraded: {count} new worker{'s'[: count > 1]} on port {new.port} (pid {new.pid}, was {old.pid})")
+    return 0
+
+
+def _refusal(config: RouterConfig, asked: RunningRouter) -> str:
+    """Why the router did not do what it was asked for; "" while that is not known."""
+    now = find_router(config)
+    return now.fault if now is not None and now.pid == asked.pid and now.changes != asked.changes else ""
+
+
+def _successor(config: RouterConfig, old: RunningRouter) -> RunningRouter | None:
+    """The router that has taken over from the old one."""
+    now = find_router(config)
+    return now if now is not None and now.pid != old.pid else None
 
 
 def _log(config: RouterConfig) -> Path:
@@ -171,7 +220,11 @@ def _log(config: RouterConfig) -> Path:
 
 def _tail(log: Path, begin: int) -> str:
     """The last lines that were written from byte `begin` on."""
-    return "\n".join(f"   {line}" for line in tail(log, _TAIL_LINES, begin))
+    return _indented("\n".join(tail(log, _TAIL_LINES, begin)))
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"   {line}" for line in text.splitlines())
 
 
 def _running(config: RouterConfig) -> RunningRouter:

@@ -35,6 +35,8 @@ class RunningRouter:
     pid: int
     port: int
     created: float  # psutil's create_time, without which a pid proves nothing
+    changes: int = 0  # reloads and upgrades that are over
+    fault: str = ""  # why the last of them failed
 
     def is_alive(self) -> bool:
         """Whether that very process still lives; it takes its pid file away a moment before it ends."""
@@ -66,8 +68,14 @@ def find_router(config: RouterConfig) -> RunningRouter | None:
     """The router that wrote the pid file, if that very process still lives; a reused pid is not believed."""
     try:
         noted = json.loads(Path(config.pid_path).read_bytes())
-        router = RunningRouter(int(noted["pid"]), int(noted["port"]), float(noted["create_time"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        router = RunningRouter(
+            int(noted["pid"]),
+            int(noted["port"]),
+            float(noted["create_time"]),
+            int(noted.get("changes", 0)),
+            str(noted.get("fault", "")),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return router if router.is_alive() else None
 

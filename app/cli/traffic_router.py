@@ -4,6 +4,7 @@ Usage:
   traffic_router start [--port=PORT] [--bind=ADDRESS] [--workers=N] [--state-file=FILE] [--daemon]
   traffic_router stop [--state-file=FILE]
   traffic_router reload [--state-file=FILE]
+  traffic_router upgrade [--state-file=FILE]
   traffic_router status [--json] [--port=PORT] [--state-file=FILE]
   traffic_router metrics [--watch=SECONDS] [--window=N] [--json] [--port=PORT] [--state-file=FILE]
   traffic_router test [--port=PORT] [--state-file=FILE]
@@ -14,6 +15,7 @@ Commands:
   start    Serve in the foreground until Ctrl-C or SIGTERM.
   stop     Let the running router finish its requests and end.
   reload   Take up new settings and code with new workers; no request is lost.
+  upgrade  Start anew with another Python or other packages; no request is lost.
   status   Is the router well, and the version behind it?
   metrics  Requests, failures, bytes and times, over all workers.
   test     Send three requests through the router and judge the answers.
@@ -124,6 +126,10 @@ def _reload(call: _Call) -> int:
     return lifecycle.reload(call.loaded.config)
 
 
+def _upgrade(call: _Call) -> int:
+    return lifecycle.upgrade(call.loaded.config)
+
+
 def _status(call: _Call) -> int:
     health = read_health(call.client())
     print(json.dumps(health, indent=2) if call.flag("--json") else status_text(health))
@@ -157,6 +163,7 @@ _COMMANDS: dict[str, Callable[[_Call], int]] = {
     "start": _start,
     "stop": _stop,
     "reload": _reload,
+    "upgrade": _upgrade,
     "status": _status,
     "metrics": _metrics,
     "test": _test,

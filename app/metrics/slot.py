@@ -145,6 +145,11 @@ class SlotWriter:
             words[row] = 0
             self._free.append(row)
 
+    def requests(self) -> int:
+        """How many requests this slot has counted so far, those in flight included; for who budgets by traffic."""
+        words = self._words
+        return sum(words[at] for at in self._started) - sum(words[at] for at in self._unclaimed)
+
     def count_retry(self, version: int) -> None:
         """Counts one more attempt at a request that is already started."""
         self._words[layout.version_at(self.slot, version) + C["retries"]] += 1

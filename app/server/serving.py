@@ -48,6 +48,8 @@ class Serving:
         self.is_stopping = False
         self.keeps_alive = config.keepalive_timeout > 0
         self.shares = service.metrics.shares(service.slot)
+        self._slot = service.slot
+        self._before = service.slot.requests()
         self._connections: set[ClientConnection] = set()
         self._by_address: Counter[str] = Counter()
 
@@ -58,6 +60,11 @@ class Serving:
     def least_held(self) -> int | None:
         """The fewest that another worker holds; None when there is no other."""
         return self.shares.least_of_others(monotonic_ns() // 1000)
+
+    @property
+    def requests(self) -> int:
+        """How many requests this worker has begun to serve."""
+        return self._slot.requests() - self._before
 
     def serve(self, client: Any, peer: str) -> None:
         """Serves one accepted connection of the address `peer` to its end."""

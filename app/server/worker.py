@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import ssl
 import time
 from functools import partial
@@ -25,10 +26,15 @@ IDLE_GRACE_S = 2.0
 `Connection: close`. A client that is about to send finds the connection open and learns not to use it again."""
 
 
+RECYCLE_TIMEOUT_S = 3600.0
+"""What a worker may take to finish its requests that goes because of its age: nobody waits for its end."""
+
+
 class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     """Serves the router. TLS, HTTP/2 and any other application go through gunicorn's own handling."""
 
     _serving: Serving | None = None
+    _has_asked = False  # to be replaced
 
     def init_process(self) -> None:
         """Sends our log to where gunicorn's goes, then boots as usual."""
@@ -51,10 +57,18 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             server.start()
         while self.alive:
             self.notify()
+            self._look_at_age()
             self._stopping.wait(1.0)
         for server in servers:
             server.close()
         self._drain(servers)
+
+    def _look_at_age(self) -> None:
+        """After `max_requests`, asks the master to replace this worker, which serves on until then."""
+        if self._serving is not None and not self._has_asked and self._serving.requests >= self.max_requests:
+            self._has_asked = True
+            self.log.info("Worker has served %s requests and asks to be replaced", self._serving.requests)
+            os.write(self.tmp.fileno(), b"1")
 
     def _server(self, listener: Any) -> StreamServer:
         listener.setblocking(1)
@@ -81,7 +95,7 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def _drain(self, servers: list[StreamServer]) -> None:
         """Lets what is in flight end within `graceful_timeout`, then cuts the rest."""
         serving = self._serving
-        ends = time.monotonic() + self.cfg.graceful_timeout
+        ends = time.monotonic() + (RECYCLE_TIMEOUT_S if self._has_asked else self.cfg.graceful_timeout)
         grace_ends = time.monotonic() + min(IDLE_GRACE_S, self.cfg.graceful_timeout / 2)
         if serving is not None:
             serving.keep_no_connection()

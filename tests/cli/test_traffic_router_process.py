@@ -191,7 +191,7 @@ def test_start_in_the_background_prints_banner_pid_and_log(port: int) -> None:
     assert "⚠️  No version is active: requests get 503" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["stop", "reload"])
+@pytest.mark.parametrize("command", ["stop", "reload", "upgrade"])
 def test_command_for_a_router_that_does_not_run_says_so(
     command: str, port: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -240,11 +240,24 @@ def test_reload_with_a_faulty_setting_leaves_the_router_alone(router: psutil.Pro
     assert router.children() == workers
 
 
+def test_reload_that_the_router_refuses_tells_why(router: psutil.Process, home: Path) -> None:
+    """What this command can read the router cannot: its settings come from its own environment, too."""
+    (home / "traffic_router.toml").write_text('access_log = "no/such/folder/log"\n')
+
+    done = cli("reload")
+
+    assert done.returncode == 1
+    assert "❌ The router refused to reload and goes on as it is:\n   " in done.stderr
+    assert "no/such/folder/log" in done.stderr
+    assert router.is_running()
+
+
 def test_stop_of_a_router_that_does_not_end_fails(
     router: psutil.Process, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TRAFFIC_ROUTER_GRACEFUL_TIMEOUT", "1")
     monkeypatch.setattr("app.cli.lifecycle._MARGIN_S", 0.0)
+    monkeypatch.setattr("app.cli.lifecycle._BOOT_S", 0.0)
     router.suspend()
     try:
         assert run(main, ["stop"]) == 1
@@ -278,6 +291,7 @@ def test_reload_whose_workers_do_not_serve_in_time_fails(
 ) -> None:
     monkeypatch.setenv("TRAFFIC_ROUTER_GRACEFUL_TIMEOUT", "1")
     monkeypatch.setattr("app.cli.lifecycle._MARGIN_S", 0.0)
+    monkeypatch.setattr("app.cli.lifecycle._BOOT_S", 0.0)
     router.suspend()
     try:
         assert run(main, ["reload"]) == 1

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from tests.support.hammering import Hammering
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import RawUpstream, reply
-from tests.support.router_process import ROOT, RouterProcess, running_router
+from tests.support.router_process import RouterProcess, running_router
 from tests.support.waiting import wait_until
-
-CLIENTS = 4
 
 
 @dataclass(frozen=True)
@@ -31,34 +27,6 @@ class Stage:
         """Make the version active; returns the moment from which it holds."""
         self.router.set_state(version, blue=self.blue.port, green=self.green.port)
         return time.monotonic()
-
-
-class Clients:
-    """Hammering client processes, as a context manager; their results are there after it."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._processes: list[subprocess.Popen[str]] = []
-        self.answers: list[tuple[float, float, str]] = []
-        self.failures: list[str] = []
-
-    def __enter__(self) -> Clients:
-        command = [sys.executable, "-m", "tests.support.hammer", str(self._port)]
-        pipe = subprocess.PIPE
-        for _ in range(CLIENTS):
-            self._processes.append(subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True))
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        for process in self._processes:
-            assert process.stdin is not None
-            process.stdin.close()
-            process.stdin = None
-        for process in self._processes:
-            output, _ = process.communicate(timeout=20)
-            found = json.loads(output)
-            self.answers += [(start, end, body) for start, end, body in found["answers"]]
-            self.failures += found["failures"]
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +53,7 @@ def served(upstream: RawUpstream, count: int) -> None:
 
 
 def test_switch_and_roll_back_lose_nothing_and_hold_at_once(stage: Stage) -> None:
-    with Clients(stage.router.port) as clients:
+    with Hammering(stage.router.port) as clients:
         served(stage.blue, 300)
         to_green = stage.switch("green")
         served(stage.green, 300)
@@ -99,7 +67,7 @@ def test_switch_and_roll_back_lose_nothing_and_hold_at_once(stage: Stage) -> Non
 
 
 def test_many_switches_lose_nothing(stage: Stage) -> None:
-    with Clients(stage.router.port) as clients:
+    with Hammering(stage.router.port) as clients:
         for _ in range(20):
             stage.switch("green")
             served(stage.green, 20)
@@ -121,7 +89,7 @@ def test_every_worker_switches_at_once(stage: Stage) -> None:
 
 def test_reload_under_load_loses_nothing(stage: Stage) -> None:
     before = set(stage.router.worker_pids)
-    with Clients(stage.router.port) as clients:
+    with Hammering(stage.router.port) as clients:
         served(stage.blue, 100)
         stage.router.reload()
         wait_until(lambda: before.isdisjoint(stage.router.worker_pids), "new workers", 30)

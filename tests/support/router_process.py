@@ -119,11 +119,16 @@ def write_state(path: Path, active: str | None, **ports: int) -> None:
 
 
 def start_router(
-    folder: Path, upstream_port: int, settings: Mapping[str, object], *, arguments: tuple[str, ...] = ()
+    folder: Path,
+    upstream_port: int,
+    settings: Mapping[str, object],
+    *,
+    arguments: tuple[str, ...] = (),
+    root: Path = ROOT,
 ) -> RouterProcess:
     """Start a router whose active version, blue, is on `upstream_port`, and wait until it answers.
 
-    `settings` are RouterConfig fields; `arguments` go to gunicorn's command line.
+    `settings` are RouterConfig fields; `arguments` go to gunicorn's command line; `root` is the project to run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
@@ -144,7 +149,7 @@ def start_router(
     with (folder / "router.log").open("wb") as log:
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=root,
             env=environment,
             stdout=log,
             stderr=log,
@@ -171,10 +176,10 @@ def _answers(router: RouterProcess) -> bool:
 
 @contextlib.contextmanager
 def running_router(
-    folder: Path, upstream_port: int, *, arguments: tuple[str, ...] = (), **settings: object
+    folder: Path, upstream_port: int, *, arguments: tuple[str, ...] = (), root: Path = ROOT, **settings: object
 ) -> Iterator[RouterProcess]:
     """A router for the length of a `with` block; always stopped and reaped."""
-    router = start_router(folder, upstream_port, settings, arguments=arguments)
+    router = start_router(folder, upstream_port, settings, arguments=arguments, root=root)
     try:
         yield router
     finally:

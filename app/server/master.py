@@ -1,0 +1,242 @@
+"""gunicorn's master, made careful: a reload, an upgrade or a worker that cannot boot never costs a request.
+
+gunicorn tells old workers to end as soon as it has forked the new ones, halts when one cannot boot, and exits
+when the settings file is broken at a reload. Here a worker is told to end only when another one serves in its
+place, and a change that would not boot is found out beforehand and refused.
+
+Nothing here imports requests or gevent: it lives in the master.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from gunicorn import systemd
+from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
+
+from app.server.pid_file import PidFile
+
+__all__ = ["UPGRADE_TIMEOUT_S", "CarefulMaster"]
+
+UPGRADE_TIMEOUT_S = 30.0
+"""A new master whose workers do not serve by then gives up, and the old one goes on."""
+
+_CHECK_TIMEOUT_S = 60.0
+
+_BOOT_PAUSE_S = 1.0
+"""Between two attempts at a worker that could not boot while others serve."""
+
+
+class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
+    """The arbiter that `gunicorn.conf.py` turns gunicorn's into; gunicorn has no setting for another class."""
+
+    pid_file: PidFile
+    _outdated_age = 0  # workers up to this age have the settings of before the last reload
+    _has_served = False
+    _no_boot_before = 0.0  # monotonic seconds, as the next
+    _gives_up_at = 0.0
+    _has_taken_over = False
+
+    @classmethod
+    def adopt(cls, arbiter: Any, pid_file: PidFile) -> Self:
+        """Makes gunicorn's arbiter, just starting, one of ours."""
+        arbiter.__class__ = cls
+        arbiter.pid_file = pid_file
+        arbiter._gives_up_at = time.monotonic() + UPGRADE_TIMEOUT_S
+        # gunicorn would run its own file by path, which after `python -m gunicorn` hides the standard `http`.
+        arbiter.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
+        adopted: Self = arbiter
+        return adopted
+
+    def ready(self) -> None:
+        """The listeners are there. A master that replaces another one leaves the pid file to it for now."""
+        # Of systemd's sockets only this is left to know: they are handed on like our own, since gunicorn has
+        # moved them away from the descriptors where systemd's protocol would look.
+        self.systemd = False
+        if not self.master_pid:
+            self.pid_file.write()
+
+    # --- workers ------------------------------------------------------------------------------------------
+
+    def manage_workers(self) -> None:
+        """Starts workers where some are missing; ends those that others have replaced."""
+        missing = self.num_workers - sum(map(self._is_wanted, self.WORKERS.values()))
+        if time.monotonic() >= self._no_boot_before:
+            for _ in range(missing):
+                self.spawn_worker()
+        wanted = sorted(filter(self._is_wanted, self.WORKERS.values()), key=lambda worker: worker.age)
+        serving = sum(map(_serves, wanted))
+        self._has_served = self._has_served or serving > 0
+        if serving >= self.num_workers:
+            replaced = [worker for worker in self.WORKERS.values() if not self._is_wanted(worker)]
+            for worker in replaced + wanted[: len(wanted) - self.num_workers]:
+                self._tell_to_end(worker)
+
+    def _is_wanted(self, worker: Any) -> bool:
+        """Whether a worker counts; the others serve on until they are replaced."""
+        if worker.age <= self._outdated_age or _was_told(worker):
+            return False
+        # Not more of them at a time than there are workers: each may take long to finish its last requests.
+        return not (_asks_to_go(worker) and sum(map(_was_told, self.WORKERS.values())) < self.num_workers)
+
+    def _tell_to_end(self, worker: Any) -> None:
+        if not _was_told(worker):
+            worker.was_told = True
+            self.kill_worker(worker.pid, signal.SIGTERM)
+
+    def spawn_worker(self) -> int:
+        """Starts a worker. In the child this does not return."""
+        pid: int = super().spawn_worker()
+        self.WORKERS[pid].spawned_at = time.monotonic()
+        return pid
+
+    def murder_workers(self) -> None:
+        """Ends workers that hang; gunicorn's own rule looks only at those that have come to serve."""
+        super().murder_workers()
+        latest = time.monotonic() - self.timeout
+        for pid, worker in list(self.WORKERS.items()):
+            if self.timeout and not _has_beaten(worker) and worker.spawned_at < latest:
+                self.log.critical("WORKER TIMEOUT while booting (pid:%s)", pid)
+                self.kill_worker(pid, signal.SIGKILL)
+
+    def reap_workers(self) -> None:
+        """Buries the dead. One that could not boot halts a router that has never served, and no other."""
+        while True:
+            before = dict(self.WORKERS)
+            successor = self.reexec_pid
+            try:
+                super().reap_workers()
+                return
+            except HaltServer as halt:
+                if self.master_pid or not self._has_served:
+                    raise
+                self._no_boot_before = time.monotonic() + _BOOT_PAUSE_S
+                self.log.error("%s The others serve on; next attempt in %g s", halt.reason, _BOOT_PAUSE_S)
+            finally:
+                for pid in before.keys() - self.WORKERS.keys():
+                    before[pid].tmp.close()  # left open where gunicorn would have halted
+                if successor and not self.reexec_pid:
+                    self._note_failed_upgrade(successor)
+
+    # --- reload -------------------------------------------------------------------------------------------
+
+    def handle_hup(self) -> None:
+        """HUP: new workers with the settings and the code of now, if those are fit to run."""
+        self.log.info("Hang up: %s", self.master_name)
+        fault = self._check()
+        if not fault:
+            fault = self._reload()
+        if fault:
+            self.log.error("Reload refused; the router goes on as it is:\n%s", fault)
+        self._note_change(fault)
+
+    def _check(self) -> str:
+        """What would keep a worker from booting now; "" when nothing would."""
+        command = [sys.executable, "-m", "app.cli.preflight", *filter(None, [self.cfg.config])]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_CHECK_TIMEOUT_S)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return str(error)
+        return "" if done.returncode == 0 else done.stderr.strip() or f"exit status {done.returncode}"
+
+    def _reload(self) -> str:
+        """Takes up settings and code, and starts to replace the workers; returns a fault or ""."""
+        settings = self.app.cfg
+        # What the master has imported of us would otherwise stay, in each worker, the code of before.
+        code = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "app"}
+        try:
+            self.app.reload()
+        except SystemExit:  # what gunicorn does about a settings file that it cannot use
+            self.app.cfg = settings
+            sys.modules.update(code)
+            return f"{settings.config} cannot be used"
+        if self.app.cfg.address != settings.address:
+            self.log.warning("Still listening at the old address; a new port or address needs a restart")
+        self.setup(self.app)
+        self.log.reopen_files()
+        self.cfg.on_reload(self)
+        self._outdated_age = self.worker_age
+        return ""
+
+    # --- upgrade ------------------------------------------------------------------------------------------
+
+    def maybe_promote_master(self) -> None:
+        """In a new master beside an old one: takes over when it serves, gives up when it does not in time."""
+        if not self.master_pid:
+            return
+        super().maybe_promote_master()
+        if not self.master_pid:
+            self.pid_file.write()  # the old one is gone, by whatever way
+        elif self._has_taken_over:
+            return
+        elif sum(map(_serves, self.WORKERS.values())) >= self.num_workers:
+            self._take_over()
+        elif time.monotonic() > self._gives_up_at:
+            raise HaltServer(f"The new workers did not serve within {UPGRADE_TIMEOUT_S:g} s", 1)
+
+    def _take_over(self) -> None:
+        self._has_taken_over = True
+        self.log.info("Taking over from the master with pid %s", self.master_pid)
+        self.pid_file.write()  # first, so that whoever looks for the router finds the one that stays
+        os.kill(self.master_pid, signal.SIGTERM)
+
+    def handle_term(self) -> None:
+        """TERM: from the new master, which has taken over; from anybody else, the end of both."""
+        if self.reexec_pid and self.pid_file.owner() == self.reexec_pid:
+            systemd.sd_notify(f"MAINPID={self.reexec_pid}", self.log)
+        elif self.reexec_pid:
+            os.kill(self.reexec_pid, signal.SIGTERM)
+        super().handle_term()
+
+    def _note_failed_upgrade(self, successor: int) -> None:
+        fault = f"The new master (pid {successor}) ended before it served"
+        self.log.error("Upgrade failed; the router goes on as it is. %s", fault)
+        self._note_change(fault)
+
+    def _note_change(self, fault: str) -> None:
+        self.pid_file.changes += 1
+        self.pid_file.fault = fault
+        try:
+            self.pid_file.write()
+        except OSError as error:
+            self.log.error("%s cannot be written: %s", self.pid_file.path, error.strerror)
+
+    def move_pid_file(self, path: Path) -> None:
+        """After a reload that has moved the state file, and the pid file with it."""
+        if path != self.pid_file.path:
+            self.pid_file.remove()
+            self.pid_file.path = path
+
+
+def _has_beaten(worker: Any) -> bool:
+    """Whether a worker's heart has begun to beat, which is when it accepts connections.
+
+    Its file has the wall clock's time when it is made, and the monotonic clock's from the first beat on.
+    """
+    try:
+        return bool(worker.tmp.last_update() < time.time() / 2)
+    except (OSError, ValueError):  # closed: it is dead
+        return False
+
+
+def _serves(worker: Any) -> bool:
+    return _has_beaten(worker) and not worker.aborted
+
+
+def _was_told(worker: Any) -> bool:
+    return getattr(worker, "was_told", False)
+
+
+def _asks_to_go(worker: Any) -> bool:
+    """Whether it wants to be replaced; it says so by a byte in the file of its heartbeat."""
+    try:
+        return os.fstat(worker.tmp.fileno()).st_size > 0
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,53 @@
+"""The file that says which process is the router: what the commands look for when they want to talk to it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+__all__ = ["PidFile"]
+
+
+@dataclass(slots=True)
+class PidFile:
+    """One master's own record, and the file where the master in charge keeps it.
+
+    The file is JSON: `pid`, `port` and `create_time` of the process (a pid alone proves nothing, it may have
+    been given to another one), `changes`, how many reloads and upgrades it has been asked for and are over,
+    and `fault`, why the last of them failed, "" when it did not.
+    """
+
+    path: Path
+    port: int
+    changes: int = 0
+    fault: str = ""
+    _create_time: float = field(default_factory=lambda: psutil.Process().create_time())
+
+    def write(self) -> None:
+        """Puts our record there, whoever's was there before. Raises OSError."""
+        record = {
+            "pid": os.getpid(),
+            "port": self.port,
+            "create_time": self._create_time,
+            "changes": self.changes,
+            "fault": self.fault,
+        }
+        draft = Path(f"{self.path}.{os.getpid()}")
+        draft.write_text(json.dumps(record) + "\n")
+        draft.replace(self.path)
+
+    def owner(self) -> int:
+        """The pid in the file; 0 when there is none."""
+        try:
+            return int(json.loads(self.path.read_bytes())["pid"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0
+
+    def remove(self) -> None:
+        """Takes our record away; another router's stays."""
+        if self.owner() == os.getpid():
+            self.path.unlink(missing_ok=True)

@@ -1,0 +1,177 @@
+"""HUP: new settings and new code without a lost request, and a router that survives what is not fit to run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.hammering import Hammering
+from tests.support.raw_client import RawClient
+from tests.support.raw_upstream import RawUpstream, reply
+from tests.support.router_process import ROOT, RouterProcess, running_router
+from tests.support.waiting import wait_until
+
+GET = b"GET / HTTP/1.1\r\nHost: x.test\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[RawUpstream]:
+    with RawUpstream() as version:
+        version.answers(reply(b"blue"))
+        yield version
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, to be changed."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "app", root / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "gunicorn.conf.py", root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def running(project: Path, upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouterProcess]:
+    folder = tmp_path_factory.mktemp("router")
+    with running_router(folder, upstream.port, root=project, workers=2, graceful_timeout=10) as router:
+        yield router
+
+
+@pytest.fixture
+def router(running: RouterProcess, project: Path) -> Iterator[RouterProcess]:
+    """The router; its settings file and the code are put back after each test."""
+    code = (project / "app" / "health.py").read_bytes()
+    yield running
+    (project / "app" / "health.py").write_bytes(code)
+    (project / "traffic_router.toml").unlink(missing_ok=True)
+    wait_until(lambda: len(running.worker_pids) == 2, "two workers", 20)
+
+
+def record(router: RouterProcess) -> dict[str, object]:
+    """The pid file."""
+    found: dict[str, object] = json.loads((router.folder / "router.pid").read_text())
+    return found
+
+
+def reload(router: RouterProcess) -> str:
+    """Ask for a reload and wait until it is over, one way or the other; returns the fault."""
+    before, workers = record(router)["changes"], set(router.worker_pids)
+    router.reload()
+    after = wait_until(lambda: (found := record(router))["changes"] != before and found, "the reload's outcome", 30)
+    if not after["fault"]:
+        wait_until(lambda: workers.isdisjoint(router.worker_pids), "the end of the old workers", 30)
+    return str(after["fault"])
+
+
+def health(router: RouterProcess) -> dict[str, object]:
+    answer = router.ask(b"GET /__router_health HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n")
+    found: dict[str, object] = json.loads(answer.body)
+    return found
+
+
+def test_reload_takes_up_settings(router: RouterProcess, project: Path) -> None:
+    assert router.ask(GET).value(b"Server-Timing") is None
+    (project / "traffic_router.toml").write_text("server_timing = true\n")
+    assert reload(router) == ""
+    assert router.ask(GET).value(b"Server-Timing") is not None
+
+
+def test_reload_takes_up_code_also_what_the_master_has_imported(router: RouterProcess, project: Path) -> None:
+    module = project / "app" / "health.py"
+    module.write_text(module.read_text().replace('"status":', '"made": "new", "status":'))
+    errors = project / "app" / "errors.py"
+    kept = errors.read_text()
+    errors.write_text(kept.replace('text = "Bad request"', 'text = "Bad request, newly said"'))
+    try:
+        assert "made" not in health(router)
+        assert reload(router) == ""
+        assert health(router)["made"] == "new"
+        assert router.ask(b"GET / HTTP/1.1\r\n\r\n").text.strip() == "Bad request, newly said"
+    finally:
+        errors.write_text(kept)
+
+
+BROKEN = {
+    "no TOML": ("traffic_router.toml", "read_timeout = = 5\n", "traffic_router.toml cannot be used"),
+    "unknown setting": ("traffic_router.toml", "pol_size = 5\n", "did you mean pool_size?"),
+    "syntax error": ("app/health.py", "def health_report(:\n", "SyntaxError"),
+    "missing package": ("app/health.py", "import no_such_package\n", "No module named 'no_such_package'"),
+}
+
+
+@pytest.mark.parametrize(("file", "content", "said"), BROKEN.values(), ids=BROKEN)
+def test_reload_that_would_not_boot_is_refused_and_the_router_goes_on(
+    router: RouterProcess, project: Path, file: str, content: str, said: str
+) -> None:
+    workers = set(router.worker_pids)
+    (project / file).write_text(content)
+    assert said in reload(router)
+    assert set(router.worker_pids) == workers
+    assert "Reload refused; the router goes on as it is" in router.log
+    assert said in router.log
+    assert router.ask(GET).status == 200
+
+
+def test_worker_replaced_after_a_refused_reload_has_the_old_settings(router: RouterProcess, project: Path) -> None:
+    (project / "traffic_router.toml").write_text("read_timeout = -1\n")
+    assert "read_timeout" in reload(router)
+    victim = router.worker_pids[0]
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: victim not in router.worker_pids and len(router.worker_pids) == 2, "a new worker", 20)
+    wait_until(lambda: len(workers_of(router)) == 2, "its heartbeat")
+    assert all(router.ask(GET).status == 200 for _ in range(20))
+    assert router.process.poll() is None
+
+
+def workers_of(router: RouterProcess) -> list[object]:
+    found = router.metrics()["workers"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_worker_that_cannot_boot_does_not_end_a_router_that_serves(router: RouterProcess, project: Path) -> None:
+    """The code has been broken since the last reload, and then a worker dies."""
+    (project / "app" / "health.py").write_text("import no_such_package\n")
+    victim, other = router.worker_pids
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: "Worker failed to boot. The others serve on" in router.log, "the failed boot", 20)
+    assert router.ask(GET).status == 200
+    assert other in router.worker_pids
+    shutil.copy(ROOT / "app" / "health.py", project / "app" / "health.py")
+    wait_until(lambda: len(workers_of(router)) == 2, "a second worker that serves", 20)
+
+
+def test_reload_under_load_loses_nothing_and_counts_on(router: RouterProcess, upstream: RawUpstream) -> None:
+    upstream.reset()
+    upstream.answers(reply(b"blue"))
+    before = router.metrics()["total_requests"]
+    with Hammering(router.port, clients=2) as clients:
+        wait_until(lambda: len(upstream.exchanges) > 100, "100 requests", 20)
+        assert reload(router) == ""
+    assert clients.failures == []
+    # The old workers serve until the new ones do, so that nobody waits while they boot.
+    assert max(end - start for start, end, _ in clients.answers) < 0.5
+    assert isinstance(before, int)
+    wait_until(lambda: router.metrics()["total_requests"] == before + len(clients.answers), "balanced counters")
+
+
+def test_request_in_flight_ends_in_the_old_worker(router: RouterProcess, upstream: RawUpstream) -> None:
+    go_on = threading.Event()
+    upstream.handler = lambda exchange: (exchange.hold(go_on), exchange.send(reply(b"late")))[0]
+    workers = set(router.worker_pids)
+    with RawClient(router.port) as client:
+        client.send(GET)
+        wait_until(lambda: upstream.exchanges and upstream.exchanges[-1].target == b"/", "the request")
+        router.reload()
+        wait_until(lambda: workers - set(router.worker_pids), "the end of one of the old workers", 30)
+        go_on.set()
+        assert client.read_response().body == b"late"
+    upstream.answers(reply(b"blue"))
+    wait_until(lambda: workers.isdisjoint(router.worker_pids), "the end of the old workers", 20)
