@@ -7,7 +7,7 @@ READY_DEV := .venv/.ready-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint types format reference clean \
-	bench bench-quick bench-metrics bench-memory bench-websocket bench-start bench-workers
+	bench bench-quick bench-metrics bench-memory bench-websocket bench-start bench-workers bench-layers
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -59,6 +59,9 @@ bench-start: $(READY) ## Measure the start, and what a changed state costs
 
 bench-workers: $(READY) ## Measure two workers beside one
 	@$(PYTHON) -m bench.workers $(ARGS)
+
+bench-layers: $(READY) ## Measure the pieces of a request's way, without sockets
+	@$(PYTHON) -m bench.layers
 
 clean: ## Remove .venv and caches; .local_context, the deployment's state, stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
