@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from app import config_checks as checks
 from app.app_config import APP_RULES, AppConfig
+from app.hold_config import HoldConfig
 from app.settings import (
     Given,
     Rule,
@@ -66,7 +67,7 @@ _ROUTER_RULES = (
 
 
 @dataclass(frozen=True, slots=True)
-class RouterConfig:
+class RouterConfig(HoldConfig):
     """Everything that can be set about the router; raises `ConfigError` with every fault when made."""
 
     # Where it listens and keeps its files

@@ -18,8 +18,8 @@ class RouterError(Exception):
 
     status: ClassVar[int] = 500
     cause: ClassVar[str] = "internal_error"
-    text: ClassVar[str] = "Internal router error"
-    retry_after_s: ClassVar[int | None] = None
+    text: str = "Internal router error"
+    retry_after_s: int | None = None
 
 
 class MalformedRequest(RouterError):
@@ -134,9 +134,13 @@ class UpstreamConnectTimeout(UpstreamError):
 
 
 class UpstreamReset(UpstreamError):
-    """The active version closed the connection before a byte of its answer's head was complete."""
+    """The active version closed the connection before a byte of its answer's head was complete.
+
+    `may_be_repeated`: sending the request again cannot make the application execute it twice.
+    """
 
     cause = "upstream_reset"
+    may_be_repeated = False
 
 
 class UpstreamProtocolError(UpstreamError):
@@ -165,6 +169,66 @@ class UpstreamTruncated(UpstreamError):
     """The answer broke off in mid-body; its status is already sent, so the client's connection is aborted."""
 
     cause = "upstream_truncated"
+
+
+# A cause's place in the shared metrics file is its place here: new classes go below the last one.
+
+
+class TrafficPaused(RouterError):
+    """An operator has paused the traffic, and this request cannot wait for it to be resumed."""
+
+    status = 503
+    cause = "paused"
+    text = "Service paused"
+    retry_after_s = 5
+
+
+class HoldQueueFull(RouterError):
+    """`hold_queue` requests are waiting already for the traffic to go on."""
+
+    status = 503
+    cause = "hold_queue_full"
+    text = "Too many requests waiting"
+    retry_after_s = 1
+
+
+class CircuitOpen(RouterError):
+    """The active version has refused connections for longer than `hold_timeout`: nobody is made to wait for it."""
+
+    status = 503
+    cause = "circuit_open"
+    text = "Service unavailable"
+    retry_after_s = 5
+
+
+class UnderMaintenance(RouterError):
+    """An operator has put the maintenance page in front of the application.
+
+    Args:
+        message: what the operator wants to be said, "" for the usual text.
+        retry_after_s: when clients may come back.
+
+    `template` is a page of the operator's own, "" for ours.
+    """
+
+    status = 503
+    cause = "maintenance"
+    template = ""
+    text = "Down for maintenance"
+    retry_after_s = 120
+
+    def __init__(self, message: str = "", retry_after_s: int = 120) -> None:
+        super().__init__("maintenance is on")
+        self.text = message or self.text
+        self.retry_after_s = retry_after_s
+
+
+class PreviewRefused(RouterError):
+    """The token of a preview link or field is not ours, was changed, or has expired."""
+
+    status = 403
+    cause = "preview_refused"
+    text = "This preview is not valid or has expired"
 
 
 def _causes(cls: type[RouterError]) -> list[str]:

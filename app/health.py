@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
 from datetime import UTC, datetime
 from typing import Any
 
 from app import __version__
 from app.metrics.snapshot import Probe
 from app.proxy.service import Service
+from app.state.model import BlueGreenState
 
 __all__ = ["health_report"]
 
@@ -15,7 +18,8 @@ __all__ = ["health_report"]
 def health_report(service: Service) -> dict[str, Any]:
     """The report as JSON will show it; traffic can flow when its `status` is "healthy".
 
-    It can when a version is active and did not fail its last health check.
+    It can when a version is active and did not fail its last health check. During maintenance the router is what
+    serves, whatever becomes of the versions: a balancer must not take it out, or nobody would see the page.
     """
     state = service.router.state.current()
     active = state.active if state is not None else None
@@ -26,12 +30,14 @@ def health_report(service: Service) -> dict[str, Any]:
         reason = service.router.state.fault or "no version is active"
     elif last is not None and not last.ok:
         reason = f"{active.name} on port {active.port} is unhealthy: {last.reason}"
-    report: dict[str, Any] = {"status": "unhealthy" if reason else "healthy"}
+    is_in_maintenance = state is not None and active is not None and state.maintenance is not None
+    report: dict[str, Any] = {"status": "unhealthy" if reason and not is_in_maintenance else "healthy"}
     if reason:
         report["reason"] = reason
     report["active_port"] = active.port if active is not None else None
     report["active_version"] = active.name if active is not None else None
     report["backend"] = _backend(last) if last is not None else None
+    report["traffic"] = _traffic(service, state)
     report["state"] = {"fault": service.router.state.fault or None}
     report["metrics"] = {"fault": service.metrics.fault or None}
     report["router_version"] = __version__
@@ -45,5 +51,41 @@ def _backend(last: Probe) -> dict[str, Any]:
         "status": last.status or None,
         "latency_ms": round(last.latency_ms, 1),
         "reason": last.reason or None,
-        "checked_at": datetime.fromtimestamp(last.at, UTC).isoformat(timespec="seconds"),
+        "checked_at": _wall(last.at),
     }
+
+
+def _traffic(service: Service, state: BlueGreenState | None) -> dict[str, Any]:
+    """Whether requests flow, and what keeps them from it."""
+    now = time.time()
+    pause = state.pause if state is not None and state.pause is not None and state.pause.holds(now) else None
+    maintenance = state.maintenance if state is not None else None
+    modes = {
+        "maintenance": maintenance is not None,
+        "paused": pause is not None,
+        "failover": service.outages.is_diverted,
+        "flowing": state is not None and state.active is not None,
+    }
+    return {
+        "mode": next((mode for mode, is_on in modes.items() if is_on), "none"),
+        "pause": None if pause is None else {"since": _wall(pause.since), "until": _wall(pause.until)},
+        "maintenance": None
+        if maintenance is None
+        else {"since": _wall(maintenance.since), "message": maintenance.message or None},
+        "worker": _worker(service),
+    }
+
+
+def _worker(service: Service) -> dict[str, Any]:
+    """What the one worker that answers this has to say; each holds, counts and diverts for itself."""
+    return {
+        "pid": os.getpid(),
+        "held": len(service.door.room) + len(service.rescue.room),
+        "hold_queue": service.config.hold_queue,
+        "retries_left": service.budget.left,
+        "circuits": {target.name: service.outages.state_of(target).value for target in service.router.known_targets},
+    }
+
+
+def _wall(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from time import monotonic_ns
-from typing import Protocol
+from time import monotonic, monotonic_ns, time
+from typing import Any, Protocol
 
 from urllib3 import HTTPHeaderDict
 
 from app.config import RouterConfig
-from app.errors import NoActiveVersion, RouterError
+from app.errors import NoActiveVersion, RouterError, TrafficPaused, UnderMaintenance
 from app.protocol.heads import Forwarding, upstream_head
 from app.protocol.request import RequestParser
-from app.state.model import BlueGreenState
+from app.state.model import BlueGreenState, VersionState
 from app.state.watch import StateWatch
 from app.transport.blocking import connect_blocking
 from app.transport.limits import TimeLimit
@@ -58,16 +58,30 @@ class Target:
         name, port: of the version.
         authority: its host and port, as a Host field names them.
         send: sends a request through the `requests.Session` of the port.
+        is_stopped: the state says that its process was stopped, rather than nothing about it.
+        is_starting: the state says that it is on its way up.
+        circuit: who counts its failures in a row, from the first one on; before that None.
     """
 
-    __slots__ = ("authority", "name", "port", "send", "version")
+    __slots__ = ("authority", "circuit", "is_starting", "is_stopped", "name", "port", "send", "version")
 
-    def __init__(self, version: int, name: str, port: int, send: Callable[[UpstreamRequest], UpstreamAnswer]) -> None:
+    def __init__(
+        self,
+        version: int,
+        name: str,
+        port: int,
+        send: Callable[[UpstreamRequest], UpstreamAnswer],
+        is_stopped: bool = False,
+        is_starting: bool = False,
+    ) -> None:
         self.version = version
         self.name = name
         self.port = port
         self.authority = b"127.0.0.1:%d" % port
         self.send = send
+        self.is_stopped = is_stopped
+        self.is_starting = is_starting
+        self.circuit: Any = None  # app.proxy.circuit.Circuit, which is above this level
 
 
 def _send_nowhere(request: UpstreamRequest) -> UpstreamAnswer:
@@ -103,29 +117,113 @@ class TrafficRouter:
         self._open_session = open_session or self._blocking_session
         self._sessions: dict[int, UpstreamSession] = {}
         self._seen: BlueGreenState | None = None
-        self._target: Target | None = None
+        self._seen_at = 0.0
+        self._target: Target | None = None  # None while claims are not simply laid on the active version
+        self._active: Target | None = None
+        self._standby: Target | None = None
 
     # --- which version ------------------------------------------------------------------------------------
 
     def target(self) -> Target:
-        """The active version as the state file names it at this moment. Raises NoActiveVersion."""
+        """Where the state file, as it is at this moment, sends a request.
+
+        Raises NoActiveVersion, UnderMaintenance and TrafficPaused.
+        """
         state = self.state.current()
         if state is not self._seen:
+            self._look_at(state)
+        return self._target or self._target_by_the_clock()
+
+    def _look_at(self, state: BlueGreenState | None) -> None:
+        """Decides, once for each state, what each request then only looks up."""
+        if state == self._seen:  # a file that has just been written is read again for a while
             self._seen = state
-            active = state.active if state is not None else None
-            self._target = None
-            if active is not None:
-                self._target = Target(active.index, active.name, active.port, self.session(active.port).send)
-        if self._target is None:
+            return
+        self._seen = state
+        self._seen_at = monotonic()
+        active = state.active if state is not None else None
+        self._active = self._target_of(active) if active is not None else None
+        self._standby = None
+        is_closed = state is not None and (state.pause is not None or state.maintenance is not None)
+        self._target = None if is_closed else self._active
+
+    def _target_of(self, version: VersionState) -> Target:
+        # A file written by hand says nothing about the process, and "stopped" is what it then is taken for.
+        was_ours = version.pid is not None or version.started_at is not None
+        return Target(
+            version.index,
+            version.name,
+            version.port,
+            self.session(version.port).send,
+            was_ours and version.status == "stopped",
+            version.status == "starting",
+        )
+
+    def _target_by_the_clock(self) -> Target:
+        """What `target` says when that is not simply the active version: a pause ends by itself."""
+        state = self._seen
+        if state is None or self._active is None:
             raise NoActiveVersion(self.state.fault or "the state file names no active version")
+        if state.maintenance is not None:
+            raise UnderMaintenance(state.maintenance.message, state.maintenance.retry_after_s)
+        self._check_pause()
+        self._target = self._active
         return self._target
+
+    def _check_pause(self) -> None:
+        state = self._seen
+        if state is not None and state.pause is not None and state.pause.holds(time()):
+            raise TrafficPaused("the traffic is paused")
+
+    def active(self) -> Target:
+        """The active version, whatever keeps requests from it. Raises NoActiveVersion."""
+        state = self.state.current()
+        if state is not self._seen:
+            self._look_at(state)
+        if self._active is None:
+            raise NoActiveVersion(self.state.fault or "the state file names no active version")
+        return self._active
+
+    def past_maintenance(self) -> Target:
+        """The active version for those whom maintenance lets pass. Raises NoActiveVersion, TrafficPaused."""
+        active = self.active()
+        self._check_pause()
+        return active
+
+    def standby(self) -> Target:
+        """The version that is not active. Raises NoActiveVersion when none is, and TrafficPaused."""
+        self.past_maintenance()
+        if self._standby is None:
+            assert self._seen is not None
+            self._standby = self._target_of(self._seen.version(self._seen.standby_version))
+        return self._standby
+
+    def divert(self, target: Target) -> None:
+        """Sends requests to `target`, the active version or the standby, until the state changes."""
+        if self._target is not None and target in (self._active, self._standby):
+            self._target = target
+
+    @property
+    def known_targets(self) -> list[Target]:
+        """The active version, and the standby once it was asked for."""
+        return [target for target in (self._active, self._standby) if target is not None]
+
+    @property
+    def seen(self) -> BlueGreenState | None:
+        """The state as the last request found it."""
+        return self._seen
+
+    @property
+    def seen_for_s(self) -> float:
+        """How long that state has been in force, as far as this process knows."""
+        return monotonic() - self._seen_at
 
     def get_active_port(self) -> int:
         """The port of the active version. Raises NoActiveVersion."""
-        return self.target().port
+        return self.active().port
 
     def claim(self, method: bytes, path: bytes, now_us: int) -> tuple[int, Target]:
-        """Counts a request in flight on the active version: (its row, the version). Raises NoActiveVersion.
+        """Counts a request in flight on the active version: (its row, the version). Raises what `target` raises.
 
         The claim comes first, on the version that was active when last looked, and the look at the state
         file after it. If that shows another state, the claim is given back and laid again. The deployer goes
@@ -134,17 +232,28 @@ class TrafficRouter:
         """
         claims = self._claims
         target = self._target or self.target()
-        while True:
-            row = claims.start(target.version, method, path, now_us)
-            try:
-                now = self.target()
-            except NoActiveVersion:
-                claims.unclaim(row, target.version)
-                raise
-            if now is target:
+        row = claims.start(target.version, method, path, now_us)
+        try:
+            if self.target() is target:
                 return row, target
+        except RouterError:
             claims.unclaim(row, target.version)
-            target = now
+            raise
+        claims.unclaim(row, target.version)
+        return self.claim_on(self.target, method, path, now_us)
+
+    def claim_on(self, pick: Callable[[], Target], method: bytes, path: bytes, now_us: int) -> tuple[int, Target]:
+        """As `claim`, on what `pick` gives: `target`, `past_maintenance` or `standby`. Raises what `pick` raises."""
+        while True:
+            target = pick()
+            row = self._claims.start(target.version, method, path, now_us)
+            try:
+                if pick() is target:
+                    return row, target
+            except RouterError:
+                self._claims.unclaim(row, target.version)
+                raise
+            self._claims.unclaim(row, target.version)
 
     def session(self, port: int) -> UpstreamSession:
         """The session of a port."""

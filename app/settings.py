@@ -77,10 +77,11 @@ def setting(
 
 
 def describe(cls: type[DataclassInstance]) -> dict[str, Setting]:
-    """The settings of a class by name, in the order in which they are written."""
+    """The settings of a class by name, in the order in which they are written; inherited ones last."""
+    own_first = sorted(fields(cls), key=lambda f: f.name not in cls.__annotations__)
     return {
         f.name: replace(f.metadata[_METADATA_KEY], name=f.name, default=_default_of(f.default, f.default_factory))
-        for f in fields(cls)
+        for f in own_first
     }
 
 

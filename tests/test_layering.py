@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LEVELS = [
     # L0, pure: the words that everybody speaks, then the rules that are put in those words
-    ["app.errors", "app.settings", "app.setting_kinds", "app.config", "app.app_config", "app.config_checks"],
+    [
+        *("app.errors", "app.settings", "app.setting_kinds"),
+        *("app.config", "app.app_config", "app.hold_config", "app.config_checks"),
+    ],
     ["app.state.model", "app.state.codec", "app.state.preview", "app.access"],
     [
         *("app.protocol", "app.access", "app.deploy.phases"),

@@ -68,6 +68,7 @@ class Meaning(IntEnum):
     ALIAS = 11
     DATE = 12
     VIA = 13
+    PREVIEW = 14
 
 
 _MEANINGS: dict[bytes, Meaning] = {
@@ -91,6 +92,7 @@ _MEANINGS: dict[bytes, Meaning] = {
     b"forwarded": Meaning.FORWARDING,
     b"date": Meaning.DATE,
     b"via": Meaning.VIA,
+    b"x-router-preview": Meaning.PREVIEW,
 }
 
 _NOT_PLAIN = re.compile(rb"[^A-Za-z0-9-]")

@@ -44,9 +44,11 @@ class RequestHead:
         upgrade: the value of Upgrade when `Connection` names it, else b"".
         request_id: the client's X-Request-ID when it is one we pass on, else b"".
         forwarded_for: the client's own X-Forwarded-For lines, joined; not yet trusted.
+        asks_for_preview: there is an X-Router-Preview field.
     """
 
     __slots__ = (
+        "asks_for_preview",
         "chunked",
         "content_length",
         "dropped",
@@ -88,6 +90,7 @@ class RequestHead:
         self.request_id = b""
         self.request_id_at = -1
         self.forwarded_for = b""
+        self.asks_for_preview = False
 
     @property
     def has_body(self) -> bool:
@@ -166,6 +169,11 @@ def _forwarding(head: RequestHead, index: int, value: bytes) -> None:
     head.forwarding.append(index)
 
 
+def _preview(head: RequestHead, index: int, value: bytes) -> None:
+    head.asks_for_preview = True
+    head.dropped.append(index)
+
+
 def _nothing(head: RequestHead, index: int, value: bytes) -> None:
     """Date and Via pass as they are."""
 
@@ -184,6 +192,7 @@ _ACTIONS: dict[Meaning, Callable[[RequestHead, int, bytes], None]] = {
     Meaning.ALIAS: _ends_here,
     Meaning.DATE: _nothing,
     Meaning.VIA: _nothing,
+    Meaning.PREVIEW: _preview,
 }
 
 

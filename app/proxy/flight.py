@@ -35,6 +35,12 @@ class Recorder(Claims, Protocol):
     ) -> None:
         """Counts a request as done."""
 
+    def count_retry(self, version: int) -> None:
+        """Counts one more attempt at a request."""
+
+    def count_held(self, version: int, held_us: int) -> None:
+        """Counts a request that was held back for a while."""
+
 
 class Ledger:
     """What a worker writes its requests into.
@@ -69,6 +75,8 @@ class Ledger:
 class Flight:
     """A claimed request on its way.
 
+    `is_preview` is set for those that visit the standby: they are not held, and their answers not to be stored.
+
     Attributes:
         request: what is on its way.
         row, target: the claim, its row in the in-flight table and the version.
@@ -86,6 +94,7 @@ class Flight:
         "first_byte_us",
         "head_us",
         "is_over",
+        "is_preview",
         "request",
         "request_id",
         "row",
@@ -106,6 +115,7 @@ class Flight:
         self.bytes_in = 0
         self.bytes_out = 0
         self.is_over = False
+        self.is_preview = False
         self._total: tuple[Deadlines, Any] | None = None
 
     def limit_total(self, total: Deadlines) -> None:
@@ -118,6 +128,29 @@ class Flight:
         if self._total is not None:
             deadlines, greenlet = self._total
             deadlines.discard(greenlet)
+
+    # --- a request that is held ---------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """Gives the claim back: the request waits and is in flight on no version."""
+        self._ledger.recorder.unclaim(self.row, self.target.version)
+
+    def claimed(self, row: int, target: Target) -> None:
+        """The request has waited and goes on, perhaps to another version."""
+        self.row = row
+        self.target = target
+
+    def claim_again(self) -> None:
+        """The request has waited in vain: whoever ends it counts it on the version that it was meant for."""
+        head = self.request.head
+        started_us = self.request.started_us
+        self.row = self._ledger.recorder.start(self.target.version, head.method, head.target, started_us)
+
+    def depart(self) -> None:
+        """The request is sent now."""
+        self.sent_us = monotonic_ns() // 1000
+
+    # --- the end ------------------------------------------------------------------------------------------
 
     def end(self, status: int, cause: str = "none") -> None:
         """Releases the claim and records the request; only the first call counts.

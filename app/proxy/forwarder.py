@@ -9,21 +9,25 @@ from time import monotonic_ns, time
 from typing import Any
 
 from app.config import RouterConfig
-from app.errors import RouterError, UpstreamDeadline
+from app.errors import RouterError, UnderMaintenance, UpstreamDeadline, UpstreamError
 from app.protocol.heads import upstream_head
 from app.protocol.response import ResponseHead
 from app.proxy.client import RATE_GRACE_S, ClientRequest
+from app.proxy.door import Door
 from app.proxy.flight import Flight, Ledger
-from app.proxy.refusal import refusal_bytes, refusal_parts, status_line
+from app.proxy.maintenance import MaintenancePage
+from app.proxy.own_answers import OwnAnswer, Refusal
+from app.proxy.preview import MARK, Permit, Previews
 from app.proxy.request_ids import request_ids
+from app.proxy.rescue import Rescue
 from app.proxy.stream import Answer
 from app.proxy.tunnel import Tunnel
 from app.router import NO_VERSION, NOWHERE, Target, TrafficRouter
 from app.transport.deadlines import Deadlines
 from app.transport.limits import Expired
-from app.upstream.messages import UpstreamRequest
+from app.upstream.messages import UpstreamAnswer, UpstreamRequest
 
-__all__ = ["Forwarder", "Refusal", "Waits"]
+__all__ = ["Forwarder", "Waits"]
 
 logger = getLogger(__name__)
 
@@ -51,12 +55,26 @@ class Forwarder:
         router: knows the active version.
         ledger: where requests are recorded.
         waits: the worker's deadlines.
+        door, rescue: hold requests before they can be sent, and after that has failed.
     """
 
-    def __init__(self, config: RouterConfig, router: TrafficRouter, ledger: Ledger, waits: Waits) -> None:
+    def __init__(
+        self,
+        config: RouterConfig,
+        router: TrafficRouter,
+        ledger: Ledger,
+        waits: Waits,
+        door: Door,
+        rescue: Rescue,
+    ) -> None:
         self._router = router
         self._ledger = ledger
         self._waits = waits
+        self._door = door
+        self._rescue = rescue
+        self._previews = Previews(config, router)
+        self._maintenance_page = MaintenancePage(config.maintenance_page)
+        self._preview_ledger = Ledger(ledger.recorder, ledger.access_log, counts=False)
         self._via = b"Via: 1.1 %b\r\n" % config.via.encode() if config.via else b""
         self._server_timing = config.server_timing
         self._limits_total = config.response_timeout > 0
@@ -66,17 +84,26 @@ class Forwarder:
         """Sends `request` to the active version; returns what passes the answer on, or the router's own answer."""
         head = request.head
         request_id = head.request_id or next(self._ids)
+        if head.asks_for_preview or MARK in head.raw:
+            return self._forward_visitor(request, request_id)
         try:
             row, target = self._router.claim(head.method, head.target, request.started_us)
         except RouterError as error:
-            return self.refuse(request, error, request_id)
-        flight = Flight(self._ledger, request, row, target, request_id)
+            return self._forward_late(request, error, request_id)
+        return self._send(Flight(self._ledger, request, row, target, request_id))
+
+    def _send(self, flight: Flight) -> WsgiResponse:
+        """Sends a request that has its claim."""
+        request, target, request_id = flight.request, flight.target, flight.request_id
         try:
             if self._limits_total:
                 flight.limit_total(self._waits.total)
             message = self._message(request, target, request_id)
             flight.sent_us = monotonic_ns() // 1000
-            answer = target.send(message)
+            try:
+                answer = target.send(message)
+            except UpstreamError as error:
+                answer = self._send_again(flight, message, error)
         except RouterError as error:
             return Refusal(flight, error, self._waits.sending)
         except Expired as error:
@@ -93,12 +120,58 @@ class Forwarder:
             return Tunnel(flight, answer, self._lines(answer.head, flight), self._waits.tunnel)
         return Answer(flight, answer, self._lines(answer.head, flight), self._waits.reading, self._waits.sending)
 
+    def _send_again(self, flight: Flight, message: UpstreamRequest, error: UpstreamError) -> UpstreamAnswer:
+        """Holds a request that its version refused until it can be sent."""
+        return self._rescue.send_again(
+            flight, message, error, lambda target: self._message(flight.request, target, flight.request_id)
+        )
+
+    # --- when traffic does not simply flow ----------------------------------------------------------------
+
+    def _forward_late(self, request: ClientRequest, error: RouterError, request_id: bytes) -> WsgiResponse:
+        """A request that could not have a claim at once: it waits out a pause, or is told about maintenance."""
+        if isinstance(error, UnderMaintenance) and self._door.is_health_check(request):
+            parts = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "2")], b"ok"
+            return OwnAnswer(self._nowhere(request, request_id, self._ledger), "200 OK", parts, self._waits.sending)
+        try:
+            row, target = self._door.claim(request)
+        except RouterError as reason:
+            return self.refuse(request, reason, request_id)
+        return self._send(Flight(self._ledger, request, row, target, request_id))
+
+    def _forward_visitor(self, request: ClientRequest, request_id: bytes) -> WsgiResponse:
+        """A request with a permit for a preview, which no version ever sees."""
+        permit = self._previews.take_off(request)
+        try:
+            if not self._previews.shows_standby(permit):
+                row, target = self._door.claim(request)
+                return self._send(Flight(self._ledger, request, row, target, request_id))
+            if permit.query and request.head.method in (b"GET", b"HEAD"):
+                return self._redirect(request, permit, request_id)
+            row, target = self._door.claim(request, of_standby=True)
+        except RouterError as error:
+            return self.refuse(request, error, request_id)
+        flight = Flight(self._preview_ledger, request, row, target, request_id)
+        flight.is_preview = True
+        return self._send(flight)
+
+    def _redirect(self, request: ClientRequest, permit: Permit, request_id: bytes) -> OwnAnswer:
+        parts = self._previews.to_clean_address(request.head, permit)
+        flight = self._nowhere(request, request_id, self._preview_ledger)
+        return OwnAnswer(flight, "303 See Other", parts, self._waits.sending)
+
+    def _nowhere(self, request: ClientRequest, request_id: bytes, ledger: Ledger) -> Flight:
+        """The flight of a request that goes to no version."""
+        head = request.head
+        row = ledger.recorder.start(NO_VERSION, head.method, head.target, request.started_us)
+        return Flight(ledger, request, row, NOWHERE, request_id)
+
     def refuse(self, request: ClientRequest, error: RouterError, request_id: bytes = b"") -> Refusal:
         """The router's own answer to a request that no version was picked for."""
-        head = request.head
-        row = self._ledger.recorder.start(NO_VERSION, head.method, head.target, request.started_us)
-        request_id = request_id or head.request_id or next(self._ids)
-        return Refusal(Flight(self._ledger, request, row, NOWHERE, request_id), error, self._waits.sending)
+        if isinstance(error, UnderMaintenance):
+            error.template = self._maintenance_page.template()
+        request_id = request_id or request.head.request_id or next(self._ids)
+        return Refusal(self._nowhere(request, request_id, self._ledger), error, self._waits.sending)
 
     def _message(self, request: ClientRequest, target: Target, request_id: bytes) -> UpstreamRequest:
         """The request as it goes upstream."""
@@ -132,6 +205,9 @@ class Forwarder:
             added += b"X-Request-ID: " + flight.request_id + b"\r\n"
         if self._server_timing:
             added += self._timing(flight)
+        if flight.is_preview:
+            # A shared cache in front of us would show it to everybody.
+            added += b"Cache-Control: no-store\r\nX-Router-Preview: " + flight.target.name.encode() + b"\r\n"
         return added
 
     def _timing(self, flight: Flight) -> bytes:
@@ -141,54 +217,3 @@ class Forwarder:
         router = (monotonic_ns() // 1000 - started_us) / 1000 - upstream
         timing = f"router;dur={router:.3f}, upstream;dur={upstream:.3f}, queue;dur={queue:.3f}"
         return b"Server-Timing: %b\r\n" % timing.encode()
-
-
-class Refusal:
-    """A WSGI response in which the router itself answers a request."""
-
-    __slots__ = ("_error", "_flight", "_sending")
-
-    def __init__(self, flight: Flight, error: RouterError, sending: Deadlines) -> None:
-        self._flight = flight
-        self._error = error
-        self._sending = sending
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """The WSGI application of this one answer."""
-        flight, error = self._flight, self._error
-        request = flight.request
-        if error.status >= 500:
-            version = flight.target.name or "no version"
-            request_id = flight.request_id.decode("latin-1")
-            logger.warning("%s %s: %s (%s)", request_id, error.cause, error, version)
-        if request.endpoint is None:
-            fields, body = refusal_parts(error, request.head, flight.target.name, flight.request_id)
-            flight.bytes_out = len(body)
-            flight.end(error.status, error.cause)
-            start_response(status_line(error), fields)
-            return [body]
-        request.answered = True
-        self._send(request)
-        return ()
-
-    def _send(self, request: ClientRequest) -> None:
-        flight, error = self._flight, self._error
-        endpoint = request.endpoint
-        assert endpoint is not None
-        status = error.status
-        if request.body is not None and not request.body.complete:
-            request.persist = False  # the rest of the body is in the way of the next request
-        try:
-            if status != 499:
-                close = b"" if request.persist else b"Connection: close\r\n"
-                data, size = refusal_bytes(error, request.head, flight.target.name, flight.request_id, close)
-                flight.first_byte_us = monotonic_ns() // 1000
-                flight.bytes_out = size
-                endpoint.send(data, self._sending)
-            else:
-                request.persist = False
-        except Exception:
-            request.persist = False
-            status = 499
-        finally:
-            flight.end(status, error.cause)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from http import HTTPStatus
 
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
 
-from app.errors import RouterError
+from app.errors import RouterError, UnderMaintenance
 from app.protocol.request import RequestHead
 
-__all__ = ["refusal_bytes", "refusal_parts", "status_line"]
+__all__ = ["Parts", "answer_bytes", "refusal_parts", "status_line"]
+
+Parts = tuple[list[tuple[str, str]], bytes]
+"""An answer's fields, list of (name, value), and its body."""
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
@@ -33,6 +37,8 @@ _ADVICE = {
 }
 _OTHER_ADVICE = "The request could not be served as it was sent."
 
+_PLACEHOLDER = re.compile(r"\{\{(message|retry_after|request_id)\}\}")
+"""What may stand in an operator's own maintenance page."""
 
 _OFFERED = ("text/plain", "text/html", "application/json")
 """Best first for a client without preference, such as curl."""
@@ -46,9 +52,7 @@ def _accepted(head: RequestHead | None) -> str:
     return parse_accept_header(accept.decode("latin-1"), MIMEAccept).best_match(_OFFERED) or _OFFERED[0]
 
 
-def refusal_parts(
-    error: RouterError, head: RequestHead | None, version: str, request_id: bytes
-) -> tuple[list[tuple[str, str]], bytes]:
+def refusal_parts(error: RouterError, head: RequestHead | None, version: str, request_id: bytes) -> Parts:
     """Fields and body of the answer for `error`.
 
     Args:
@@ -62,17 +66,10 @@ def refusal_parts(
         body = json.dumps({**said, "version": version or None, "request_id": shown_id}).encode() + b"\n"
         media = "application/json"
     elif kind == "text/html":
-        body = _PAGE.format(
-            status=error.status,
-            text=html.escape(error.text),
-            advice=_ADVICE.get(error.status, _OTHER_ADVICE),
-            cause=error.cause,
-            version=version or "none",
-            request_id=html.escape(shown_id),
-        ).encode()
+        body = _page(error, version, shown_id).encode(errors="replace")
         media = "text/html; charset=utf-8"
     else:
-        body = error.text.encode()
+        body = error.text.encode(errors="replace")  # an operator's words may be anything
         media = "text/plain; charset=utf-8"
     fields = [
         ("Content-Type", media),
@@ -86,21 +83,38 @@ def refusal_parts(
     return fields, body
 
 
+def _page(error: RouterError, version: str, request_id: str) -> str:
+    """The page for a person: our own, or for maintenance the operator's."""
+    if isinstance(error, UnderMaintenance) and error.template:
+        shown = {"message": error.text, "retry_after": str(error.retry_after_s), "request_id": request_id}
+        # In one pass: what is filled in is not looked at again.
+        return _PLACEHOLDER.sub(lambda match: html.escape(shown[match[1]]), error.template)
+    return _PAGE.format(
+        status=error.status,
+        text=html.escape(error.text),
+        advice=_ADVICE.get(error.status, _OTHER_ADVICE),
+        cause=error.cause,
+        version=version or "none",
+        request_id=html.escape(request_id),
+    )
+
+
 def status_line(error: RouterError) -> str:
-    """Status and reason phrase, as WSGI wants them."""
-    return f"{error.status} {HTTPStatus(error.status).phrase}"
+    """Status and reason phrase, as WSGI wants them; 499 is nobody's standard."""
+    phrase = error.text if error.status == 499 else HTTPStatus(error.status).phrase
+    return f"{error.status} {phrase}"
 
 
-def refusal_bytes(
-    error: RouterError, head: RequestHead | None, version: str, request_id: bytes, added: bytes
-) -> tuple[bytes, int]:
-    """The whole answer for `error` as it goes to the wire, and how many bytes of it are the body.
+def answer_bytes(line: str, parts: Parts, head: RequestHead | None, added: bytes) -> tuple[bytes, int]:
+    """A whole answer as it goes to the wire, and how many bytes of it are the body.
 
     Args:
+        line: status and reason phrase.
+        head: the request's head, None when it could not be read.
         added: further field lines, each with its CRLF.
     """
-    fields, body = refusal_parts(error, head, version, request_id)
+    fields, body = parts
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
     if head is not None and head.method == b"HEAD":
         body = b""
-    return f"HTTP/1.1 {status_line(error)}\r\n{lines}".encode("latin-1") + added + b"\r\n" + body, len(body)
+    return f"HTTP/1.1 {line}\r\n{lines}".encode("latin-1") + added + b"\r\n" + body, len(body)

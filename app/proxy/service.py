@@ -11,8 +11,12 @@ import gevent
 from app.config import AppConfig, RouterConfig
 from app.metrics.shared import SharedMetrics, until_next_second
 from app.proxy.access_log import AccessLog
+from app.proxy.budget import RetryBudget
+from app.proxy.door import Door
 from app.proxy.flight import Ledger
 from app.proxy.forwarder import Forwarder, Waits
+from app.proxy.outages import Outages
+from app.proxy.rescue import Rescue
 from app.router import TrafficRouter
 from app.state.model import VERSIONS
 from app.transport.endpoint import wait_for_either
@@ -43,7 +47,7 @@ class Service:
     Attributes:
         config, app_config: the settings.
         metrics: the file that all workers share.
-        router, forwarder, ledger, waits: see their classes.
+        router, forwarder, ledger, waits, door, budget, outages, rescue: see their classes.
     """
 
     def __init__(self, config: RouterConfig, app_config: AppConfig) -> None:
@@ -57,7 +61,11 @@ class Service:
         self.router = TrafficRouter(config, self.slot, self._open_session)
         access_log = AccessLog(config.access_log) if config.access_log else None
         self.ledger = Ledger(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
-        self.forwarder = Forwarder(config, self.router, self.ledger, self.waits)
+        self.door = Door(config, self.router, self.slot, app_config.health_path)
+        self.budget = RetryBudget(config.retry_budget / 100, config.retry_floor, self.slot.requests)
+        self.outages = Outages(config, self.router, self.metrics.probes)
+        self.rescue = Rescue(config, self.router, self.door, self.outages, self.budget, self.slot)
+        self.forwarder = Forwarder(config, self.router, self.ledger, self.waits, self.door, self.rescue)
         self._state_fault = ""
 
     def _open_session(self, port: int) -> UpstreamSession:
@@ -76,6 +84,8 @@ class Service:
         while True:
             self.slot.beat(time.monotonic_ns() // 1000)
             self._note_state_fault()
+            self.budget.tick()
+            self.outages.look_again()
             if self.metrics.try_lead():
                 self.metrics.fold()
             gevent.sleep(until_next_second())

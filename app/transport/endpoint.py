@@ -22,6 +22,10 @@ RECEIVE_BYTES = 98_304
 memory for each read, which costs six times a small read (measured)."""
 
 
+_LEFT = (7, 8, 9, 11)
+"""TCP_CLOSE, TCP_CLOSE_WAIT, TCP_LAST_ACK and TCP_CLOSING of <netinet/tcp.h>."""
+
+
 class Endpoint:
     """A connected socket with a read watcher that stays on.
 
@@ -178,6 +182,14 @@ class Endpoint:
         except OSError:
             return True
         return True
+
+    def peer_has_left(self) -> bool:
+        """Whether the peer has ended or reset the connection, even behind bytes that nobody has read yet."""
+        try:
+            state = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]  # tcpi_state
+        except OSError:
+            return False  # not TCP
+        return state in _LEFT
 
     def fileno(self) -> int:
         """The socket's descriptor, for what bypasses the buffer."""

@@ -50,7 +50,10 @@ class UpstreamAdapter(HTTPAdapter):
                 head = exchange.run()
             except BaseException as error:
                 connections.discard(connection)
-                if not (isinstance(error, UpstreamReset) and connection.reused and exchange.may_be_repeated()):
+                if not (isinstance(error, UpstreamReset) and exchange.may_be_repeated()):
+                    raise
+                if not connection.reused:
+                    error.may_be_repeated = True  # but not here: it was no idle connection that had been closed
                     raise
                 connection = connections.acquire(fresh=True)
             else:
@@ -66,6 +69,13 @@ class UpstreamAdapter(HTTPAdapter):
             self.connections.discard(connection)
             connection = self.connections.acquire()
         return connection
+
+    def reach(self) -> None:
+        """Connects, and no more. Raises what connecting raises.
+
+        The connection is not kept: it would pass for one that has carried a request, which is sent again more freely.
+        """
+        self.connections.discard(self.connections.acquire(fresh=True))
 
     def close(self) -> None:
         """Nothing to close here: the pool belongs to who made it."""

@@ -58,6 +58,15 @@ class UpstreamRequest(requests.PreparedRequest):
         self.upgrades = upgrades
         self.first_part: bytes | None = None
 
+    def continue_from(self, earlier: UpstreamRequest) -> None:
+        """Makes this the next attempt at what `earlier`, the same request with perhaps another head, began.
+
+        Of the body, what `earlier` has taken goes out again, and with it what has arrived in the meantime:
+        an exchange only waits for bytes that are still in the socket. Raises what reading the body raises.
+        """
+        if earlier.first_part is not None and self.raw_body is not None:
+            self.first_part = self.head + earlier.first_part[len(earlier.head) :] + self.raw_body.take_buffered()
+
     @property
     def method(self) -> str:  # type: ignore[override]  # requests has an attribute; ours is made on demand
         """The method as text."""

@@ -33,3 +33,7 @@ class UpstreamSession(requests.Session):
         """Sends one request; the answer's body is still on the way. Raises what the adapter raises."""
         answer = self._adapter.send(request, **kwargs)
         return answer if type(answer) is UpstreamAnswer else adopt(answer, request)
+
+    def reach(self) -> None:
+        """Finds out whether the version takes connections. Raises UpstreamError, PoolExhausted."""
+        self._adapter.reach()

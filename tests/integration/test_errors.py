@@ -16,6 +16,9 @@ HOST = b"Host: x.test\r\n"
 GET = b"GET /a HTTP/1.1\r\n" + HOST
 TEXT = b"text/plain; charset=utf-8"
 
+ROUTER_SETTINGS = {"hold_timeout": 0}
+"""The answers are the subject here; test_hold.py shows what comes before them."""
+
 
 def get(accept: bytes | None = None) -> bytes:
     """A GET that accepts this."""

@@ -227,7 +227,7 @@ class TestClientConnections:
 class TestUpstreamTimes:
     """How long the upstream may take; each deadline has its own cause code."""
 
-    SETTINGS = {"read_timeout": 0.6, "response_timeout": 2.5, "connection_timeout": 0.5}
+    SETTINGS = {"read_timeout": 0.6, "response_timeout": 2.5, "connection_timeout": 0.5, "hold_timeout": 0}
 
     @pytest.fixture
     def hurried(self, farm: RouterFarm) -> Pair:

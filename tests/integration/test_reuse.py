@@ -19,6 +19,9 @@ from tests.support.waiting import wait_until
 
 HOST = b"Host: x.test\r\n"
 
+ROUTER_SETTINGS = {"hold_timeout": 0}
+"""What the pool does by itself is the subject here; test_hold.py has what the router tries after that."""
+
 
 def ask_for(method: bytes, target: bytes = b"/r") -> bytes:
     """A request without body; POST says so with a length of zero."""
@@ -263,7 +266,7 @@ class TestPool:
     @pytest.fixture
     def narrow(self, farm: RouterFarm) -> Pair:
         """A router with two upstream connections, half a second to wait for one, and a short idle time."""
-        return farm.get(pool_size=2, connection_timeout=0.5, pool_idle_timeout=1)
+        return farm.get(pool_size=2, connection_timeout=0.5, pool_idle_timeout=1, hold_timeout=0)
 
     @pytest.fixture
     def busy(self, narrow: Pair) -> Iterator[tuple[Pair, threading.Event]]:

@@ -217,7 +217,7 @@ def test_no_active_version(fly: Fly) -> None:
 
 
 def test_refused_connection(fly: Fly) -> None:
-    flying = fly(closed_address()[1])
+    flying = fly(closed_address()[1], hold_timeout=0)
     status, body, head = whole(flying.forward(GET)[1])
     assert (status, body, head.value(b"X-Router-Cause")) == (502, b"Bad gateway", b"connect_refused")
     counted = flying.counted()

@@ -165,10 +165,10 @@ def answering(raw: bytes, *, then_close: bool = False) -> Handler:
 
 
 class RawUpstream:
-    """The listening upstream; use as a context manager, `reset()` between tests."""
+    """The listening upstream; use as a context manager, `reset()` between tests. `port` 0 is any free one."""
 
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    def __init__(self, port: int = 0) -> None:
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=1024)
         self.port: int = self._listener.getsockname()[1]
         self.handler: Handler = answering(OK)
         self.connections: list[Connection] = []

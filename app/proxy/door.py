@@ -1,0 +1,86 @@
+"""What stands before a claim when traffic does not simply flow: a pause that is waited out, or maintenance."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from time import monotonic
+
+from app.config import RouterConfig
+from app.errors import RouterError, TrafficPaused, UnderMaintenance
+from app.proxy.client import ClientRequest
+from app.proxy.flight import Recorder
+from app.proxy.hold import WaitingRoom
+from app.router import NO_VERSION, Target, TrafficRouter
+
+__all__ = ["Door"]
+
+
+class Door:
+    """Lays the claims of one worker's requests, those included that first have to wait.
+
+    Args:
+        config: the settings.
+        router: knows the state.
+        recorder: counts held requests.
+        health_path: answered while maintenance is on, for balancers that would else take the router out.
+    """
+
+    def __init__(self, config: RouterConfig, router: TrafficRouter, recorder: Recorder, health_path: str) -> None:
+        self._router = router
+        self._recorder = recorder
+        self._health_path = health_path.encode()
+        self.room = WaitingRoom(config.hold_queue, config.resume_rate, self._is_resumed)
+
+    def claim(self, request: ClientRequest, of_standby: bool = False) -> tuple[int, Target]:
+        """A claim on the active version or the standby, once there is no pause.
+
+        Raises NoActiveVersion, UnderMaintenance, HoldQueueFull and ClientDisconnected.
+        """
+        router, head = self._router, request.head
+        pick = router.standby if of_standby else router.target
+        while True:
+            try:
+                return router.claim_on(pick, head.method, head.target, request.started_us)
+            except TrafficPaused:
+                self._wait(request)
+            except UnderMaintenance:
+                if not self._lets_pass(request):
+                    raise
+                pick = router.past_maintenance
+
+    def is_health_check(self, request: ClientRequest) -> bool:
+        """Whether a balancer asks for the application's health."""
+        return request.head.target.partition(b"?")[0] == self._health_path and request.head.method in (b"GET", b"HEAD")
+
+    def _wait(self, request: ClientRequest) -> None:
+        began = monotonic()
+        try:
+            self.room.wait(request.endpoint, request.started_us)
+        finally:
+            self._recorder.count_held(NO_VERSION, int((monotonic() - began) * 1e6))
+
+    def _is_resumed(self) -> bool:
+        try:
+            self._router.target()
+        except TrafficPaused:
+            return False
+        except RouterError:
+            pass  # they find out by themselves what it is
+        return True
+
+    def _lets_pass(self, request: ClientRequest) -> bool:
+        state = self._router.seen
+        if state is None or state.maintenance is None:
+            return True  # it was ended a moment ago
+        try:
+            address = ipaddress.ip_address(request.client_address)
+        except ValueError:
+            return False
+        parsed = getattr(address, "ipv4_mapped", None) or address
+        return any(parsed in network for network in _networks(state.maintenance.allow))
+
+
+@lru_cache(maxsize=8)
+def _networks(allow: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    return [ipaddress.ip_network(network) for network in allow]

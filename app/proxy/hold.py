@@ -1,0 +1,153 @@
+"""Requests that wait until they may go on: first in first out, at a bounded rate, each with an eye on its client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from itertools import count
+from time import monotonic
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from app.errors import ClientDisconnected, HoldQueueFull
+from app.transport.endpoint import Endpoint
+from app.upstream.exchange import PIPELINED_BYTES
+
+__all__ = ["HoldExpired", "Pace", "WaitingRoom"]
+
+TICK_S = 0.01
+"""How often it is looked whether requests may go on; what nobody notices, and next to nothing in cost."""
+
+
+class HoldExpired(Exception):
+    """A request has waited for as long as it may."""
+
+
+class Pace:
+    """How many may go now, so that there are `rate` of them a second and the first one need not wait."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._credit = 1.0
+        self._last: float | None = None
+
+    def due(self, now: float) -> int:
+        """How many may go at `now`, monotonic seconds, besides those that went before."""
+        if self._last is not None:
+            self._credit += (now - self._last) * self._rate
+        self._last = now
+        due = int(self._credit)
+        self._credit -= due
+        return due
+
+
+class _Waiting:
+    """One request that waits."""
+
+    __slots__ = ("_client", "has_left", "is_over", "turn")
+
+    def __init__(self, client: Endpoint | None) -> None:
+        self._client = client
+        self.turn = Event()
+        self.has_left = False
+        self.is_over = False
+
+    def wait(self, seconds: float | None) -> None:
+        """Waits for its turn. Raises HoldExpired, ClientDisconnected."""
+        client = self._client
+        if client is not None:
+            client.watch_idle(self._look)
+        try:
+            if not self.turn.wait(seconds):
+                raise HoldExpired
+        finally:
+            self.is_over = True
+            if client is not None:
+                client.unwatch_idle()
+        # The loop may not have come round to what happened last.
+        if self.has_left or (client is not None and client.peer_has_left()):
+            raise ClientDisconnected("the client left while its request was held")
+
+    def _look(self, client: Endpoint) -> None:
+        """Runs in the hub: takes in what the client sends ahead, up to a bound, or finds that it has left."""
+        try:
+            data = client.receive()
+        except OSError:
+            data = b""
+        if data == b"":
+            self.has_left = True
+            self.turn.set()
+            return
+        client.buffered += data or b""
+        if len(client.buffered) <= PIPELINED_BYTES:
+            client.watch_idle(self._look)
+
+
+class WaitingRoom:
+    """Where the requests of one worker wait for one thing.
+
+    Args:
+        limit: how many may wait.
+        rate: how many are let go each second once they may.
+        may_go: whether they may; asked every few milliseconds while there are any. It may wait itself.
+    """
+
+    def __init__(self, limit: int, rate: float, may_go: Callable[[], bool]) -> None:
+        self._limit = limit
+        self._rate = rate
+        self._may_go = may_go
+        self._queue: list[tuple[int, int, _Waiting]] = []
+        self._numbers = count()
+        self._size = 0
+        self._doorman: Any = None  # the greenlet that lets them go; gevent has no types
+
+    def __len__(self) -> int:
+        return self._size
+
+    def wait(self, client: Endpoint | None, arrived_us: int, seconds: float | None = None) -> None:
+        """Waits for a turn.
+
+        Args:
+            client: who is watched meanwhile; None when a stock gunicorn worker has the connection.
+            arrived_us: decides about the place in the queue, also of one that had its turn and is back.
+            seconds: the longest wait; None is without end.
+
+        Raises HoldQueueFull, HoldExpired, ClientDisconnected.
+        """
+        if self._size >= self._limit:
+            raise HoldQueueFull(f"{self._size} requests are waiting already")
+        waiting = _Waiting(client)
+        heappush(self._queue, (arrived_us, next(self._numbers), waiting))
+        self._size += 1
+        if not self._doorman:  # a greenlet that has ended is false
+            self._doorman = gevent.spawn(self._let_go)
+        try:
+            waiting.wait(seconds)
+        finally:
+            self._size -= 1
+            self._forget_the_gone()
+
+    def _forget_the_gone(self) -> None:
+        """A long pause with clients that come and go must not fill the queue with those that went."""
+        if len(self._queue) > 2 * self._size + 64:
+            self._queue = [entry for entry in self._queue if not entry[2].is_over]
+            heapify(self._queue)
+
+    def _let_go(self) -> None:
+        pace = Pace(self._rate)
+        while self._queue:
+            if self._may_go():
+                for _ in range(pace.due(monotonic())):
+                    self._let_first_go()
+            else:
+                pace = Pace(self._rate)
+            gevent.sleep(TICK_S)
+
+    def _let_first_go(self) -> None:
+        while self._queue:
+            waiting = heappop(self._queue)[2]
+            if not waiting.is_over:
+                waiting.turn.set()
+                return

@@ -1,0 +1,124 @@
+"""Visits to the standby: the permit taken off a request, so that no application ever sees one, and judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import time
+
+from app.config import RouterConfig
+from app.errors import NoActiveVersion, PreviewRefused
+from app.protocol.request import RequestHead, RequestParser
+from app.proxy.client import ClientRequest
+from app.proxy.refusal import Parts
+from app.router import TrafficRouter
+from app.state.preview import FIELD, PARAMETER, verify
+
+__all__ = ["MARK", "Permit", "Previews", "taken_off"]
+
+MARK = PARAMETER.encode()
+"""What is looked for in each head: the name of the query parameter and of the cookie."""
+
+_FIELD = FIELD.lower().encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """The tokens that a request carried, b"" each for none."""
+
+    query: bytes = b""
+    field: bytes = b""
+    cookie: bytes = b""
+
+
+def taken_off(raw: bytes) -> tuple[bytes, Permit]:
+    """A request's head without every permit in it, and the first permit of each kind."""
+    line, *fields = raw[:-4].split(b"\r\n")
+    method, target, version = line.split(b" ")
+    path, _, query = target.partition(b"?")
+    others, in_query = _parted(query, b"&", b"&")
+    kept = [b" ".join((method, path + (b"?" + others if others or (query and not in_query) else b""), version))]
+    in_field = in_cookie = b""
+    for field in fields:
+        name, _, value = field.partition(b":")
+        if name.lower() == _FIELD:
+            in_field = in_field or value.strip(b" \t")
+            continue
+        if name.lower() == b"cookie" and MARK in value:
+            others, found = _parted(value, b";", b";")
+            in_cookie = in_cookie or found
+            if not others.strip(b" \t"):
+                continue
+            field = name + b": " + others.strip(b" \t")
+        kept.append(field)
+    return b"\r\n".join(kept) + b"\r\n\r\n", Permit(in_query, in_field, in_cookie)
+
+
+def _parted(text: bytes, separator: bytes, joint: bytes) -> tuple[bytes, bytes]:
+    """The members of a list without ours, and the value of our first one."""
+    others, ours = [], []
+    for member in text.split(separator):
+        name, _, value = member.strip(b" \t").partition(b"=")
+        if name == MARK:
+            ours.append(value)
+        else:
+            others.append(member)
+    return joint.join(others), next(filter(None, ours), b"")
+
+
+class Previews:
+    """Judges the permits that come to one worker.
+
+    Args:
+        config: says how a head is read.
+        router: knows the key that permits are signed with.
+    """
+
+    def __init__(self, config: RouterConfig, router: TrafficRouter) -> None:
+        self._parser = RequestParser(config.max_fields, config.allow_trace, config.pass_underscore_fields)
+        self._router = router
+
+    def take_off(self, request: ClientRequest) -> Permit:
+        """Replaces the request's head by one without permits, and returns those."""
+        raw, permit = taken_off(request.head.raw)
+        request.head = self._parser.parse(raw)
+        return permit
+
+    def shows_standby(self, permit: Permit) -> bool:
+        """Whether the request goes to the standby rather than to the active version.
+
+        A link or a field that is no good is refused: who asks for a preview must not take the active version
+        for it. A cookie may simply have outlived its preview, so that one is ignored.
+
+        Raises PreviewRefused.
+        """
+        said = permit.query or permit.field
+        shown = self._shown(said or permit.cookie)
+        if said and shown is None:
+            raise PreviewRefused("the token is not valid or has expired")
+        state = self._router.seen
+        return shown is not None and state is not None and shown == state.standby_version
+
+    def _shown(self, token: bytes) -> str | None:
+        try:
+            self._router.active()
+        except NoActiveVersion:
+            return None
+        state = self._router.seen
+        return verify(state.preview_key, token.decode("latin-1"), time()) if state is not None else None
+
+    def to_clean_address(self, head: RequestHead, permit: Permit) -> Parts:
+        """The redirect of a link to the same address without its permit, which goes into a cookie."""
+        token = permit.query.decode("latin-1")
+        lasts_s = max(0, int(token.split(".")[1]) - int(time()))
+        location = head.target.decode("latin-1")
+        if location.startswith("//"):
+            location = "/." + location  # a reference that began with two slashes would name another host
+        cookie = f"{PARAMETER}={token}; Path=/; Max-Age={lasts_s}; HttpOnly; SameSite=Lax"
+        fields = [
+            ("Location", location),
+            ("Set-Cookie", cookie),
+            ("Cache-Control", "no-store"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Content-Length", "0"),
+        ]
+        return fields, b""
