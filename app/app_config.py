@@ -1,4 +1,6 @@
-"""How a version of the application behind the router is started, checked and stopped: the table `[app]`."""
+"""How a version of the application behind the router is started, checked and stopped: the tables `[app]` and
+`[deploy]`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from dataclasses import dataclass
 from app import config_checks as checks
 from app.settings import Rule, enforce, setting
 
-__all__ = ["APP_RULES", "AppConfig"]
+__all__ = ["APP_RULES", "AppConfig", "DeployConfig"]
 
 APP_RULES = (
     Rule(
@@ -75,3 +77,31 @@ class AppConfig:
         """Whether a health check that is answered with this status is a success."""
         parts = self.health_statuses.replace(",", " ").split()
         return any(int(part[:3]) <= status <= int(part[-3:]) for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class DeployConfig:
+    """What a switch has to stand besides the health gate; raises `ConfigError` with every fault when made.
+
+    Each command runs without a shell in the version's directory and environment; `{port}`, `{version}` and
+    `{release}` are filled in. An exit status other than 0 is a failure.
+    """
+
+    smoke: tuple[str, ...] = setting(
+        (),
+        "Commands that try a version before `switch` and `deploy` give it traffic; one that fails stops them.",
+        rule="a list of commands with their quotes closed",
+        check=checks.is_program,
+    )
+    post: tuple[str, ...] = setting(
+        (),
+        "Commands that run after the switch; one that fails takes it back.",
+        rule="a list of commands with their quotes closed",
+        check=checks.is_program,
+    )
+    command_timeout: float = setting(
+        60.0, "A smoke or post command must end within this time.", unit="seconds", low=0.1, high=3600
+    )
+
+    def __post_init__(self) -> None:
+        enforce(self, ())

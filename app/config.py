@@ -7,11 +7,11 @@ line over environment (`TRAFFIC_ROUTER_<FIELD>`, and `PORT`) over `traffic_route
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from app import config_checks as checks
-from app.app_config import APP_RULES, AppConfig
+from app.app_config import APP_RULES, AppConfig, DeployConfig
 from app.hold_config import HoldConfig
 from app.settings import (
     Given,
@@ -25,7 +25,7 @@ from app.settings import (
     unknown_name,
 )
 
-__all__ = ["ENV_PREFIX", "HOME_VARIABLE", "TOML_NAME", "AppConfig", "Loaded", "RouterConfig", "load"]
+__all__ = ["ENV_PREFIX", "HOME_VARIABLE", "TOML_NAME", "AppConfig", "DeployConfig", "Loaded", "RouterConfig", "load"]
 
 ENV_PREFIX = "TRAFFIC_ROUTER_"
 HOME_VARIABLE = "TRAFFIC_ROUTER_HOME"
@@ -272,12 +272,14 @@ class Loaded:
     config: RouterConfig
     app: AppConfig
     sources: Mapping[str, str]
+    deploy: DeployConfig = field(default_factory=DeployConfig)
 
 
 def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, object]) -> Loaded:
     """Put the layers together, strongest first.
 
-    `cli`, and `toml` at its top level or in `[router]`, are keyed by field name; `[app]` is `AppConfig`.
+    `cli`, and `toml` at its top level or in `[router]`, are keyed by field name; `[app]` is `AppConfig`, `[deploy]` is
+    `DeployConfig`.
     Raises `ConfigError` with every fault.
     """
     top, tables, faults = _split(toml)
@@ -291,11 +293,24 @@ def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, 
         given += values
         faults += unknown
     app_given, unknown = from_table(AppConfig, tables["app"], f"{TOML_NAME} [app]")
+    faults += unknown
+    deploy_given, unknown = from_table(DeployConfig, _whole(tables["deploy"]), f"{TOML_NAME} [deploy]")
     router = resolve(RouterConfig, given, _ROUTER_RULES)
     app = resolve(AppConfig, app_given, APP_RULES)
-    raise_faults([*faults, *unknown, *router.faults, *app.faults])
-    sources = {**router.sources, **{f"app.{name}": source for name, source in app.sources.items()}}
-    return Loaded(RouterConfig(**router.values), AppConfig(**app.values), sources)
+    deploy = resolve(DeployConfig, deploy_given)
+    raise_faults([*faults, *unknown, *router.faults, *app.faults, *deploy.faults])
+    sources = dict(router.sources)
+    for table, resolved in (("app", app), ("deploy", deploy)):
+        sources |= {f"{table}.{name}": source for name, source in resolved.sources.items()}
+    return Loaded(RouterConfig(**router.values), AppConfig(**app.values), sources, DeployConfig(**deploy.values))
+
+
+def _whole(table: Mapping[str, object]) -> dict[str, object]:
+    """The table with one command where a list of commands may be; a text would be split at its spaces."""
+    return {
+        name: [value] if name in ("smoke", "post") and isinstance(value, str) else value
+        for name, value in table.items()
+    }
 
 
 def _split(
@@ -303,7 +318,7 @@ def _split(
 ) -> tuple[dict[str, object], dict[str, Mapping[str, object]], list[str]]:
     """Part the file into its top level, its tables by name, and faults for tables that nobody knows."""
     top: dict[str, object] = {}
-    tables: dict[str, Mapping[str, object]] = {"router": {}, "app": {}}
+    tables: dict[str, Mapping[str, object]] = {"router": {}, "app": {}, "deploy": {}}
     faults: list[str] = []
     for name, value in toml.items():
         if name in tables and isinstance(value, Mapping):

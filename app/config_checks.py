@@ -57,6 +57,10 @@ def is_command(text: str) -> bool:
     return "\0" not in text
 
 
+def is_program(text: str) -> bool:
+    return bool(text.strip()) and is_command(text)
+
+
 def is_variable(text: str) -> bool:
     return text != "" and "=" not in text and "\0" not in text
 

@@ -4,14 +4,20 @@ Usage:
   blue_green_deploy status [--json]
   blue_green_deploy start VERSION [--dir=DIR] [--release=NAME] [--command=COMMAND]
   blue_green_deploy run VERSION
-  blue_green_deploy stop VERSION [--force]
+  blue_green_deploy stop VERSION [--force] [--on-timeout=WHAT]
   blue_green_deploy restart VERSION
   blue_green_deploy health-check [VERSION] [--json]
-  blue_green_deploy switch VERSION [--force] [--wait]
-  blue_green_deploy rollback
-  blue_green_deploy deploy [--dir=DIR] [--release=NAME] [--command=COMMAND] [--stop-old]
+  blue_green_deploy switch VERSION [--force] [--wait] [--on-timeout=WHAT]
+  blue_green_deploy rollback [--to=N] [--wait] [--on-timeout=WHAT]
+  blue_green_deploy deploy [--dir=DIR] [--release=NAME] [--command=COMMAND] [--watch=SECONDS]
+                           [--stop-old] [--on-timeout=WHAT]
+  blue_green_deploy preview [VERSION] [--for=SECONDS]
+  blue_green_deploy pause [--max-hold=SECONDS] [--drain]
+  blue_green_deploy resume
+  blue_green_deploy maintenance on [--message=TEXT] [--retry-after=SECONDS] [--allow=CIDR]...
+  blue_green_deploy maintenance off
   blue_green_deploy logs VERSION [--follow] [--lines=N]
-  blue_green_deploy history [--json] [--limit=N]
+  blue_green_deploy history [--json] [--limit=N] [--verify]
   blue_green_deploy --help | --version
 
 Commands:
@@ -25,23 +31,41 @@ Commands:
   rollback      Send traffic back to the version before; it is started first if it does not run.
   deploy        Start a release as the standby, wait until it is healthy, switch to it, and wait for
                 the old version's requests. The old version keeps running for a rollback.
+  preview       A link that shows the standby through the router, before it has the traffic.
+  pause         Let new requests wait, so that nobody sees what you do meanwhile; with --drain, return
+                when no request is in flight any more.
+  resume        Let them through, in the order in which they came.
+  maintenance   Answer with a page that says so, but for those whom --allow lets through.
   logs          The end of a version's output.
   history       Who changed what, when, and what came of it.
 
 Options:
-  --dir=DIR          Directory to run in, instead of the configured one.
-  --release=NAME     What this release is called; the application gets it as $BG_RELEASE.
-  --command=COMMAND  Command to run, instead of the configured one; {port}, {version} and {release}
-                     are filled in, and no shell is involved.
-  --force            Switch to a version that is not healthy; stop the active one, or a busy one.
-  --wait             Return only when the old version has no requests left.
-  --stop-old         Then stop the old version.
-  --follow           Go on printing what is added, until Ctrl-C.
-  --lines=N          How many lines to begin with [default: 50].
-  --limit=N          How many commands to show, the latest ones [default: 20].
-  --json             Print data for programs.
-  -h --help          Show this text.
-  --version          Show the version.
+  --dir=DIR               Directory to run in, instead of the configured one.
+  --release=NAME          What this release is called; the application gets it as $BG_RELEASE.
+  --command=COMMAND       Command to run, instead of the configured one; {port}, {version} and
+                          {release} are filled in, and no shell is involved.
+  --force                 Switch to an unhealthy version; stop the active one, or a busy one.
+  --wait                  Return only when the old version has no requests left.
+  --on-timeout=WHAT       When requests are left after drain_timeout: fail with exit code 4 and
+                          leave the old version running, wait on without end, or proceed and cut
+                          what a stop cuts [default: fail].
+  --to=N                  Back to what was active after command N of the history.
+  --watch=SECONDS         After the switch, compare errors and times with the old version's; go back
+                          if the new one does worse.
+  --stop-old              Stop the old version in the end.
+  --for=SECONDS           How long the link is good [default: 3600].
+  --max-hold=SECONDS      Requests flow again after this time in any case [default: 30].
+  --drain                 Return when no request is in flight; lift the pause if that takes too long.
+  --message=TEXT          What the page says to people.
+  --retry-after=SECONDS   When clients may come again [default: 120].
+  --allow=CIDR            A network or address that is let through; can be given several times.
+  --follow                Go on printing what is added, until Ctrl-C.
+  --lines=N               How many lines to begin with [default: 50].
+  --limit=N               How many commands to show, the latest ones [default: 20].
+  --verify                Check that no line of the history was changed, taken out or put in.
+  --json                  Print data for programs.
+  -h --help               Show this text.
+  --version               Show the version.
 
 Examples:
   blue_green_deploy start blue                     the configured application, or the bundled demo
@@ -50,14 +74,17 @@ Examples:
   blue_green_deploy rollback                       now blue has it again
   blue_green_deploy deploy --release=r3 --dir=/srv/shop/r3
                                                    all of it in one command
+  blue_green_deploy deploy --release=r4 --watch=60 r4 is given up if it does worse than r3
+  blue_green_deploy pause --drain && ./migrate.sh; blue_green_deploy resume
   blue_green_deploy start blue --command='uvicorn shop:app --port {port}'
   blue_green_deploy health-check green && echo ready
 
-What to run and how to check it is set in traffic_router.toml, table [app]. What start is told by
+What to run and how to check it is set in traffic_router.toml, table [app]; table [deploy] has
+commands that try a version before (smoke) and after (post) it gets the traffic. What start is told by
 options is remembered for restart, rollback and the next start. Relative paths begin at the project's
 root, or at $TRAFFIC_ROUTER_HOME.
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not healthy and traffic stays where
-it was, 4 done, but requests were still in flight when the time was up.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not healthy, and traffic is where it
+was before, 4 requests were still in flight when the time was up.
 """
 
 from __future__ import annotations
@@ -70,83 +97,20 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final
 
+from app.cli.deploy_call import Call
 from app.cli.deploy_events import EventPrinter
-from app.cli.deploy_traffic import open_traffic
-from app.cli.deploy_views import Overview, health_json, health_lines, history_lines, status_json, status_text
-from app.cli.entry import Arguments, enter_home, read_arguments, run
+from app.cli.deploy_history import print_history
+from app.cli.deploy_modes import maintenance, pause, preview, resume
+from app.cli.deploy_views import Overview, health_json, health_lines, status_json, status_text
+from app.cli.entry import enter_home, read_arguments, run
 from app.cli.router_process import find_router
-from app.config import Loaded
-from app.deploy.deployer import Deployer, Overrides
-from app.deploy.foreground import ForegroundProcesses
-from app.deploy.gate import Gate
-from app.deploy.history import History
 from app.deploy.log_file import follow, tail
-from app.deploy.processes import Processes
-from app.deploy.steps import PROGRAM, Steps, port_is_open
-from app.errors import OperatorError, UnhealthyVersion, UsageError
+from app.deploy.steps import PROGRAM, port_is_open
+from app.errors import OperatorError, UnhealthyVersion
 from app.settings_file import load_settings
-from app.state.model import BlueGreenState, check_version
-from app.state.store import StateStore
-from app.upstream.health import ProbeResult, probe
+from app.upstream.health import probe
 
 __all__ = ["main"]
-
-
-class _Call:
-    """One command as it was typed, with the settings in effect and everything that acts on them."""
-
-    def __init__(self, arguments: Arguments, loaded: Loaded, command: str, printer: EventPrinter) -> None:
-        self._arguments = arguments
-        self.config, self.app = loaded.config, loaded.app
-        self.store = StateStore(self.config.state_file)
-        foreground = ForegroundProcesses(self.store.folder)
-        self.foreground = foreground
-        self.processes: Processes = foreground if arguments["run"] else Processes(self.store.folder)
-        self.history = History(self.store.folder / "history.jsonl")
-        self.traffic = open_traffic(self.config)
-        self.steps = Steps(
-            store=self.store,
-            processes=self.processes,
-            app=self.app,
-            gate=Gate(self.app, printer),
-            traffic=self.traffic,
-            report=printer,
-            drain_timeout_s=self.config.drain_timeout,
-        )
-        self.deployer = Deployer(self.steps, self.history, command)
-
-    def flag(self, name: str) -> bool:
-        return bool(self._arguments[name])
-
-    def text(self, name: str) -> str | None:
-        value = self._arguments[name]
-        return value if isinstance(value, str) else None
-
-    def version(self) -> str:
-        """The version that was named; raises `UsageError` when it is none."""
-        return check_version(self.text("VERSION") or "")
-
-    def overrides(self) -> Overrides:
-        return Overrides(self.text("--release"), self.text("--dir"), self.text("--command"))
-
-    def count(self, name: str) -> int:
-        """An option's whole number; raises `UsageError` for what is none."""
-        text = self.text(name) or ""
-        if not text.isdecimal():
-            raise UsageError(f"{name}={text}: expected a whole number from 0 up")
-        return int(text)
-
-    def observed(self) -> BlueGreenState:
-        """The state as it really is now; nothing is written."""
-        return self.steps.observed(self.store.read_or_new())
-
-    def probes(self, state: BlueGreenState) -> dict[str, ProbeResult]:
-        """A health check of the active version and of every one that listens."""
-        return {
-            version.name: probe(version.port, self.app)
-            for version in state.versions.values()
-            if version == state.active or port_is_open(version.port)
-        }
 
 
 def main(argv: Sequence[str]) -> int:
@@ -157,7 +121,7 @@ def main(argv: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     printer = EventPrinter()
-    call = _Call(arguments, load_settings(), shlex.join(argv), printer)
+    call = Call(arguments, load_settings(), shlex.join(argv), printer)
     try:
         return next(command for word, command in _COMMANDS.items() if arguments[word])(call)
     except KeyboardInterrupt:
@@ -172,7 +136,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _status(call: _Call) -> int:
+def _status(call: Call) -> int:
     state = call.observed()
     overview = Overview(
         state=state,
@@ -186,7 +150,7 @@ def _status(call: _Call) -> int:
     return 0
 
 
-def _start(call: _Call) -> int:
+def _start(call: Call) -> int:
     name = call.version()
     call.deployer.start(name, call.overrides())
     state = call.store.read()
@@ -197,21 +161,21 @@ def _start(call: _Call) -> int:
     return 0
 
 
-def _run(call: _Call) -> int:
+def _run(call: Call) -> int:
     return call.deployer.run(call.version(), call.foreground)
 
 
-def _stop(call: _Call) -> int:
-    call.deployer.stop(call.version(), force=call.flag("--force"))
+def _stop(call: Call) -> int:
+    call.deployer.stop(call.version(), force=call.flag("--force"), on_timeout=call.on_timeout())
     return 0
 
 
-def _restart(call: _Call) -> int:
+def _restart(call: Call) -> int:
     call.deployer.restart(call.version())
     return 0
 
 
-def _health_check(call: _Call) -> int:
+def _health_check(call: Call) -> int:
     state = call.observed()
     named = call.text("VERSION")
     if named is None:
@@ -228,35 +192,41 @@ def _health_check(call: _Call) -> int:
     return 0 if all(result.ok for result in results.values()) else UnhealthyVersion.exit_code
 
 
-def _switch(call: _Call) -> int:
-    call.deployer.switch(call.version(), force=call.flag("--force"), wait=call.flag("--wait"))
+def _switch(call: Call) -> int:
+    call.deployer.switch(
+        call.version(), force=call.flag("--force"), wait=call.flag("--wait"), on_timeout=call.on_timeout()
+    )
     _print_way_back(call)
     return 0
 
 
-def _rollback(call: _Call) -> int:
-    call.deployer.rollback()
+def _rollback(call: Call) -> int:
+    to = call.count("--to") if call.text("--to") else None
+    call.deployer.rollback(to, wait=call.flag("--wait"), on_timeout=call.on_timeout())
     _print_way_back(call)
     return 0
 
 
-def _deploy(call: _Call) -> int:
-    call.deployer.deploy(call.overrides(), stop_old=call.flag("--stop-old"))
+def _deploy(call: Call) -> int:
+    call.deployer.deploy(
+        call.overrides(),
+        stop_old=call.flag("--stop-old"),
+        on_timeout=call.on_timeout(),
+        watch_s=call.seconds("--watch", 1, 86_400) if call.text("--watch") else 0.0,
+    )
     _print_way_back(call)
     return 0
 
 
-def _print_way_back(call: _Call) -> None:
+def _print_way_back(call: Call) -> None:
     state = call.store.read()
     if state.previous_version and state.previous_version != state.active_version:
         previous = state.version(state.previous_version)
-        runs = (
-            "keeps running" if call.steps.is_alive(previous) or port_is_open(previous.port) else "is stopped"
-        )
+        runs = "keeps running" if call.steps.is_alive(previous) or port_is_open(previous.port) else "is stopped"
         print(f"   {previous.name} {runs}. Back to it: {PROGRAM} rollback")
 
 
-def _logs(call: _Call) -> int:
+def _logs(call: Call) -> int:
     name, lines = call.version(), call.count("--lines")
     path = call.processes.log_path(name)
     if not path.exists() and not call.flag("--follow"):
@@ -274,20 +244,7 @@ def _logs(call: _Call) -> int:
     return 0
 
 
-def _history(call: _Call) -> int:
-    entries = call.history.entries()
-    limit = call.count("--limit")
-    entries = entries[len(entries) - min(limit, len(entries)) :]
-    if call.flag("--json"):
-        print(json.dumps([call.history.as_json(entry) for entry in entries], indent=2))
-    elif entries:
-        print(*history_lines(entries), sep="\n")
-    else:
-        print("Nothing has been changed yet.")
-    return 0
-
-
-_COMMANDS: Final[dict[str, Callable[[_Call], int]]] = {
+_COMMANDS: Final[dict[str, Callable[[Call], int]]] = {
     "status": _status,
     "start": _start,
     "run": _run,
@@ -297,8 +254,12 @@ _COMMANDS: Final[dict[str, Callable[[_Call], int]]] = {
     "switch": _switch,
     "rollback": _rollback,
     "deploy": _deploy,
+    "preview": preview,
+    "pause": pause,
+    "resume": resume,
+    "maintenance": maintenance,
     "logs": _logs,
-    "history": _history,
+    "history": print_history,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TypedDict
 
-from app.app_config import AppConfig
+from app.app_config import AppConfig, DeployConfig
 from app.cli.render import dim, heading
 from app.config import Loaded, RouterConfig
 from app.settings import describe, shown
@@ -21,7 +21,7 @@ class SettingJson(TypedDict):
 
 
 def config_json(loaded: Loaded) -> dict[str, SettingJson]:
-    """Name → value and source; the settings of `[app]` are named `app.…`."""
+    """Name → value and source; those of `[app]` and `[deploy]` are named `app.…` and `deploy.…`."""
     return {name: {"value": value, "source": loaded.sources[name]} for name, value, _ in _rows(loaded)}
 
 
@@ -42,6 +42,7 @@ def _rows(loaded: Loaded) -> list[tuple[str, object, str]]:
     for prefix, cls, values in (
         ("", RouterConfig, asdict(loaded.config)),
         ("app.", AppConfig, asdict(loaded.app)),
+        ("deploy.", DeployConfig, asdict(loaded.deploy)),
     ):
         for name, about in describe(cls).items():
             text = shown(about, values[name])

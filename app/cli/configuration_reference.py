@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from app.app_config import AppConfig
+from app.app_config import AppConfig, DeployConfig
 from app.cli.entry import ROOT
 from app.config import ENV_PREFIX, HOME_VARIABLE, TOML_NAME, RouterConfig
 from app.setting_kinds import Setting, shown
@@ -48,6 +48,9 @@ command = "gunicorn --bind 127.0.0.1:{{port}} shop:app"
 dir = "/srv/shop"
 health_path = "/healthz"
 env = {{ DATABASE_URL = "postgresql:///shop" }}
+
+[deploy]
+smoke = ["curl -fsS http://127.0.0.1:{{port}}/cart"]
 ```
 """
 
@@ -56,6 +59,7 @@ def page() -> str:
     """The whole page as Markdown."""
     router = [_row(about, _variable(about)) for about in describe(RouterConfig).values()]
     app = [_row(about, "") for about in describe(AppConfig).values()]
+    deploy = [_row(about, "") for about in describe(DeployConfig).values()]
     return "\n".join(
         [
             _INTRODUCTION,
@@ -74,6 +78,16 @@ def page() -> str:
             "| Setting | Default | Allowed | Meaning |",
             "|---------|---------|---------|---------|",
             *app,
+            "",
+            "## A deploy",
+            "",
+            f"In the table `[deploy]` of `{TOML_NAME}`: what a version has to stand besides its health checks. The",
+            "commands run without a shell, in the version's directory and environment; `{port}`, `{version}` and",
+            "`{release}` are filled in, and an exit status other than 0 is a failure.",
+            "",
+            "| Setting | Default | Allowed | Meaning |",
+            "|---------|---------|---------|---------|",
+            *deploy,
             "",
         ]
     )

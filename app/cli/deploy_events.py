@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from app.cli.render import Progress, dim, mark, ms_text
+from app.cli.render import Progress, count_text, dim, mark, ms_text
 from app.deploy import events as ev
+from app.deploy.receipt import Account, Conduct, Receipt
 from app.deploy.reconcile import ending_text
 
-__all__ = ["EventPrinter", "probe_text"]
+__all__ = ["EventPrinter", "conduct_text", "probe_text", "receipt_lines"]
 
 
 def probe_text(timed: ev.TimedProbe) -> str:
@@ -24,6 +25,35 @@ def probe_text(timed: ev.TimedProbe) -> str:
     if result.reason:
         parts.append(f"({result.reason})")
     return "  ".join(parts)
+
+
+def receipt_lines(receipt: Receipt) -> list[str]:
+    """The receipt as a small table: each version's requests from the switch on, and what became of them."""
+    drained = f", drained in {receipt.drain_s:.1f} s" if receipt.drain_s is not None and not receipt.remaining else ""
+    lines = [f"🧾 Requests since the switch, {receipt.duration_s:.1f} s{drained}"]
+    width = max(len(count_text(account.started)) for account in receipt.accounts.values())
+    lines += [_account_line(name, account, width) for name, account in receipt.accounts.items()]
+    return lines
+
+
+def _account_line(name: str, account: Account, width: int) -> str:
+    parts = f"{count_text(account.finished)} finished + {account.cut} cut + {account.in_flight} in flight"
+    notes = []
+    if account.failed > account.cut:
+        notes.append(f"{count_text(account.failed - account.cut)} of the finished with an error 5xx")
+    if account.held:
+        notes.append(f"{count_text(account.held)} held, {ms_text(account.held_mean_ms)} on average")
+    if account.retried:
+        notes.append(f"{count_text(account.retried)} retried")
+    return f"   {name:<5}  {count_text(account.started):>{width}} = {parts}" + (
+        f"  ({'; '.join(notes)})" if notes else ""
+    )
+
+
+def conduct_text(conduct: Conduct) -> str:
+    """How a version did, in one line."""
+    p95 = "" if conduct.p95_ms is None else f", 95 % within {ms_text(conduct.p95_ms)}"
+    return f"{count_text(conduct.requests)} requests, {count_text(conduct.failed)} failed{p95}"
 
 
 class EventPrinter:
@@ -93,6 +123,38 @@ class EventPrinter:
     def _drained(self, event: ev.Drained) -> None:
         self._say(f"✅ {event.version} has no requests in flight (drained in {event.duration_s:.1f} s)")
 
+    def _overdue(self, event: ev.Overdue) -> None:
+        waits = "; waiting on" if event.will_wait else ""
+        self._say(f"⚠️  {event.version}: {event.in_flight} in flight after {event.duration_s:.0f} s{waits}")
+        self._say(*(f"   {named}" for named in event.named))
+
+    def _receipt(self, event: ev.ReceiptReady) -> None:
+        self._say(*receipt_lines(event.receipt))
+
+    def _running(self, event: ev.Running) -> None:
+        self._progress.say(f"Running {event.command}, at most {event.timeout_s:g} s")
+
+    def _ran(self, event: ev.Ran) -> None:
+        how = f": {event.failure}" if event.failure else ""
+        self._say(f"{mark(not event.failure)} {event.command} ({ms_text(event.duration_s * 1000)}){how}")
+        if event.failure:
+            self._say(*(dim(f"   | {line}") for line in event.output))
+
+    def _rolled_back(self, event: ev.RolledBack) -> None:
+        self._say(
+            f"↩️  Rolled back: {event.version} is active again, requests go to port {event.port}",
+            f"   {event.gave_up} keeps running without traffic, so that you can look at it",
+        )
+
+    def _watching(self, event: ev.Watching) -> None:
+        self._progress.say(f"Watching {event.version}", f": {conduct_text(event.after)}  ({event.left_s:.0f} s left)")
+
+    def _watched(self, event: ev.Watched) -> None:
+        self._say(
+            f"👀 {event.version} was watched: {conduct_text(event.after)}",
+            f"   before the switch: {conduct_text(event.before)}",
+        )
+
     def _stopping(self, event: ev.Stopping) -> None:
         self._progress.say(f"Stopping {event.version} (pid {event.pid}), at most {event.timeout_s:g} s")
 
@@ -115,6 +177,13 @@ _PRINTERS: Final[Mapping[type[ev.Event], Callable[[EventPrinter, Any], None]]] =
     ev.Promoted: EventPrinter._promoted,
     ev.Draining: EventPrinter._draining,
     ev.Drained: EventPrinter._drained,
+    ev.Overdue: EventPrinter._overdue,
+    ev.ReceiptReady: EventPrinter._receipt,
+    ev.Running: EventPrinter._running,
+    ev.Ran: EventPrinter._ran,
+    ev.RolledBack: EventPrinter._rolled_back,
+    ev.Watching: EventPrinter._watching,
+    ev.Watched: EventPrinter._watched,
     ev.Stopping: EventPrinter._stopping,
     ev.Stopped: EventPrinter._stopped,
     ev.Ended: EventPrinter._ended,

@@ -1,4 +1,4 @@
-"""What the router has in flight, for the deploy commands: read from its shared metrics file."""
+"""What the router has in flight and has done, for the deploy commands: read from its shared metrics file."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ from collections.abc import Sequence
 
 from app.config import RouterConfig
 from app.deploy.drain import Row, Traffic
-from app.errors import MetricsError
+from app.deploy.receipt import Conduct, Tally
+from app.errors import MetricsError, UpstreamTruncated
 from app.metrics.shared import SharedMetrics
+from app.metrics.snapshot import VersionStats
+from app.state.model import VERSIONS
 
 __all__ = ["open_traffic"]
+
+_CUT_CAUSES = (UpstreamTruncated.cause,)
+"""What stands as the cause of a request whose answer broke off at the version; a dead worker's are counted apart."""
 
 
 def open_traffic(config: RouterConfig) -> Traffic | None:
@@ -36,6 +42,14 @@ class _RouterTraffic:
     def in_flight_rows(self, version: str) -> Sequence[Row]:
         return self._current().in_flight_rows(version)
 
+    def tallies(self) -> dict[str, Tally]:
+        versions = self._current().snapshot().versions
+        return {name: _tally(versions[name]) for name in VERSIONS}
+
+    def conduct(self, version: str, seconds: int) -> Conduct:
+        stats = self._current().snapshot(seconds).versions[version]
+        return Conduct(stats.requests, stats.failed, stats.total.p95_ms)
+
     def _current(self) -> SharedMetrics:
         if not self._metrics.is_current:
             try:
@@ -45,3 +59,15 @@ class _RouterTraffic:
             self._metrics.close()
             self._metrics = newer
         return self._metrics
+
+
+def _tally(stats: VersionStats) -> Tally:
+    return Tally(
+        ended=stats.requests,
+        in_flight=stats.in_flight,
+        cut=stats.aborted + sum(stats.causes.get(cause, 0) for cause in _CUT_CAUSES),
+        failed=stats.failed,
+        held=stats.held,
+        held_ms=stats.held_ms or 0.0,
+        retried=stats.retries,
+    )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.cli.render import bold, dim, heading, mark, ms_text
 from app.cli.router_process import RunningRouter
 from app.deploy.drain import Traffic
-from app.deploy.history import Entry
 from app.deploy.log_file import tail
 from app.deploy.reconcile import ending_text
 from app.deploy.steps import PROGRAM
@@ -22,7 +21,6 @@ __all__ = [
     "age_text",
     "health_json",
     "health_lines",
-    "history_lines",
     "status_json",
     "status_text",
 ]
@@ -59,6 +57,8 @@ def status_json(overview: Overview) -> dict[str, object]:
         "switched_at": state.switched_at,
         "serial": state.serial,
         "state_file": str(overview.state_file),
+        "pause": asdict(state.pause) if state.pause else None,
+        "maintenance": asdict(state.maintenance) if state.maintenance else None,
         "router": {"pid": router.pid, "port": router.port} if router else None,
         "versions": {name: _version_json(overview, version) for name, version in state.versions.items()},
     }
@@ -86,7 +86,7 @@ def _version_json(overview: Overview, version: VersionState) -> dict[str, object
 def status_text(overview: Overview) -> str:
     """The ruled block: each version, then the router, then what to do next."""
     state = overview.state
-    lines = [heading("BLUE-GREEN STATUS")]
+    lines = [heading("BLUE-GREEN STATUS"), *_mode_lines(state)]
     for version in state.versions.values():
         lines += _version_lines(overview, version)
     lines.append("")
@@ -101,6 +101,25 @@ def status_text(overview: Overview) -> str:
     if hint := _hint(overview):
         lines.append(f"   Try: {hint}")
     return "\n".join(lines)
+
+
+def _mode_lines(state: BlueGreenState) -> list[str]:
+    """What everybody should know who looks: that requests wait, or get the maintenance page."""
+    lines, now = list[str](), time.time()
+    if state.pause is not None and state.pause.holds(now):
+        lines += [
+            f"⏸️  PAUSED: new requests wait, for {age_text(now - state.pause.since)} so far",
+            f"   They flow again in {state.pause.until - now:.0f} s, or with: {PROGRAM} resume",
+            "",
+        ]
+    if (maintenance := state.maintenance) is not None:
+        lines.append(f"🚧 MAINTENANCE: clients get 503, for {age_text(now - maintenance.since)} so far")
+        if maintenance.message:
+            lines.append(f"   The page says: {maintenance.message}")
+        if maintenance.allow:
+            lines.append(f"   Let through: {', '.join(maintenance.allow)}")
+        lines += [f"   Take it down with: {PROGRAM} maintenance off", ""]
+    return lines
 
 
 _LIVING = frozenset({"starting", "running", "stopping"})
@@ -186,37 +205,6 @@ def _health_text(result: ProbeResult) -> str:
     if result.reason:
         return result.reason
     return f"{result.status} in {ms_text(result.latency_ms)}"
-
-
-# --- history ---------------------------------------------------------------------------------------------
-
-_COLUMNS = ("WHEN", "WHO", "COMMAND", "ACTIVE", "RELEASE", "OUTCOME", "TOOK")
-
-
-def history_lines(entries: Sequence[Entry]) -> list[str]:
-    """A table, the latest command last; what went wrong is told below its line."""
-    rows = [_history_row(entry) for entry in entries]
-    widths = [max(len(row[i]) for row in [_COLUMNS, *rows]) for i in range(len(_COLUMNS))]
-    lines = [bold(_table_line(_COLUMNS, widths))]
-    for entry, row in zip(entries, rows, strict=True):
-        lines.append(_table_line(row, widths))
-        if entry.detail:
-            lines.append(dim(f"    {entry.detail}"))
-    return lines
-
-
-def _history_row(entry: Entry) -> tuple[str, ...]:
-    moved = entry.came_from or "none"
-    if entry.has_switched and entry.came_from != entry.goes_to:
-        moved += f" → {entry.goes_to}"
-    outcome = entry.outcome or f"at work ({entry.phase or 'beginning'})"
-    took = "" if entry.duration_s is None else ms_text(entry.duration_s * 1000)
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
-    return when, entry.who, entry.command, moved, entry.release or "", outcome, took
-
-
-def _table_line(row: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def age_text(seconds: float) -> str:

@@ -10,14 +10,17 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from app.deploy.commands import check_commands
+from app.deploy.drain import OnTimeout
 from app.deploy.events import Ended, Noted
 from app.deploy.execution import Execution
 from app.deploy.foreground import ForegroundProcesses
 from app.deploy.history import History, Intent
 from app.deploy.launch import launch_of
-from app.deploy.phases import Operation, plan
+from app.deploy.past import return_to
+from app.deploy.phases import Checks, Operation, Phase, check_plan, plan
 from app.deploy.reconcile import ending_text
-from app.deploy.steps import PROGRAM, Request, Steps, port_is_open
+from app.deploy.steps import PROGRAM, Request, Steps
 from app.errors import (
     OperatorError,
     ProcessError,
@@ -85,7 +88,7 @@ class Deployer:
 
         self._execution.carry_out(decide)
 
-    def stop(self, name: str, *, force: bool = False) -> None:
+    def stop(self, name: str, *, force: bool = False, on_timeout: OnTimeout = OnTimeout.FAIL) -> None:
         """Stop a version after the requests that it still has.
 
         Raises `OperatorError` for the active version and `DrainTimedOut` for one that stays busy, without
@@ -104,7 +107,7 @@ class Deployer:
                     f"{PROGRAM} switch {state.standby_version}, or {PROGRAM} stop {name} --force",
                 )
             phases = plan(Operation.STOP, target_runs=runs, drains=runs and not force)
-            return Request(Operation.STOP, name, phases, version, leaving=name, force=force)
+            return Request(Operation.STOP, name, phases, version, leaving=name, force=force, on_timeout=on_timeout)
 
         self._execution.carry_out(decide)
 
@@ -120,7 +123,9 @@ class Deployer:
 
         self._execution.carry_out(decide)
 
-    def switch(self, name: str, *, force: bool = False, wait: bool = False) -> None:
+    def switch(
+        self, name: str, *, force: bool = False, wait: bool = False, on_timeout: OnTimeout = OnTimeout.FAIL
+    ) -> None:
         """Send traffic to a version, healthy unless `force`; `wait` for the requests of the old one."""
         check_version(name)
 
@@ -128,37 +133,72 @@ class Deployer:
             moves = state.active_version != name
             if not moves:
                 self._note(f"{name} is the active version already")
-            phases = plan(Operation.SWITCH, target_runs=True, promotes=moves, drains=wait)
             version = state.version(name)
-            return Request(Operation.SWITCH, name, phases, version, leaving=state.active_version, force=force)
+            phases = plan(
+                Operation.SWITCH,
+                target_runs=True,
+                promotes=moves,
+                drains=wait and state.active_version is not None,
+                checks=self._checks(version),
+            )
+            return Request(
+                Operation.SWITCH,
+                name,
+                phases,
+                version,
+                leaving=state.active_version,
+                force=force,
+                on_timeout=on_timeout,
+            )
 
         self._execution.carry_out(decide)
 
-    def rollback(self) -> None:
-        """Send traffic back to the version that was active before; one that does not run is started first."""
+    def rollback(self, to: int | None = None, *, wait: bool = False, on_timeout: OnTimeout = OnTimeout.FAIL) -> None:
+        """Send traffic back to the version that was active before; one that does not run is started first.
 
-        def decide(state: BlueGreenState) -> Request:
-            if state.previous_version is None or state.previous_version == state.active_version:
-                raise StateError(
-                    "there is nothing to roll back to: no other version was active before",
-                    f"{PROGRAM} switch {state.standby_version}",
-                )
-            version = state.version(state.previous_version)
-            # A version that others run (systemd, a container) has no process of ours but answers on its port.
-            runs = self._steps.is_alive(version) or port_is_open(version.port)
-            phases = plan(Operation.ROLLBACK, target_runs=runs)
-            if not runs:
-                self._checked(version)
-            return Request(Operation.ROLLBACK, version.name, phases, version, leaving=state.active_version)
+        With `to`, back to what was active after the command of that number in the history. Smoke and post
+        commands are for what is new; the way back does without them.
+        """
+
+        def decide(state: BlueGreenState) -> Request | None:
+            if to is not None:
+                request = return_to(self._steps, self._history.entries(), to, state)
+            else:
+                request = self._back(state)
+            if request is None:
+                return None
+            if request.launches:
+                self._checked(request.described)
+                self._check_ours(state.version(request.target))
+            phases = (*request.phases, Phase.DRAINING) if wait and request.leaving else request.phases
+            return replace(request, phases=check_plan(phases), on_timeout=on_timeout)
 
         self._execution.carry_out(decide)
 
-    def deploy(self, overrides: Overrides | None = None, *, stop_old: bool = False) -> None:
+    def _back(self, state: BlueGreenState) -> Request:
+        if state.previous_version is None or state.previous_version == state.active_version:
+            raise StateError(
+                "there is nothing to roll back to: no other version was active before",
+                f"{PROGRAM} switch {state.standby_version}",
+            )
+        version = state.version(state.previous_version)
+        phases = plan(Operation.ROLLBACK, target_runs=self._steps.runs(version))
+        return Request(Operation.ROLLBACK, version.name, phases, version, leaving=state.active_version)
+
+    def deploy(
+        self,
+        overrides: Overrides | None = None,
+        *,
+        stop_old: bool = False,
+        on_timeout: OnTimeout = OnTimeout.FAIL,
+        watch_s: float = 0.0,
+    ) -> None:
         """Start a release as the standby, gate it, switch to it and wait for the old version's requests.
 
-        Raises `UnhealthyVersion` when the release does not become healthy (nothing has changed for the
-        clients) and `DrainTimedOut` when the old version stays busy (the switch stands, and the old version
-        runs on).
+        `watch_s`: compare it for so long with the old version, and go back on a regression. Raises
+        `UnhealthyVersion` when the release does not become healthy (nothing has changed for the clients) or
+        does worse (traffic is back), and `DrainTimedOut` when the old version stays busy (the switch stands,
+        and the old version runs on).
         """
         given = overrides or Overrides()
 
@@ -166,15 +206,25 @@ class Deployer:
             name = state.standby_version if state.active_version else VERSIONS[0]
             version = state.version(name)
             self._check_ours(version)
+            # A deploy is of something new: what an earlier release was started with does not hold for it.
+            described = self._checked(given.over(replace(version, release=None, dir=None, command=None)))
+            has_old = state.active_version is not None
             phases = plan(
                 Operation.DEPLOY,
                 target_runs=self._steps.is_alive(version),
-                drains=state.active_version is not None,
-                retires=stop_old and state.active_version is not None,
+                drains=has_old,
+                retires=stop_old and has_old,
+                checks=replace(self._checks(described), watch=watch_s > 0 and has_old),
             )
-            # A deploy is of something new: what an earlier release was started with does not hold for it.
-            described = self._checked(given.over(replace(version, release=None, dir=None, command=None)))
-            return Request(Operation.DEPLOY, name, phases, described, leaving=state.active_version)
+            return Request(
+                Operation.DEPLOY,
+                name,
+                phases,
+                described,
+                leaving=state.active_version,
+                on_timeout=on_timeout,
+                watch_s=watch_s,
+            )
 
         self._execution.carry_out(decide)
 
@@ -193,6 +243,11 @@ class Deployer:
         status = processes.wait()
         self._record_end(name, status, processes.was_asked_to_end)
         return status if status >= 0 else 128 - status
+
+    def _checks(self, version: VersionState) -> Checks:
+        """The configured checks of a switch to this version; raises `ConfigError` for one that cannot be run."""
+        check_commands(self._steps, version)
+        return Checks(smoke=bool(self._steps.deploy.smoke), post=bool(self._steps.deploy.post))
 
     def _checked(self, version: VersionState) -> VersionState:
         """The version, if it could be started; better to learn now of a missing program than half way."""

@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
-from app.deploy.events import Drained, Draining, Reporter
+from app.deploy.events import Drained, Draining, Overdue, Reporter
+from app.deploy.receipt import Conduct, Tally
 
-__all__ = ["Drain", "NoTraffic", "Outcome", "Row", "Traffic"]
+__all__ = ["Drain", "OnTimeout", "Outcome", "Row", "Traffic"]
 
 _POLL_S = 0.05
 """Also the distance of the two looks that both have to see nothing."""
 
 _REPORT_EVERY_S = 0.5
+
+_MOST_NAMED = 20
+"""Requests that a report of an overdue drain names; more than a person would read."""
+
+
+class OnTimeout(StrEnum):
+    """What happens when requests are still in flight at the end of a drain's time."""
+
+    FAIL = "fail"
+    """The command ends there, with exit code 4; nothing is cut."""
+    WAIT = "wait"
+    """It tells what remains and goes on waiting, without end."""
+    PROCEED = "proceed"
+    """It tells what remains and goes on with what comes next, which may cut the requests."""
 
 
 class Row(Protocol):
@@ -37,24 +53,23 @@ class Traffic(Protocol):
     def in_flight_rows(self, version: str) -> Sequence[Row]:
         """The requests themselves, oldest first."""
 
+    def tallies(self) -> Mapping[str, Tally]:
+        """What became of the requests of each version since the metrics began."""
 
-class NoTraffic:
-    """The traffic of a router that does not run."""
-
-    def in_flight(self, version: str) -> int:
-        return 0
-
-    def in_flight_rows(self, version: str) -> Sequence[Row]:
-        return ()
+    def conduct(self, version: str, seconds: int) -> Conduct:
+        """How a version did in the last so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a drain ended: `remaining` requests when the time was up, 0 when it is complete."""
+    """How a drain ended: `remaining` requests when the time was up, 0 when it is complete.
+
+    `named` are those of them that are known by name, oldest first, such as "GET /report for 8.2 s".
+    """
 
     remaining: int
     duration_s: float
-    oldest: str = ""
+    named: tuple[str, ...] = ()
 
     @property
     def is_complete(self) -> bool:
@@ -63,34 +78,47 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Watches a version's requests come to their end; `clock` is monotonic."""
+    """Watches the requests of versions come to their end; `clock` is monotonic."""
 
     traffic: Traffic
     report: Reporter
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
-    def wait(self, version: str, timeout_s: float) -> Outcome:
-        """Wait until two looks in a row find no request in flight, at most `timeout_s` seconds."""
+    def wait(self, versions: Sequence[str], timeout_s: float, on_timeout: OnTimeout = OnTimeout.FAIL) -> Outcome:
+        """Wait until two looks in a row find no request in flight, at most `timeout_s` seconds.
+
+        With `OnTimeout.WAIT` the time is only when to tell what remains.
+        """
+        label, is_overdue = " and ".join(versions), False
         began, seen_none, reported = self.clock(), False, -_REPORT_EVERY_S
         while True:
-            in_flight = self.traffic.in_flight(version)
+            in_flight = sum(self.traffic.in_flight(version) for version in versions)
             elapsed = self.clock() - began
             if in_flight == 0 and seen_none:
-                self.report(Drained(version, elapsed))
+                self.report(Drained(label, elapsed))
                 return Outcome(0, elapsed)
-            look = self._look(version, in_flight, timeout_s - elapsed)
-            if in_flight and elapsed >= timeout_s:
-                return Outcome(in_flight, elapsed, f"{look.oldest} for {look.oldest_s:.1f} s".strip())
+            if in_flight and elapsed >= timeout_s and not is_overdue:
+                is_overdue = True
+                named = self._named(versions)
+                self.report(Overdue(label, in_flight, elapsed, named, will_wait=on_timeout is OnTimeout.WAIT))
+                if on_timeout is not OnTimeout.WAIT:
+                    return Outcome(in_flight, elapsed, named)
             if in_flight and elapsed - reported >= _REPORT_EVERY_S:
-                self.report(look)
+                self.report(self._look(versions, label, in_flight, timeout_s - elapsed))
                 reported = elapsed
             seen_none = in_flight == 0
             self.sleep(_POLL_S)
 
-    def _look(self, version: str, in_flight: int, left_s: float) -> Draining:
-        rows = self.traffic.in_flight_rows(version) if in_flight else ()
-        oldest = max(rows, key=lambda row: row.age_s, default=None)
-        if oldest is None:
-            return Draining(version, in_flight, 0.0, "", left_s)
-        return Draining(version, in_flight, oldest.age_s, f"{oldest.method} {oldest.path}", left_s)
+    def _look(self, versions: Sequence[str], label: str, in_flight: int, left_s: float) -> Draining:
+        rows = self._rows(versions)
+        if not rows:
+            return Draining(label, in_flight, 0.0, "", left_s)
+        return Draining(label, in_flight, rows[0].age_s, f"{rows[0].method} {rows[0].path}", left_s)
+
+    def _named(self, versions: Sequence[str]) -> tuple[str, ...]:
+        return tuple(f"{row.method} {row.path} for {row.age_s:.1f} s" for row in self._rows(versions)[:_MOST_NAMED])
+
+    def _rows(self, versions: Sequence[str]) -> list[Row]:
+        rows = [row for version in versions for row in self.traffic.in_flight_rows(version)]
+        return sorted(rows, key=lambda row: -row.age_s)

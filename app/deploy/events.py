@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.deploy.receipt import Conduct, Receipt
 from app.upstream.health import ProbeResult
 
 __all__ = [
@@ -18,12 +19,19 @@ __all__ = [
     "Launched",
     "LockAwaited",
     "Noted",
+    "Overdue",
     "Probed",
     "Promoted",
+    "ReceiptReady",
     "Reporter",
+    "RolledBack",
+    "Running",
+    "Ran",
     "Stopped",
     "Stopping",
     "TimedProbe",
+    "Watched",
+    "Watching",
 ]
 
 
@@ -126,6 +134,70 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class Overdue:
+    """The time for a drain is up and requests are in flight; `named` are those that are known by name."""
+
+    version: str
+    in_flight: int
+    duration_s: float
+    named: tuple[str, ...]
+    will_wait: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptReady:
+    """What became of every request."""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A smoke or post command runs."""
+
+    command: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A smoke or post command has ended; `failure` is empty when it did well, `output` is the end of what it said."""
+
+    command: str
+    duration_s: float
+    failure: str
+    output: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """How the new version does so far, and how the old one did before the switch."""
+
+    version: str
+    left_s: float
+    before: Conduct
+    after: Conduct
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The end of the watch, no more errors having been found."""
+
+    version: str
+    before: Conduct
+    after: Conduct
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """The new version was found wanting under traffic, and the one before it is active again."""
+
+    version: str
+    port: int
+    gave_up: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stopping:
     """A version's process was asked to end and has `timeout_s` seconds for it."""
 
@@ -162,6 +234,13 @@ Event = (
     | Promoted
     | Draining
     | Drained
+    | Overdue
+    | ReceiptReady
+    | Running
+    | Ran
+    | RolledBack
+    | Watching
+    | Watched
     | Stopping
     | Stopped
     | Ended

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Final
 
-from app.deploy.events import Found, LockAwaited, Noted
-from app.deploy.history import Entry, History, Intent, OpenEntry
-from app.deploy.phases import PHASES, Phase, Undo
-from app.deploy.processes import start_time
+from app.deploy.actions import act
+from app.deploy.events import LockAwaited, RolledBack
+from app.deploy.history import ROLLED_BACK, History, Intent, OpenEntry
+from app.deploy.phases import PHASES, Operation, Phase, Undo
+from app.deploy.recovery import recover
 from app.deploy.steps import Request, Steps
 from app.errors import DrainTimedOut, OperatorError, StateError, UnhealthyVersion
-from app.state.model import BlueGreenState, VersionState
+from app.state.model import BlueGreenState, VersionState, promote, without_pause
 from app.state.store import Holder
 
 __all__ = ["Decision", "Execution"]
@@ -37,8 +39,9 @@ class Execution:
         """
         with ExitStack() as lock:
             stale = self.take_lock(lock)
-            state = self._steps.settle()
-            self._report_killed_commands(stale)
+            self._steps.settle()
+            recover(self._steps, self._history, stale)
+            state = self._steps.store.read_or_new()
             request = decide(state)
             if request is None:
                 return
@@ -46,9 +49,9 @@ class Execution:
             try:
                 self._work_through(request, entry, lock)
             except BaseException as error:
-                self._break_off(request, entry, error, state.version(request.target))
+                self._break_off(request, entry, error, state, lock)
                 raise
-            self.close(entry, "done", "")
+            self.close(entry, "done", "", self._steps.close_books())
 
     def _work_through(self, request: Request, entry: OpenEntry, lock: ExitStack) -> None:
         is_locked = True
@@ -60,16 +63,26 @@ class Execution:
                 self.take_lock(lock)
                 is_locked = True
             entry.enter(phase)
-            self._steps.run(phase, request)
+            act(self._steps, phase, request)
 
-    def _break_off(self, request: Request, entry: OpenEntry, error: BaseException, before: VersionState) -> None:
-        phase = entry.phase
+    def _break_off(
+        self, request: Request, entry: OpenEntry, error: BaseException, before: BlueGreenState, lock: ExitStack
+    ) -> None:
+        phase, outcome, facts = entry.phase, _outcome(error), dict[str, object]()
+        undo = PHASES[phase].undo if phase is not None else Undo.NOTHING
         try:
-            if phase is not None and PHASES[phase].undo is Undo.STOP_TARGET and request.launches:
-                self._undo_start(request, before)
+            if undo is Undo.STOP_TARGET and request.launches:
+                self._undo_start(request, before.version(request.target))
+            elif undo is Undo.ROLL_BACK and self._roll_back(
+                request, before, lock, PHASES[phase or Phase.POSTING].locked
+            ):
+                outcome = ROLLED_BACK
+            elif request.operation is Operation.PAUSE and phase is Phase.DRAINING:
+                self._lift_pause(lock)
+            facts = self._steps.close_books()
         finally:
             stands = PHASES[phase].left_behind if phase and not isinstance(error, OperatorError) else ""
-            self.close(entry, _outcome(error), str(error) or stands)
+            self.close(entry, outcome, str(error) or stands, facts)
 
     def _undo_start(self, request: Request, before: VersionState) -> None:
         state = self._steps.settle()
@@ -77,10 +90,36 @@ class Execution:
         if self._steps.is_alive(version):
             if state.active_version == request.target:
                 # Traffic goes to it in any case, and a version that is half well serves more than none.
-                self._note(f"{request.target} is the active version, so it was left running", warns=True)
+                self._steps.note(f"{request.target} is the active version, so it was left running", warns=True)
                 return
             self._steps.stop(version)
         self._steps.take_back(before)
+
+    def _roll_back(self, request: Request, before: BlueGreenState, lock: ExitStack, is_locked: bool) -> bool:
+        """Give the traffic back to the version that had it before; gives whether that was done."""
+        if not is_locked:
+            self.take_lock(lock)
+        state = self._steps.settle()
+        if state.active_version != request.target or request.leaving is None:
+            self._steps.note(
+                f"traffic was left with {state.active_version}: there is nothing to go back to", warns=True
+            )
+            return False
+        if not self._steps.runs(state.version(request.leaving)):
+            self._steps.note(f"{request.leaving} does not run any more, so {request.target} stays active", warns=True)
+            return False
+        back = promote(state, request.leaving, self._steps.now())
+        # Not the version that has just failed: a `rollback` must not lead to it.
+        self._steps.store.write(replace(back, previous_version=before.previous_version))
+        version = state.version(request.leaving)
+        self._steps.report(RolledBack(version.name, version.port, request.target))
+        return True
+
+    def _lift_pause(self, lock: ExitStack) -> None:
+        self.take_lock(lock)
+        state = self._steps.store.read()
+        if state.pause is not None:
+            self._steps.store.write(without_pause(state))
 
     def take_lock(self, lock: ExitStack) -> Holder | None:
         """Hold the deployment's lock until `lock` is closed; gives a holder that died with it.
@@ -93,20 +132,6 @@ class Execution:
 
         return lock.enter_context(self._steps.store.lock(self._command, self._lock_wait_s, tell))
 
-    def _report_killed_commands(self, stale: Holder | None) -> None:
-        """Say what commands that were killed leave behind, and close their entries."""
-        told = set()
-        for entry in self._history.unfinished():
-            if _is_at_work(entry):
-                continue
-            phase = Phase(entry.phase) if entry.phase in set(Phase) else None
-            stands = PHASES[phase].left_behind if phase else "it had not begun"
-            self._steps.report(Found(entry.command, entry.pid, entry.phase or "", stands))
-            self._history.append({"id": entry.id, "outcome": "killed", "detail": stands})
-            told.add(entry.pid)
-        if stale is not None and stale.pid not in told:
-            self._note(f"took over the lock of {stale}, which was killed before it changed anything", warns=True)
-
     def _intent(self, request: Request, state: BlueGreenState) -> Intent:
         goes_to = request.target if Phase.PROMOTING in request.phases else state.active_version
         return Intent(
@@ -117,18 +142,21 @@ class Execution:
             goes_to,
             request.described.release,
             request.phases,
+            runs=_launch_facts(request.described),
+            replaces=_launch_facts(state.version(request.target)),
         )
 
-    def close(self, entry: OpenEntry, outcome: str, detail: str) -> None:
+    def close(self, entry: OpenEntry, outcome: str, detail: str, facts: Mapping[str, object] | None = None) -> None:
         """Write down how a command ended."""
         try:
-            entry.close(outcome, detail)
+            entry.close(outcome, detail, **(facts or {}))
         except StateError as error:
             # What was done is done; a history that cannot be written must not make it look failed.
-            self._note(str(error), warns=True)
+            self._steps.note(str(error), warns=True)
 
-    def _note(self, text: str, *, warns: bool = False) -> None:
-        self._steps.report(Noted(text, warns))
+
+def _launch_facts(version: VersionState) -> dict[str, str | None]:
+    return {"release": version.release, "dir": version.dir, "command": version.command}
 
 
 _OUTCOMES: Final[Mapping[type[BaseException], str]] = {
@@ -140,9 +168,3 @@ _OUTCOMES: Final[Mapping[type[BaseException], str]] = {
 
 def _outcome(error: BaseException) -> str:
     return _OUTCOMES.get(type(error), "failed")
-
-
-def _is_at_work(entry: Entry) -> bool:
-    """Whether the command's process lives: draining, or running a version, goes on without the lock."""
-    started = start_time(entry.pid)
-    return started is not None and started <= entry.at + 1.0

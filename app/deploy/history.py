@@ -3,6 +3,7 @@ then the end.
 
 One JSON object a line, only ever appended, each in one write. The lines of one command share an `id`; a
 command without a closing line was killed. An unreadable line is skipped by readers and never rewritten.
+Each line is chained to the one before it (`app.deploy.chain`), so that a later change of it is found.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import os
 import pwd
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Final
 
+from app.deploy.chain import Link, chained, last_hash, links
 from app.deploy.phases import Operation, Phase
 from app.errors import StateError
 
@@ -30,7 +33,11 @@ _RECENT_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What a command is about to do; the active version before it is `came_from`, after it `goes_to`."""
+    """What a command is about to do; the active version before it is `came_from`, after it `goes_to`.
+
+    `runs` is what the target is started with, or was: its release, dir and command. `replaces` is what it was
+    started with before.
+    """
 
     operation: Operation
     command: str
@@ -39,13 +46,16 @@ class Intent:
     goes_to: str | None
     release: str | None
     phases: tuple[Phase, ...]
+    runs: Mapping[str, str | None] = field(default_factory=dict)
+    replaces: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One command as the history tells it; `outcome` is None when no end was written.
 
-    `at` is wall time in seconds since the epoch. `detail` says in words what came of it.
+    `at` is wall time in seconds since the epoch. `detail` says in words what came of it. `number` counts the
+    commands from 1; 0 where only the end of the file was read. `facts` holds the receipt of a switch.
     """
 
     id: str
@@ -63,11 +73,21 @@ class Entry:
     detail: str = ""
     duration_s: float | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
+    phases: Sequence[str] = ()
+    runs: Mapping[str, str | None] = field(default_factory=dict)
+    replaces: Mapping[str, str | None] = field(default_factory=dict)
+    number: int = 0
 
     @property
     def has_switched(self) -> bool:
-        """Whether the command came past the point at which traffic goes to the new version."""
-        return self.outcome == "done" or self.phase in (Phase.DRAINING, Phase.RETIRING)
+        """Whether the command came past the point at which traffic goes to the new version, and left it there."""
+        return self.outcome == "done" or (self.phase in _AFTER_THE_SWITCH and self.outcome != ROLLED_BACK)
+
+
+ROLLED_BACK: Final = "rolled back"
+"""The outcome of a command whose switch was taken back because the new version was found wanting."""
+
+_AFTER_THE_SWITCH = frozenset({Phase.POSTING, Phase.WATCHING, Phase.DRAINING, Phase.RETIRING})
 
 
 class OpenEntry:
@@ -117,7 +137,7 @@ class History:
         try:
             # A drain writes its end without the deployment's lock, so that lines need one of their own.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            _write_line(descriptor, json.dumps(line).encode() + b"\n")
+            _write_line(descriptor, chained(line, last_hash(_end_of(descriptor))))
             os.fsync(descriptor)
         except OSError as error:
             raise StateError(f"history {self.path} cannot be written: {error.strerror}") from error
@@ -136,29 +156,38 @@ class History:
                 found[id_] = replace(found[id_], **known) if id_ in found else Entry(**known)  # type: ignore[arg-type]  # JSON
             except TypeError:
                 continue  # the line that began this command is damaged
-        return list(found.values())
+        entries = list(found.values())
+        if last_bytes is None:
+            entries = [replace(entry, number=number) for number, entry in enumerate(entries, 1)]
+        return entries
+
+    def verify(self) -> list[Link]:
+        """Every line, and what is wrong with it, if anything; raises `StateError` when it cannot be read."""
+        return links(self._raw(None).splitlines())
 
     def unfinished(self) -> list[Entry]:
         """The recent commands whose end was not written: they are at work, or were killed."""
         return [entry for entry in self.entries(_RECENT_BYTES) if entry.outcome is None]
 
     def _lines(self, last_bytes: int | None) -> Iterator[dict[str, object]]:
-        try:
-            with self.path.open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(0 if last_bytes is None else max(0, size - last_bytes))
-                raw = file.read()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StateError(f"history {self.path} cannot be read: {error.strerror}") from error
-        for line in raw.splitlines():
+        for line in self._raw(last_bytes).splitlines():
             try:
                 value = json.loads(line)
             except ValueError:
                 continue
             if isinstance(value, dict):
                 yield value
+
+    def _raw(self, last_bytes: int | None) -> bytes:
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(0 if last_bytes is None else max(0, size - last_bytes))
+                return file.read()
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise StateError(f"history {self.path} cannot be read: {error.strerror}") from error
 
     def as_json(self, entry: Entry) -> dict[str, object]:
         """An entry under the names that the file uses."""
@@ -182,6 +211,11 @@ def user_name() -> str:
         name = str(uid)
     behind = os.environ.get("SUDO_USER")
     return f"{behind} (as {name})" if behind and behind != name else name
+
+
+def _end_of(descriptor: int) -> bytes:
+    size = os.fstat(descriptor).st_size
+    return os.pread(descriptor, _RECENT_BYTES, max(0, size - _RECENT_BYTES))
 
 
 def _write_line(descriptor: int, line: bytes) -> None:

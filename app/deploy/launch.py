@@ -14,7 +14,7 @@ from app.config import AppConfig
 from app.errors import ConfigError
 from app.state.model import VersionState
 
-__all__ = ["Launch", "clean_environment", "launch_of"]
+__all__ = ["Launch", "check_of", "clean_environment", "launch_of"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,10 +69,26 @@ def launch_of(version: VersionState, app: AppConfig, environ: Mapping[str, str] 
     `{port}`, `{version}` and `{release}` are filled in. Raises `ConfigError` when the directory or the
     program is not there.
     """
-    words = {"port": str(version.port), "version": version.name, "release": version.release or ""}
     command, folder = version.command or app.command, version.dir or app.dir
     if not command:
         command, folder = _DEMO_COMMAND, str(_DEMO_DIR)
+    return _launch(version, command, folder, app, environ, "[app] command in traffic_router.toml, or --command=COMMAND")
+
+
+def check_of(
+    command: str, setting: str, version: VersionState, app: AppConfig, environ: Mapping[str, str] = os.environ
+) -> Launch:
+    """The process of a command that tries a version; in the version's directory and environment.
+
+    Placeholders and errors are those of `launch_of`; `setting` is where the command was set.
+    """
+    return _launch(version, command, version.dir or app.dir, app, environ, f"{setting} in traffic_router.toml")
+
+
+def _launch(
+    version: VersionState, command: str, folder: str, app: AppConfig, environ: Mapping[str, str], hint: str
+) -> Launch:
+    words = {"port": str(version.port), "version": version.name, "release": version.release or ""}
     # First split, then filled in: a value with a space or a quote in it stays one argument.
     arguments = tuple(_fill(argument, words) for argument in _split(command))
     directory = Path(_fill(folder, words)).absolute()
@@ -80,7 +96,7 @@ def launch_of(version: VersionState, app: AppConfig, environ: Mapping[str, str] 
         raise ConfigError(f"{directory} is not a directory, so {version.name} cannot run there", "--dir=DIRECTORY")
     environment = clean_environment(environ, sys.prefix) | app.env
     environment |= {"PORT": words["port"], "BG_VERSION": version.name, "BG_RELEASE": words["release"]}
-    _check_program(arguments[0], directory, environment)
+    _check_program(arguments[0], directory, environment, hint)
     return Launch(arguments, directory, environment)
 
 
@@ -99,14 +115,11 @@ def clean_environment(environ: Mapping[str, str], prefix: str) -> dict[str, str]
     return kept
 
 
-def _check_program(program: str, directory: Path, environment: Mapping[str, str]) -> None:
+def _check_program(program: str, directory: Path, environment: Mapping[str, str], hint: str) -> None:
     """Look where exec would look: on the version's own PATH, or in its directory for a name with a slash."""
     where = str(directory / program) if "/" in program else program
     if shutil.which(where, path=environment.get("PATH")) is None:
-        raise ConfigError(
-            f"there is no program {program!r} to run",
-            "[app] command in traffic_router.toml, or --command=COMMAND",
-        )
+        raise ConfigError(f"there is no program {program!r} to run", hint)
 
 
 def _split(command: str) -> list[str]:

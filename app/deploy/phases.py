@@ -7,8 +7,13 @@ intent. A command that was killed therefore leaves a record from which the next 
     clearing   the target's old process finishes its requests and is stopped
     launching  a process is started for the target
     gating     the target must answer its health checks before it may get traffic
+    smoking    the configured smoke commands try the target before it gets traffic
     promoting  the state file is replaced; each later request goes to the target
-    draining   the requests that the old version still has come to their end
+    posting    the configured commands after a switch run
+    watching   the target's errors and times are compared with those of the version before it
+    setting    the state file is replaced; from then on requests wait, are answered with the maintenance
+               page, or are let through again
+    draining   the requests that are still in flight come to their end
     retiring   a version is stopped
 """
 
@@ -21,7 +26,7 @@ from typing import Final
 
 from app.errors import OperatorError
 
-__all__ = ["PHASES", "Operation", "Phase", "Rule", "Undo", "check_plan", "plan"]
+__all__ = ["PHASES", "Checks", "Operation", "Phase", "Recovery", "Rule", "Undo", "check_plan", "plan"]
 
 
 class Phase(StrEnum):
@@ -30,7 +35,11 @@ class Phase(StrEnum):
     CLEARING = "clearing"
     LAUNCHING = "launching"
     GATING = "gating"
+    SMOKING = "smoking"
     PROMOTING = "promoting"
+    POSTING = "posting"
+    WATCHING = "watching"
+    SETTING = "setting"
     DRAINING = "draining"
     RETIRING = "retiring"
 
@@ -40,6 +49,19 @@ class Undo(StrEnum):
 
     NOTHING = "nothing"
     STOP_TARGET = "stop target"
+    ROLL_BACK = "roll back"
+
+
+class Recovery(StrEnum):
+    """What the next command does about one that was killed (SIGKILL, power cut) in a phase.
+
+    Nobody knows how long ago that was. So what never had traffic is undone, what was to end is ended, and
+    traffic is not moved.
+    """
+
+    NOTHING = "nothing"
+    STOP_TARGET = "stop target"
+    FINISH_STOP = "finish stop"
 
 
 class Operation(StrEnum):
@@ -52,6 +74,10 @@ class Operation(StrEnum):
     SWITCH = "switch"
     ROLLBACK = "rollback"
     DEPLOY = "deploy"
+    PAUSE = "pause"
+    RESUME = "resume"
+    MAINTENANCE = "maintenance"
+    PREVIEW = "preview"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,46 +89,83 @@ class Rule:
 
     next: frozenset[Phase]
     undo: Undo
+    recovery: Recovery
     locked: bool
     left_behind: str
 
 
 _TRAFFIC_STAYS: Final = "traffic stays where it was"
 
+_STATE_DECIDES: Final = "traffic goes to the version that the state file names"
+
 PHASES: Final[Mapping[Phase, Rule]] = {
     Phase.CLEARING: Rule(
         next=frozenset({Phase.LAUNCHING}),
         undo=Undo.NOTHING,
+        recovery=Recovery.NOTHING,
         locked=True,
         left_behind=f"the version may be stopped; {_TRAFFIC_STAYS}",
     ),
     Phase.LAUNCHING: Rule(
         next=frozenset({Phase.GATING}),
         undo=Undo.STOP_TARGET,
+        recovery=Recovery.STOP_TARGET,
         locked=True,
         left_behind=f"the version may be running; {_TRAFFIC_STAYS}",
     ),
     Phase.GATING: Rule(
+        next=frozenset({Phase.SMOKING, Phase.PROMOTING}),
+        undo=Undo.STOP_TARGET,
+        recovery=Recovery.STOP_TARGET,
+        locked=True,
+        left_behind=f"the version may be running; {_TRAFFIC_STAYS}",
+    ),
+    Phase.SMOKING: Rule(
         next=frozenset({Phase.PROMOTING}),
         undo=Undo.STOP_TARGET,
+        recovery=Recovery.STOP_TARGET,
         locked=True,
         left_behind=f"the version may be running; {_TRAFFIC_STAYS}",
     ),
     Phase.PROMOTING: Rule(
+        next=frozenset({Phase.POSTING, Phase.WATCHING, Phase.DRAINING}),
+        undo=Undo.NOTHING,
+        recovery=Recovery.STOP_TARGET,
+        locked=True,
+        left_behind=_STATE_DECIDES,
+    ),
+    Phase.POSTING: Rule(
+        next=frozenset({Phase.WATCHING, Phase.DRAINING}),
+        undo=Undo.ROLL_BACK,
+        recovery=Recovery.NOTHING,
+        locked=True,
+        left_behind=f"{_STATE_DECIDES}; not all of the post commands may have run",
+    ),
+    Phase.WATCHING: Rule(
+        next=frozenset({Phase.DRAINING}),
+        undo=Undo.ROLL_BACK,
+        recovery=Recovery.NOTHING,
+        locked=False,
+        left_behind=f"{_STATE_DECIDES}; nobody watches it any more",
+    ),
+    Phase.SETTING: Rule(
         next=frozenset({Phase.DRAINING}),
         undo=Undo.NOTHING,
+        recovery=Recovery.NOTHING,
         locked=True,
-        left_behind="traffic goes to the version that the state file names",
+        left_behind="what the state file says holds",
     ),
     Phase.DRAINING: Rule(
         next=frozenset({Phase.RETIRING}),
         undo=Undo.NOTHING,
+        recovery=Recovery.NOTHING,
         locked=False,
         left_behind="requests may still be in flight; no version was stopped",
     ),
     Phase.RETIRING: Rule(
         next=frozenset(),
         undo=Undo.NOTHING,
+        recovery=Recovery.FINISH_STOP,
         locked=True,
         left_behind="the version may be stopped",
     ),
@@ -117,6 +180,18 @@ def check_plan(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
     return phases
 
 
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """Which of the optional checks a command makes around its switch."""
+
+    smoke: bool = False
+    post: bool = False
+    watch: bool = False
+
+
+_NO_CHECKS: Final = Checks()
+
+
 def plan(
     operation: Operation,
     *,
@@ -124,26 +199,35 @@ def plan(
     promotes: bool = True,
     drains: bool = False,
     retires: bool = False,
+    replaces: bool = False,
+    checks: Checks = _NO_CHECKS,
 ) -> tuple[Phase, ...]:
     """The phases of a command.
 
     `target_runs`: the target has a process of ours. `promotes`: the target is to become the active version,
     which it is not yet. `drains`: wait for the requests of the version that loses its traffic. `retires`:
-    then stop it.
+    then stop it. `replaces`: a target that runs is given a new process.
     """
     if operation is Operation.STOP:
         return check_plan((*(Phase.DRAINING,) * drains, Phase.RETIRING))
+    if operation in _MODES:
+        return check_plan((Phase.SETTING, *(Phase.DRAINING,) * drains))
     phases: list[Phase] = []
-    if target_runs and operation in _REPLACING:
+    replaces = replaces or operation in _REPLACING
+    if target_runs and replaces:
         phases.append(Phase.CLEARING)
-    if not target_runs or operation in _REPLACING:
+    if not target_runs or replaces:
         phases.append(Phase.LAUNCHING)
     phases.append(Phase.GATING)
     if promotes:
-        phases.append(Phase.PROMOTING)
+        phases += [Phase.SMOKING] * checks.smoke + [Phase.PROMOTING]
+        phases += [Phase.POSTING] * checks.post + [Phase.WATCHING] * checks.watch
         phases += [Phase.DRAINING] * drains + [Phase.RETIRING] * retires
     return check_plan(tuple(phases))
 
 
 _REPLACING = frozenset({Operation.RESTART, Operation.DEPLOY})
 """Commands that put a new process in the place of one that runs."""
+
+_MODES = frozenset({Operation.PAUSE, Operation.RESUME, Operation.MAINTENANCE, Operation.PREVIEW})
+"""Commands that touch no version: they replace the state file and perhaps wait."""

@@ -126,7 +126,7 @@ def test_deploy_prints_its_way_and_history_tells_it(site: Path, capsys: Captured
 
     assert deploy("history") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["WHEN", "WHO", "COMMAND", "ACTIVE", "RELEASE", "OUTCOME", "TOOK"]
+    assert lines[0].split() == ["#", "WHEN", "WHO", "COMMAND", "ACTIVE", "RELEASE", "OUTCOME", "TOOK"]
     assert "none → blue" in lines[1]
     assert "deploy --release=r2 --stop-old" in lines[2]
     assert "blue → green" in lines[2]

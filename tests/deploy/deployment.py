@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from app.config import AppConfig
+from app.config import AppConfig, DeployConfig
 from app.deploy.deployer import Deployer
 from app.deploy.drain import Traffic
 from app.deploy.events import Event
 from app.deploy.gate import Gate
 from app.deploy.history import History
+from app.deploy.modes import Modes
 from app.deploy.processes import Processes
+from app.deploy.receipt import Conduct, Tally
 from app.deploy.steps import Steps
 from app.state.model import VERSIONS, BlueGreenState, VersionState
 from app.state.store import StateStore
@@ -52,19 +54,34 @@ class Row:
     age_s: float
 
 
+QUIET = Tally(ended=0, in_flight=0, cut=0, failed=0, held=0, held_ms=0.0, retried=0)
+
+
+def _next(left: list[E]) -> E:
+    """The next of a script's values; the last one stays."""
+    return left.pop(0) if len(left) > 1 else left[0]
+
+
 @dataclass
 class FakeTraffic:
     """Requests in flight as a script: each look at a version takes the next figure, the last one stays."""
 
     looks: dict[str, list[int]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+    counts: dict[str, list[Tally]] = field(default_factory=dict)
+    conducts: dict[str, list[Conduct]] = field(default_factory=dict)
 
     def in_flight(self, version: str) -> int:
-        left = self.looks.get(version, [0])
-        return left.pop(0) if len(left) > 1 else left[0]
+        return _next(self.looks.get(version, [0]))
 
     def in_flight_rows(self, version: str) -> Sequence[Row]:
         return self.rows
+
+    def tallies(self) -> dict[str, Tally]:
+        return {name: _next(self.counts.get(name, [QUIET])) for name in VERSIONS}
+
+    def conduct(self, version: str, seconds: int) -> Conduct:
+        return _next(self.conducts.get(version, [Conduct(0, 0, None)]))
 
 
 class Deployment:
@@ -77,6 +94,7 @@ class Deployment:
         self.events: list[Event] = []
         self.ports = {name: quiet_port() for name in VERSIONS}
         self.traffic = traffic
+        self.deploy_config = DeployConfig()
         self.history = History(self.store.folder / "history.jsonl")
         settings: dict[str, object] = {"command": COMMAND, "dir": str(folder), "start_timeout": 10, **app}
         self.app = AppConfig(**settings)  # type: ignore[arg-type]  # tests give fields by name
@@ -87,6 +105,9 @@ class Deployment:
     def deployer(self, command: str = "test", drain_timeout_s: float = 5.0, lock_wait_s: float = 10.0) -> Deployer:
         return Deployer(self.steps(drain_timeout_s), self.history, command, lock_wait_s)
 
+    def modes(self, command: str = "test", drain_timeout_s: float = 5.0) -> Modes:
+        return Modes(self.steps(drain_timeout_s), self.history, command, 10.0)
+
     def steps(self, drain_timeout_s: float = 5.0) -> Steps:
         return Steps(
             store=self.store,
@@ -96,6 +117,7 @@ class Deployment:
             traffic=self.traffic,
             report=self.events.append,
             drain_timeout_s=drain_timeout_s,
+            deploy=self.deploy_config,
         )
 
     @property

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.config import AppConfig
-from app.deploy.drain import Drain, NoTraffic
+from app.deploy.drain import Drain
 from app.deploy.events import Drained, Draining, Event, Probed
 from app.deploy.gate import Gate
 from app.deploy.launch import clean_environment, launch_of
@@ -174,15 +174,15 @@ def drain(traffic: FakeTraffic, events: list[Event]) -> Drain:
 
 def test_a_drain_wants_to_see_nothing_twice() -> None:
     events: list[Event] = []
-    assert drain(FakeTraffic({"blue": [0, 1, 0, 1, 0, 0]}), events).wait("blue", 10).is_complete
+    assert drain(FakeTraffic({"blue": [0, 1, 0, 1, 0, 0]}), events).wait(["blue"], 10).is_complete
     assert events[-1] == Drained("blue", pytest.approx(0.25))  # type: ignore[arg-type]  # approx stands in
 
 
 def test_a_drain_reports_what_remains_at_the_deadline() -> None:
     events: list[Event] = []
     traffic = FakeTraffic({"blue": [3]}, [Row("GET", "/a", 1.0), Row("GET", "/report", 8.2)])
-    outcome = drain(traffic, events).wait("blue", 1.0)
-    assert (outcome.remaining, outcome.oldest) == (3, "GET /report for 8.2 s")
+    outcome = drain(traffic, events).wait(["blue"], 1.0)
+    assert (outcome.remaining, outcome.named) == (3, ("GET /report for 8.2 s", "GET /a for 1.0 s"))
     looks = [event for event in events if isinstance(event, Draining)]
     assert len(looks) == 2
     assert looks[0].oldest == "GET /report"
@@ -190,12 +190,8 @@ def test_a_drain_reports_what_remains_at_the_deadline() -> None:
 
 def test_a_drain_goes_without_rows() -> None:
     events: list[Event] = []
-    assert drain(FakeTraffic({"blue": [1]}), events).wait("blue", 0.1).remaining == 1
+    assert drain(FakeTraffic({"blue": [1]}), events).wait(["blue"], 0.1).remaining == 1
     assert [event.oldest for event in events if isinstance(event, Draining)] == [""]
-
-
-def test_no_router_has_no_traffic() -> None:
-    assert (NoTraffic().in_flight("blue"), NoTraffic().in_flight_rows("blue")) == (0, ())
 
 
 # --- log -------------------------------------------------------------------------------------------------

@@ -4,9 +4,10 @@ import itertools
 
 import pytest
 
-from app.deploy.phases import PHASES, Operation, Phase, Undo, check_plan, plan
+from app.deploy.phases import PHASES, Checks, Operation, Phase, Recovery, Undo, check_plan, plan
 from app.errors import OperatorError
 
+MODES = {Operation.PAUSE, Operation.RESUME, Operation.MAINTENANCE, Operation.PREVIEW}
 OPTIONS = list(itertools.product(Operation, *[(False, True)] * 4))
 
 
@@ -20,7 +21,9 @@ def test_every_plan_obeys_the_table(
         drains = True
     phases = plan(operation, target_runs=runs, promotes=promotes, drains=drains, retires=retires)
     assert check_plan(phases) == phases
-    if operation is not Operation.STOP:
+    if operation in MODES:
+        assert phases[0] is Phase.SETTING
+    elif operation is not Operation.STOP:
         assert Phase.GATING in phases
         assert (Phase.PROMOTING in phases) == promotes
         assert Phase.PROMOTING not in phases[: phases.index(Phase.GATING)]
@@ -39,6 +42,12 @@ def test_every_plan_obeys_the_table(
             plan(Operation.DEPLOY, target_runs=True, drains=True, retires=True),
             "clearing launching gating promoting draining retiring",
         ),
+        (
+            plan(Operation.DEPLOY, target_runs=False, drains=True, checks=Checks(smoke=True, post=True, watch=True)),
+            "launching gating smoking promoting posting watching draining",
+        ),
+        (plan(Operation.SWITCH, target_runs=True, promotes=False, checks=Checks(smoke=True, post=True)), "gating"),
+        (plan(Operation.PAUSE, target_runs=True, drains=True), "setting draining"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -48,11 +57,20 @@ def test_plans(phases: tuple[Phase, ...], expected: str) -> None:
 
 def test_only_what_comes_before_the_switch_is_undone() -> None:
     undone = {phase for phase, rule in PHASES.items() if rule.undo is Undo.STOP_TARGET}
-    assert undone == {Phase.LAUNCHING, Phase.GATING}
+    assert undone == {Phase.LAUNCHING, Phase.GATING, Phase.SMOKING}
 
 
-def test_only_a_drain_lets_other_commands_in() -> None:
-    assert [phase for phase, rule in PHASES.items() if not rule.locked] == [Phase.DRAINING]
+def test_what_checks_the_new_version_under_traffic_rolls_back() -> None:
+    assert {phase for phase, rule in PHASES.items() if rule.undo is Undo.ROLL_BACK} == {Phase.POSTING, Phase.WATCHING}
+
+
+def test_a_killed_command_is_undone_only_before_its_target_had_traffic() -> None:
+    undone = {phase for phase, rule in PHASES.items() if rule.recovery is Recovery.STOP_TARGET}
+    assert undone == {Phase.LAUNCHING, Phase.GATING, Phase.SMOKING, Phase.PROMOTING}
+
+
+def test_only_long_waits_let_other_commands_in() -> None:
+    assert {phase for phase, rule in PHASES.items() if not rule.locked} == {Phase.WATCHING, Phase.DRAINING}
 
 
 def test_every_phase_has_a_rule() -> None:

@@ -1,0 +1,107 @@
+"""One `blue_green_deploy` command as it was typed: its options, the settings, and everything that acts on them."""
+
+from __future__ import annotations
+
+import math
+
+from app.cli.deploy_events import EventPrinter
+from app.cli.deploy_traffic import open_traffic
+from app.cli.entry import Arguments
+from app.config import Loaded
+from app.deploy.deployer import LOCK_WAIT_S, Deployer, Overrides
+from app.deploy.drain import OnTimeout
+from app.deploy.foreground import ForegroundProcesses
+from app.deploy.gate import Gate
+from app.deploy.history import History
+from app.deploy.modes import Modes
+from app.deploy.processes import Processes
+from app.deploy.steps import Steps, port_is_open
+from app.errors import UsageError
+from app.state.model import BlueGreenState, check_version
+from app.state.store import StateStore
+from app.upstream.health import ProbeResult, probe
+
+__all__ = ["Call"]
+
+
+class Call:
+    """One command as it was typed, with the settings in effect and everything that acts on them."""
+
+    def __init__(self, arguments: Arguments, loaded: Loaded, command: str, printer: EventPrinter) -> None:
+        self._arguments = arguments
+        self.config, self.app, self.deploy = loaded.config, loaded.app, loaded.deploy
+        self.store = StateStore(self.config.state_file)
+        foreground = ForegroundProcesses(self.store.folder)
+        self.foreground = foreground
+        self.processes: Processes = foreground if arguments["run"] else Processes(self.store.folder)
+        self.history = History(self.store.folder / "history.jsonl")
+        self.traffic = open_traffic(self.config)
+        self.steps = Steps(
+            store=self.store,
+            processes=self.processes,
+            app=self.app,
+            gate=Gate(self.app, printer),
+            traffic=self.traffic,
+            report=printer,
+            drain_timeout_s=self.config.drain_timeout,
+            deploy=self.deploy,
+        )
+        self.deployer = Deployer(self.steps, self.history, command)
+        self.modes = Modes(self.steps, self.history, command, LOCK_WAIT_S)
+
+    def flag(self, name: str) -> bool:
+        return bool(self._arguments[name])
+
+    def text(self, name: str) -> str | None:
+        value = self._arguments[name]
+        return value if isinstance(value, str) else None
+
+    def version(self) -> str:
+        """The version that was named; raises `UsageError` when it is none."""
+        return check_version(self.text("VERSION") or "")
+
+    def overrides(self) -> Overrides:
+        return Overrides(self.text("--release"), self.text("--dir"), self.text("--command"))
+
+    def count(self, name: str) -> int:
+        """An option's whole number; raises `UsageError` for what is none."""
+        text = self.text(name) or ""
+        if not text.isdecimal():
+            raise UsageError(f"{name}={text}: expected a whole number from 0 up")
+        return int(text)
+
+    def seconds(self, name: str, low: float, high: float) -> float:
+        """An option's number of seconds; raises `UsageError` for what is none, or out of range."""
+        text = self.text(name) or ""
+        try:
+            value = float(text.removesuffix("s"))
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise UsageError(f"{name}={text}: expected a number of seconds from {low:g} to {high:g}")
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """The texts of an option that can be given several times, or once with commas."""
+        value: object = self._arguments[name]
+        given = value if isinstance(value, list) else [value] if value else []
+        return [part for text in given for part in str(text).replace(",", " ").split()]
+
+    def on_timeout(self) -> OnTimeout:
+        """What is to happen at the end of a drain's time; raises `UsageError` for what is not known."""
+        text = self.text("--on-timeout") or ""
+        if text not in set(OnTimeout):
+            raise UsageError(f"--on-timeout={text}: expected {', '.join(OnTimeout)}")
+        return OnTimeout(text)
+
+    def observed(self) -> BlueGreenState:
+        """The state as it really is now; nothing is written."""
+        return self.steps.observed(self.store.read_or_new())
+
+    def probes(self, state: BlueGreenState) -> dict[str, ProbeResult]:
+        """A health check of the active version and of every one that listens."""
+        return {
+            version.name: probe(version.port, self.app)
+            for version in state.versions.values()
+            if version == state.active or port_is_open(version.port)
+        }

@@ -1,0 +1,76 @@
+"""`blue_green_deploy history`: who changed what, when, and what came of it; and whether that can be believed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+from app.cli.deploy_call import Call
+from app.cli.render import bold, count_text, dim, ms_text
+from app.deploy.history import Entry, History
+from app.errors import OperatorError
+
+__all__ = ["history_lines", "print_history"]
+
+
+def print_history(call: Call) -> int:
+    """Print the latest commands, or check the whole chain."""
+    if call.flag("--verify"):
+        return _verify(call.history)
+    entries = call.history.entries()
+    limit = call.count("--limit")
+    entries = entries[len(entries) - min(limit, len(entries)) :]
+    if call.flag("--json"):
+        print(json.dumps([call.history.as_json(entry) for entry in entries], indent=2))
+    elif entries:
+        print(*history_lines(entries), sep="\n")
+    else:
+        print("Nothing has been changed yet.")
+    return 0
+
+
+def _verify(history: History) -> int:
+    links = history.verify()
+    broken = [link for link in links if link.fault]
+    for link in broken:
+        print(f"❌ line {link.number} {link.fault}")
+    if broken:
+        raise OperatorError(f"{history.path} is not as it was written", f"sed -n {broken[0].number}p {history.path}")
+    chained = [link for link in links if link.hash]
+    print(f"✅ {count_text(len(links))} lines, and none was changed, taken out or put in")
+    if older := len(links) - len(chained):
+        print(f"   The first {count_text(older)} are from before lines were chained, so nobody can tell about them")
+    if chained:
+        print(f"   Last hash: {chained[-1].hash}")
+        print(dim("   Note it elsewhere: it also shows whether lines are missing at the end"))
+    return 0
+
+
+_COLUMNS = ("#", "WHEN", "WHO", "COMMAND", "ACTIVE", "RELEASE", "OUTCOME", "TOOK")
+
+
+def history_lines(entries: Sequence[Entry]) -> list[str]:
+    """A table, the latest command last; what went wrong is told below its line."""
+    rows = [_history_row(entry) for entry in entries]
+    widths = [max(len(row[i]) for row in [_COLUMNS, *rows]) for i in range(len(_COLUMNS))]
+    lines = [bold(_table_line(_COLUMNS, widths))]
+    for entry, row in zip(entries, rows, strict=True):
+        lines.append(_table_line(row, widths))
+        if entry.detail:
+            lines.append(dim(f"    {entry.detail}"))
+    return lines
+
+
+def _history_row(entry: Entry) -> tuple[str, ...]:
+    moved = entry.came_from or "none"
+    if entry.has_switched and entry.came_from != entry.goes_to:
+        moved += f" → {entry.goes_to}"
+    outcome = entry.outcome or f"at work ({entry.phase or 'beginning'})"
+    took = "" if entry.duration_s is None else ms_text(entry.duration_s * 1000)
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
+    return str(entry.number), when, entry.who, entry.command, moved, entry.release or "", outcome, took
+
+
+def _table_line(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,0 +1,91 @@
+"""`blue_green_deploy pause`, `resume`, `maintenance` and `preview`: what they ask for and what they tell."""
+
+from __future__ import annotations
+
+import time
+
+from app.cli.deploy_call import Call
+from app.cli.render import dim, duration_text
+from app.config_checks import is_network
+from app.deploy.steps import PROGRAM
+from app.errors import UsageError
+from app.state.preview import FIELD, PARAMETER
+
+__all__ = ["maintenance", "pause", "preview", "resume"]
+
+_DAY_S = 86_400.0
+
+_LONGEST_MESSAGE = 1000
+"""The message stands in the state file, which each worker reads again at each change."""
+
+
+def pause(call: Call) -> int:
+    """Hold new requests; with --drain, return at a moment at which none is in flight."""
+    drain = call.flag("--drain")
+    held = call.modes.pause(call.seconds("--max-hold", 1, 3600), drain=drain)
+    if drain:
+        print("⏸️  Quiet: no request is in flight, and new ones wait")
+    else:
+        print("⏸️  Paused: new requests wait; those in flight come to their end")
+    left_s = max(0.0, held.until - time.time())
+    print(f"   They flow again at {_clock_text(held.until)} ({left_s:.0f} s from now), or with: {PROGRAM} resume")
+    if call.traffic is None:
+        print("⚠️  The router is not running, so there is nothing to hold yet")
+    return 0
+
+
+def resume(call: Call) -> int:
+    """Let requests through again."""
+    held_s = call.modes.resume()
+    if held_s is None:
+        print("   Nothing is paused: requests flow")
+    else:
+        print(f"▶️  Requests flow again, first come first served; they were held for {held_s:.1f} s")
+    return 0
+
+
+def maintenance(call: Call) -> int:
+    """Put the maintenance page up, or take it away."""
+    if call.flag("off"):
+        was_on = call.modes.end_maintenance()
+        print("✅ Maintenance is over: requests are answered as usual" if was_on else "   There is no maintenance")
+        return 0
+    message, allow = call.text("--message") or "", tuple(call.texts("--allow"))
+    if len(message) > _LONGEST_MESSAGE:
+        raise UsageError(f"--message has {len(message)} characters; at most {_LONGEST_MESSAGE} are shown")
+    for network in allow:
+        if not is_network(network):
+            raise UsageError(
+                f"--allow={network}: expected an IP address or a network such as 10.0.0.0/8 "
+                "(no bits set beyond the prefix)"
+            )
+    retry_after_s = round(call.seconds("--retry-after", 0, _DAY_S))
+    call.modes.start_maintenance(message, retry_after_s, allow)
+    print(f"🚧 Maintenance: clients get 503 and Retry-After: {retry_after_s}")
+    if message:
+        print(f"   The page says: {message}")
+    print(f"   Let through: {', '.join(allow) if allow else 'nobody (--allow=CIDR lets your own network in)'}")
+    print(f"   Health checks of balancers ({call.app.health_path}) are still answered 200")
+    print(f"   Take it down with: {PROGRAM} maintenance off")
+    return 0
+
+
+def preview(call: Call) -> int:
+    """Print a link, and a field for programs, that show a version through the router."""
+    lasts_s = call.seconds("--for", 1, 30 * _DAY_S)
+    version, token = call.modes.preview(call.text("VERSION"), lasts_s)
+    state = call.observed()
+    url = f"http://127.0.0.1:{call.config.main_port}/"
+    print(f"👀 Preview of {version}, for {duration_text(lasts_s)}:")
+    print(f"   {url}?{PARAMETER}={token}")
+    print(f"   curl -H '{FIELD}: {token}' {url}")
+    print(dim("   From elsewhere, put the router's own name in place of 127.0.0.1; the link works for whoever has it."))
+    if not call.steps.runs(state.version(version)):
+        print(f"⚠️  {version} does not run: {PROGRAM} start {version}")
+    if version == state.active_version:
+        print(f"   {version} is active, so everybody sees it already")
+    return 0
+
+
+def _clock_text(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))

@@ -1,0 +1,212 @@
+"""The phases as actions on one deployment: each reads the state, does its one thing and writes the new state.
+
+An action that fails raises an `OperatorError`. It does not clean up: what a failure undoes is in the phase
+table, and `execution` does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from app.deploy.commands import run_commands
+from app.deploy.events import Diagnosed, Launched, Promoted
+from app.deploy.gate import Verdict
+from app.deploy.launch import launch_of
+from app.deploy.log_file import size, tail
+from app.deploy.phases import Operation, Phase
+from app.deploy.processes import port_holder, start_time
+from app.deploy.reconcile import ending_text
+from app.deploy.steps import PROGRAM, Request, Steps, port_is_open
+from app.deploy.watching import watch
+from app.errors import OperatorError, ProcessError, UnhealthyVersion
+from app.state.model import VERSIONS, VersionState, promote
+
+__all__ = ["act"]
+
+_LOG_LINES = 20
+
+
+def act(steps: Steps, phase: Phase, request: Request) -> None:
+    """Carry out one phase of a command; raises `OperatorError` when it fails."""
+    _ACTIONS[phase](steps, request)
+
+
+def _clear(steps: Steps, request: Request) -> None:
+    """Stop what the target runs now, after the requests that it still has."""
+    state, name = steps.store.read(), request.target
+    if name == state.active_version:
+        steps.note(f"{name} is active: requests fail until it is healthy again", warns=True)
+    else:
+        steps.drain([name], f"{name} was not touched", request.on_timeout)
+    steps.stop(state.version(name))
+
+
+def _launch(steps: Steps, request: Request) -> None:
+    """Start the target's process and record it."""
+    version = request.described
+    launch = launch_of(version, steps.app, steps.environ)
+    # What a crashed process has left behind would keep the port.
+    steps.processes.stop(version, steps.app.stop_timeout)
+    if port_is_open(version.port):
+        raise _port_taken(version)
+    fresh = replace(version, status="starting", pid=None, pid_started=None, started_at=steps.now(), exit_status=None)
+    steps.put(fresh)
+    steps.log_begin = size(steps.processes.log_path(version.name))
+    pid = steps.processes.start(version.name, launch)
+    steps.put(replace(fresh, pid=pid, pid_started=start_time(pid)))
+    steps.report(
+        Launched(
+            version=version.name,
+            pid=pid,
+            port=version.port,
+            command=launch.command,
+            directory=launch.directory,
+            release=version.release,
+            log=steps.processes.log_path(version.name),
+            is_demo=not (version.command or steps.app.command),
+        )
+    )
+
+
+def _pass_gate(steps: Steps, request: Request) -> None:
+    """Ask the target for its health: patiently when it was just started, else at once."""
+    version = steps.store.read_or_new().version(request.target)
+    if request.launches:
+        verdict = steps.gate.wait(version.name, version.port, lambda: steps.is_alive(version))
+    else:
+        verdict = steps.gate.confirm(version.name, version.port)
+    if verdict.reason:
+        _fail_gate(steps, version, verdict, request)
+    if steps.is_alive(version) and version.status != "running":
+        steps.put(replace(version, status="running"))
+
+
+def _smoke(steps: Steps, request: Request) -> None:
+    """Try the target with the configured commands while nobody depends on it."""
+    version = steps.store.read().version(request.target)
+    failure = run_commands(steps, steps.deploy.smoke, version)
+    if failure and request.force:
+        steps.note(f"{failure}; going on because of --force", warns=True)
+    elif failure:
+        raise UnhealthyVersion(
+            f"{version.name} does not stand the smoke test: {failure}", f"{PROGRAM} logs {version.name}"
+        )
+
+
+def _make_active(steps: Steps, request: Request) -> None:
+    """Replace the state file; when this returns, each later request goes to the target."""
+    before = steps.store.read_or_new()
+    after = promote(before, request.target, steps.now())
+    steps.store.write(after)
+    steps.open_books()
+    is_first = before.active_version is None
+    steps.report(Promoted(request.target, after.version(request.target).port, before.active_version, is_first))
+
+
+def _run_post(steps: Steps, request: Request) -> None:
+    """Run the configured commands after the switch; one that fails takes the switch back."""
+    failure = run_commands(steps, steps.deploy.post, steps.store.read().version(request.target))
+    if failure:
+        raise UnhealthyVersion(
+            f"{request.target} was active, and a post command failed: {failure}", f"{PROGRAM} logs {request.target}"
+        )
+
+
+def _watch(steps: Steps, request: Request) -> None:
+    """Compare the target under traffic with the version before it."""
+    regression = watch(steps, request)
+    if regression:
+        raise UnhealthyVersion(
+            f"{request.target} does worse than {request.leaving} did: {regression}", f"{PROGRAM} logs {request.target}"
+        )
+
+
+def _set(steps: Steps, request: Request) -> None:
+    """Replace the state file by what the command makes of it."""
+    steps.store.write(request.change(steps.store.read_or_new()))
+
+
+def _wait_for_drain(steps: Steps, request: Request) -> None:
+    """Wait for the requests that are still on the version which lost its traffic, or on both in a pause."""
+    if request.operation is Operation.PAUSE:
+        _wait_for_quiet(steps, request)
+        return
+    if request.leaving is None:
+        return
+    stands = f"{request.leaving} keeps running"
+    if request.operation is not Operation.STOP:
+        stands = f"{request.target} is active, {stands}"
+        if steps.store.read().active_version == request.leaving:
+            steps.note(f"{request.leaving} has become active again, so its requests are not waited for")
+            return
+    steps.drain([request.leaving], stands, request.on_timeout, request.drain_timeout_s)
+
+
+def _wait_for_quiet(steps: Steps, request: Request) -> None:
+    stands = "so the pause was lifted, and requests flow again"
+    steps.drain(VERSIONS, stands, request.on_timeout, request.drain_timeout_s)
+    pause = steps.store.read().pause
+    if pause is None or not pause.holds(steps.now()):
+        raise OperatorError(
+            "the pause ended before the last request did, so there was no quiet moment",
+            f"{PROGRAM} pause --drain --max-hold=SECONDS   # with more time",
+        )
+
+
+def _retire(steps: Steps, request: Request) -> None:
+    """Stop a version, unless it has become the active one since this was decided."""
+    if request.leaving is None:
+        return
+    state = steps.store.read()
+    if state.active_version == request.leaving and not request.force:
+        raise ProcessError(f"{request.leaving} has become the active version in the meantime, so it was not stopped")
+    steps.stop(state.version(request.leaving))
+
+
+_ACTIONS: Final[Mapping[Phase, Callable[[Steps, Request], None]]] = {
+    Phase.CLEARING: _clear,
+    Phase.LAUNCHING: _launch,
+    Phase.GATING: _pass_gate,
+    Phase.SMOKING: _smoke,
+    Phase.PROMOTING: _make_active,
+    Phase.POSTING: _run_post,
+    Phase.WATCHING: _watch,
+    Phase.SETTING: _set,
+    Phase.DRAINING: _wait_for_drain,
+    Phase.RETIRING: _retire,
+}
+
+
+def _fail_gate(steps: Steps, version: VersionState, verdict: Verdict, request: Request) -> None:
+    reason = f"{version.name} on port {version.port} is not healthy: {verdict.reason}"
+    found = steps.processes.find(version)
+    if request.launches and not found.alive:
+        reason += f" ({ending_text(found.exit_status)})"
+    if request.force:
+        steps.note(f"{reason}; going on because of --force", warns=True)
+        return
+    log = steps.processes.log_path(version.name)
+    begin = steps.log_begin if request.launches else 0
+    log_tail = tail(log, _LOG_LINES, begin) if request.launches or found.alive else []
+    steps.report(Diagnosed(version.name, verdict.probes, log, tuple(log_tail)))
+    raise UnhealthyVersion(reason, _mending(request))
+
+
+def _mending(request: Request) -> str:
+    """The command that helps with a version that is not healthy."""
+    if request.launches:
+        return f"{PROGRAM} logs {request.target}"
+    if Phase.PROMOTING in request.phases:
+        return f"{PROGRAM} switch {request.target} --force   # to switch all the same"
+    return f"{PROGRAM} restart {request.target}"
+
+
+def _port_taken(version: VersionState) -> ProcessError:
+    holder = port_holder(version.port) or "a process that this user may not see"
+    return ProcessError(
+        f"port {version.port} of {version.name} is taken by {holder}",
+        f'end it, or give {version.name} another port in the state file: "versions": '
+        f'{{"{version.name}": {{"port": {version.port + 10}}}}}',
+    )

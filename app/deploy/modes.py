@@ -1,0 +1,118 @@
+"""The commands that move no traffic between versions: pause, resume, maintenance, preview."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+
+from app.deploy.execution import Execution
+from app.deploy.history import History
+from app.deploy.phases import Operation, plan
+from app.deploy.steps import Request, Steps
+from app.errors import OperatorError
+from app.state.model import (
+    VERSIONS,
+    BlueGreenState,
+    Maintenance,
+    Pause,
+    check_version,
+    with_maintenance,
+    with_pause,
+    with_preview_key,
+    without_maintenance,
+    without_pause,
+)
+from app.state.preview import sign
+
+__all__ = ["Modes"]
+
+
+class Modes:
+    """Carries out these commands on one deployment; `command` is the command line, for the lock and the history."""
+
+    def __init__(self, steps: Steps, history: History, command: str, lock_wait_s: float) -> None:
+        self._steps = steps
+        self._execution = Execution(steps, history, command, lock_wait_s)
+
+    def pause(self, max_hold_s: float, *, drain: bool = False) -> Pause:
+        """Let new requests wait, at most `max_hold_s` seconds; with `drain`, return when nothing is in flight.
+
+        Raises `DrainTimedOut` when that does not come in time; the pause is lifted again then.
+        """
+
+        def change(state: BlueGreenState) -> BlueGreenState:
+            return with_pause(state, self._steps.now(), max_hold_s)
+
+        def decide(state: BlueGreenState) -> Request:
+            request = self._request(state, Operation.PAUSE, change, drain)
+            return replace(request, drain_timeout_s=min(self._steps.drain_timeout_s, max_hold_s))
+
+        self._execution.carry_out(decide)
+        pause = self._steps.store.read().pause
+        if pause is None:
+            raise OperatorError("another command has resumed in the meantime")
+        return pause
+
+    def resume(self) -> float | None:
+        """Let requests through again; gives how long they were held, in seconds, or None when none were."""
+        held: list[float] = []
+
+        def decide(state: BlueGreenState) -> Request | None:
+            if state.pause is None:
+                return None
+            held.append(self._steps.now() - state.pause.since)
+            return self._request(state, Operation.RESUME, without_pause)
+
+        self._execution.carry_out(decide)
+        return held[0] if held else None
+
+    def start_maintenance(self, message: str, retry_after_s: int, allow: tuple[str, ...]) -> None:
+        """Answer clients with the maintenance page; given again, it changes what is said and who is let through."""
+
+        def change(state: BlueGreenState) -> BlueGreenState:
+            since = state.maintenance.since if state.maintenance else self._steps.now()
+            return with_maintenance(state, Maintenance(since, message, retry_after_s, allow))
+
+        self._execution.carry_out(lambda state: self._request(state, Operation.MAINTENANCE, change))
+
+    def end_maintenance(self) -> bool:
+        """Answer clients as usual again; gives whether there was any maintenance to end."""
+        was_on: list[bool] = []
+
+        def decide(state: BlueGreenState) -> Request | None:
+            was_on.append(state.maintenance is not None)
+            return self._request(state, Operation.MAINTENANCE, without_maintenance) if was_on[0] else None
+
+        self._execution.carry_out(decide)
+        return was_on[0]
+
+    def preview(self, name: str | None, lasts_s: float) -> tuple[str, str]:
+        """A token that shows a version, the standby unless named, for `lasts_s` seconds: (version, token).
+
+        The secret that signs it is made when there is none yet.
+        """
+        state = self._steps.store.read()
+        version = check_version(name or state.standby_version)
+        if not state.preview_key:
+            key = secrets.token_urlsafe(32)
+
+            def decide(now: BlueGreenState) -> Request | None:
+                if now.preview_key:
+                    return None
+                return self._request(now, Operation.PREVIEW, lambda it: with_preview_key(it, key))
+
+            self._execution.carry_out(decide)
+            state = self._steps.store.read()
+        return version, sign(state.preview_key, version, self._steps.now() + lasts_s)
+
+    def _request(
+        self,
+        state: BlueGreenState,
+        operation: Operation,
+        change: Callable[[BlueGreenState], BlueGreenState],
+        drains: bool = False,
+    ) -> Request:
+        name = state.active_version or VERSIONS[0]
+        phases = plan(operation, target_runs=True, drains=drains)
+        return Request(operation, name, phases, state.version(name), change=change)

@@ -1,0 +1,102 @@
+"""What the next command does about commands that were killed: says what happened, and finishes or undoes it.
+
+The intent and each phase are on the disk before they begin, so the history says how far a command came, and
+the phase table says what to do about it. Being killed in the middle of this does no harm: everything here can
+be done twice, and an entry is closed only after what it needs is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final
+
+from app.deploy.events import Found
+from app.deploy.history import Entry, History
+from app.deploy.phases import PHASES, Operation, Phase, Recovery
+from app.deploy.processes import start_time
+from app.deploy.steps import PROGRAM, Steps
+from app.errors import StateError
+from app.state.model import VERSIONS
+from app.state.store import Holder
+
+__all__ = ["recover"]
+
+
+def recover(steps: Steps, history: History, stale: Holder | None) -> None:
+    """Bring the commands that were killed to an end; `stale` died holding the lock. Only for who holds it."""
+    told = set()
+    for entry in history.unfinished():
+        if _is_at_work(entry):
+            continue
+        phase = Phase(entry.phase) if entry.phase in set(Phase) else None
+        done = _RECOVERIES[PHASES[phase].recovery](steps, entry) if phase else "it had not begun"
+        stands = done or PHASES[phase or Phase.PROMOTING].left_behind
+        steps.report(Found(entry.command, entry.pid, entry.phase or "", stands))
+        _close(steps, history, entry, stands)
+        told.add(entry.pid)
+    if stale is not None and stale.pid not in told:
+        steps.note(f"took over the lock of {stale}, which was killed before it changed anything", warns=True)
+
+
+def _close(steps: Steps, history: History, entry: Entry, stands: str) -> None:
+    try:
+        history.append({"id": entry.id, "outcome": "killed", "detail": stands})
+    except StateError as error:
+        steps.note(str(error), warns=True)
+
+
+def _leave(steps: Steps, entry: Entry) -> str:
+    """Nothing is to be done; a restart of the active version that stopped half way needs the operator."""
+    state = steps.store.read_or_new()
+    active = state.active
+    if entry.phase == Phase.CLEARING and active is not None and active.name == entry.target and not steps.runs(active):
+        return f"{active.name} is active and was left stopped; {PROGRAM} start {active.name}"
+    return ""
+
+
+def _undo_start(steps: Steps, entry: Entry) -> str:
+    """Stop what the command had started, unless it came to have the traffic."""
+    state = steps.store.read_or_new()
+    if entry.target not in VERSIONS or Phase.LAUNCHING not in entry.phases:
+        return f"{entry.target} is active" if state.active_version == entry.target else ""
+    version = state.version(entry.target)
+    if state.active_version == entry.target:
+        return f"{entry.target} is active, so it was left as it is"
+    ran = steps.is_alive(version)
+    if ran:
+        steps.stop(version)
+    if entry.replaces:  # an older program did not say
+        before = entry.replaces
+        steps.take_back(
+            replace(version, release=before.get("release"), dir=before.get("dir"), command=before.get("command"))
+        )
+    return f"{entry.target} had no traffic yet and was stopped" if ran else f"{entry.target} was not started"
+
+
+def _finish_stop(steps: Steps, entry: Entry) -> str:
+    """Stop what the command was about to stop, unless it has the traffic by now."""
+    state = steps.store.read_or_new()
+    name = entry.target if entry.operation == Operation.STOP else entry.came_from
+    if name not in VERSIONS:
+        return ""
+    version = state.version(name)
+    if not steps.is_alive(version):
+        return f"{name} is stopped"
+    if state.active_version == name:
+        return f"{name} is active, so it was left running"
+    steps.stop(version)
+    return f"{name} has been stopped now"
+
+
+_RECOVERIES: Final[Mapping[Recovery, Callable[[Steps, Entry], str]]] = {
+    Recovery.NOTHING: _leave,
+    Recovery.STOP_TARGET: _undo_start,
+    Recovery.FINISH_STOP: _finish_stop,
+}
+
+
+def _is_at_work(entry: Entry) -> bool:
+    """Whether the command's process lives: draining, or running a version, goes on without the lock."""
+    started = start_time(entry.pid)
+    return started is not None and started <= entry.at + 1.0
