@@ -167,6 +167,14 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     # --- upgrade ------------------------------------------------------------------------------------------
 
+    def handle_usr2(self) -> None:
+        """USR2: starts a new master beside this one, unless this one is itself still taking over."""
+        self.maybe_promote_master()
+        if self.master_pid:
+            self._note_change("The last upgrade is not over: the old router still finishes its requests")
+        else:
+            super().handle_usr2()
+
     def maybe_promote_master(self) -> None:
         """In a new master beside an old one: takes over when it serves, gives up when it does not in time."""
         if not self.master_pid:

@@ -1,0 +1,189 @@
+"""USR2: a new master, with another interpreter or other packages, takes over without a lost request."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.hammering import Hammering
+from tests.support.raw_client import RawClient
+from tests.support.raw_upstream import Exchange, RawUpstream, reply
+from tests.support.router_process import ROOT, RouterProcess, start_router
+from tests.support.upgraded import has_ended, master_pid, record, until_ended
+from tests.support.waiting import wait_until
+
+GET = b"GET / HTTP/1.1\r\nHost: x.test\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[RawUpstream]:
+    with RawUpstream() as version:
+        yield version
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, to be changed."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "app", root / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "bin", root / "bin")
+    shutil.copy(ROOT / "gunicorn.conf.py", root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def running(project: Path, upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouterProcess]:
+    settings = {"workers": 2, "graceful_timeout": 10}
+    with until_ended(start_router(tmp_path_factory.mktemp("router"), upstream.port, settings, root=project)) as router:
+        yield router
+
+
+@pytest.fixture
+def router(running: RouterProcess, upstream: RawUpstream, project: Path) -> Iterator[RouterProcess]:
+    upstream.reset()
+    upstream.answers(reply(b"blue"))
+    yield running
+    (project / "traffic_router.toml").unlink(missing_ok=True)
+    shutil.copy(ROOT / "gunicorn.conf.py", project)
+
+
+def upgrade(router: RouterProcess) -> tuple[int, int]:
+    """Ask for an upgrade and wait until the old master has ended; gives the pids, old and new."""
+    old = master_pid(router)
+    os.kill(old, signal.SIGUSR2)
+    new = wait_until(lambda: (pid := master_pid(router)) != old and pid, "the new master", 30)
+    wait_until(lambda: has_ended(old), "the end of the old master", 20)
+    return old, new
+
+
+def test_upgrade_under_load_loses_nothing_and_counts_on(router: RouterProcess, upstream: RawUpstream) -> None:
+    before = int(str(router.metrics()["total_requests"]))
+    with Hammering(router.port, clients=2) as clients:
+        wait_until(lambda: len(upstream.exchanges) > 100, "100 requests", 20)
+        old, new = upgrade(router)
+        seen = len(upstream.exchanges)
+        wait_until(lambda: len(upstream.exchanges) > seen + 100, "100 more", 20)
+    assert clients.failures == []
+    assert max(end - start for start, end, _ in clients.answers) < 0.5
+    expected = before + len(clients.answers)
+    wait_until(lambda: router.metrics()["total_requests"] == expected, "balanced counters")
+    assert {child.ppid() for child in psutil.Process(new).children()} == {new}
+    assert record(router)["fault"] == ""
+
+
+def test_upgrade_can_be_done_again(router: RouterProcess) -> None:
+    first = upgrade(router)
+    second = upgrade(router)
+    assert first[1] == second[0]
+    assert router.ask(GET).body == b"blue"
+
+
+def test_request_in_flight_ends_in_the_old_worker(router: RouterProcess, upstream: RawUpstream) -> None:
+    old = master_pid(router)
+
+    def until_replaced(exchange: Exchange) -> None:
+        wait_until(lambda: master_pid(router) != old, "the new master", 30)
+        exchange.send(reply(b"late"))
+
+    upstream.handler = until_replaced
+    with RawClient(router.port, deadline_s=30) as client:
+        client.send(GET)
+        wait_until(lambda: upstream.exchanges, "the request")
+        upgrade(router)
+        assert client.read_response().body == b"late"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        pytest.param("traffic_router.toml", "read_timeout = -1\n", id="settings"),
+        pytest.param("gunicorn.conf.py", "import no_such_package\n", id="package"),
+        pytest.param(
+            "gunicorn.conf.py",
+            (ROOT / "gunicorn.conf.py").read_text() + "\ndef post_fork(server, worker):\n    raise ValueError\n",
+            id="worker",
+        ),
+    ],
+)
+def test_upgrade_that_does_not_boot_leaves_the_old_router(
+    router: RouterProcess, project: Path, file: str, content: str
+) -> None:
+    old, changes, workers = master_pid(router), record(router)["changes"], children(router)
+    (project / file).write_text(content)
+    with Hammering(router.port, clients=1) as clients:
+        os.kill(old, signal.SIGUSR2)
+        wait_until(lambda: record(router).get("changes") != changes, "the failure", 30)
+    assert "ended before it served" in str(record(router)["fault"])
+    assert (master_pid(router), children(router)) == (old, workers)
+    assert clients.failures == []
+
+
+def children(router: RouterProcess) -> set[int]:
+    return {child.pid for child in psutil.Process(master_pid(router)).children()}
+
+
+def test_command_upgrades_and_tells_the_pids(router: RouterProcess, project: Path) -> None:
+    old = master_pid(router)
+    done = command(router, project, "upgrade")
+    assert done.returncode == 0, done.stderr
+    assert (
+        f"✅ Router upgraded: 2 new workers on port {router.port} (pid {master_pid(router)}, was {old})" in done.stdout
+    )
+
+
+def test_command_tells_why_an_upgrade_failed(router: RouterProcess, project: Path) -> None:
+    old = master_pid(router)
+    (project / "gunicorn.conf.py").write_text("import no_such_package\n")
+    done = command(router, project, "upgrade")
+    assert done.returncode == 1
+    assert "ended before it served; the old one" in done.stderr
+    assert f"(pid {old}) goes on" in done.stderr
+    assert router.ask(GET).body == b"blue"
+
+
+def command(router: RouterProcess, project: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAFFIC_ROUTER_")}
+    return subprocess.run(
+        [sys.executable, "-m", "app.cli.traffic_router", *argv, f"--state-file={router.state_file}"],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_service_manager_is_told_of_the_new_main_process(
+    upstream: RawUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd believes only the main process, so the old one says it before it ends (sd_notify(3))."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with until_ended(start_router(tmp_path / "router", upstream.port, {"graceful_timeout": 5})) as router:
+            assert manager.recv(100).startswith(b"READY=1\n")
+            _, new = upgrade(router)
+            assert manager.recv(100).startswith(b"READY=1\n")  # the new one's, which systemd does not listen to
+            assert manager.recv(100) == b"MAINPID=%d" % new
+
+
+def test_term_before_the_new_master_serves_ends_both(upstream: RawUpstream, tmp_path: Path) -> None:
+    with until_ended(start_router(tmp_path / "router", upstream.port, {"graceful_timeout": 5})) as router:
+        old = router.process.pid
+        workers = set(router.worker_pids)
+        os.kill(old, signal.SIGUSR2)
+        new = wait_until(lambda: set(router.worker_pids) - workers, "the new master")
+        os.kill(old, signal.SIGTERM)
+        assert router.process.wait(20) == 0
+        wait_until(lambda: all(has_ended(pid) for pid in new), "the end of the new master", 20)
+        assert record(router) == {}
