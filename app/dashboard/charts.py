@@ -21,6 +21,8 @@ from app.dashboard.words import clock_text, count_text
 
 __all__ = ["PANELS", "Panel", "axis_svg", "marks_svg", "panel_svg"]
 
+JUST_NOW_S = 10.0
+
 HEIGHT = 400
 """Units of a plot's height. Whole numbers of them are finer than any screen shows, and quick to write."""
 
@@ -54,11 +56,14 @@ def panel_svg(panel: Panel, past: Past, marks: Sequence[Mark]) -> str:
 
 
 def placed(past: Past, marks: Iterable[Mark]) -> list[tuple[Mark, str]]:
-    """The marks that are within the charts' time, each with its place in per cent."""
+    """The marks that are within the charts' time, each with its place in per cent.
+
+    What has just happened is ahead of the newest column, which is complete, and stands at the right edge.
+    """
     return [
-        (mark, _number(100 * (mark.at - past.start) / past.span_s))
+        (mark, _number(min(100.0, 100 * (mark.at - past.start) / past.span_s)))
         for mark in marks
-        if past.start <= mark.at <= past.end + past.step_s
+        if past.start <= mark.at <= past.end + past.step_s + JUST_NOW_S
     ]
 
 

@@ -23,7 +23,7 @@ from app.dashboard.words import (
 )
 from app.deploy.history import Entry
 from app.metrics.snapshot import Probe, VersionStats
-from app.settings import describe, shown
+from app.settings import Setting, describe, shown
 from app.state.model import VERSIONS, VersionState
 
 __all__ = ["Card", "Check", "Row", "cards", "commands", "in_flight", "notices", "settings"]
@@ -244,10 +244,15 @@ def _worker_rate(seen: Observation, pid: int) -> str:
 def settings(config: RouterConfig, app: AppConfig, sources: Mapping[str, str]) -> list[Row]:
     """Name, value and source of every setting; secrets are masked."""
     return [
-        (prefix + name, shown(about, getattr(of, name)), sources.get(prefix + name, ""))
+        (prefix + name, _setting_text(about, getattr(of, name)), sources.get(prefix + name, ""))
         for prefix, of in (("", config), ("app.", app))
         for name, about in describe(type(of)).items()
     ]
+
+
+def _setting_text(about: Setting, value: object) -> str:
+    """The value, and what it stands for where 0 or nothing has a meaning of its own."""
+    return f"{shown(about, value)} · {about.zero}" if about.zero and not value else shown(about, value)
 
 
 def headline(seen: Observation) -> str:

@@ -14,6 +14,10 @@ _SLICE_STEPS = 60
 """Steps read in one go. Ten minutes take some milliseconds to read and six hours fifty, in which a worker
 would serve nobody; this many take one or two."""
 
+LAG_S = 1.2
+"""So long after its end a column is read. The metrics' leader closes a second once a second; before it has done so,
+what happened can only be guessed to its second, and a column is never read twice."""
+
 Read = Callable[[range, int], Mapping[str, Series]]
 
 
@@ -45,8 +49,8 @@ class Timeline:
         return self._step_s * self._steps
 
     def past(self, monotonic_s: float, wall_s: float) -> Past:
-        """All complete columns at this moment, given on both clocks; the same object until there is a new one."""
-        end = int(monotonic_s) // self.column_s
+        """The columns that are certain at this moment, given on both clocks; the same object until a new one is."""
+        end = int(monotonic_s - LAG_S) // self.column_s
         if end <= self._next:
             return self.last
         room = self._columns.maxlen or 0

@@ -127,6 +127,9 @@ class TestTime:
     def test_marks_outside_of_the_time_are_left_out(self) -> None:
         assert [round(float(x)) for _, x in placed(past(), [mark(5000), mark(150), mark(-50)])] == [75]
 
+    def test_what_has_just_happened_stands_at_the_right_edge(self) -> None:
+        assert [x for _, x in placed(past(), [mark(-1.5)])] == ["100"]
+
     def test_flags_escape_their_texts(self) -> None:
         (title,) = parsed(marks_svg(past(), [mark(300)])).iter("title")
         assert title.text is not None

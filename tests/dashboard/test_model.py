@@ -133,6 +133,7 @@ class TestTables:
         }
         assert rows["workers"] == ("3", "environment TRAFFIC_ROUTER_WORKERS")
         assert rows["main_port"] == ("5004", "default")
+        assert rows["response_timeout"] == ("0 · no deadline", "default")
 
 
 def test_notices_tell_what_is_wrong_with_the_router() -> None:
