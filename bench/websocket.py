@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench.accounting import cpu_seconds
-from bench.echo_load import open_websocket
+from bench.echo_load import FRAME, open_websocket
 from bench.origin import run_origin
 from bench.processes import ROOT, Cores, Server, allow_many_files, on_cores, raise_exit_on_signal
 from bench.router import router
@@ -58,9 +58,8 @@ def report_echo(direct: Server, through: Server, rounds: int, cores: Cores) -> N
         base = base or per_s
         rows.append([name, figure(per_s), ratio(per_s, base), figure(p50), figure(p99), figure(cpu, 1)])
     titles = ("echo", "messages/s", "/ direct", "p50 µs", "p99 µs", "CPU µs/message")
-    print(
-        f"{CONNECTIONS} connections, frames of 38 bytes, medians of {rounds} rounds\n\n{render_table(titles, rows)}\n"
-    )
+    print(f"{CONNECTIONS} connections, frames of {len(FRAME)} bytes, medians of {rounds} rounds\n")
+    print(render_table(titles, rows))
 
 
 def report_idle(server: Server, count: int) -> None:
@@ -71,14 +70,13 @@ def report_idle(server: Server, count: int) -> None:
             try:
                 stack.enter_context(open_websocket(server.port))
             except ConnectionError as error:
-                print(f"\nOnly {number:,} of {count:,} WebSockets could be opened: {error}", end="")
+                print(f"\nOnly {number:,} of {count:,} WebSockets could be opened: {error}")
                 count = number
                 break
         time.sleep(1)
         used_s = _used_in(server)
-    print(
-        f"CPU of the router in {IDLE_FOR_S:g} s: {alone_s:.2f} s without WebSockets, {used_s:.2f} s with {count:,} idle"
-    )
+    print(f"\nCPU of the router in {IDLE_FOR_S:g} s without WebSockets: {alone_s:.2f} s")
+    print(f"CPU of the router in {IDLE_FOR_S:g} s with {count:,} idle ones: {used_s:.2f} s")
 
 
 def _used_in(server: Server) -> float:
