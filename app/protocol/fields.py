@@ -59,7 +59,6 @@ class Meaning(IntEnum):
     CONTENT_LENGTH = 2
     TRANSFER_ENCODING = 3
     CONNECTION = 4
-    EXPECT = 5
     UPGRADE = 6
     HOP_BY_HOP = 7
     REQUEST_ID = 8
@@ -76,7 +75,6 @@ _MEANINGS: dict[bytes, Meaning] = {
     b"content-length": Meaning.CONTENT_LENGTH,
     b"transfer-encoding": Meaning.TRANSFER_ENCODING,
     b"connection": Meaning.CONNECTION,
-    b"expect": Meaning.EXPECT,
     b"upgrade": Meaning.UPGRADE,
     # RFC 9110 §7.6.1, §10.1.4 and §11.7.2; Proxy-Connection is the old mistake that RFC 9112 §C.2.2 describes.
     b"keep-alive": Meaning.HOP_BY_HOP,

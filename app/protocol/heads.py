@@ -12,6 +12,9 @@ from app.protocol.response import ResponseHead
 __all__ = ["Forwarding", "client_head", "informational_head", "upstream_head"]
 
 
+_SCHEME_PORTS = {b"http": b"80", b"https": b"443"}
+
+
 class Forwarding:
     """The forwarding fields of one client connection; remembers the last block, which rarely changes on it.
 
@@ -59,10 +62,13 @@ class Forwarding:
         head.dropped += [i for i in head.forwarding if head.fields[i][0].lower() == b"x-forwarded-for"]
         chain = b"%b, %b" % (head.forwarded_for, self._peer) if head.forwarded_for else self._peer
         added = [b"X-Forwarded-For: %b\r\n" % chain]
+        scheme_at = said.get(b"x-forwarded-proto")
+        # Who says how the client came to it means that scheme's port, unless Host or it says another.
+        port = self._port if scheme_at is None else _SCHEME_PORTS.get(head.fields[scheme_at][1].lower(), self._port)
         for name, value in (
             (b"X-Forwarded-Proto", self._scheme),
             (b"X-Forwarded-Host", head.host),
-            (b"X-Forwarded-Port", _port_of(head.host) or self._port),
+            (b"X-Forwarded-Port", _port_of(head.host) or port),
         ):
             if name.lower() not in said:
                 added.append(b"%b: %b\r\n" % (name, value))
@@ -106,7 +112,7 @@ def upstream_head(head: RequestHead, added: bytes, authority: bytes) -> bytes:
         # RFC 9110 §2.5: an intermediary states its own version, which makes Host a must (RFC 9112 §3.2).
         kept = b"%b %b HTTP/1.1%b" % (head.method, head.target, kept[kept.index(b"\r\n") :])
         if not head.hosts:
-            added = b"Host: " + authority + b"\r\n" + added
+            added = b"Host: " + (head.host or authority) + b"\r\n" + added
     return kept + head.reframed + added + b"\r\n"
 
 

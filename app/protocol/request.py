@@ -35,11 +35,11 @@ class RequestHead:
         fields: list of (name, value) in wire order.
         dropped: indices of the fields that end here.
         forwarding: indices of the client's own forwarding fields, which trust decides about.
-        host: the value of Host, b"" when HTTP/1.0 sent none; `hosts` counts the fields.
+        host: the value of Host, else the authority of an absolute-form target, else b"" (HTTP/1.0 only).
+        hosts: how many Host fields came.
         content_length: bytes of body announced, None when none was.
         chunked: the body is chunked.
         keep_alive: the client wants to use the connection again (RFC 9112 §9.3).
-        expects_continue: the client waits for 100 (RFC 9110 §10.1.1).
         reframed: the framing field in our own spelling, with its CRLF, when the client's is not passed as it came.
         upgrade: the value of Upgrade when `Connection` names it, else b"".
         request_id: the client's X-Request-ID when it is one we pass on, else b"".
@@ -52,7 +52,6 @@ class RequestHead:
         "chunked",
         "content_length",
         "dropped",
-        "expects_continue",
         "fields",
         "forwarded_for",
         "forwarding",
@@ -84,7 +83,6 @@ class RequestHead:
         self.content_length: int | None = None
         self.chunked = False
         self.keep_alive = not http10
-        self.expects_continue = False
         self.reframed = b""
         self.upgrade = b""
         self.request_id = b""
@@ -109,7 +107,7 @@ def _host(head: RequestHead, index: int, value: bytes) -> None:
 def _content_length(head: RequestHead, index: int, value: bytes) -> None:
     # A repeated one, a list, a sign: all are ways to make two parsers disagree (RFC 9112 §6.3, §11.2).
     digits = value.rstrip(b" \t")
-    if head.content_length is not None or not digits.isdigit() or len(digits) > 18:
+    if not digits.isdigit() or len(digits) > 18:
         raise MalformedRequest("Content-Length is not one number")
     head.content_length = int(digits)
     canonical = b"%d" % head.content_length
@@ -132,10 +130,6 @@ def _connection(head: RequestHead, index: int, value: bytes) -> None:
     # What nearly every client says and HTTP/1.1 means anyway is not worth taking apart.
     if value != b"keep-alive" or head.http10:
         head.nominated += split_list(value)
-
-
-def _expect(head: RequestHead, index: int, value: bytes) -> None:
-    head.expects_continue = value.rstrip(b" \t").lower() == b"100-continue"
 
 
 def _upgrade(head: RequestHead, index: int, value: bytes) -> None:
@@ -183,7 +177,6 @@ _ACTIONS: dict[Meaning, Callable[[RequestHead, int, bytes], None]] = {
     Meaning.CONTENT_LENGTH: _content_length,
     Meaning.TRANSFER_ENCODING: _transfer_encoding,
     Meaning.CONNECTION: _connection,
-    Meaning.EXPECT: _expect,
     Meaning.UPGRADE: _upgrade,
     Meaning.HOP_BY_HOP: _ends_here,
     Meaning.REQUEST_ID: _request_id,
@@ -262,8 +255,6 @@ class RequestParser:
 
     def _check_together(self, head: RequestHead) -> None:
         """The rules that need more than one field."""
-        if head.chunked and head.content_length is not None:
-            raise MalformedRequest("Content-Length beside Transfer-Encoding")  # RFC 9112 §6.1
         # RFC 9112 §3.2: one valid Host, which HTTP/1.0 may leave out.
         if head.hosts != 1 and not (head.http10 and not head.hosts):
             raise MalformedRequest("Host is missing or repeated")
@@ -285,8 +276,10 @@ class RequestParser:
             raise MalformedRequest("request target has no valid form")
         # §3.2.2 has a proxy replace Host by the target's authority. We pass the target on as it is, so a Host
         # that says something else is refused instead: nobody behind us has to choose between the two.
-        if not absolute[1] or b"@" in absolute[1] or (head.hosts and absolute[1].lower() != head.host.lower()):
+        authority = absolute[1]
+        if not authority or b"@" in authority or (head.hosts and authority.lower() != head.host.lower()):
             raise MalformedRequest("Host differs from the authority of the request target")
+        head.host = authority
 
     def _apply_connection(self, head: RequestHead) -> None:
         """Persistence (RFC 9112 §9.3), the fields that Connection names (RFC 9110 §7.6.1), and Upgrade."""

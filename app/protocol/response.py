@@ -122,7 +122,7 @@ class ResponseParser:
 
 def _content_length(head: ResponseHead, index: int, value: bytes) -> None:
     digits = value.rstrip(b" \t")
-    if head.content_length is not None or not digits.isdigit() or len(digits) > 18:
+    if not digits.isdigit() or len(digits) > 18:
         raise UpstreamProtocolError("Content-Length is not one number")
     head.content_length = int(digits)
 
@@ -196,10 +196,10 @@ def _framing(head: ResponseHead, method: bytes) -> Framing:
     if method == b"HEAD" or head.status < 200 or head.status in (204, 304):
         if head.status < 200 or head.status == 204:
             _drop_length(head)
+            # RFC 9112 §6.3: no body. One that comes all the same must not meet the next request.
+            head.keep_alive = head.keep_alive and not head.content_length and not head.chunked
         return Framing.NONE
     if head.chunked:
-        if head.content_length is not None:
-            raise UpstreamProtocolError("Content-Length beside Transfer-Encoding")
         return Framing.CHUNKED
     if head.content_length is not None:
         return Framing.LENGTH if head.content_length else Framing.NONE

@@ -49,7 +49,16 @@ class ClientConnection:
         serving: what all connections of the worker share.
     """
 
-    __slots__ = ("_endpoint", "_forwarding", "_parser", "_request", "_serving", "_start_response", "_wsgi_answer")
+    __slots__ = (
+        "_endpoint",
+        "_forwarding",
+        "_is_idle",
+        "_parser",
+        "_request",
+        "_serving",
+        "_start_response",
+        "_wsgi_answer",
+    )
 
     def __init__(self, endpoint: Endpoint, peer: str, serving: Serving) -> None:
         config = serving.config
@@ -58,6 +67,7 @@ class ClientConnection:
         self._parser = RequestParser(config.max_fields, config.allow_trace, config.pass_underscore_fields)
         self._forwarding = Forwarding(peer.encode(), b"http", config.main_port, config.forwarded_hops)
         self._request: ClientRequest | None = None
+        self._is_idle = False
         self._wsgi_answer = WsgiAnswer(serving.waits.sending)
         self._start_response = self._wsgi_answer.start_response
 
@@ -73,8 +83,8 @@ class ClientConnection:
 
     def close_if_idle(self) -> None:
         """Ends the connection when it waits for its next request."""
-        if self._request is None:
-            self._endpoint.interrupt(WorkerStops())
+        if self._is_idle:
+            self._endpoint.interrupt(WorkerStops(), lambda: self._is_idle)
 
     def serve(self) -> None:
         """Serves until the connection ends; closes it in every case."""
@@ -133,10 +143,13 @@ class ClientConnection:
         if not data:
             if self._serving.is_draining:
                 return b""
+            self._is_idle = True
             try:
                 data = endpoint.read(self._serving.idle)
             except WorkerStops:
                 return b""
+            finally:
+                self._is_idle = False
         end = data.find(b"\r\n\r\n")
         if end < 0 or data[0] == 13:
             data, end = self._read_rest(data)
@@ -156,13 +169,16 @@ class ClientConnection:
         """Reads on until the head is whole: all bytes, and where its final empty line begins; -1 at the end."""
         began = monotonic()
         heads = self._serving.heads
+        seen = 0  # up to where nothing was found; a head that trickles in is not searched from the start each time
         while True:
             while data.startswith(b"\r\n"):  # RFC 9112 §2.2: an empty line before the request line
                 data = data[2:]
-            end = data.find(b"\r\n\r\n")
+                seen = 0
+            end = data.find(b"\r\n\r\n", max(0, seen - 3))
             if end >= 0:
                 return data, end
-            self._check_begun(data)
+            self._check_begun(data, seen)
+            seen = len(data)
             try:
                 more = self._endpoint.read(heads)
             except Expired as error:
@@ -177,9 +193,11 @@ class ClientConnection:
                 raise RequestTimeout(f"no complete head within {heads.seconds:g} s")
             data += more
 
-    def _check_begun(self, data: bytes) -> None:
-        """Refuses at once what cannot become a request, instead of waiting for its end."""
+    def _check_begun(self, data: bytes, seen: int) -> None:
+        """Refuses at once what cannot become a request, instead of waiting for its end; `seen` bytes were fine."""
         config = self._serving.config
+        if _BARE_LF.search(data, seen):
+            raise MalformedRequest("line ends with a bare LF")
         eol = data.find(b"\n")
         if eol < 0:
             if len(data) > config.max_request_line_bytes + 1:
@@ -187,10 +205,9 @@ class ClientConnection:
             if data and not 0x21 <= data[0] <= 0x7E and data != b"\r":
                 raise MalformedRequest("not an HTTP request")
             return
-        if _BARE_LF.search(data):
-            raise MalformedRequest("line ends with a bare LF")
         self._check_size(data, len(data))
-        self._parser.check_line(data[: eol - 1])
+        if eol >= seen:
+            self._parser.check_line(data[: eol - 1])
 
     def _check_size(self, data: bytes, end: int) -> None:
         config = self._serving.config

@@ -34,9 +34,12 @@ class BlockingEndpoint:
         return data
 
     def send_some(self, data: bytes) -> int:
-        """Sends all of `data`, however long that takes, and returns its length."""
-        self._sock.sendall(data)
-        return len(data)
+        """Sends what the socket takes now and returns how much that was."""
+        self._sock.settimeout(None)
+        try:
+            return self._sock.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
 
     def send(self, data: bytes, limit: Limit) -> None:
         """Sends all of `data`. Raises Expired, and OSError when the peer is gone."""

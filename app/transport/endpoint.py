@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from gevent import get_hub, getcurrent
@@ -81,12 +82,16 @@ class Endpoint:
             on_idle, self._on_idle = self._on_idle, None
             on_idle(self)
 
-    def interrupt(self, error: BaseException) -> None:
-        """Raises `error` in the greenlet that waits here for bytes; nothing happens when none does."""
-        self._hub.loop.run_callback(self._raise_in_reader, self._reader, error)
+    def interrupt(self, error: BaseException, still: Callable[[], bool] = lambda: True) -> None:
+        """Raises `error` in the greenlet that waits here for bytes; nothing happens when none does.
 
-    def _raise_in_reader(self, reader: Any, error: BaseException) -> None:
-        if reader is not None and self._reader is reader:
+        It is raised in the hub's next round. By then the greenlet may wait here for something else, so `still`
+        is asked whether it is meant.
+        """
+        self._hub.loop.run_callback(self._raise_in_reader, self._reader, error, still)
+
+    def _raise_in_reader(self, reader: Any, error: BaseException, still: Callable[[], bool]) -> None:
+        if reader is not None and self._reader is reader and still():
             self._reader = None
             reader.throw(error)
 

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
 
-from gevent import get_hub, getcurrent
+from gevent import Timeout
+from gevent.event import AsyncResult
 
 from app.errors import PoolExhausted
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, connect
-from app.transport.limits import Expired
 from app.upstream.connection import UpstreamConnection
 from app.upstream.fresh import open_connection
 
 __all__ = ["ConnectionPool"]
-
-
-class _Turn:
-    """A request that waits for its turn, and what it got."""
-
-    __slots__ = ("connection", "greenlet", "has_come")
-
-    def __init__(self, greenlet: Any) -> None:
-        self.greenlet = greenlet
-        self.connection: UpstreamConnection | None = None
-        self.has_come = False
 
 
 class ConnectionPool:
@@ -48,7 +36,7 @@ class ConnectionPool:
         self._open = 0
         self._idle: dict[Endpoint, UpstreamConnection] = {}
         self._idle_deadlines = Deadlines(idle_s, self._drop)
-        self._waiting: deque[_Turn] = deque()
+        self._waiting: deque[AsyncResult] = deque()
 
     def acquire(self, fresh: bool = False) -> UpstreamConnection:
         """The connection used last, else a new one; a new one when it must be `fresh`.
@@ -62,16 +50,23 @@ class ConnectionPool:
             self._idle_deadlines.discard(endpoint)
             endpoint.unwatch_idle()
             return connection
-        if self._open >= self._size:
-            if idle:
-                self._drop(next(iter(idle)))
-            else:
-                handed_over = self._wait_for_turn()
-                if handed_over is not None and not fresh:
-                    return handed_over
-                if handed_over is not None:
-                    self.discard(handed_over)
-        self._open += 1
+        if self._open < self._size:
+            self._open += 1
+            return self._open_in_place()
+        if idle:
+            self._drop(next(iter(idle)))
+            self._open += 1
+            return self._open_in_place()
+        handed_over = self._wait_for_turn()
+        if handed_over is None:
+            return self._open_in_place()
+        if fresh:
+            handed_over.close()  # its place is ours
+            return self._open_in_place()
+        return handed_over
+
+    def _open_in_place(self) -> UpstreamConnection:
+        """Opens a connection whose place is already counted."""
         try:
             return open_connection(self.port, connect, self._connecting)
         except BaseException:
@@ -84,8 +79,7 @@ class ConnectionPool:
             self.discard(connection)
             return
         connection.reused = True
-        if self._waiting:
-            self._wake_next(connection)
+        if self._hand_over(connection):
             return
         endpoint = connection.endpoint
         self._idle[endpoint] = connection
@@ -110,42 +104,30 @@ class ConnectionPool:
             self.discard(connection)
 
     def _free_place(self) -> None:
-        self._open -= 1
-        self._wake_next(None)
+        if not self._hand_over(None):
+            self._open -= 1
 
-    def _wake_next(self, connection: UpstreamConnection | None) -> None:
-        """Lets the request that has waited longest go on: with a connection, or with the place for a new one."""
-        if self._waiting:
-            turn = self._waiting.popleft()
-            turn.connection = connection
-            turn.has_come = True
-            if connection is None:
-                self._open += 1  # kept for it until it runs
-            get_hub().loop.run_callback(turn.greenlet.switch)
+    def _hand_over(self, connection: UpstreamConnection | None) -> bool:
+        """Gives a connection, or (None) a place for one, to whoever has waited longest; False when nobody waits."""
+        if not self._waiting:
+            return False
+        self._waiting.popleft().set(connection)
+        return True
 
     def _wait_for_turn(self) -> UpstreamConnection | None:
-        """Waits for a connection, or (None) for a place. Raises PoolExhausted."""
-        turn = _Turn(getcurrent())
+        """Waits for a connection, or (None) for a place, which is ours from then on. Raises PoolExhausted."""
+        turn = AsyncResult()
         self._waiting.append(turn)
-        self._connecting.add(turn.greenlet)
         try:
-            get_hub().switch()
+            handed_over: UpstreamConnection | None = turn.get(timeout=self._connecting.seconds)
+            return handed_over
         except BaseException as error:
-            self._give_up(turn)
-            if isinstance(error, Expired):
+            if not turn.ready():
+                self._waiting.remove(turn)
+            elif turn.value is not None:  # it came at the moment we gave up
+                self.release(turn.value)
+            else:
+                self._free_place()
+            if isinstance(error, Timeout):
                 raise PoolExhausted(f"all {self._size} connections to port {self.port} are in use") from error
             raise
-        finally:
-            self._connecting.discard(turn.greenlet)
-        if turn.connection is None:
-            self._open -= 1  # the caller counts it again
-        return turn.connection
-
-    def _give_up(self, turn: _Turn) -> None:
-        """Leaves the queue; a turn that came at the same moment goes to the next."""
-        if not turn.has_come:
-            self._waiting.remove(turn)
-        elif turn.connection is None:
-            self._free_place()
-        else:
-            self.release(turn.connection)

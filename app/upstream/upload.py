@@ -100,4 +100,4 @@ class Upload:
     def _end(self, error: RouterError) -> None:
         """Tells whoever reads the answer: at once if it waits for bytes, else when it next looks."""
         self.error = error
-        self._endpoint.interrupt(error)
+        self._endpoint.interrupt(error, lambda: not self._endpoint.closed)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import requests
 from urllib3 import HTTPHeaderDict
 
-from app.errors import UpstreamConnectError, UpstreamReadTimeout
+from app.errors import MalformedRequest, UpstreamConnectError, UpstreamReadTimeout
 from app.transport.limits import Expired, Limit
 from app.upstream.connection import AnswerBody, UpstreamConnection
 from app.upstream.messages import UpstreamAnswer, UpstreamRequest
@@ -18,6 +19,10 @@ _FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
 """Fields that follow from the body and the connection, whatever the caller says."""
 
 
+_NO_TOKEN = re.compile(r"[\x00-\x20\x7f]")
+_LINE_BREAK = re.compile(r"[\r\n\0]")
+
+
 def compose(
     method: str,
     path: str,
@@ -25,8 +30,15 @@ def compose(
     body: bytes | None,
     authority: bytes,
 ) -> bytes:
-    """The head of a request as a client would have sent it; `authority` stands in for a missing Host."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    """The head of a request as a client would have sent it; `authority` stands in for a missing Host.
+
+    Raises MalformedRequest for what would make it more than one head.
+    """
+    if _NO_TOKEN.search(method) or _NO_TOKEN.search(path):
+        raise MalformedRequest("method or path has white space or a control character")
+    pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+    if any(_LINE_BREAK.search(name + value) for name, value in pairs):
+        raise MalformedRequest("a header field has a line break or NUL in it")
     kept = [(name, value) for name, value in pairs if name.lower() not in _FRAMING]
     lines = [f"{method} {path} HTTP/1.1\r\n", *(f"{name}: {value}\r\n" for name, value in kept)]
     if not any(name.lower() == "host" for name, _ in kept):

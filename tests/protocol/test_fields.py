@@ -96,7 +96,6 @@ MEANINGS = {
     b"Content-Length": Meaning.CONTENT_LENGTH,
     b"Transfer-Encoding": Meaning.TRANSFER_ENCODING,
     b"Connection": Meaning.CONNECTION,
-    b"Expect": Meaning.EXPECT,
     b"Upgrade": Meaning.UPGRADE,
     b"Keep-Alive": Meaning.HOP_BY_HOP,
     b"Proxy-Connection": Meaning.HOP_BY_HOP,

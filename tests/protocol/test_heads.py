@@ -234,3 +234,17 @@ def test_lines_follow_the_host_from_request_to_request() -> None:
 def test_client_is_the_address_that_the_last_trusted_proxy_saw(hops: int, said: bytes, client: str) -> None:
     lines = b"Host: x\r\n" + (b"X-Forwarded-For: " + said + b"\r\n" if said else b"")
     assert Forwarding(b"9.9.9.9", b"http", 5004, hops).client_address(request(lines)) == client
+
+
+def test_absolute_target_of_http_1_0_names_the_host() -> None:
+    head = RequestParser(max_fields=10).parse(b"GET http://shop.test/x HTTP/1.0\r\n\r\n")
+    sent = upstream_head(head, Forwarding(b"192.0.2.1", b"http", 5004, 0).lines(head), b"127.0.0.1:5005")
+    assert b"\r\nHost: shop.test\r\n" in sent
+    assert b"\r\nX-Forwarded-Host: shop.test\r\n" in sent
+
+
+@pytest.mark.parametrize(("scheme", "port"), [(b"https", b"443"), (b"http", b"80"), (b"gopher", b"5004")])
+def test_port_follows_from_the_scheme_that_a_trusted_proxy_names(scheme: bytes, port: bytes) -> None:
+    raw = b"GET / HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: %b\r\n\r\n" % scheme
+    lines = Forwarding(b"192.0.2.1", b"http", 5004, 1).lines(RequestParser(max_fields=10).parse(raw))
+    assert b"X-Forwarded-Port: %b\r\n" % port in lines

@@ -226,3 +226,9 @@ def test_any_valid_answer_is_read_as_it_was_written(status: int, pairs: list[Fie
 
     assert (head.status, head.reason, head.fields, head.dropped) == (status, b"Reason", sent, [])
     assert (head.framing, head.content_length, head.keep_alive) == (Framing.LENGTH, 3, True)
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 60", "Transfer-Encoding: chunked"])
+def test_connection_of_a_204_that_announces_a_body_is_not_used_again(framing: str) -> None:
+    head = ResponseParser().parse(f"HTTP/1.1 204 No Content\r\n{framing}\r\n\r\n".encode(), b"GET")
+    assert (head.framing, head.keep_alive) == (Framing.NONE, False)

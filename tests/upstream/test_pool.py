@@ -228,3 +228,18 @@ def test_refused_connection(upstream: RawUpstream) -> None:
 def test_unanswered_connection() -> None:
     with full_listener() as (_, port), pytest.raises(UpstreamConnectTimeout, match=r"within 0\.05 s"):
         pool_of(port, connecting_s=0.05).acquire()
+
+
+def test_bound_holds_when_a_used_connection_is_handed_to_one_who_wants_a_fresh_one(upstream: RawUpstream) -> None:
+    pool = pool_of(upstream.port, size=1)
+    held = pool.acquire()
+    got: list[UpstreamConnection] = []
+    wants_fresh = gevent.spawn(lambda: got.append(pool.acquire(fresh=True)))
+    wants_any = gevent.spawn(lambda: got.append(pool.acquire()))
+    gevent.sleep(0)  # both begin to wait
+    pool.release(held)
+    wants_fresh.join(timeout=5)
+    assert (len(got), got[0].reused, wants_any.dead) == (1, False, False)
+    pool.release(got[0])
+    wants_any.join(timeout=5)
+    assert got[1] is got[0]
