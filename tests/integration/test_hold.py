@@ -138,7 +138,7 @@ class TestDown:
             assert int(str(after[counter])) == int(str(before[counter])) + 1
         assert int(str(after["failed_requests"])) == int(str(before["failed_requests"]))
 
-    @pytest.mark.parametrize("unread", [0, 400_000], ids=["nothing-unread", "body-unread"])
+    @pytest.mark.parametrize("unread", [0, 140_000], ids=["nothing-unread", "body-unread"])
     @pytest.mark.parametrize("how", ["close", "reset"])
     def test_client_that_has_left_is_never_forwarded(
         self, router: RouterProcess, down: int, how: str, unread: int
