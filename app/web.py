@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import gevent
 from flask import Flask, Response, abort, jsonify, request
 from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import HTTPException
 from werkzeug.routing import PathConverter
 
 from app.access import COOKIE, Access
@@ -118,6 +120,15 @@ def create_app(
         @app.get(METRICS_PATH)
         def metrics() -> Response:
             return _metrics(service)
+
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider's; documented fields come first
+
+    @app.errorhandler(HTTPException)
+    def decline(error: HTTPException) -> Response:
+        answer = Response(f"{HTTPStatus(error.code or 500).phrase}\n", content_type="text/plain; charset=utf-8")
+        answer.headers.extend((name, value) for name, value in error.get_headers() if name != "Content-Type")
+        answer.status_code = error.code or 500
+        return answer
 
     @app.errorhandler(RouterError)
     def refuse(error: RouterError) -> Response:

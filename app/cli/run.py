@@ -120,7 +120,7 @@ def _next_steps(config: RouterConfig, ours: str) -> str:
     url = f"http://127.0.0.1:{config.main_port}"
     ends = f"the router and {ours}" if ours else "the router"
     steps = {
-        f"curl {url}/": "the active version answers",
+        f"curl {url}/health": "the active version answers",
         "bin/blue_green_deploy deploy": "start the other version and switch to it; no request is lost",
         "bin/blue_green_deploy rollback": "and back again",
         "bin/traffic_router metrics --watch": "the figures, live",
