@@ -9,6 +9,7 @@ from app.cli.render import Progress, count_text, dim, mark, ms_text
 from app.deploy import events as ev
 from app.deploy.receipt import Account, Conduct, Receipt
 from app.deploy.reconcile import ending_text
+from app.state.model import VERSIONS
 
 __all__ = ["EventPrinter", "conduct_text", "probe_text", "receipt_lines"]
 
@@ -31,8 +32,10 @@ def receipt_lines(receipt: Receipt) -> list[str]:
     """The receipt as a small table: each version's requests from the switch on, and what became of them."""
     drained = f", drained in {receipt.drain_s:.1f} s" if receipt.drain_s is not None and not receipt.remaining else ""
     lines = [f"🧾 Requests since the switch, {receipt.duration_s:.1f} s{drained}"]
-    width = max(len(count_text(account.started)) for account in receipt.accounts.values())
-    lines += [_account_line(name, account, width) for name, account in receipt.accounts.items()]
+    # What the router answered by itself is worth a line only when there was any.
+    shown = {name: one for name, one in receipt.accounts.items() if name in VERSIONS or one.started or one.held}
+    width = max(len(count_text(account.started)) for account in shown.values())
+    lines += [_account_line(name, account, width) for name, account in shown.items()]
     return lines
 
 
@@ -45,7 +48,7 @@ def _account_line(name: str, account: Account, width: int) -> str:
         notes.append(f"{count_text(account.held)} held, {ms_text(account.held_mean_ms)} on average")
     if account.retried:
         notes.append(f"{count_text(account.retried)} retried")
-    return f"   {name:<5}  {count_text(account.started):>{width}} = {parts}" + (
+    return f"   {name:<6}  {count_text(account.started):>{width}} = {parts}" + (
         f"  ({'; '.join(notes)})" if notes else ""
     )
 
@@ -121,7 +124,7 @@ class EventPrinter:
         )
 
     def _drained(self, event: ev.Drained) -> None:
-        self._say(f"✅ {event.version} has no requests in flight (drained in {event.duration_s:.1f} s)")
+        self._say(f"✅ {event.version}: no request in flight any more (drained in {event.duration_s:.1f} s)")
 
     def _overdue(self, event: ev.Overdue) -> None:
         waits = "; waiting on" if event.will_wait else ""

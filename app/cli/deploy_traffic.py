@@ -10,7 +10,6 @@ from app.deploy.receipt import Conduct, Tally
 from app.errors import MetricsError, UpstreamTruncated
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import VersionStats
-from app.state.model import VERSIONS
 
 __all__ = ["open_traffic"]
 
@@ -43,8 +42,8 @@ class _RouterTraffic:
         return self._current().in_flight_rows(version)
 
     def tallies(self) -> dict[str, Tally]:
-        versions = self._current().snapshot().versions
-        return {name: _tally(versions[name]) for name in VERSIONS}
+        # The router's own answers, too: a request that waits in a pause has no version yet.
+        return {name: _tally(stats) for name, stats in self._current().snapshot().versions.items()}
 
     def conduct(self, version: str, seconds: int) -> Conduct:
         stats = self._current().snapshot(seconds).versions[version]

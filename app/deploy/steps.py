@@ -185,8 +185,8 @@ class Steps:
 
         Raises `DrainTimedOut` then, unless `on_timeout` says otherwise.
         """
+        has = "has" if len(names) == 1 else "have"
         if self.traffic is None:
-            has = "has" if len(names) == 1 else "have"
             self.note(f"the router is not running, so {' and '.join(names)} {has} no requests to wait for")
             return
         drain = Drain(self.traffic, self.report, self.clock, self.sleep)
@@ -196,7 +196,7 @@ class Steps:
         if not outcome.is_complete and on_timeout is OnTimeout.FAIL:
             oldest = f" (oldest: {outcome.named[0]})" if outcome.named else ""
             raise DrainTimedOut(
-                f"{' and '.join(names)} still has {_count(outcome.remaining)} in flight after "
+                f"{' and '.join(names)} still {has} {_count(outcome.remaining)} in flight after "
                 f"{outcome.duration_s:.0f} s{oldest}; {stands}",
                 f"{PROGRAM} stop {names[0]} --force   # to cut them off" if len(names) == 1 else "",
             )

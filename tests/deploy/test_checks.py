@@ -1,0 +1,265 @@
+"""What a version has to stand around a switch: smoke and post commands, the watch; and what a failure takes back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from app.config import DeployConfig, load
+from app.deploy.deployer import Deployer, Overrides
+from app.deploy.events import Event, Noted, Promoted, Ran, ReceiptReady, RolledBack, Running, Watched, Watching
+from app.deploy.receipt import Conduct, Tally
+from app.deploy.watching import Evidence
+from app.errors import ConfigError, UnhealthyVersion
+from tests.deploy.deployment import QUIET, Deployment, FakeTraffic
+
+
+@pytest.fixture
+def both(deployment: Deployment) -> Deployment:
+    """Blue is active, green is the standby; both run."""
+    deployment.deployer().start("blue", Overrides(release="r1"))
+    deployment.deployer().start("green", Overrides(release="r2"))
+    deployment.events.clear()
+    return deployment
+
+
+def configure(deployment: Deployment, **settings: object) -> None:
+    deployment.deploy_config = DeployConfig(**settings)  # type: ignore[arg-type]  # tests give fields by name
+
+
+# --- smoke -----------------------------------------------------------------------------------------------
+
+
+def test_smoke_commands_run_before_the_switch_in_the_versions_place(both: Deployment) -> None:
+    configure(both, smoke=("sh -c 'echo $BG_VERSION $BG_RELEASE $PORT {port} {release} > smoked'", "true"))
+    both.deployer().deploy(Overrides(release="r3"))
+    port = both.ports["green"]
+    assert (both.home / "smoked").read_text() == f"green r3 {port} {port} r3\n"
+    order = [type(event) for event in both.events if isinstance(event, Running | Ran | Promoted)]
+    assert order == [Running, Ran, Running, Ran, Promoted]
+
+
+@pytest.mark.parametrize(
+    ("command", "failure"),
+    [
+        ("sh -c 'echo cart is empty; exit 3'", "exit status 3"),
+        ("sh -c 'kill -9 $$'", "killed by SIGKILL"),
+        ("sh -c 'sleep 60 & sleep 60'", "did not end within 0.2 s"),
+    ],
+)
+def test_a_failing_smoke_command_leaves_the_traffic(both: Deployment, command: str, failure: str) -> None:
+    configure(both, smoke=(command, "touch never"), command_timeout=0.2)
+    with pytest.raises(UnhealthyVersion, match=f"green does not stand the smoke test: .*{failure}"):
+        both.deployer().deploy(Overrides(release="r3"))
+    assert both.state.active_version == "blue"
+    assert both.version("green").status == "stopped"
+    assert not (both.home / "never").exists()
+    assert both.seen(Ran)[0].failure == failure
+    assert both.outcomes()[-1] == ("deploy", "unhealthy")
+
+
+def test_the_output_of_a_failed_command_is_kept(both: Deployment) -> None:
+    configure(both, smoke=("sh -c 'for i in 1 2 3; do echo line $i; done; echo bad >&2; exit 1'",))
+    with pytest.raises(UnhealthyVersion):
+        both.deployer().switch("green")
+    assert both.seen(Ran)[0].output == ("line 1", "line 2", "line 3", "bad")
+    assert both.version("green").status == "running"
+
+
+def test_force_goes_on_after_a_failed_smoke_command(both: Deployment) -> None:
+    configure(both, smoke=("false",))
+    both.deployer().switch("green", force=True)
+    assert both.state.active_version == "green"
+    assert any(event.warns and "going on because of --force" in event.text for event in both.seen(Noted))
+
+
+@pytest.mark.parametrize("name", ["smoke", "post"])
+def test_a_command_that_is_not_there_is_found_before_anything_is_done(both: Deployment, name: str) -> None:
+    configure(both, **{name: ("no-such-program {port}",)})
+    with pytest.raises(ConfigError, match="no program 'no-such-program'") as caught:
+        both.deployer().deploy(Overrides(release="r3"))
+    assert f"[deploy] {name}" in caught.value.hint
+    assert both.version("green").release == "r2"
+
+
+def test_a_command_that_cannot_be_executed_fails(both: Deployment) -> None:
+    program = both.home / "smoke.sh"
+    program.write_text("#!/no/such/interpreter\n")
+    program.chmod(0o755)
+    configure(both, smoke=("./smoke.sh",))
+    with pytest.raises(UnhealthyVersion, match="could not be started: No such file"):
+        both.deployer().switch("green")
+
+
+# --- post ------------------------------------------------------------------------------------------------
+
+
+def test_post_commands_run_after_the_switch(both: Deployment) -> None:
+    configure(both, post=(f'grep -q \'"active_version": "green"\' {both.store.path}',))
+    both.deployer().switch("green")
+    assert both.state.active_version == "green"
+
+
+def test_a_failing_post_command_takes_the_switch_back(both: Deployment) -> None:
+    configure(both, post=("false",))
+    before = both.state.previous_version
+    with pytest.raises(UnhealthyVersion, match="green was active, and a post command failed: `false`: exit status 1"):
+        both.deployer().deploy(Overrides(release="r3"), stop_old=True)
+    assert (both.state.active_version, both.state.previous_version) == ("blue", before)
+    assert both.seen(RolledBack) == [RolledBack("blue", both.ports["blue"], "green")]
+    assert both.version("green").status == "running"
+    entry = both.history.entries()[-1]
+    assert (entry.outcome, entry.has_switched) == ("rolled back", False)
+
+
+def test_the_first_version_has_nothing_to_go_back_to(deployment: Deployment) -> None:
+    configure(deployment, post=("false",))
+    with pytest.raises(UnhealthyVersion):
+        deployment.deployer().deploy(Overrides(release="r1"))
+    assert deployment.state.active_version == "blue"
+    assert "traffic was left with blue" in deployment.seen(Noted)[-1].text
+
+
+def test_traffic_is_not_given_back_to_a_version_that_does_not_run(both: Deployment) -> None:
+    pid = both.version("blue").pid
+    configure(both, post=(f"sh -c 'kill -9 {pid}; while kill -0 {pid} 2>/dev/null; do :; done; exit 1'",))
+    with pytest.raises(UnhealthyVersion):
+        both.deployer().switch("green")
+    assert both.state.active_version == "green"
+    assert "blue does not run any more" in both.seen(Noted)[-1].text
+
+
+def test_ctrl_c_in_a_post_command_takes_the_switch_back(both: Deployment) -> None:
+    configure(both, post=("true",))
+
+    def report(event: Event) -> None:
+        if isinstance(event, Running):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Deployer(replace(both.steps(), report=report), both.history, "switch").switch("green")
+    assert both.state.active_version == "blue"
+
+
+def test_a_rollback_does_without_checks(both: Deployment) -> None:
+    both.deployer().switch("green")
+    configure(both, smoke=("false",), post=("false",))
+    both.deployer().rollback()
+    assert both.state.active_version == "blue"
+
+
+# --- watch -----------------------------------------------------------------------------------------------
+
+WELL = Conduct(1000, 0, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        (WELL, Conduct(3, 1, 20.0), ""),
+        (WELL, Conduct(4, 4, 20.0), ""),
+        (WELL, Conduct(5, 5, 20.0), "100.0 % (5 of 5) of its requests failed; before the switch 0.0 % (0 of 1000)"),
+        (WELL, Conduct(3000, 30, 20.0), ""),
+        (WELL, Conduct(3000, 60, 20.0), "2.0 % (60 of 3000)"),
+        (Conduct(1000, 300, 20.0), Conduct(1000, 310, 20.0), ""),
+        (Conduct(1000, 300, 20.0), Conduct(1000, 500, 20.0), "50.0 %"),
+        (Conduct(0, 0, None), Conduct(100, 6, 20.0), ""),
+        (Conduct(0, 0, None), Conduct(100, 20, 20.0), "before the switch none were made"),
+        (WELL, Conduct(0, 0, None), ""),
+    ],
+)
+def test_more_errors_need_evidence(before: Conduct, after: Conduct, found: str) -> None:
+    said = Evidence(before, after).errors()
+    assert found in said
+    assert bool(found) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        (WELL, Conduct(1000, 0, 69.0), ""),
+        (WELL, Conduct(1000, 0, 71.0), "95 % of its requests took up to 71 ms; before the switch 20 ms"),
+        (WELL, Conduct(49, 0, 900.0), ""),
+        (Conduct(49, 0, 20.0), Conduct(1000, 0, 900.0), ""),
+        (Conduct(1000, 0, 200.0), Conduct(1000, 0, 390.0), ""),
+        (Conduct(1000, 0, None), Conduct(1000, 0, 390.0), ""),
+    ],
+)
+def test_slowness_needs_evidence(before: Conduct, after: Conduct, found: str) -> None:
+    assert Evidence(before, after).slowness() == found
+
+
+def test_a_watched_deploy_that_does_well_stands(both: Deployment) -> None:
+    both.traffic = FakeTraffic(conducts={"blue": [WELL], "green": [Conduct(100, 0, 21.0)]})
+    both.deployer().deploy(Overrides(release="r3"), watch_s=0.1)
+    assert both.state.active_version == "green"
+    assert both.seen(Watched) == [Watched("green", WELL, Conduct(100, 0, 21.0))]
+
+
+def test_a_watched_deploy_that_does_worse_is_taken_back_at_once(both: Deployment) -> None:
+    both.traffic = FakeTraffic(conducts={"blue": [WELL], "green": [Conduct(1, 1, 9.0), Conduct(40, 20, 9.0)]})
+    with pytest.raises(UnhealthyVersion, match=r"green does worse than blue did: 50.0 % \(20 of 40\)"):
+        both.deployer().deploy(Overrides(release="r3"), watch_s=600, stop_old=True)
+    assert both.state.active_version == "blue"
+    assert len(both.seen(Watching)) == 2
+    assert both.outcomes()[-1] == ("deploy", "rolled back")
+
+
+def test_slowness_is_judged_at_the_end_of_the_watch(both: Deployment) -> None:
+    both.traffic = FakeTraffic(conducts={"blue": [WELL], "green": [Conduct(100, 0, 500.0)]})
+    with pytest.raises(UnhealthyVersion, match="took up to 500 ms"):
+        both.deployer().deploy(Overrides(release="r3"), watch_s=0.1)
+    assert both.state.active_version == "blue"
+
+
+def test_a_rollback_during_the_watch_ends_it(both: Deployment) -> None:
+    both.traffic = FakeTraffic(conducts={"blue": [WELL], "green": [WELL]})
+    is_back: list[bool] = []
+
+    def report(event: Event) -> None:
+        both.events.append(event)
+        if isinstance(event, Watching) and not is_back:
+            is_back.append(True)
+            both.deployer("rollback").rollback()
+
+    Deployer(replace(both.steps(), report=report), both.history, "deploy").deploy(Overrides(release="r3"), watch_s=600)
+    assert both.state.active_version == "blue"
+    assert any("is not active any more" in event.text for event in both.seen(Noted))
+
+
+def test_without_a_router_there_is_nothing_to_watch(both: Deployment) -> None:
+    both.deployer().deploy(Overrides(release="r3"), watch_s=600)
+    assert Noted("nothing to watch: the router is not running") in both.events
+
+
+# --- receipt ---------------------------------------------------------------------------------------------
+
+
+def test_a_switch_has_a_receipt_in_the_history(both: Deployment) -> None:
+    old = [QUIET, replace(QUIET, ended=7, cut=1, failed=1)]
+    both.traffic = FakeTraffic({"blue": [2, 0]}, counts={"blue": old, "green": [QUIET, replace(QUIET, in_flight=3)]})
+    both.deployer().switch("green", wait=True)
+    (ready,) = both.seen(ReceiptReady)
+    blue, green = ready.receipt.accounts["blue"], ready.receipt.accounts["green"]
+    assert (blue.started, blue.finished, blue.cut, blue.in_flight) == (7, 6, 1, 0)
+    assert (green.started, green.in_flight) == (3, 3)
+    assert both.history.entries()[-1].facts["receipt"] == ready.receipt.as_json()
+
+
+def test_metrics_that_were_begun_anew_leave_no_receipt(both: Deployment) -> None:
+    both.traffic = FakeTraffic(counts={"blue": [Tally(9, 0, 0, 0, 0, 0.0, 0), QUIET]})
+    both.deployer().switch("green")
+    assert both.seen(ReceiptReady) == []
+    assert any("no receipt" in event.text for event in both.seen(Noted))
+    assert both.history.entries()[-1].facts == {}
+
+
+def test_the_settings_take_one_command_or_a_list() -> None:
+    one = load({}, {}, {"deploy": {"smoke": "curl -f 'http://x/a b'", "post": ["true", "curl -f x"]}}).deploy
+    assert one.smoke == ("curl -f 'http://x/a b'",)
+    assert one.post == ("true", "curl -f x")
+    with pytest.raises(ConfigError, match="smoke = .*expected a list of commands"):
+        load({}, {}, {"deploy": {"smoke": ["'unclosed", ""]}})
+    with pytest.raises(ConfigError, match="smok: no such setting; did you mean smoke"):
+        load({}, {}, {"deploy": {"smok": []}})

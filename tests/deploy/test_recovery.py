@@ -1,0 +1,262 @@
+"""kill -9 of a command anywhere: the old state or the new one, and the next command puts things in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.deploy.deployer import Overrides
+from app.deploy.events import Found
+from app.deploy.history import Intent
+from app.deploy.phases import Operation, Phase
+from app.errors import OperatorError
+from app.state.model import promote
+from tests.deploy.deployment import Deployment
+from tests.deploy.kill_points import calls_of, killed_at
+from tests.support.waiting import wait_until
+
+DEAD = 4_194_000
+"""No process has this pid: it is above what the kernel hands out in tests."""
+
+
+@pytest.fixture
+def both(deployment: Deployment) -> Deployment:
+    """Blue is active, green is the standby; both run."""
+    deployment.deployer().start("blue", Overrides(release="r1"))
+    deployment.deployer().start("green", Overrides(release="r2"))
+    deployment.events.clear()
+    return deployment
+
+
+def active(deployment: Deployment) -> str | None:
+    return deployment.state.active_version
+
+
+def is_in_order(deployment: Deployment) -> None:
+    """What must hold after any command that follows a killed one."""
+    state = deployment.state
+    assert state.active is not None
+    assert deployment.processes.find(state.active).alive
+    assert all(version.status in ("running", "stopped") for version in state.versions.values())
+    assert deployment.history.unfinished() == []
+    assert [link.fault for link in deployment.history.verify() if link.fault] == []
+
+
+# --- every point of a switch -----------------------------------------------------------------------------
+
+
+def test_a_switch_killed_between_any_two_calls_leaves_the_old_state_or_the_new_one(both: Deployment) -> None:
+    def switch() -> None:
+        both.deployer("switch green").switch("green")
+
+    def back() -> None:
+        both.deployer("switch blue").switch("blue")
+
+    calls = calls_of(switch)
+    back()
+    assert calls > 20
+    seen = set()
+    for at in range(1, calls + 1):
+        before = both.store.path.read_bytes()
+        assert killed_at(switch, at, after=False), f"call {at} of {calls}"
+        seen.add(active(both))
+        if active(both) == "blue":
+            # Nothing but the choice of the version was to change, so it must be the very same file.
+            assert both.store.path.read_bytes() == before
+        back()
+        assert active(both) == "blue"
+        is_in_order(both)
+    assert seen == {"blue", "green"}
+
+
+MODES: dict[str, Callable[[Deployment], None]] = {
+    "pause": lambda it: void(it.modes().pause(300)),
+    "resume": lambda it: void(it.modes().resume()),
+    "maintenance": lambda it: it.modes().start_maintenance("Back at nine", 60, ()),
+    "preview": lambda it: void(it.modes().preview(None, 60)),
+}
+
+
+def void(_: object) -> None:
+    """Drop what a command gives."""
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_a_mode_killed_between_any_two_calls_is_on_or_off(deployment: Deployment, name: str) -> None:
+    deployment.store.write(replace(deployment.state, active_version="blue"))
+    if name == "resume":
+        deployment.modes().pause(3000)
+    old = deployment.state
+
+    def command() -> None:
+        MODES[name](deployment)
+
+    at, changed = 1, 0
+    while killed_at(command, at, after=True):
+        state = deployment.state
+        changed += state != old
+        rest = replace(state, pause=old.pause, maintenance=old.maintenance, preview_key=old.preview_key)
+        assert replace(rest, serial=old.serial) == old
+        deployment.store.write(old)
+        at += 1
+    assert at > 15
+    assert changed > 0
+
+
+# --- a deploy, killed at random --------------------------------------------------------------------------
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(points=st.lists(st.tuples(st.integers(1, 110), st.booleans(), st.booleans()), min_size=1, max_size=3))
+def test_deploys_killed_at_random_are_finished_or_undone(
+    deployments: Callable[..., Deployment], points: list[tuple[int, bool, bool]]
+) -> None:
+    deployment = deployments()
+    deployment.deployer().start("blue", Overrides(release="r0"))
+    for number, (at, after, stop_old) in enumerate(points, 1):
+        standby = deployment.state.standby_version
+        killed_at(
+            lambda number=number, stop_old=stop_old: deployment.deployer("deploy").deploy(  # type: ignore[misc]  # bound early
+                Overrides(release=f"r{number}"), stop_old=stop_old
+            ),
+            at,
+            after=after,
+        )
+        state = deployment.state
+        assert state.active is not None
+        assert deployment.processes.find(state.active).alive
+        was_switched = state.active_version == standby
+        deployment.deployer("switch").switch(state.active.name)
+        assert deployment.state.active_version == state.active.name
+        is_in_order(deployment)
+        other = deployment.version(deployment.state.standby_version)
+        if not was_switched:
+            # It never had traffic, so it does not run on unseen.
+            assert other.release != f"r{number}" or not deployment.processes.find(other).alive
+    deployment.close()
+
+
+# --- what is said and done, phase by phase ---------------------------------------------------------------
+
+
+def leave_behind(
+    deployment: Deployment, phase: Phase, operation: Operation = Operation.DEPLOY, target: str = "green"
+) -> None:
+    """An entry as a killed command leaves it."""
+    remembered = {"release": "r1", "dir": None, "command": None}
+    intent = Intent(
+        operation,
+        f"{operation} {target}",
+        target,
+        "blue",
+        target,
+        "r2",
+        (Phase.LAUNCHING, Phase.GATING, Phase.PROMOTING, Phase.DRAINING, Phase.RETIRING),
+        replaces=remembered,
+    )
+    entry = deployment.history.begin(intent)
+    deployment.history.append({"id": entry.id, "pid": DEAD})
+    entry.enter(phase)
+
+
+def next_command(deployment: Deployment) -> str:
+    """What the next command says about the killed one."""
+    deployment.modes("resume").resume()
+    (found,) = deployment.seen(Found)
+    assert found.pid == DEAD
+    deployment.events.clear()
+    deployment.modes("resume").resume()
+    assert deployment.seen(Found) == []
+    return found.left_behind
+
+
+@pytest.mark.parametrize("phase", [Phase.LAUNCHING, Phase.GATING, Phase.SMOKING, Phase.PROMOTING])
+def test_a_start_that_never_had_traffic_is_undone(both: Deployment, phase: Phase) -> None:
+    leave_behind(both, phase)
+    assert next_command(both) == "green had no traffic yet and was stopped"
+    assert (both.version("green").status, both.version("green").release) == ("stopped", "r1")
+    assert active(both) == "blue"
+    assert both.outcomes()[2:] == [("deploy", "killed")]
+
+
+def test_a_start_that_was_never_made_leaves_nothing_to_stop(both: Deployment) -> None:
+    both.deployer().stop("green")
+    leave_behind(both, Phase.LAUNCHING)
+    assert next_command(both) == "green was not started"
+
+
+def test_a_switch_that_was_made_stands(both: Deployment) -> None:
+    both.store.write(promote(both.state, "green", 1.0))
+    leave_behind(both, Phase.PROMOTING)
+    assert next_command(both) == "green is active, so it was left as it is"
+    assert active(both) == "green"
+    assert both.version("green").status == "running"
+
+
+@pytest.mark.parametrize("phase", [Phase.POSTING, Phase.WATCHING, Phase.DRAINING, Phase.SETTING])
+def test_traffic_is_not_moved_by_a_recovery(both: Deployment, phase: Phase) -> None:
+    both.store.write(promote(both.state, "green", 1.0))
+    leave_behind(both, phase)
+    assert next_command(both)
+    assert active(both) == "green"
+    assert both.version("blue").status == "running"
+
+
+def test_a_stop_is_finished(both: Deployment) -> None:
+    leave_behind(both, Phase.RETIRING, Operation.STOP)
+    assert next_command(both) == "green has been stopped now"
+    assert both.version("green").status == "stopped"
+
+
+def test_a_stop_that_was_done_is_only_told(both: Deployment) -> None:
+    both.deployer().stop("green")
+    leave_behind(both, Phase.RETIRING, Operation.STOP)
+    assert next_command(both) == "green is stopped"
+
+
+def test_the_active_version_is_not_stopped_by_a_recovery(both: Deployment) -> None:
+    leave_behind(both, Phase.RETIRING)
+    assert next_command(both) == "blue is active, so it was left running"
+    assert both.version("blue").status == "running"
+
+
+def test_a_restart_that_left_the_active_version_stopped_asks_for_its_start(both: Deployment) -> None:
+    both.kill("blue")
+    wait_until(lambda: not both.processes.find(both.version("blue")).alive, "blue's end")
+    leave_behind(both, Phase.CLEARING, Operation.RESTART, "blue")
+    assert "blue is active and was left stopped" in next_command(both)
+    both.deployer().start("blue")
+
+
+def test_a_command_that_is_at_work_is_left_alone(both: Deployment) -> None:
+    intent = Intent(Operation.SWITCH, "switch", "green", "blue", "green", None, (Phase.DRAINING,))
+    both.history.begin(intent).enter(Phase.DRAINING)
+    both.modes().resume()
+    assert both.seen(Found) == []
+
+
+def test_what_cannot_be_written_down_is_told_all_the_same(both: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_behind(both, Phase.DRAINING)
+    both.history.path.chmod(0o444)
+    real = os.open
+
+    def refuse(path: str, flags: int, *rest: int, **named: int) -> int:
+        if str(path) == str(both.history.path):
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, *rest, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+    both.modes().resume()
+    assert len(both.seen(Found)) == 1
+    with pytest.raises(OperatorError, match="history"):
+        both.deployer().switch("green")
+    assert active(both) == "blue"
