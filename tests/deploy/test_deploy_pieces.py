@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from app.config import AppConfig
-from app.deploy.drain import Drain
-from app.deploy.events import Drained, Draining, Event, Probed
+from app.deploy.drain import Drain, OnTimeout
+from app.deploy.events import Drained, Draining, Event, Overdue, Probed
 from app.deploy.gate import Gate
 from app.deploy.launch import clean_environment, launch_of
 from app.deploy.log_file import follow, size, tail
@@ -192,6 +192,25 @@ def test_a_drain_goes_without_rows() -> None:
     events: list[Event] = []
     assert drain(FakeTraffic({"blue": [1]}), events).wait(["blue"], 0.1).remaining == 1
     assert [event.oldest for event in events if isinstance(event, Draining)] == [""]
+
+
+def test_a_drain_can_wait_on_after_telling_what_remains() -> None:
+    events: list[Event] = []
+    traffic = FakeTraffic({"blue": [1] * 10 + [0]}, [Row("GET", "/report", 8.2)])
+    assert drain(traffic, events).wait(["blue"], 0.1, OnTimeout.WAIT).is_complete
+    overdue = [event for event in events if isinstance(event, Overdue)]
+    assert [(event.in_flight, event.named, event.will_wait) for event in overdue] == [
+        (1, ("GET /report for 8.2 s",), True)
+    ]
+    assert isinstance(events[-1], Drained)
+
+
+def test_a_drain_of_both_versions_adds_them_up() -> None:
+    events: list[Event] = []
+    traffic = FakeTraffic({"blue": [1, 0], "green": [2, 0]})
+    assert drain(traffic, events).wait(["blue", "green"], 10).is_complete
+    looks = [event for event in events if isinstance(event, Draining)]
+    assert [(look.version, look.in_flight) for look in looks] == [("blue and green", 3)]
 
 
 # --- log -------------------------------------------------------------------------------------------------

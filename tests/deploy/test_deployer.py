@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from app.deploy.deployer import Deployer, Overrides
+from app.deploy.drain import OnTimeout
 from app.deploy.events import (
     Diagnosed,
     Drained,
@@ -23,6 +24,7 @@ from app.deploy.events import (
     LockAwaited,
     Noted,
     Promoted,
+    ReceiptReady,
     Stopped,
 )
 from app.deploy.history import Intent
@@ -309,6 +311,27 @@ def test_a_drain_that_times_out_leaves_the_switch(both: Deployment) -> None:
     assert both.state.active_version == "green"
     entry = both.history.entries()[-1]
     assert (entry.outcome, entry.phase, entry.has_switched) == ("drain timed out", "draining", True)
+
+
+def test_a_switch_can_proceed_at_the_end_of_the_time(both: Deployment) -> None:
+    both.traffic = FakeTraffic({"blue": [1]}, [Row("GET", "/report", 8.2)])
+    both.deployer(drain_timeout_s=0.1).switch("green", wait=True, on_timeout=OnTimeout.PROCEED)
+    (ready,) = both.seen(ReceiptReady)
+    assert ready.receipt.remaining == ("GET /report for 8.2 s",)
+    assert both.outcomes()[-1] == ("switch", "done")
+
+
+def test_a_stop_can_proceed_and_cut_what_is_left(both: Deployment) -> None:
+    both.traffic = FakeTraffic({"green": [1]})
+    both.deployer(drain_timeout_s=0.1).stop("green", on_timeout=OnTimeout.PROCEED)
+    assert both.version("green").status == "stopped"
+
+
+def test_a_stop_can_wait_for_as_long_as_it_takes(both: Deployment) -> None:
+    both.traffic = FakeTraffic({"green": [1] * 8 + [0]})
+    both.deployer(drain_timeout_s=0.1).stop("green", on_timeout=OnTimeout.WAIT)
+    assert len(both.seen(Drained)) == 1
+    assert both.version("green").status == "stopped"
 
 
 def test_without_a_router_there_is_nothing_to_wait_for(both: Deployment) -> None:

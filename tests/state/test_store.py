@@ -136,6 +136,54 @@ def test_a_failing_step_leaves_the_old_state(store: StateStore, monkeypatch: pyt
     assert [path.name for path in store.folder.iterdir()] == ["bg_state.json"]
 
 
+WRITING = ("open", "write", "fsync", "close", "utime", "rename", "unlink", "fstat", "fchown", "stat", "mkdir")
+
+
+@pytest.mark.parametrize("error", [28, 5, 30, 13], ids=["disk full", "input/output error", "read-only", "not allowed"])
+def test_a_failure_of_any_call_of_a_write_leaves_the_old_state_or_the_new_one(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    """Each of the calls that a write makes fails once, in turn; what it has opened is closed again."""
+    store.write(BLUE)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    failing, outcomes, close = 1, [], os.close
+    while True:
+        calls = 0
+
+        def counted(real: Callable[..., object]) -> Callable[..., object]:
+            def call(*args: object, **kwargs: object) -> object:
+                nonlocal calls
+                calls += 1
+                if calls == failing:  # noqa: B023  # asked during the turn
+                    if real is close:
+                        real(*args)  # a close that reports an error has closed all the same
+                    raise OSError(error, os.strerror(error))
+                return real(*args, **kwargs)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for name in WRITING:
+                patch.setattr(os, name, counted(getattr(os, name)))
+            try:
+                store.write(GREEN)
+                raised = False
+            except StateError:
+                raised = True
+        state = store.read()
+        assert state in (BLUE, GREEN)
+        # Told that it failed, nobody must find that it has not.
+        assert not raised or state == BLUE
+        outcomes.append(raised)
+        if calls < failing:
+            break
+        store.write(BLUE)
+        assert [path.name for path in store.folder.iterdir()] == ["bg_state.json"]
+        failing += 1
+    assert sum(outcomes) >= 5
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
 def test_readers_never_see_half_a_state(store: StateStore) -> None:
     store.write(BLUE)
     stop = threading.Event()

@@ -1,0 +1,172 @@
+"""`blue_green_deploy`'s pause, maintenance, preview, checks and receipts as they are typed and printed."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.cli.deploy_events import EventPrinter, receipt_lines
+from app.deploy.events import Watched, Watching
+from app.deploy.receipt import Account, Conduct, Receipt
+from app.state.preview import verify
+from tests.cli.test_blue_green_deploy import Captured, deploy, site, state, version
+
+__all__ = ["site"]
+
+
+# --- pause, maintenance, preview -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def blue(site: Path, capsys: Captured) -> Path:
+    """Blue runs and is active."""
+    assert deploy("start", "blue", "--release=r1") == 0
+    capsys.readouterr()
+    return site
+
+
+def test_pause_and_resume_say_what_holds(blue: Path, capsys: Captured) -> None:
+    assert deploy("pause", "--max-hold=60") == 0
+    out = capsys.readouterr().out
+    assert "⏸️  Paused: new requests wait" in out
+    assert "(60 s from now), or with: python3 bin/blue_green_deploy resume" in out
+    assert "The router is not running" in out
+    deploy("status")
+    assert "⏸️  PAUSED: new requests wait" in capsys.readouterr().out
+    deploy("status", "--json")
+    pause = json.loads(capsys.readouterr().out)["pause"]
+    assert round(pause["until"] - pause["since"]) == 60
+    assert deploy("resume") == 0
+    assert "▶️  Requests flow again" in capsys.readouterr().out
+    assert deploy("resume") == 0
+    assert "Nothing is paused" in capsys.readouterr().out
+    assert deploy("pause", "--drain") == 0
+    assert "⏸️  Quiet: no request is in flight" in capsys.readouterr().out
+
+
+def test_maintenance_says_what_clients_get(blue: Path, capsys: Captured) -> None:
+    on = ("maintenance", "on", "--message=Back at nine", "--retry-after=60")
+    assert deploy(*on, "--allow=10.0.0.0/8,::1", "--allow=192.0.2.7") == 0
+    out = capsys.readouterr().out
+    assert "🚧 Maintenance: clients get 503 and Retry-After: 60" in out
+    assert "Let through: 10.0.0.0/8, ::1, 192.0.2.7" in out
+    deploy("status")
+    out = capsys.readouterr().out
+    assert "🚧 MAINTENANCE: clients get 503" in out
+    assert "The page says: Back at nine" in out
+    deploy("status", "--json")
+    assert json.loads(capsys.readouterr().out)["maintenance"]["allow"] == ["10.0.0.0/8", "::1", "192.0.2.7"]
+    assert deploy("maintenance", "off") == 0
+    assert "Maintenance is over" in capsys.readouterr().out
+    assert deploy("maintenance", "off") == 0
+    assert "There is no maintenance" in capsys.readouterr().out
+    assert deploy("maintenance", "on") == 0
+    assert "Let through: nobody" in capsys.readouterr().out
+
+
+def test_a_preview_is_a_link_that_holds(blue: Path, capsys: Captured) -> None:
+    assert deploy("preview", "--for=90") == 0
+    out = capsys.readouterr().out
+    assert "👀 Preview of green, for 1 min 30 s" in out
+    token = out.split("__router_preview=")[1].split()[0]
+    assert verify(str(state(blue)["preview_key"]), token, time.time()) == "green"
+    assert f"curl -H 'X-Router-Preview: {token}' http://127.0.0.1:" in out
+    assert "green does not run" in out
+    assert deploy("preview", "blue") == 0
+    assert "blue is active, so everybody sees it already" in capsys.readouterr().out
+    deploy("status", "--json")
+    assert str(state(blue)["preview_key"]) not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("pause", "--max-hold=0"), "--max-hold=0: expected a number of seconds from 1 to 3600"),
+        (("pause", "--max-hold=soon"), "--max-hold=soon: expected a number"),
+        (("pause", "--max-hold=nan"), "--max-hold=nan: expected a number"),
+        (("maintenance", "on", "--allow=10.0.0.1/8"), "--allow=10.0.0.1/8: expected an IP address or a network"),
+        (("maintenance", "on", "--retry-after=-1"), "--retry-after=-1: expected"),
+        (("maintenance", "on", f"--message={'x' * 1001}"), "--message has 1001 characters"),
+        (("switch", "green", "--on-timeout=panic"), "--on-timeout=panic: expected fail, wait, proceed"),
+        (("deploy", "--watch=never"), "--watch=never: expected a number of seconds"),
+        (("rollback", "--to=last"), "--to=last: expected a whole number"),
+        (("preview", "red"), "there is no version 'red'"),
+    ],
+)
+def test_what_cannot_be_meant_is_exit_code_2(blue: Path, capsys: Captured, argv: tuple[str, ...], message: str) -> None:
+    before = state(blue)
+    assert deploy(*argv) == 2
+    assert message in capsys.readouterr().err
+    assert state(blue) == before
+
+
+# --- history ---------------------------------------------------------------------------------------------
+
+
+def test_a_history_that_was_tampered_with_is_found(blue: Path, capsys: Captured) -> None:
+    assert deploy("history", "--verify") == 0
+    out = capsys.readouterr().out
+    assert "lines, and none was changed, taken out or put in" in out
+    path = blue / ".local_context" / "history.jsonl"
+    lines = path.read_text().splitlines()
+    assert f"Last hash: {json.loads(lines[-1])['hash']}" in out
+    path.write_text("\n".join([lines[0].replace('"r1"', '"r9"'), *lines[1:]]) + "\n")
+    assert deploy("history", "--verify") == 1
+    captured = capsys.readouterr()
+    assert "❌ line 1 was changed after it was written" in captured.out
+    assert "is not as it was written" in captured.err
+    path.write_text('{"id": "old"}\n')
+    deploy("resume")
+    deploy("pause")
+    capsys.readouterr()
+    assert deploy("history", "--verify") == 0
+    assert "The first 1 are from before lines were chained" in capsys.readouterr().out
+
+
+def test_rollback_to_a_number_of_the_history(blue: Path, capsys: Captured) -> None:
+    deploy("deploy", "--release=r2")
+    assert deploy("rollback", "--to=1") == 0
+    assert state(blue)["active_version"] == "blue"
+    assert deploy("rollback", "--to=7") == 1
+    assert "the history has no command 7; it has 3" in capsys.readouterr().err
+
+
+# --- around a switch -------------------------------------------------------------------------------------
+
+
+def test_smoke_and_post_commands_are_shown(blue: Path, capsys: Captured) -> None:
+    toml = blue / "traffic_router.toml"
+    toml.write_text(toml.read_text() + "[deploy]\nsmoke = 'true {port}'\npost = [\"sh -c 'echo no luck; exit 1'\"]\n")
+    assert deploy("deploy", "--release=r2") == 3
+    captured = capsys.readouterr()
+    assert f"✅ true {version(blue, 'green')['port']} (" in captured.out
+    assert "❌ sh -c 'echo no luck; exit 1' (" in captured.out
+    assert "   | no luck" in captured.out
+    assert "↩️  Rolled back: blue is active again" in captured.out
+    assert "a post command failed" in captured.err
+    assert state(blue)["active_version"] == "blue"
+
+
+def test_a_receipt_is_a_table() -> None:
+    well = Account(started=1200, finished=1190, cut=0, in_flight=10, failed=3, held=4, held_mean_ms=45.0, retried=2)
+    none = Account(started=0, finished=0, cut=0, in_flight=0, failed=0, held=0, held_mean_ms=None, retried=0)
+    waited = replace(none, held=2, held_mean_ms=30.0)
+    assert receipt_lines(Receipt({"blue": none, "green": well, "router": none}, 2.0, 1.5)) == [
+        "🧾 Requests since the switch, 2.0 s, drained in 1.5 s",
+        "   blue        0 = 0 finished + 0 cut + 0 in flight",
+        "   green   1,200 = 1,190 finished + 0 cut + 10 in flight"
+        "  (3 of the finished with an error 5xx; 4 held, 45.0 ms on average; 2 retried)",
+    ]
+    assert len(receipt_lines(Receipt({"blue": none, "green": well, "router": waited}, 2.0))) == 4
+
+
+def test_a_watch_is_told(capsys: Captured) -> None:
+    printer = EventPrinter()
+    printer(Watching("green", 9.0, Conduct(10, 0, 20.0), Conduct(5, 1, None)))
+    printer(Watched("green", Conduct(10, 0, 20.0), Conduct(5, 1, None)))
+    out = capsys.readouterr().out
+    assert "👀 green was watched: 5 requests, 1 failed\n   before the switch: 10 requests, 0 failed, 95 % within" in out
