@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.dashboard.marks import marks
 from app.dashboard.observation import Observation
+from app.state.model import with_version
 from tests.dashboard.observations import AT, command, observation, probes, snapshot, state
 
 
@@ -45,14 +46,17 @@ def test_deploy_that_was_killed_in_its_drain_did_switch() -> None:
 
 
 def test_start_restart_and_stop() -> None:
-    commands = [command("start", 300), command("restart", 200), command("stop", 100)]
+    failed = command("start", 400, outcome="failed")
+    asked = command("logs", 350)
+    commands = [failed, asked, command("start", 300), command("restart", 200), command("stop", 100)]
     assert [kind for kind, _, _ in kinds(observation(commands=commands))] == ["start", "start", "stop"]
 
 
 def test_crash_with_its_exit_status() -> None:
-    seen = observation(state=state(green="crashed"), ended_at={"green": AT - 40})
+    crashed = with_version(state(green="crashed"), "green", exit_status=3)
+    seen = observation(state=crashed, ended_at={"green": AT - 40})
     assert kinds(seen) == [("crash", "green", 40)]
-    assert marks(seen)[0].text == "Green 1.5.0 crashed"
+    assert marks(seen)[0].text == "Green 1.5.0 crashed, exit status 3"
 
 
 def test_active_version_that_begins_to_fail() -> None:
