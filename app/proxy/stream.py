@@ -23,7 +23,7 @@ from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, wait_for_either
 from app.transport.limits import Expired
 from app.transport.splice import SPLICE_FROM_BYTES, SourceEnded, splice_body
-from app.upstream.exchange import PIPELINED_BYTES
+from app.upstream.exchange import PIPELINED_BYTES, hear_client
 from app.upstream.messages import UpstreamAnswer
 from app.upstream.upload import Upload
 
@@ -156,17 +156,18 @@ class Answer:
     def _splice(self, client: Endpoint) -> None:
         """Passes on the rest of a long body of known length without reading it."""
         body = self._upstream.stream
-        length = body.left
+        source = body.connection.endpoint
         try:
-            splice_body(body.connection.endpoint, client, length, lambda: self._wait(client, False), self._sending)
+            for taken in splice_body(source, client, body.left, lambda: self._wait(client, False), self._sending):
+                self._flight.bytes_out += taken
+                body.skip(taken)
+                gevent.sleep(0)  # two fast ends might never make it wait, and others would
         except SourceEnded as error:
             raise UpstreamTruncated(f"the answer broke off: {error}") from error
         except OSError as error:
             raise ClientDisconnected("the client broke the connection") from error
         except Expired as error:
             raise self._sending_took_too_long(error) from error
-        self._flight.bytes_out += length
-        body.skip(length)
 
     def _pass(self, client: Endpoint, data: bytes, chunked: bool) -> None:
         self._flight.bytes_out += len(data)
@@ -215,7 +216,7 @@ class Answer:
             if uploading or len(client.buffered) > PIPELINED_BYTES:
                 endpoint.wait_readable(self._reading)
             elif wait_for_either(endpoint, client, self._reading) is client:
-                _look_at(client)
+                hear_client(client)
         except Expired as error:
             if error.limit is not self._reading:
                 raise
@@ -279,14 +280,3 @@ class _WsgiBody:
         self._upstream.end()
         left = self._cause == "client_disconnected"
         self._flight.end(ClientDisconnected.status if left else self._upstream.status_code, self._cause)
-
-
-def _look_at(client: Endpoint) -> None:
-    """Reads what a client says while its answer is on the way: the next request, or that it is gone."""
-    try:
-        data = client.receive()
-    except OSError as error:
-        raise ClientDisconnected("the client broke the connection") from error
-    if data == b"":
-        raise ClientDisconnected("the client closed the connection")
-    client.buffered += data or b""

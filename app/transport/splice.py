@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint
@@ -28,8 +28,12 @@ class SourceEnded(Exception):
     """The source was closed or reset before the body was complete."""
 
 
-def splice_body(source: Endpoint, target: Endpoint, length: int, wait: Callable[[], None], sending: Deadlines) -> None:
+def splice_body(
+    source: Endpoint, target: Endpoint, length: int, wait: Callable[[], None], sending: Deadlines
+) -> Iterator[int]:
     """Moves `length` bytes from `source` to `target` through a pipe; they never enter this process.
+
+    Yields after each step how many bytes the target took in it.
 
     Args:
         wait: waits until `source` may have bytes; may return early.
@@ -54,9 +58,12 @@ def splice_body(source: Endpoint, target: Endpoint, length: int, wait: Callable[
             length -= in_pipe
             while in_pipe:
                 try:
-                    in_pipe -= os.splice(into, target.fileno(), in_pipe, flags=_FLAGS)
+                    taken = os.splice(into, target.fileno(), in_pipe, flags=_FLAGS)
                 except BlockingIOError:
                     target.wait_writable(sending)
+                else:
+                    in_pipe -= taken
+                    yield taken
     finally:
         if in_pipe or len(_kept) >= _KEPT_PIPES:  # what is left in it must not become somebody else's body
             os.close(into)

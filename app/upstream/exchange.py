@@ -21,7 +21,7 @@ from app.upstream.connection import UpstreamConnection
 from app.upstream.messages import UpstreamRequest
 from app.upstream.upload import Upload
 
-__all__ = ["PIPELINED_BYTES", "Exchange", "Limits"]
+__all__ = ["PIPELINED_BYTES", "Exchange", "Limits", "hear_client"]
 
 PIPELINED_BYTES = 65536
 """How much a client may send ahead of its turn before we stop looking whether it is still there."""
@@ -43,6 +43,20 @@ class Limits:
     receiving: Limit
     sending: Limit
     wait_for_either: Callable[[Any, Any, Any], Any] = _no_client
+
+
+def hear_client(client: Any) -> None:
+    """Reads what a client says while its answer is awaited: its next request, or that it is gone.
+
+    Raises ClientDisconnected.
+    """
+    try:
+        data = client.receive()
+    except OSError as error:
+        raise ClientDisconnected("the client broke the connection") from error
+    if data == b"":
+        raise ClientDisconnected("the client closed the connection")
+    client.buffered += data or b""
 
 
 class Exchange:
@@ -151,7 +165,7 @@ class Exchange:
             if client is None or len(client.buffered) > PIPELINED_BYTES:
                 self._take_in(self._endpoint.read(limits.reading))
             elif limits.wait_for_either(self._endpoint, client, limits.reading) is client:
-                self._look_at(client)
+                hear_client(client)
             else:
                 self._receive()
         elif client is None:
@@ -166,16 +180,6 @@ class Exchange:
             upload.pull()
         else:
             self._receive()
-
-    def _look_at(self, client: Any) -> None:
-        """Reads what a client says while it waits: its next request, or that it is gone."""
-        try:
-            data = client.receive()
-        except OSError as error:
-            raise ClientDisconnected("the client broke the connection") from error
-        if data == b"":
-            raise ClientDisconnected("the client closed the connection")
-        client.buffered += data or b""
 
     def _receive(self) -> None:
         data = self._endpoint.receive()

@@ -451,3 +451,34 @@ def test_declined_upgrade_is_an_ordinary_answer(flying: Flying, upstream: RawUps
     request, wire = flying.forward(UPGRADE)
     assert whole(wire)[:2] == (200, b"no")
     assert request.persist
+
+
+def test_long_answer_that_breaks_off_is_counted_as_far_as_it_went(flying: Flying, upstream: RawUpstream) -> None:
+    sent = bytes(1 << 20)
+    upstream.answers(b"HTTP/1.1 200 OK\r\nContent-Length: 2097152\r\n\r\n" + sent, then_close=True)
+    received: list[bytes] = []
+    flying.forward_in_thread(GET, received)
+    assert received[0].endswith(b"<reset>")
+    line = flying.logged()[0]
+    assert (line["status"], line["cause"], line["bytes_out"]) == (200, "upstream_truncated", len(sent))
+
+
+def test_client_that_leaves_a_long_answer_is_499(flying: Flying, upstream: RawUpstream) -> None:
+    def send_and_be_left(exchange: Exchange) -> None:
+        exchange.send(reply(bytes(1 << 24)))
+
+    upstream.handler = send_and_be_left
+    request, wire = flying.request(GET)
+
+    def read_and_leave() -> None:
+        head_of(wire)
+        wire.read_exactly(1 << 20)
+        wire.reset()
+
+    leaving = threading.Thread(target=read_and_leave)
+    leaving.start()
+    flying.service.forwarder.forward(request)({}, None)
+    leaving.join(10)
+    line = flying.logged()[0]
+    assert (line["status"], line["cause"]) == (499, "client_disconnected")
+    assert line["bytes_out"] >= 1 << 20
