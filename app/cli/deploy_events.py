@@ -33,6 +33,8 @@ def receipt_lines(receipt: Receipt) -> list[str]:
     drained = f", drained in {receipt.drain_s:.1f} s" if receipt.drain_s is not None and not receipt.remaining else ""
     lines = [f"🧾 Requests since the switch, {receipt.duration_s:.1f} s{drained}"]
     # What the router answered by itself is worth a line only when there was any.
+    if not any(one.started or one.held for one in receipt.accounts.values()):
+        return [f"🧾 No request was there at the switch, and none came in the {receipt.duration_s:.1f} s since"]
     shown = {name: one for name, one in receipt.accounts.items() if name in VERSIONS or one.started or one.held}
     width = max(len(count_text(account.started)) for account in shown.values())
     lines += [_account_line(name, account, width) for name, account in shown.items()]

@@ -162,6 +162,9 @@ def test_a_receipt_is_a_table() -> None:
         "  (3 of the finished with an error 5xx; 4 held, 45.0 ms on average; 2 retried)",
     ]
     assert len(receipt_lines(Receipt({"blue": none, "green": well, "router": waited}, 2.0))) == 4
+    assert receipt_lines(Receipt({"blue": none, "green": none}, 2.0)) == [
+        "🧾 No request was there at the switch, and none came in the 2.0 s since"
+    ]
 
 
 def test_a_watch_is_told(capsys: Captured) -> None:
