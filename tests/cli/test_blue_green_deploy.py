@@ -454,7 +454,7 @@ def test_requests_in_flight_are_waited_for(site: Path, capsys: Captured) -> None
     finish.start()
     assert deploy("stop", "blue") == 0
     finish.join()
-    assert "✅ blue has no requests in flight" in capsys.readouterr().out
+    assert "✅ blue: no request in flight any more" in capsys.readouterr().out
     writer.close()
     metrics.close()
 

@@ -112,7 +112,7 @@ def test_a_mode_killed_between_any_two_calls_is_on_or_off(deployment: Deployment
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
