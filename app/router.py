@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from time import monotonic, monotonic_ns, time
-from typing import Any, Protocol
 
 from urllib3 import HTTPHeaderDict
 
@@ -14,82 +13,17 @@ from app.protocol.heads import Forwarding, upstream_head
 from app.protocol.request import RequestParser
 from app.state.model import BlueGreenState, VersionState
 from app.state.watch import StateWatch
+from app.targets import NO_VERSION, NOWHERE, Claims, NoClaims, Target
 from app.transport.blocking import connect_blocking
 from app.transport.limits import TimeLimit
 from app.upstream.adapter import UpstreamAdapter
 from app.upstream.exchange import Limits
 from app.upstream.fresh import FreshConnections
-from app.upstream.messages import UpstreamAnswer, UpstreamRequest
+from app.upstream.messages import UpstreamRequest
 from app.upstream.session import UpstreamSession
 from app.upstream.whole import compose, read_whole
 
 __all__ = ["NOWHERE", "NO_VERSION", "Claims", "NoClaims", "Target", "TrafficRouter"]
-
-NO_VERSION = 2
-"""The index, in the metrics, of requests that no version was picked for."""
-
-
-class Claims(Protocol):
-    """Where in-flight requests are counted; `app.metrics.slot.SlotWriter` in a worker."""
-
-    def start(self, version: int, method: bytes, target: bytes, now_us: int) -> int:
-        """Counts a request on a version; returns its row."""
-
-    def unclaim(self, row: int, version: int) -> None:
-        """Takes a `start` back."""
-
-
-class NoClaims:
-    """Counts nothing: for plain Python, where no drain waits for what the caller does."""
-
-    def start(self, version: int, method: bytes, target: bytes, now_us: int) -> int:
-        """No row."""
-        return -1
-
-    def unclaim(self, row: int, version: int) -> None:
-        """Nothing to take back."""
-
-
-class Target:
-    """A version that requests can be sent to.
-
-    Attributes:
-        version: 0 for blue, 1 for green, else `NO_VERSION`.
-        name, port: of the version.
-        authority: its host and port, as a Host field names them.
-        send: sends a request through the `requests.Session` of the port.
-        is_stopped: the state says that its process was stopped, rather than nothing about it.
-        is_starting: the state says that it is on its way up.
-        circuit: who counts its failures in a row, from the first one on; before that None.
-    """
-
-    __slots__ = ("authority", "circuit", "is_starting", "is_stopped", "name", "port", "send", "version")
-
-    def __init__(
-        self,
-        version: int,
-        name: str,
-        port: int,
-        send: Callable[[UpstreamRequest], UpstreamAnswer],
-        is_stopped: bool = False,
-        is_starting: bool = False,
-    ) -> None:
-        self.version = version
-        self.name = name
-        self.port = port
-        self.authority = b"127.0.0.1:%d" % port
-        self.send = send
-        self.is_stopped = is_stopped
-        self.is_starting = is_starting
-        self.circuit: Any = None  # app.proxy.circuit.Circuit, which is above this level
-
-
-def _send_nowhere(request: UpstreamRequest) -> UpstreamAnswer:
-    raise NoActiveVersion("no version was picked")
-
-
-NOWHERE = Target(NO_VERSION, "", 0, _send_nowhere)
-"""The target of requests that the router answers itself."""
 
 
 class TrafficRouter:
@@ -157,6 +91,7 @@ class TrafficRouter:
             self.session(version.port).send,
             was_ours and version.status == "stopped",
             version.status == "starting",
+            self.has_previews,
         )
 
     def _target_by_the_clock(self) -> Target:
@@ -207,6 +142,11 @@ class TrafficRouter:
     def known_targets(self) -> list[Target]:
         """The active version, and the standby once it was asked for."""
         return [target for target in (self._active, self._standby) if target is not None]
+
+    @property
+    def has_previews(self) -> bool:
+        """Whether the state has a key that permits may be signed with."""
+        return self._seen is not None and bool(self._seen.preview_key)
 
     @property
     def seen(self) -> BlueGreenState | None:

@@ -11,6 +11,7 @@ from app.errors import RouterError, TrafficPaused, UnderMaintenance
 from app.proxy.client import ClientRequest
 from app.proxy.flight import Recorder
 from app.proxy.hold import WaitingRoom
+from app.proxy.maintenance import MaintenancePage
 from app.router import NO_VERSION, Target, TrafficRouter
 
 __all__ = ["Door"]
@@ -30,6 +31,7 @@ class Door:
         self._router = router
         self._recorder = recorder
         self._health_path = health_path.encode()
+        self._page = MaintenancePage(config.maintenance_page)
         self.room = WaitingRoom(config.hold_queue, config.resume_rate, self._is_resumed)
 
     def claim(self, request: ClientRequest, of_standby: bool = False) -> tuple[int, Target]:
@@ -44,8 +46,9 @@ class Door:
                 return router.claim_on(pick, head.method, head.target, request.started_us)
             except TrafficPaused:
                 self._wait(request)
-            except UnderMaintenance:
+            except UnderMaintenance as error:
                 if not self._lets_pass(request):
+                    error.template = self._page.template()
                     raise
                 pick = router.past_maintenance
 

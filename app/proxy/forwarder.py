@@ -15,7 +15,6 @@ from app.protocol.response import ResponseHead
 from app.proxy.client import RATE_GRACE_S, ClientRequest
 from app.proxy.door import Door
 from app.proxy.flight import Flight, Ledger
-from app.proxy.maintenance import MaintenancePage
 from app.proxy.own_answers import OwnAnswer, Refusal
 from app.proxy.preview import MARK, Permit, Previews
 from app.proxy.request_ids import request_ids
@@ -73,7 +72,6 @@ class Forwarder:
         self._door = door
         self._rescue = rescue
         self._previews = Previews(config, router)
-        self._maintenance_page = MaintenancePage(config.maintenance_page)
         self._preview_ledger = Ledger(ledger.recorder, ledger.access_log, counts=False)
         self._via = b"Via: 1.1 %b\r\n" % config.via.encode() if config.via else b""
         self._server_timing = config.server_timing
@@ -84,12 +82,13 @@ class Forwarder:
         """Sends `request` to the active version; returns what passes the answer on, or the router's own answer."""
         head = request.head
         request_id = head.request_id or next(self._ids)
-        if head.asks_for_preview or MARK in head.raw:
-            return self._forward_visitor(request, request_id)
         try:
             row, target = self._router.claim(head.method, head.target, request.started_us)
         except RouterError as error:
             return self._forward_late(request, error, request_id)
+        if head.asks_for_preview or (target.has_previews and MARK in head.raw):
+            self._ledger.recorder.unclaim(row, target.version)
+            return self._forward_visitor(request, request_id)
         return self._send(Flight(self._ledger, request, row, target, request_id))
 
     def _send(self, flight: Flight) -> WsgiResponse:
@@ -130,6 +129,9 @@ class Forwarder:
 
     def _forward_late(self, request: ClientRequest, error: RouterError, request_id: bytes) -> WsgiResponse:
         """A request that could not have a claim at once: it waits out a pause, or is told about maintenance."""
+        head = request.head
+        if head.asks_for_preview or (self._router.has_previews and MARK in head.raw):
+            return self._forward_visitor(request, request_id)
         if isinstance(error, UnderMaintenance) and self._door.is_health_check(request):
             parts = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "2")], b"ok"
             return OwnAnswer(self._nowhere(request, request_id, self._ledger), "200 OK", parts, self._waits.sending)
@@ -168,8 +170,6 @@ class Forwarder:
 
     def refuse(self, request: ClientRequest, error: RouterError, request_id: bytes = b"") -> Refusal:
         """The router's own answer to a request that no version was picked for."""
-        if isinstance(error, UnderMaintenance):
-            error.template = self._maintenance_page.template()
         request_id = request_id or request.head.request_id or next(self._ids)
         return Refusal(self._nowhere(request, request_id, self._ledger), error, self._waits.sending)
 

@@ -314,7 +314,7 @@ class TestReset:
             first = stack.enter_context(RawUpstream(port))
 
             def die(exchange: Exchange) -> None:
-                first._listener.close()
+                first.refuse()
                 exchange.close()
 
             first.handler = die

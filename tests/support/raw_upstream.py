@@ -186,11 +186,15 @@ class RawUpstream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.refuse()
+        self._close(self._open)
+
+    def refuse(self) -> None:
+        """Refuse connections from now on; those that are open go on."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._acceptor.join(5)
-        self._close(self._open)
 
     def answers(self, raw: bytes, *, then_close: bool = False) -> None:
         """Answer each request, once read whole, with these bytes."""

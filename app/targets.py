@@ -1,0 +1,80 @@
+"""Where requests can go: a version as one state has it, and the counting of those that are in flight on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from app.errors import NoActiveVersion
+from app.upstream.messages import UpstreamAnswer, UpstreamRequest
+
+__all__ = ["NOWHERE", "NO_VERSION", "Claims", "NoClaims", "Target"]
+
+NO_VERSION = 2
+"""The index, in the metrics, of requests that no version was picked for."""
+
+
+class Claims(Protocol):
+    """Where in-flight requests are counted; `app.metrics.slot.SlotWriter` in a worker."""
+
+    def start(self, version: int, method: bytes, target: bytes, now_us: int) -> int:
+        """Counts a request on a version; returns its row."""
+
+    def unclaim(self, row: int, version: int) -> None:
+        """Takes a `start` back."""
+
+
+class NoClaims:
+    """Counts nothing: for plain Python, where no drain waits for what the caller does."""
+
+    def start(self, version: int, method: bytes, target: bytes, now_us: int) -> int:
+        """No row."""
+        return -1
+
+    def unclaim(self, row: int, version: int) -> None:
+        """Nothing to take back."""
+
+
+class Target:
+    """A version that requests can be sent to.
+
+    Attributes:
+        version: 0 for blue, 1 for green, else `NO_VERSION`.
+        name, port: of the version.
+        authority: its host and port, as a Host field names them.
+        send: sends a request through the `requests.Session` of the port.
+        is_stopped: the state says that its process was stopped, rather than nothing about it.
+        is_starting: the state says that it is on its way up.
+        has_previews: there is a key for previews, so that requests may carry permits.
+        circuit: who counts its failures in a row, from the first one on; before that None.
+    """
+
+    __slots__ = ("authority", "circuit", "has_previews", "is_starting", "is_stopped", "name", "port", "send", "version")
+
+    def __init__(
+        self,
+        version: int,
+        name: str,
+        port: int,
+        send: Callable[[UpstreamRequest], UpstreamAnswer],
+        is_stopped: bool = False,
+        is_starting: bool = False,
+        has_previews: bool = False,
+    ) -> None:
+        self.version = version
+        self.name = name
+        self.port = port
+        self.authority = b"127.0.0.1:%d" % port
+        self.send = send
+        self.is_stopped = is_stopped
+        self.is_starting = is_starting
+        self.has_previews = has_previews
+        self.circuit: Any = None  # app.proxy.circuit.Circuit, which is above this level
+
+
+def _send_nowhere(request: UpstreamRequest) -> UpstreamAnswer:
+    raise NoActiveVersion("no version was picked")
+
+
+NOWHERE = Target(NO_VERSION, "", 0, _send_nowhere)
+"""The target of requests that the router answers itself."""
