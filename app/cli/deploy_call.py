@@ -7,7 +7,8 @@ import math
 from app.cli.deploy_events import EventPrinter
 from app.cli.deploy_traffic import open_traffic
 from app.cli.entry import Arguments
-from app.config import Loaded
+from app.cli.router_process import find_router
+from app.config import Loaded, RouterConfig
 from app.deploy.deployer import LOCK_WAIT_S, Deployer, Overrides
 from app.deploy.drain import OnTimeout
 from app.deploy.foreground import ForegroundProcesses
@@ -44,6 +45,7 @@ class Call:
             traffic=self.traffic,
             report=printer,
             drain_timeout_s=self.config.drain_timeout,
+            blind="" if self.traffic else _why_blind(self.config),
             deploy=self.deploy,
         )
         self.deployer = Deployer(self.steps, self.history, command)
@@ -105,3 +107,11 @@ class Call:
             for version in state.versions.values()
             if version == state.active or port_is_open(version.port)
         }
+
+
+def _why_blind(config: RouterConfig) -> str:
+    """Why the traffic of a running router cannot be seen; empty when none runs."""
+    router = find_router(config)
+    if router is None:
+        return ""
+    return f"the router (pid {router.pid}) runs, and its metrics in {config.metrics_path} are not those of this program"

@@ -22,7 +22,7 @@ from app.deploy.phases import Operation, Phase
 from app.deploy.processes import Found, start_time
 from app.deploy.receipt import Receipt, Tally, settle_account
 from app.deploy.reconcile import as_found
-from app.errors import DrainTimedOut
+from app.errors import DrainTimedOut, OperatorError
 from app.state.model import VERSIONS, BlueGreenState, VersionState, put_version, without_pause
 from app.state.store import StateStore
 
@@ -89,7 +89,10 @@ class Books:
 
 @dataclass(slots=True)
 class Steps:
-    """Acts on the versions of one state file. `traffic` is None while no router runs; `now` is wall time."""
+    """Acts on the versions of one state file. `traffic` is None while no router runs; `now` is wall time.
+
+    `blind` says why the traffic of a router that does run cannot be seen; `traffic` is None then, too.
+    """
 
     store: StateStore
     processes: ProcessTable
@@ -98,6 +101,7 @@ class Steps:
     traffic: Traffic | None
     report: Reporter
     drain_timeout_s: float
+    blind: str = ""
     deploy: DeployConfig = field(default_factory=DeployConfig)
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     clock: Callable[[], float] = time.monotonic
@@ -183,9 +187,15 @@ class Steps:
     ) -> None:
         """Wait for the requests of versions; `stands` says what holds should the time run out.
 
-        Raises `DrainTimedOut` then, unless `on_timeout` says otherwise.
+        Raises `DrainTimedOut` then, unless `on_timeout` says otherwise; and `OperatorError` where the requests
+        cannot be seen, for what cannot be seen must not be taken for nothing.
         """
         has = "has" if len(names) == 1 else "have"
+        if self.blind:
+            raise OperatorError(
+                f"whether {' and '.join(names)} {has} requests in flight cannot be told: {self.blind}; {stands}",
+                "bin/traffic_router reload   # so that the router runs this program's code",
+            )
         if self.traffic is None:
             self.note(f"the router is not running, so {' and '.join(names)} {has} no requests to wait for")
             return

@@ -11,7 +11,7 @@ from typing import Final
 
 from app.deploy.events import Watched, Watching
 from app.deploy.receipt import Conduct
-from app.deploy.steps import Request, Steps
+from app.deploy.steps import Books, Request, Steps
 
 __all__ = ["Evidence", "watch"]
 
@@ -76,7 +76,7 @@ def watch(steps: Steps, request: Request) -> str:
 
     More errors end it as soon as they are certain. Slowness is judged at the end: a process is slow at first.
     """
-    if steps.traffic is None or request.leaving is None:
+    if steps.traffic is None or steps.books is None or request.leaving is None:
         steps.note(
             "nothing to watch: " + ("the router is not running" if request.leaving else "no version came before")
         )
@@ -87,8 +87,7 @@ def watch(steps: Steps, request: Request) -> str:
     began = steps.clock()
     while True:
         elapsed = steps.clock() - began
-        # Whole seconds; one too many holds nothing of this version, which had no traffic then.
-        after = steps.traffic.conduct(request.target, min(math.ceil(elapsed) + 1, longest))
+        after = _since_the_switch(steps.books, request.target, elapsed)
         evidence = Evidence(before, after)
         steps.report(Watching(request.target, max(0.0, request.watch_s - elapsed), before, after))
         if found := evidence.errors():
@@ -101,6 +100,18 @@ def watch(steps: Steps, request: Request) -> str:
         steps.sleep(min(_POLL_S, request.watch_s - elapsed))
     steps.report(Watched(request.target, before, after))
     return evidence.slowness()
+
+
+def _since_the_switch(books: Books, name: str, elapsed_s: float) -> Conduct:
+    """How a version did under this traffic.
+
+    Requests are counted from the switch on exactly: the release before it under the same name may have
+    failed a moment ago. Only the times are those of whole seconds.
+    """
+    before, now = books.before[name], books.traffic.tallies()[name]
+    seconds = min(max(1, math.floor(elapsed_s)), _LOOK_BACK_S[1])
+    p95_ms = books.traffic.conduct(name, seconds).p95_ms
+    return Conduct(max(0, now.ended - before.ended), max(0, now.failed - before.failed), p95_ms)
 
 
 def _interval(conduct: Conduct) -> tuple[float, float]:

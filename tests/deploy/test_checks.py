@@ -154,6 +154,16 @@ def test_a_rollback_does_without_checks(both: Deployment) -> None:
 WELL = Conduct(1000, 0, 20.0)
 
 
+def traffic(*after: tuple[int, int], p95_ms: float = 20.0) -> FakeTraffic:
+    """Blue did well; of green's requests since the switch so many ended and failed, look by look."""
+    # What an earlier release called green did before the switch must not count.
+    earlier = replace(QUIET, ended=500, failed=400)
+    looks = [replace(QUIET, ended=500 + ended, failed=400 + failed) for ended, failed in after]
+    return FakeTraffic(
+        counts={"green": [earlier, *looks]}, conducts={"blue": [WELL], "green": [Conduct(999, 999, p95_ms)]}
+    )
+
+
 @pytest.mark.parametrize(
     ("before", "after", "found"),
     [
@@ -191,14 +201,14 @@ def test_slowness_needs_evidence(before: Conduct, after: Conduct, found: str) ->
 
 
 def test_a_watched_deploy_that_does_well_stands(both: Deployment) -> None:
-    both.traffic = FakeTraffic(conducts={"blue": [WELL], "green": [Conduct(100, 0, 21.0)]})
+    both.traffic = traffic((100, 0), p95_ms=21.0)
     both.deployer().deploy(Overrides(release="r3"), watch_s=0.1)
     assert both.state.active_version == "green"
     assert both.seen(Watched) == [Watched("green", WELL, Conduct(100, 0, 21.0))]
 
 
 def test_a_watched_deploy_that_does_worse_is_taken_back_at_once(both: Deployment) -> None:
-    both.traffic = FakeTraffic(conducts={"blue": [WELL], "green": [Conduct(1, 1, 9.0), Conduct(40, 20, 9.0)]})
+    both.traffic = traffic((1, 1), (40, 20))
     with pytest.raises(UnhealthyVersion, match=r"green does worse than blue did: 50.0 % \(20 of 40\)"):
         both.deployer().deploy(Overrides(release="r3"), watch_s=600, stop_old=True)
     assert both.state.active_version == "blue"
@@ -207,14 +217,14 @@ def test_a_watched_deploy_that_does_worse_is_taken_back_at_once(both: Deployment
 
 
 def test_slowness_is_judged_at_the_end_of_the_watch(both: Deployment) -> None:
-    both.traffic = FakeTraffic(conducts={"blue": [WELL], "green": [Conduct(100, 0, 500.0)]})
+    both.traffic = traffic((100, 0), p95_ms=500.0)
     with pytest.raises(UnhealthyVersion, match="took up to 500 ms"):
         both.deployer().deploy(Overrides(release="r3"), watch_s=0.1)
     assert both.state.active_version == "blue"
 
 
 def test_a_rollback_during_the_watch_ends_it(both: Deployment) -> None:
-    both.traffic = FakeTraffic(conducts={"blue": [WELL], "green": [WELL]})
+    both.traffic = traffic((1000, 0))
     is_back: list[bool] = []
 
     def report(event: Event) -> None:

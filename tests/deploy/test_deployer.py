@@ -334,6 +334,16 @@ def test_a_stop_can_wait_for_as_long_as_it_takes(both: Deployment) -> None:
     assert both.version("green").status == "stopped"
 
 
+def test_what_cannot_be_seen_is_not_taken_for_nothing(both: Deployment) -> None:
+    steps = replace(both.steps(), blind="the router runs, and its metrics are not those of this program")
+    with pytest.raises(OperatorError, match="whether green has requests in flight cannot be told") as caught:
+        Deployer(steps, both.history, "stop green").stop("green")
+    assert "reload" in caught.value.hint
+    assert both.version("green").status == "running"
+    Deployer(steps, both.history, "stop green").stop("green", force=True)
+    assert both.version("green").status == "stopped"
+
+
 def test_without_a_router_there_is_nothing_to_wait_for(both: Deployment) -> None:
     both.deployer().switch("green", wait=True)
     assert both.seen(Noted) == [Noted("the router is not running, so blue has no requests to wait for")]
