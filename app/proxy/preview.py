@@ -34,9 +34,12 @@ def taken_off(raw: bytes) -> tuple[bytes, Permit]:
     """A request's head without every permit in it, and the first permit of each kind."""
     line, *fields = raw[:-4].split(b"\r\n")
     method, target, version = line.split(b" ")
+    in_query = b""
     path, _, query = target.partition(b"?")
-    others, in_query = _parted(query, b"&", b"&")
-    kept = [b" ".join((method, path + (b"?" + others if others or (query and not in_query) else b""), version))]
+    if MARK in query:
+        others, in_query = _parted(query, b"&")
+        target = path + b"?" + others if others else path
+    kept = [b" ".join((method, target, version))]
     in_field = in_cookie = b""
     for field in fields:
         name, _, value = field.partition(b":")
@@ -44,7 +47,7 @@ def taken_off(raw: bytes) -> tuple[bytes, Permit]:
             in_field = in_field or value.strip(b" \t")
             continue
         if name.lower() == b"cookie" and MARK in value:
-            others, found = _parted(value, b";", b";")
+            others, found = _parted(value, b";")
             in_cookie = in_cookie or found
             if not others.strip(b" \t"):
                 continue
@@ -53,7 +56,7 @@ def taken_off(raw: bytes) -> tuple[bytes, Permit]:
     return b"\r\n".join(kept) + b"\r\n\r\n", Permit(in_query, in_field, in_cookie)
 
 
-def _parted(text: bytes, separator: bytes, joint: bytes) -> tuple[bytes, bytes]:
+def _parted(text: bytes, separator: bytes) -> tuple[bytes, bytes]:
     """The members of a list without ours, and the value of our first one."""
     others, ours = [], []
     for member in text.split(separator):
@@ -62,7 +65,7 @@ def _parted(text: bytes, separator: bytes, joint: bytes) -> tuple[bytes, bytes]:
             ours.append(value)
         else:
             others.append(member)
-    return joint.join(others), next(filter(None, ours), b"")
+    return separator.join(others), next(filter(None, ours), b"")
 
 
 class Previews:

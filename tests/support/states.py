@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 
-def put_state(
-    path: Path, active: str | None, versions: Mapping[str, Mapping[str, object]] | None = None, **top: object
-) -> None:
+def put_state(path: Path, active: str | None, versions: object = None, **top: object) -> None:
     """Replace the state file as the commands do: temp file beside it, then rename."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps({"active_version": active, "versions": versions or {}, **top}))
