@@ -11,6 +11,7 @@ from app.config import RouterConfig
 from app.errors import NoActiveVersion, TrafficPaused, UnderMaintenance
 from app.router import Target, TrafficRouter
 from tests.support.states import pause_for, put_state
+from tests.support.waiting import wait_until
 from tests.test_router import CountedClaims
 
 
@@ -41,11 +42,13 @@ MAINTENANCE = {"since": 1.0, "message": "soon", "retry_after_s": 9}
 
 
 def test_pause_gives_no_claim_and_ends_by_the_clock(site: Site) -> None:
-    site.put(pause=pause_for(0.2))
+    pause = pause_for(0.2)
+    until = pause["until"]
+    site.put(pause=pause)
     with pytest.raises(TrafficPaused):
         site.claim()
     assert site.claims.open == {}
-    time.sleep(0.25)  # the wall clock is the subject
+    wait_until(lambda: time.time() > until, "the end of the pause")
     assert site.claim().name == "blue"
 
 
