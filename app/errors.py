@@ -231,6 +231,24 @@ class PreviewRefused(RouterError):
     text = "This preview is not valid or has expired"
 
 
+class WorkerFull(RouterError):
+    """The worker holds `max_connections` connections, none of them idle, and no other worker took this one."""
+
+    status = 503
+    cause = "worker_full"
+    text = "Too many connections"
+    retry_after_s = 1
+
+
+class OutOfDescriptors(RouterError):
+    """The worker may open no more files, so it can take no connection, or make none to a version."""
+
+    status = 503
+    cause = "out_of_descriptors"
+    text = "Service overloaded"
+    retry_after_s = 1
+
+
 def _causes(cls: type[RouterError]) -> list[str]:
     """The cause codes of a class and all its children, in order of definition, without repeats."""
     found = [cls.cause]

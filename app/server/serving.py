@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
+from logging import getLogger
 from time import monotonic_ns
 from typing import Any, Self
 
-from app.errors import TooManyConnections
+from app.errors import RouterError, TooManyConnections
 from app.proxy.service import Service
 from app.server.connection import ClientConnection
+from app.server.notices import Notices
 from app.transport.deadlines import Deadlines
-from app.transport.endpoint import Endpoint, PlainSocket
+from app.transport.endpoint import Endpoint
 
 __all__ = ["Serving"]
+
+logger = getLogger(__name__)
+
+_ROOM = 16
+"""How many idle connections end at a time when there is no room for new ones."""
 
 
 class Serving:
@@ -48,6 +56,7 @@ class Serving:
         self.is_stopping = False
         self.keeps_alive = config.keepalive_timeout > 0
         self.shares = service.metrics.shares(service.slot)
+        self._notices = Notices(logger)
         self._slot = service.slot
         self._before = service.slot.requests()
         self._connections: set[ClientConnection] = set()
@@ -66,16 +75,17 @@ class Serving:
         """How many requests this worker has begun to serve."""
         return self._slot.requests() - self._before
 
-    def serve(self, client: Any, peer: str) -> None:
+    def serve(self, sock: socket.socket, peer: str) -> None:
         """Serves one accepted connection of the address `peer` to its end."""
-        endpoint = Endpoint(PlainSocket(client.family, client.type, fileno=client.detach()))
-        connection = ClientConnection(endpoint, peer, self)
+        connection = ClientConnection(Endpoint(sock), peer, self)
         self._connections.add(connection)
         self._by_address[peer] += 1
         try:
             limit = self.config.max_client_connections
             if limit and self._by_address[peer] > limit:
-                connection.turn_away(TooManyConnections(f"{peer} holds {limit} connections"))
+                error = TooManyConnections(f"{peer} holds {limit} connections")
+                self._notices.say(f"a connection is turned away: {error} (max_client_connections)")
+                connection.turn_away(error)
             else:
                 connection.serve()
         finally:
@@ -85,6 +95,14 @@ class Serving:
             self._by_address[peer] -= 1
             if not self._by_address[peer]:
                 del self._by_address[peer]
+
+    def refuse(self, sock: socket.socket, peer: str, error: RouterError) -> None:
+        """Answers a connection that cannot be served with the error, and ends it."""
+        ClientConnection(Endpoint(sock), peer, self).turn_away(error)
+
+    def make_room(self) -> None:
+        """Ends a few of the connections that have waited longest for their next request."""
+        self.idle.end_oldest(_ROOM)
 
     def keep_no_connection(self) -> None:
         """From now on every answer is the last of its connection, and none goes on without end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import ssl
+import resource
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def init_process(self) -> None:
         """Sends our log to where gunicorn's goes, then boots as usual."""
+        _allow_descriptors(2 * self.cfg.worker_connections)
         ours = logging.getLogger("app")
         ours.handlers = list(self.log.error_log.handlers)
         ours.setLevel(self.log.error_log.level)
@@ -70,17 +71,23 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             self.log.info("Worker has served %s requests and asks to be replaced", self._serving.requests)
             os.write(self.tmp.fileno(), b"1")
 
-    def _server(self, listener: Any) -> StreamServer:
+    def _server(self, listener: Any) -> Any:
+        """What accepts the connections of one listener."""
+        # With several workers one at a time, or the worker that wakes first takes them all.
+        at_once = 1 if self.cfg.workers > 1 else 100
+        serving = self._serving
+        if serving is not None:
+            from app.server.accepting import Acceptor
+
+            limit = self.worker_connections
+            return Acceptor(listener, serving.serve, serving.refuse, serving.make_room, limit, at_once)
         listener.setblocking(1)
         tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
-        settings = {"handle": partial(self.handle, listener), "spawn": Pool(self.worker_connections), **tls}
-        serving = self._serving
-        if serving is None:
-            return StreamServer(listener, **settings)
-        # Imported here: see `run`.
-        from app.server.acceptor import FairServer
-
-        return FairServer(listener, serving.held, serving.least_held, serving.shares.publish, **settings)
+        server = StreamServer(
+            listener, handle=partial(self.handle, listener), spawn=Pool(self.worker_connections), **tls
+        )
+        server.max_accept = at_once
+        return server
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """TERM: stops accepting without waiting for the next heartbeat."""
@@ -92,7 +99,7 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         if stopping is not None:
             gevent.get_hub().loop.run_callback_threadsafe(stopping.set)
 
-    def _drain(self, servers: list[StreamServer]) -> None:
+    def _drain(self, servers: list[Any]) -> None:
         """Lets what is in flight end within `graceful_timeout`, then cuts the rest."""
         serving = self._serving
         ends = time.monotonic() + (RECYCLE_TIMEOUT_S if self._has_asked else self.cfg.graceful_timeout)
@@ -100,7 +107,7 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         if serving is not None:
             serving.keep_no_connection()
         while time.monotonic() < ends:
-            if all(server.pool.free_count() == server.pool.size for server in servers):
+            if not any(len(server.pool) for server in servers):
                 return
             if serving is not None and not serving.is_draining and time.monotonic() > grace_ends:
                 serving.close_idle()
@@ -110,10 +117,10 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         for server in servers:
             server.stop(timeout=1)
 
-    def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        """Serves one connection."""
-        serving = self._serving
-        if serving is None or isinstance(client, ssl.SSLSocket):
-            super().handle(listener, client, addr)
-            return
-        serving.serve(client, addr[0] if addr else "")
+
+def _allow_descriptors(count: int) -> None:
+    """Raises this process's limit of open files, as far as it may: each request in flight takes two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

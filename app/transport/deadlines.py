@@ -53,6 +53,17 @@ class Deadlines:
         """Forgets `wait`, if it is here."""
         self._waits.pop(wait, None)
 
+    def end_oldest(self, count: int) -> None:
+        """Ends up to `count` waits before their time, the longest first; none that began in the running tick."""
+        over: list[Any] = []
+        for wait, began in self._waits.items():
+            if began >= self._tick_number or len(over) == count:
+                break
+            over.append(wait)
+        for wait in over:
+            if self._waits.pop(wait, None) is not None:
+                self._on_expired(wait)
+
     def _start_ticking(self) -> None:
         self._is_ticking = True
         tick_s = max(self.seconds / _TICKS, 0.001)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from app.errors import UpstreamConnectError, UpstreamConnectTimeout
+from app.errors import OutOfDescriptors, UpstreamConnectError, UpstreamConnectTimeout
 from app.transport.limits import Expired, Limit
 from app.upstream.connection import UpstreamConnection
 
@@ -29,12 +30,14 @@ class Connections(Protocol):
 
 
 def open_connection(port: int, connect: Connect, limit: Limit) -> UpstreamConnection:
-    """A new connection to the port. Raises UpstreamConnectError, UpstreamConnectTimeout."""
+    """A new connection to the port. Raises UpstreamConnectError, UpstreamConnectTimeout, OutOfDescriptors."""
     try:
         return UpstreamConnection(connect(("127.0.0.1", port), limit))
     except Expired as error:
         raise UpstreamConnectTimeout(f"no connection to port {port} within {limit.seconds:g} s") from error
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise OutOfDescriptors(f"no connection to port {port}: {error.strerror}") from error
         raise UpstreamConnectError(f"no connection to port {port}: {error.strerror}") from error
 
 
