@@ -10,9 +10,12 @@ from typing import Any
 from app import __version__
 from app.metrics.snapshot import Probe
 from app.proxy.service import Service
-from app.state.model import BlueGreenState
+from app.state.model import BlueGreenState, VersionState
 
 __all__ = ["health_report"]
+
+_STALE_INTERVALS = 3
+"""After so many intervals without a check the leading worker must be gone."""
 
 
 def health_report(service: Service) -> dict[str, Any]:
@@ -23,8 +26,7 @@ def health_report(service: Service) -> dict[str, Any]:
     """
     state = service.router.state.current()
     active = state.active if state is not None else None
-    probes = service.metrics.probes(active.index) if active is not None else []
-    last = probes[-1] if probes else None
+    last = _last_check(service, state, active) if state is not None and active is not None else None
     reason = ""
     if active is None:
         reason = service.router.state.fault or "no version is active"
@@ -42,6 +44,18 @@ def health_report(service: Service) -> dict[str, Any]:
     report["metrics"] = {"fault": service.metrics.fault or None}
     report["router_version"] = __version__
     return report
+
+
+def _last_check(service: Service, state: BlueGreenState, active: VersionState) -> Probe:
+    """The last health check of the active version.
+
+    One from before the version was started or switched to says nothing about what serves now, and the leading
+    worker may not have come round to it: then the check is made at once.
+    """
+    oldest = time.time() - _STALE_INTERVALS * service.config.health_check_interval
+    since = max(oldest, active.started_at or 0.0, state.switched_at or 0.0)
+    probes = service.metrics.probes(active.index)
+    return probes[-1] if probes and probes[-1].at >= since else service.probe(active.port)
 
 
 def _backend(last: Probe) -> dict[str, Any]:

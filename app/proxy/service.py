@@ -10,6 +10,7 @@ import gevent
 
 from app.config import AppConfig, RouterConfig
 from app.metrics.shared import SharedMetrics, until_next_second
+from app.metrics.snapshot import Probe
 from app.proxy.access_log import AccessLog
 from app.proxy.budget import RetryBudget
 from app.proxy.door import Door
@@ -104,10 +105,12 @@ class Service:
                 state = self.router.state.current()
                 for index, name in enumerate(VERSIONS) if state is not None else ():
                     assert state is not None
-                    self._probe(index, state.version(name).port)
+                    check = self.probe(state.version(name).port)
+                    latency_us = int(check.latency_ms * 1000)
+                    self.metrics.write_probe(index, check.at, check.ok, check.status, latency_us, check.reason)
             gevent.sleep(self.config.health_check_interval)
 
-    def _probe(self, index: int, port: int) -> None:
+    def probe(self, port: int) -> Probe:
+        """Makes one health check now."""
         result = probe(port, self.app_config)
-        latency_us = int(result.latency_ms * 1000)
-        self.metrics.write_probe(index, time.time(), result.ok, result.status or 0, latency_us, result.reason)
+        return Probe(time.time(), result.ok, result.status or 0, result.latency_ms, result.reason)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -81,6 +82,17 @@ class TestHealth:
         found = wait_until(backend, "a health check")
         assert isinstance(found, dict)
         assert (found["ok"], found["status"]) == (True, 200)
+
+    def test_check_from_before_a_switch_does_not_speak_for_the_new_version(self, farm: RouterFarm) -> None:
+        """A balancer that asks right after a deploy must not take the router out."""
+        router, upstream = farm.get(health_check_interval=60)
+        router.set_state("green", green=free_port())
+        wait_until(lambda: health(router)[0] == 503, "the failed check")
+        state = {"active_version": "green", "switched_at": time.time(), "versions": {"green": {"port": upstream.port}}}
+        draft = router.state_file.with_suffix(".tmp")
+        draft.write_text(json.dumps(state))
+        draft.replace(router.state_file)
+        assert health(router)[0] == 200
 
     def test_failing_health_check_shows_in_backend(self, router: RouterProcess, upstream: RawUpstream) -> None:
         upstream.probe_answer = reply(b"sick", b"500 Internal Server Error", [(b"Connection", b"close")])
