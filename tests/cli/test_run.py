@@ -92,7 +92,7 @@ def test_starts_blue_and_the_router_and_ends_both(home: Path, port: int, number:
         assert process.wait(30) == 0, output(home)
     said = output(home)
     assert f"🌐 Traffic router starting on port {port}\n" in said
-    assert f"   curl http://127.0.0.1:{port}/ " in said
+    assert f"   curl http://127.0.0.1:{port}/health " in said
     assert "Ctrl-C here ends the router and blue." in said
     assert not is_running("blue")
     assert not is_answered(port)
