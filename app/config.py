@@ -126,7 +126,9 @@ class RouterConfig(HoldConfig):
         low=1,
         high=_DAY_S,
     )
-    pool_size: int = setting(256, "Connections to a version that one worker may hold.", low=1, high=65535)
+    pool_size: int = setting(
+        1024, "Connections to a version that one worker may hold, tunnels not counted.", low=1, high=65535
+    )
     pool_idle_timeout: float = setting(
         60.0,
         "Drop an idle connection to a version; keep it below the application's own keep-alive time.",
@@ -234,6 +236,21 @@ class RouterConfig(HoldConfig):
     drain_timeout: float = setting(
         30.0,
         "After a switch, wait for the old version's requests in flight.",
+        unit="seconds",
+        low=0,
+        high=_DAY_S,
+    )
+    handover: str = setting(
+        "graceful",
+        "What becomes of WebSockets and event streams on a version that is not active any more: ended between two"
+        " messages, spread over `handover_window`; kept; or all ended at once (cut).",
+        rule="one of graceful, keep, cut",
+        check=checks.is_handover,
+    )
+    handover_window: float = setting(
+        30.0,
+        "Spread the ends of WebSockets and event streams over this time, and over no more than 80 % of `drain_timeout`;"
+        " what is left, other tunnels too, is cut at 90 % of it.",
         unit="seconds",
         low=0,
         high=_DAY_S,

@@ -45,6 +45,10 @@ def is_log_level(text: str) -> bool:
     return text in ("debug", "info", "warning", "error", "critical")
 
 
+def is_handover(text: str) -> bool:
+    return text in ("graceful", "keep", "cut")
+
+
 def is_file(text: str) -> bool:
     return text != "" and "\0" not in text and not text.endswith("/")
 

@@ -249,6 +249,15 @@ class OutOfDescriptors(RouterError):
     retry_after_s = 1
 
 
+class HandoverCut(RouterError):
+    """An event stream on a version that is not active any more had no pause between two events to end in."""
+
+    status = 503
+    cause = "handover_cut"
+    text = "Service restarting"
+    retry_after_s = 1
+
+
 def _causes(cls: type[RouterError]) -> list[str]:
     """The cause codes of a class and all its children, in order of definition, without repeats."""
     found = [cls.cause]

@@ -10,6 +10,7 @@ from gevent import getcurrent
 from app.errors import CAUSES
 from app.proxy.access_log import AccessLog
 from app.proxy.client import ClientRequest
+from app.proxy.long_lived import LongLived
 from app.router import Claims, Target
 from app.transport.deadlines import Deadlines
 
@@ -50,15 +51,19 @@ class Ledger:
         access_log: None when it is off.
         counts: whether requests are counted (`metrics_enabled`); claims always are.
         excluded: exact paths, and prefixes that end with `*`, whose requests are not counted.
+
+    Attributes:
+        long_lived: the requests among them that have no end by themselves.
     """
 
-    __slots__ = ("_counts", "_exact", "_prefixes", "access_log", "counts_all", "recorder")
+    __slots__ = ("_counts", "_exact", "_prefixes", "access_log", "counts_all", "long_lived", "recorder")
 
     def __init__(
         self, recorder: Recorder, access_log: AccessLog | None, counts: bool, excluded: tuple[str, ...] = ()
     ) -> None:
         self.recorder = recorder
         self.access_log = access_log
+        self.long_lived = LongLived()
         self._counts = counts
         self.counts_all = counts and not excluded
         self._exact = frozenset(path.encode() for path in excluded if not path.endswith("*"))
@@ -117,6 +122,11 @@ class Flight:
         self.is_over = False
         self.is_preview = False
         self._total: tuple[Deadlines, Any] | None = None
+
+    @property
+    def long_lived(self) -> LongLived:
+        """Where a request that has no end by itself is known."""
+        return self._ledger.long_lived
 
     def limit_total(self, total: Deadlines) -> None:
         """Raises `Expired` in the current greenlet when the request is not over in time."""

@@ -16,6 +16,7 @@ from app.proxy.budget import RetryBudget
 from app.proxy.door import Door
 from app.proxy.flight import Ledger
 from app.proxy.forwarder import Forwarder, Waits
+from app.proxy.long_lived import Handover
 from app.proxy.outages import Outages
 from app.proxy.rescue import Rescue
 from app.router import TrafficRouter
@@ -67,6 +68,7 @@ class Service:
         self.outages = Outages(config, self.router, self.metrics.probes)
         self.rescue = Rescue(config, self.router, self.door, self.outages, self.budget, self.slot)
         self.forwarder = Forwarder(config, self.router, self.ledger, self.waits, self.door, self.rescue)
+        self.handover = Handover.of(config)
         self._state_fault = ""
 
     def _open_session(self, port: int) -> UpstreamSession:
@@ -85,11 +87,18 @@ class Service:
         while True:
             self.slot.beat(time.monotonic_ns() // 1000)
             self._note_state_fault()
+            self._hand_over()
             self.budget.tick()
             self.outages.look_again()
             if self.metrics.try_lead():
                 self.metrics.fold()
             gevent.sleep(until_next_second())
+
+    def _hand_over(self) -> None:
+        """Ends what has no end by itself on a version that is not active any more."""
+        state = self.router.state.current()
+        active = state.active if state is not None else None
+        self.ledger.long_lived.look(active.index if active is not None else None, self.handover)
 
     def _note_state_fault(self) -> None:
         self.router.state.current()

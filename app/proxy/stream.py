@@ -16,8 +16,10 @@ from app.errors import (
     UpstreamTruncated,
 )
 from app.protocol.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
+from app.protocol.events import is_event_stream
 from app.protocol.heads import client_head
 from app.protocol.response import Framing
+from app.proxy.event_stream import EventStream, Interrupted
 from app.proxy.flight import Flight
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, wait_for_either
@@ -109,7 +111,10 @@ class Answer:
             self._write(client, first)
         else:
             self._write(client, first)
-            self._rest(client, chunked)
+            if body.left < 0 and is_event_stream(upstream.head):
+                self._pass_events(client, data, chunked)
+            else:
+                self._rest(client, chunked)
 
     def _what_follows_at_once(self) -> bytes:
         """The body's first bytes if they are here by now.
@@ -152,6 +157,33 @@ class Answer:
             self._pass(client, self._next(client, upload is not None), chunked)
             if upload is not None and upload.error is not None:
                 raise upload.error
+
+    def _pass_events(self, client: Endpoint, first: bytes, chunked: bool) -> None:
+        """Passes on an event stream, of which `first` is sent, until it ends or is handed over."""
+        body, flight = self._upstream.stream, self._flight
+        events = EventStream(flight.target.version, body.connection.endpoint, first)
+        flight.long_lived.add(events)
+        try:
+            while not body.complete:
+                try:
+                    data = self._next(client, False)
+                except Interrupted:
+                    data = b""
+                part = events.take(data)
+                if events.is_over:
+                    self._end_early(client, part, chunked)
+                    return
+                self._pass(client, data, chunked)
+        finally:
+            flight.long_lived.discard(events)
+
+    def _end_early(self, client: Endpoint, data: bytes, chunked: bool) -> None:
+        """Ends a body of unknown length in good order before the upstream does."""
+        self._flight.bytes_out += len(data)
+        if chunked:
+            data = (encode_chunk(data) if data else b"") + LAST_CHUNK
+        if data:
+            self._write(client, data)
 
     def _splice(self, client: Endpoint) -> None:
         """Passes on the rest of a long body of known length without reading it."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from time import monotonic, monotonic_ns
 from typing import Any
 
 import gevent
 
 from app.protocol.heads import client_head
+from app.protocol.websocket import SERVICE_RESTART, close_frame
 from app.proxy.flight import Flight
+from app.proxy.frames import Way
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint
 from app.transport.limits import Expired
@@ -18,7 +21,7 @@ __all__ = ["Tunnel"]
 
 
 class _Ended(Exception):
-    """Raised in one direction of a tunnel when the other has failed."""
+    """Raised in one direction of a tunnel when the other has failed, or in both when it is cut."""
 
 
 class Tunnel:
@@ -31,16 +34,21 @@ class Tunnel:
         upstream: the 101 answer.
         added: our own field lines for the client, each with its CRLF.
         idle: limit of silence in both directions.
+
+    Attributes:
+        version: the index of the version at the other end.
     """
 
-    __slots__ = ("_added", "_flight", "_idle", "_last", "_upstream")
-
     def __init__(self, flight: Flight, upstream: UpstreamAnswer, added: bytes, idle: Deadlines) -> None:
+        self.version = flight.target.version
         self._flight = flight
         self._upstream = upstream
         self._added = added
         self._idle = idle
         self._last = 0.0  # monotonic seconds when bytes last moved, either way
+        self._greenlet: Any = None  # gevent has no types
+        self._up: Way | None = None  # of a WebSocket: its frames
+        self._down: Way | None = None
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """The WSGI application of this one answer."""
@@ -52,6 +60,11 @@ class Tunnel:
         flight.lift_limit()
         request.persist = False
         upstream: Endpoint = self._upstream.stream.connection.endpoint
+        if self._upstream.head.upgrade.lower() == b"websocket":
+            self._up = Way(upstream, close_frame(SERVICE_RESTART, os.urandom(4)))
+            self._down = Way(client, close_frame(SERVICE_RESTART))
+        self._greenlet = gevent.getcurrent()
+        flight.long_lived.add(self)
         try:
             added = self._added + b"Connection: Upgrade\r\n"
             flight.first_byte_us = monotonic_ns() // 1000
@@ -60,10 +73,30 @@ class Tunnel:
         except (OSError, Expired, _Ended):
             pass  # one side is gone or both are silent, which is how tunnels end
         finally:
+            flight.long_lived.discard(self)
             self._upstream.discard()
             client.close()
             flight.end(101)
         return ()
+
+    # --- hand-over ----------------------------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        """Whether both sides have been sent their Close frame."""
+        return self._up is not None and self._down is not None and self._up.is_over and self._down.is_over
+
+    def hand_over(self) -> None:
+        """Sends both sides of a WebSocket a Close frame between two frames; other protocols have no such thing."""
+        for way in (self._up, self._down):
+            if way is not None:
+                way.end()
+
+    def cut(self) -> None:
+        """Ends the tunnel wherever it is."""
+        gevent.kill(self._greenlet, _Ended(), block=False)
+
+    # --- bytes --------------------------------------------------------------------------------------------
 
     def _run(self, client: Endpoint, upstream: Endpoint) -> None:
         """Both directions, each in its own greenlet, until both have ended or one has failed."""
@@ -77,16 +110,20 @@ class Tunnel:
     def _pump_down(self, upstream: Endpoint, client: Endpoint) -> None:
         try:
             self._pump(upstream, client, False)
-        except (OSError, Expired):
+        except (OSError, Expired, _Ended):
             client.interrupt(_Ended())
 
     def _pump(self, source: Endpoint, target: Endpoint, upwards: bool) -> None:
         """Moves bytes one way; at the end of the source tells the target that nothing more comes (half-close)."""
+        way = self._up if upwards else self._down
         data = source.buffered
         source.buffered = b""
         while True:
             if data:
-                target.send(data, self._idle)
+                if way is None:
+                    target.send(data, self._idle)
+                elif not way.pass_on(data, self._idle) and self._is_said():
+                    raise _Ended
                 self._last = monotonic()
                 if upwards:
                     self._flight.bytes_in += len(data)
@@ -96,6 +133,10 @@ class Tunnel:
             if not data:
                 target.end_writing()
                 return
+
+    def _is_said(self) -> bool:
+        """Whether both sides of a WebSocket have answered our Close frames with their own."""
+        return self._up is not None and self._down is not None and self._up.has_closed and self._down.has_closed
 
     def _read(self, source: Endpoint) -> bytes:
         """The next bytes; silence counts only when the other direction is silent as well. Raises Expired."""

@@ -28,6 +28,9 @@ class Connections(Protocol):
     def discard(self, connection: UpstreamConnection) -> None:
         """Ends the use of a connection that nobody may use again."""
 
+    def part_with(self, connection: UpstreamConnection) -> None:
+        """Forgets a connection that somebody else closes: a tunnel is not one of a version's request slots."""
+
 
 def open_connection(port: int, connect: Connect, limit: Limit) -> UpstreamConnection:
     """A new connection to the port. Raises UpstreamConnectError, UpstreamConnectTimeout, OutOfDescriptors."""
@@ -60,3 +63,6 @@ class FreshConnections:
     def discard(self, connection: UpstreamConnection) -> None:
         """Closes it."""
         connection.close()
+
+    def part_with(self, connection: UpstreamConnection) -> None:
+        """Nothing to forget."""

@@ -13,7 +13,7 @@ import requests
 from requests.structures import CaseInsensitiveDict
 
 from app.protocol.response import ResponseHead
-from app.upstream.connection import AnswerBody
+from app.upstream.connection import AnswerBody, UpstreamConnection
 from app.upstream.fresh import Connections
 from app.upstream.upload import RequestBody, Upload
 
@@ -153,6 +153,13 @@ class UpstreamAnswer(requests.Response):
         elif self._connections is not None:
             connections, self._connections = self._connections, None
             connections.release(stream.connection)
+
+    def take_connection(self) -> UpstreamConnection:
+        """The connection, taken out of its pool for good: who takes it closes it."""
+        if self._connections is not None:
+            connections, self._connections = self._connections, None
+            connections.part_with(self.stream.connection)
+        return self.stream.connection
 
     def discard(self) -> None:
         """Gives the connection back to be closed. More than once is harmless."""

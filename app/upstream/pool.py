@@ -19,7 +19,7 @@ __all__ = ["ConnectionPool"]
 class ConnectionPool:
     """At most `size` connections of one worker to one port; idle ones are used again, the last one first.
 
-    An idle connection is watched: when the version closes it, or says something unasked, it is dropped at once.
+    A connection that becomes a tunnel's is counted no more. An idle connection is watched: when the version closes it, or says something unasked, it is dropped at once.
 
     Args:
         port: the version's port on loopback.
@@ -91,6 +91,10 @@ class ConnectionPool:
         if not connection.endpoint.closed:
             connection.close()
             self._free_place()
+
+    def part_with(self, connection: UpstreamConnection) -> None:
+        """Frees the place of a connection that has become a tunnel's, which closes it."""
+        self._free_place()
 
     def close_idle(self) -> None:
         """Closes every idle connection: the port has been given to another process."""

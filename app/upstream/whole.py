@@ -84,6 +84,9 @@ class _Nowhere:
     def discard(self, connection: UpstreamConnection) -> None:
         connection.close()
 
+    def part_with(self, connection: UpstreamConnection) -> None:
+        """Nothing to forget."""
+
 
 def read_whole(answer: UpstreamAnswer, limit: Limit) -> tuple[int, HTTPHeaderDict, bytes]:
     """Reads an answer to its end: (status, fields, body as it came). Raises UpstreamTruncated, UpstreamReadTimeout."""

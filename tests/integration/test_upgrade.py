@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 
 import pytest
 
@@ -312,3 +313,13 @@ def in_flight(router: RouterProcess) -> int:
     """The in-flight total of the metrics endpoint."""
     found = router.metrics()["in_flight"]
     return int(sum(found.values())) if isinstance(found, dict) else int(str(found))
+
+
+def test_tunnels_leave_room_for_requests(farm: RouterFarm) -> None:
+    router, upstream = farm.get(pool_size=2)
+    with ExitStack() as stack:
+        upstream.handler = switch_and_echo
+        for _ in range(3):
+            stack.enter_context(open_tunnel(router))
+        upstream.handler = answering(reply(b"of its own"))
+        assert router.ask(b"GET / HTTP/1.1\r\nHost: x.test\r\n\r\n").body == b"of its own"
