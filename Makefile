@@ -6,7 +6,7 @@ READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types format reference clean \
+.PHONY: help setup run test fuzz lint types format reference clean \
 	bench bench-quick bench-metrics bench-memory bench-websocket bench-start bench-workers bench-layers
 
 help: ## List the targets
@@ -22,6 +22,9 @@ run: $(READY) ## Start blue and the router on port 5004; Ctrl-C stops both
 # -rs: which tests were left out because a program is not here, and which program that is.
 test: $(READY_DEV) ## Run all tests, with branch coverage
 	@$(PYTHON) -m pytest --cov --cov-report=term -rs $(ARGS)
+
+fuzz: $(READY_DEV) ## Feed random messages to the parsers for ten minutes (ARGS="--seconds 60 --seed 1")
+	@$(PYTHON) -m tests.fuzz --seconds 600 $(ARGS)
 
 lint: $(READY_DEV) ## Check format and style
 	@$(PYTHON) -m ruff format --check --quiet . || { echo 'Not in its format; make format'; bad=1; }; \
