@@ -240,21 +240,6 @@ class RouterConfig(HoldConfig):
         low=0,
         high=_DAY_S,
     )
-    handover: str = setting(
-        "graceful",
-        "What becomes of WebSockets and event streams on a version that is not active any more: ended between two"
-        " messages, spread over `handover_window`; kept; or all ended at once (cut).",
-        rule="one of graceful, keep, cut",
-        check=checks.is_handover,
-    )
-    handover_window: float = setting(
-        30.0,
-        "Spread the ends of WebSockets and event streams over this time, and over no more than 80 % of `drain_timeout`;"
-        " what is left, other tunnels too, is cut at 90 % of it.",
-        unit="seconds",
-        low=0,
-        high=_DAY_S,
-    )
     graceful_timeout: float = setting(
         30.0, "A worker told to stop may finish its requests.", unit="seconds", low=1, high=3600
     )

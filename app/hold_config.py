@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app import config_checks as checks
 from app.settings import setting
 
 __all__ = ["HoldConfig"]
@@ -55,4 +56,19 @@ class HoldConfig:
         "",
         "HTML file of your own for maintenance; `{{message}}`, `{{retry_after}}` and `{{request_id}}` are filled in.",
         zero="the built-in page",
+    )
+    handover: str = setting(
+        "graceful",
+        "What becomes of WebSockets and event streams on a version that is not active any more: ended between two"
+        " messages, spread over `handover_window`; kept; or all ended at once (cut).",
+        rule="one of graceful, keep, cut",
+        check=checks.is_handover,
+    )
+    handover_window: float = setting(
+        30.0,
+        "Spread the ends of WebSockets and event streams over this time, and over no more than 80 % of `drain_timeout`;"
+        " what is left, other tunnels too, is cut at 90 % of it.",
+        unit="seconds",
+        low=0,
+        high=86_400,
     )

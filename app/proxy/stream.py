@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from time import monotonic_ns
 from typing import Any
 
 import gevent
@@ -21,6 +19,7 @@ from app.protocol.heads import client_head
 from app.protocol.response import Framing
 from app.proxy.event_stream import EventStream, Interrupted
 from app.proxy.flight import Flight
+from app.proxy.wsgi_body import WsgiBody
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, wait_for_either
 from app.transport.limits import Expired
@@ -277,38 +276,4 @@ class Answer:
         pairs = (line.partition(b":") for line in lines)
         fields = [(name.decode("latin-1"), value.strip().decode("latin-1")) for name, _, value in pairs]
         start_response(f"{head.status} {head.reason.decode('latin-1')}", fields)
-        return _WsgiBody(self._flight, upstream, self._reading)
-
-
-class _WsgiBody:
-    """The answer's body as an iterable whose `close()` ends the flight, as WSGI servers promise to call it."""
-
-    def __init__(self, flight: Flight, upstream: UpstreamAnswer, reading: Deadlines) -> None:
-        self._flight = flight
-        self._upstream = upstream
-        self._reading = reading
-        self._cause = "client_disconnected"  # unless the end is reached, or something else is found out
-
-    def __iter__(self) -> Iterator[bytes]:
-        flight = self._flight
-        flight.first_byte_us = monotonic_ns() // 1000
-        body = self._upstream.stream
-        try:
-            while not body.complete:
-                data = body.receive(self._reading)
-                flight.bytes_out += len(data)
-                if data:
-                    yield data
-        except RouterError as error:
-            self._cause = error.cause
-            raise
-        except Expired as error:
-            self._cause = UpstreamReadTimeout.cause
-            raise UpstreamReadTimeout(f"the answer stopped for {error.limit.seconds:g} s") from error
-        self._cause = "none"
-
-    def close(self) -> None:
-        """Called once by the server, whatever became of the answer."""
-        self._upstream.end()
-        left = self._cause == "client_disconnected"
-        self._flight.end(ClientDisconnected.status if left else self._upstream.status_code, self._cause)
+        return WsgiBody(self._flight, upstream, self._reading)

@@ -94,7 +94,7 @@ class Tunnel:
 
     def cut(self) -> None:
         """Ends the tunnel wherever it is."""
-        gevent.kill(self._greenlet, _Ended(), block=False)
+        gevent.kill(self._greenlet, _Ended())
 
     # --- bytes --------------------------------------------------------------------------------------------
 

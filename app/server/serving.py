@@ -56,6 +56,7 @@ class Serving:
         self.is_stopping = False
         self.keeps_alive = config.keepalive_timeout > 0
         self.shares = service.metrics.shares(service.slot)
+        self._service = service
         self._notices = Notices(logger)
         self._slot = service.slot
         self._before = service.slot.requests()
@@ -104,10 +105,9 @@ class Serving:
         """Ends a few of the connections that have waited longest for their next request."""
         self.idle.end_oldest(_ROOM)
 
-    def keep_no_connection(self) -> None:
-        """From now on every answer is the last of its connection, and none goes on without end."""
-        self.is_stopping = True
-        self.shares.withdraw()
+    def keep_no_connection(self, limit_s: float = 30.0) -> None:
+        """From now on every answer is its connection's last, and what has no end is ended within `limit_s`."""
+        self._service.ledger.long_lived.leave(self._service.handover.within(limit_s))
         self.keeps_alive = False
         self._stop_endless()
         for connection in self._connections:

@@ -102,10 +102,11 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def _drain(self, servers: list[Any]) -> None:
         """Lets what is in flight end within `graceful_timeout`, then cuts the rest."""
         serving = self._serving
-        ends = time.monotonic() + (RECYCLE_TIMEOUT_S if self._has_asked else self.cfg.graceful_timeout)
+        limit_s = RECYCLE_TIMEOUT_S if self._has_asked else self.cfg.graceful_timeout
+        ends = time.monotonic() + limit_s
         grace_ends = time.monotonic() + min(IDLE_GRACE_S, self.cfg.graceful_timeout / 2)
         if serving is not None:
-            serving.keep_no_connection()
+            serving.keep_no_connection(limit_s)
         while time.monotonic() < ends:
             if not any(len(server.pool) for server in servers):
                 return

@@ -1,0 +1,90 @@
+"""Event boundaries, whatever the line ends and the parts that the bytes come in."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.protocol.events import EventTracker, is_event_stream
+from app.protocol.response import ResponseParser
+
+
+@pytest.mark.parametrize(
+    ("data", "is_boundary"),
+    [
+        (b"", True),
+        (b"data: a", False),
+        (b"data: a\n", False),
+        (b"data: a\r\n", False),
+        (b"data: a\n\n", True),
+        (b"data: a\r\r", True),
+        (b"data: a\r\n\r\n", True),
+        (b"data: a\n\r\n", True),
+        (b"data: a\r\n\n", True),
+        (b"data: a\n\n\n", True),
+        (b"data: a\n\nd", False),
+        (b": keep-alive\n\n", True),
+    ],
+)
+def test_stream_is_at_a_boundary_after_an_empty_line(data: bytes, is_boundary: bool) -> None:
+    tracker = EventTracker()
+    tracker.feed(data)
+    assert tracker.at_boundary is is_boundary
+
+
+@pytest.mark.parametrize(
+    ("before", "data", "end"),
+    [
+        (b"", b"data", 0),
+        (b"data: a\n\n", b"data", 0),
+        (b"data: a", b"bc\n\ndata: d\n\n", 4),
+        (b"data: a\n", b"\ndata: d", 1),
+        (b"data: a\r\n\r", b"\n", 0),
+        (b"data: a\r\n", b"\r\nx", 2),
+        (b"data: a\r", b"\nx\r\n\r\nrest", 6),
+        (b"data: a", b"bcd\n", -1),
+        (b"data: a", b"", -1),
+    ],
+)
+def test_end_of_the_event_under_way_is_found_ahead(before: bytes, data: bytes, end: int) -> None:
+    tracker = EventTracker()
+    tracker.feed(before)
+    assert tracker.end_in(data) == end
+
+
+@given(st.text("ab:\n\r", max_size=80).map(str.encode), st.lists(st.integers(1, 6), max_size=40))
+def test_any_split_gives_the_same_boundaries(data: bytes, cuts: list[int]) -> None:
+    tracker = EventTracker()
+    at = 0
+    for cut in [*cuts, len(data) + 1]:
+        tracker.feed(data[at : at + cut])
+        at += cut
+        whole = EventTracker()
+        whole.feed(data[:at])
+        assert tracker.at_boundary == whole.at_boundary
+
+
+@given(st.text("ab:\n\r", min_size=1, max_size=40).map(str.encode), st.text("ab\n\r", max_size=40).map(str.encode))
+def test_what_is_cut_ahead_ends_at_a_boundary(before: bytes, data: bytes) -> None:
+    tracker = EventTracker()
+    tracker.feed(before)
+    end = tracker.end_in(data)
+    if end >= 0:
+        tracker.feed(data[:end])
+        assert tracker.at_boundary
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_one"),
+    [
+        (b"Content-Type: text/event-stream\r\n", True),
+        (b"content-type: Text/Event-Stream; charset=utf-8\r\n", True),
+        (b"Content-Type: text/html\r\n", False),
+        (b"", False),
+        (b"Content-Encoding: gzip\r\nContent-Type: text/event-stream\r\n", False),
+    ],
+)
+def test_event_streams_are_known_by_their_type(fields: bytes, is_one: bool) -> None:
+    raw = b"HTTP/1.1 200 OK\r\n" + fields + b"Transfer-Encoding: chunked\r\n\r\n"
+    assert is_event_stream(ResponseParser().parse(raw, b"GET")) is is_one
