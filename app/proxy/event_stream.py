@@ -29,7 +29,7 @@ class EventStream:
         is_over: it has come to its early end.
     """
 
-    __slots__ = ("__weakref__", "_greenlet", "_is_asked", "_source", "_tracker", "is_over", "version")
+    __slots__ = ("_greenlet", "_is_asked", "_source", "_tracker", "is_over", "version")
 
     def __init__(self, version: int, source: Endpoint, first: bytes) -> None:
         self.version = version

@@ -39,6 +39,8 @@ class Tunnel:
         version: the index of the version at the other end.
     """
 
+    __slots__ = ("_added", "_down", "_flight", "_greenlet", "_idle", "_last", "_up", "_upstream", "version")
+
     def __init__(self, flight: Flight, upstream: UpstreamAnswer, added: bytes, idle: Deadlines) -> None:
         self.version = flight.target.version
         self._flight = flight
@@ -59,7 +61,7 @@ class Tunnel:
         request.answered = True
         flight.lift_limit()
         request.persist = False
-        upstream: Endpoint = self._upstream.stream.connection.endpoint
+        upstream: Endpoint = self._upstream.take_connection().endpoint
         if self._upstream.head.upgrade.lower() == b"websocket":
             self._up = Way(upstream, close_frame(SERVICE_RESTART, os.urandom(4)))
             self._down = Way(client, close_frame(SERVICE_RESTART))
@@ -74,7 +76,7 @@ class Tunnel:
             pass  # one side is gone or both are silent, which is how tunnels end
         finally:
             flight.long_lived.discard(self)
-            self._upstream.discard()
+            upstream.close()
             client.close()
             flight.end(101)
         return ()

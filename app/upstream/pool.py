@@ -19,7 +19,8 @@ __all__ = ["ConnectionPool"]
 class ConnectionPool:
     """At most `size` connections of one worker to one port; idle ones are used again, the last one first.
 
-    A connection that becomes a tunnel's is counted no more. An idle connection is watched: when the version closes it, or says something unasked, it is dropped at once.
+    A connection that becomes a tunnel's is counted no more. An idle connection is watched: when the version
+    closes it, or says something unasked, it is dropped at once.
 
     Args:
         port: the version's port on loopback.
