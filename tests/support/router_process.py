@@ -49,8 +49,12 @@ class RouterProcess:
     @property
     def worker_pids(self) -> list[int]:
         """The pids of the workers that run now."""
-        children = psutil.Process(self.master_pid).children()
-        return [child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE]
+        pids = []
+        for child in psutil.Process(self.master_pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # gone since it was listed
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    pids.append(child.pid)
+        return pids
 
     @property
     def log(self) -> str:

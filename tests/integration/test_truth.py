@@ -1,0 +1,105 @@
+"""The figures are the truth: through four workers, reloads, clients that leave and workers that are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.hammering import Hammering
+from tests.support.raw_upstream import Exchange, RawUpstream, reply
+from tests.support.router_process import RouterProcess, running_router
+from tests.support.waiting import wait_until
+
+KILLS = 4
+CLIENTS = 4
+GET = b"GET /left HTTP/1.1\r\nHost: x.test\r\n\r\n"
+
+
+@pytest.fixture
+def upstream() -> Iterator[RawUpstream]:
+    with RawUpstream() as version:
+        version.answers(reply(b"blue"))
+        yield version
+
+
+@pytest.fixture
+def router(upstream: RawUpstream, tmp_path: Path) -> Iterator[RouterProcess]:
+    with running_router(tmp_path, upstream.port, workers=4, graceful_timeout=10) as running:
+        wait_until(lambda: len(workers(running)) == 4, "four workers", 30)
+        yield running
+
+
+def workers(router: RouterProcess) -> list[object]:
+    found = router.metrics()["workers"]
+    assert isinstance(found, list)
+    return found
+
+
+def figure(router: RouterProcess, name: str) -> int:
+    return int(str(router.metrics()[name]))
+
+
+def settled(router: RouterProcess) -> None:
+    """Waits until nothing is in flight any more."""
+    wait_until(lambda: figure(router, "in_flight") == 0, "nothing in flight", 20)
+
+
+def served(upstream: RawUpstream, count: int) -> None:
+    """Waits until the upstream has seen so many more requests."""
+    begin = len(upstream.exchanges)
+    wait_until(lambda: len(upstream.exchanges) >= begin + count, f"{count} more requests", 30)
+
+
+def test_totals_are_exact_over_reloads_and_clients_that_leave(router: RouterProcess, upstream: RawUpstream) -> None:
+    left = 0
+    with Hammering(router.port) as clients:
+        for _ in range(2):
+            served(upstream, 200)
+            before = set(router.worker_pids)
+            router.reload()
+            wait_until(lambda before=before: before.isdisjoint(router.worker_pids), "new workers", 30)
+    assert clients.failures == []
+
+    def wait_to_be_left(exchange: Exchange) -> None:
+        exchange.wait_for_hang_up()
+
+    upstream.handler = wait_to_be_left
+    for _ in range(5):
+        with router.connect() as client:
+            client.send(GET)
+            upstream.next_exchange()
+        left += 1
+    settled(router)
+    wait_until(lambda: figure(router, "total_requests") == len(clients.answers) + left, "every request counted")
+    found = router.metrics()
+    assert found["statuses"] == {"200": len(clients.answers), "499": left}
+    assert found["version_requests"] == {"blue": len(clients.answers) + left, "green": 0}
+    assert found["failed_requests"] == 0
+
+
+def test_a_killed_worker_costs_its_requests_in_flight_and_no_figure(
+    router: RouterProcess, upstream: RawUpstream
+) -> None:
+    totals: list[int] = []
+    with Hammering(router.port, CLIENTS) as clients:
+        for _ in range(KILLS):
+            served(upstream, 100)
+            totals.append(figure(router, "total_requests"))
+            victim = sorted(router.worker_pids)[0]
+            os.kill(victim, signal.SIGKILL)
+            wait_until(lambda victim=victim: victim not in router.worker_pids, "the dead worker's burial", 30)
+            wait_until(lambda: len(router.worker_pids) == 4, "its successor", 30)
+            totals.append(figure(router, "total_requests"))
+    settled(router)
+    answered, aborted = len(clients.answers), figure(router, "aborted_requests")
+    succeeded, total = figure(router, "successful_requests"), figure(router, "total_requests")
+    assert totals == sorted(totals)
+    # A request that was answered but not yet recorded when its worker died is counted as aborted.
+    assert succeeded <= answered <= succeeded + aborted
+    assert total == succeeded + aborted
+    # Not more than the worker's clients of that moment: what they had sent may not have been read yet.
+    assert len(clients.failures) <= KILLS * CLIENTS
