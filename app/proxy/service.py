@@ -85,8 +85,8 @@ class Service:
     def _beat(self) -> None:
         """Once a second: the heartbeat, the history, and the state file's health."""
         while True:
-            self.slot.beat(time.monotonic_ns() // 1000)
             self._note_state_fault()
+            self.slot.beat(time.monotonic_ns() // 1000, bool(self._state_fault))
             self._hand_over()
             self.budget.tick()
             self.outages.look_again()

@@ -17,6 +17,7 @@ from gevent.monkey import get_original
 from gevent.pool import Group
 
 from app.errors import OutOfDescriptors, RouterError, WorkerFull
+from app.server.fairness import PAUSE_S, FairShare
 from app.server.notices import Notices
 from app.transport.endpoint import PlainSocket
 
@@ -46,6 +47,7 @@ class Acceptor:
         serve: serves one connection of a peer's address to its end.
         refuse: answers a connection with an error, and ends it.
         make_room: ends a few idle connections.
+        share: says whether the next connection is another worker's.
         limit: most connections at a time.
         at_once: most connections taken per turn of the loop.
 
@@ -59,6 +61,7 @@ class Acceptor:
         serve: Serve,
         refuse: Refuse,
         make_room: Callable[[], None],
+        share: FairShare,
         limit: int,
         at_once: int,
     ) -> None:
@@ -68,6 +71,7 @@ class Acceptor:
         self._serve = serve
         self._refuse = refuse
         self._make_room = make_room
+        self._share = share
         self._limit = limit
         self._at_once = at_once
         self.pool: Any = Group()  # gevent has no types
@@ -82,6 +86,7 @@ class Acceptor:
     def start(self) -> None:
         """From now on connections are taken."""
         self._is_open = True
+        self._share.publish(0)
         self._watch()
 
     def close(self) -> None:
@@ -106,11 +111,18 @@ class Acceptor:
             self._watcher.start(self._take_some)
 
     def _wait(self) -> None:
-        """Leaves the listener alone for a moment."""
+        """Leaves the listener to the others for as long as it takes them to show whether they have room."""
+        self._pause(_OTHERS_FIRST_S, self._look_again)
+
+    def _pause(self, seconds: float, then: Callable[[], None]) -> None:
         if self._is_open and self._timer is None:
             self._watcher.stop()
-            self._timer = get_hub().loop.timer(_OTHERS_FIRST_S)
-            self._timer.start(self._look_again)
+            self._timer = get_hub().loop.timer(seconds)
+            self._timer.start(then)
+
+    def _watch_again(self) -> None:
+        self._end_timer()
+        self._watch()
 
     def _end_timer(self) -> None:
         if self._timer is not None:
@@ -120,6 +132,9 @@ class Acceptor:
 
     def _take_some(self) -> None:
         for _ in range(self._at_once):
+            if self._share.is_anothers_turn(len(self.pool)):
+                self._pause(PAUSE_S, self._watch_again)
+                return
             if len(self.pool) >= self._limit:
                 self._make_room()
                 self._wait()
@@ -128,6 +143,7 @@ class Acceptor:
             if taken is None:
                 return
             self.pool.spawn(self._serve, *taken)
+            self._share.publish(len(self.pool))
 
     def _take(self) -> tuple[socket.socket, str] | None:
         """The next connection and its peer's address; None when there is none, or none can be taken."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from logging import getLogger
-from time import monotonic_ns
 from typing import Any, Self
 
 from app.errors import RouterError, TooManyConnections
@@ -63,14 +62,6 @@ class Serving:
         self._connections: set[ClientConnection] = set()
         self._by_address: Counter[str] = Counter()
 
-    def held(self) -> int:
-        """How many client connections this worker holds."""
-        return len(self._connections)
-
-    def least_held(self) -> int | None:
-        """The fewest that another worker holds; None when there is no other."""
-        return self.shares.least_of_others(monotonic_ns() // 1000)
-
     @property
     def requests(self) -> int:
         """How many requests this worker has begun to serve."""
@@ -105,8 +96,15 @@ class Serving:
         """Ends a few of the connections that have waited longest for their next request."""
         self.idle.end_oldest(_ROOM)
 
+    def reopen_access_log(self) -> None:
+        """Writes on in the file that has the configured name now."""
+        if self._service.ledger.access_log is not None:
+            self._service.ledger.access_log.reopen()
+
     def keep_no_connection(self, limit_s: float = 30.0) -> None:
         """From now on every answer is its connection's last, and what has no end is ended within `limit_s`."""
+        self.is_stopping = True
+        self.shares.withdraw()
         self._service.ledger.long_lived.leave(self._service.handover.within(limit_s))
         self.keeps_alive = False
         self._stop_endless()

@@ -78,9 +78,10 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         serving = self._serving
         if serving is not None:
             from app.server.accepting import Acceptor
+            from app.server.fairness import FairShare
 
-            limit = self.worker_connections
-            return Acceptor(listener, serving.serve, serving.refuse, serving.make_room, limit, at_once)
+            share, limit = FairShare(serving.shares), self.worker_connections
+            return Acceptor(listener, serving.serve, serving.refuse, serving.make_room, share, limit, at_once)
         listener.setblocking(1)
         tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         server = StreamServer(
@@ -88,6 +89,12 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         )
         server.max_accept = at_once
         return server
+
+    def handle_usr1(self, sig: int, frame: Any) -> None:
+        """USR1: opens the log files anew, after logrotate has moved them; ours as well."""
+        super().handle_usr1(sig, frame)
+        if self._serving is not None:
+            self._serving.reopen_access_log()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """TERM: stops accepting without waiting for the next heartbeat."""

@@ -29,7 +29,7 @@ from app.metrics.shared import SharedMetrics, monotonic_us
 from app.state.model import VersionState
 from app.state.store import StateStore
 from app.upstream.health import ProbeResult
-from tests.deploy.deployment import COMMAND, quiet_port
+from tests.deploy.deployment import COMMAND
 from tests.support.raw_client import ask
 from tests.support.router_process import free_port
 from tests.support.waiting import wait_until
@@ -45,7 +45,7 @@ def site(home: Path) -> Iterator[Path]:
     """A home with a fast application configured and both ports free; its versions end with the test."""
     state_file = home / ".local_context" / "bg_state.json"
     state_file.parent.mkdir()
-    versions = {name: {"port": quiet_port()} for name in ("blue", "green")}
+    versions = {name: {"port": free_port()} for name in ("blue", "green")}
     state_file.write_text(json.dumps({"active_version": None, "versions": versions}))
     toml = f"drain_timeout = 1\nmain_port = {free_port()}\n[app]\ncommand = {json.dumps(COMMAND)}\n"
     (home / "traffic_router.toml").write_text(toml + "start_timeout = 10\nhealth_timeout = 2\n")

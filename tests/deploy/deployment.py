@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shlex
 import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -27,24 +25,13 @@ from app.deploy.receipt import Conduct, Tally
 from app.deploy.steps import Steps
 from app.state.model import VERSIONS, BlueGreenState, VersionState
 from app.state.store import StateStore
+from tests.support.router_process import free_port
 
 TINY_APP = Path(__file__).with_name("tiny_app.py")
 
 COMMAND = f"{shlex.quote(sys.executable)} -I -S {shlex.quote(str(TINY_APP))} {{port}}"
 
 E = TypeVar("E")
-
-
-def quiet_port() -> int:
-    """A port that nobody listens on, below those that the kernel gives to outgoing connections.
-
-    A version's port has to stay free until the version is started, and once more when it is restarted.
-    """
-    while True:
-        with socket.socket() as attempt:
-            port = random.randrange(15_000, 32_000)
-            if attempt.connect_ex(("127.0.0.1", port)) != 0:
-                return port
 
 
 @dataclass
@@ -92,7 +79,7 @@ class Deployment:
         self.store = StateStore(folder / "state" / "bg_state.json")
         self.processes = Processes(self.store.folder)
         self.events: list[Event] = []
-        self.ports = {name: quiet_port() for name in VERSIONS}
+        self.ports = {name: free_port() for name in VERSIONS}
         self.traffic = traffic
         self.deploy_config = DeployConfig()
         self.history = History(self.store.folder / "history.jsonl")

@@ -432,6 +432,19 @@ class TestAccessLog:
         assert {"time", "cause", "duration_ms", "upstream_ms", "protocol"} <= set(entry)
         assert float(str(entry["duration_ms"])) >= float(str(entry["upstream_ms"])) >= 0
 
+    def test_usr1_opens_the_file_anew_after_it_was_moved(self, farm: RouterFarm) -> None:
+        router, _ = farm.get(via="rotated")  # one of its own: other tests read the log of theirs
+        router.ask(GET)
+        log = router.access_log_file
+        log.rename(log.with_suffix(".1"))
+        os.kill(router.master_pid, signal.SIGUSR1)
+
+        def is_written_to_anew() -> bool:
+            router.ask(GET)
+            return log.exists() and log.stat().st_size > 0
+
+        wait_until(is_written_to_anew, "lines in a new file")
+
     def test_request_id_ties_log_answer_and_upstream_together(
         self, router: RouterProcess, upstream: RawUpstream
     ) -> None:

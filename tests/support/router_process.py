@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -24,9 +25,17 @@ STOP_DEADLINE_S = 15.0
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
+    """A loopback port that nobody listens on, below those that the kernel gives to outgoing connections.
+
+    From among those a port may be taken before it is used; and a client that tries one on which nobody listens yet
+    can be given that very port for its own end, and is then connected with itself.
+    """
+    while True:
+        port = random.randrange(15_000, 32_000)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
         return port
 
 
