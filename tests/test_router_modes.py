@@ -76,7 +76,7 @@ def test_port_is_known_whatever_keeps_requests_from_it(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "text"), [({"maintenance": MAINTENANCE}, b"soon"), ({"pause": pause_for(600)}, b"Service paused")]
+    ("mode", "text"), [({"maintenance": MAINTENANCE}, b"soon"), ({"pause": pause_for(86_400)}, b"Service paused")]
 )
 def test_plain_python_is_told_at_once(site: Site, mode: dict[str, object], text: bytes) -> None:
     put_state(site.path, "blue", **mode)

@@ -56,8 +56,8 @@ def make_app(tmp_path: Path, upstream: RawUpstream) -> Iterator[MakeApp]:
 
 @pytest.fixture
 def client(make_app: MakeApp) -> Client:
-    """Asks the application with its default settings."""
-    return Server(make_app().wsgi_app)
+    """Asks an application that holds no request: what it answers is the subject here."""
+    return Server(make_app(hold_timeout=0).wsgi_app)
 
 
 @pytest.fixture
