@@ -9,6 +9,7 @@ from logging import getLogger
 import gevent
 
 from app.config import AppConfig, RouterConfig
+from app.metrics.layout import slots_for
 from app.metrics.shared import SharedMetrics, until_next_second
 from app.metrics.snapshot import Probe
 from app.proxy.access_log import AccessLog
@@ -39,8 +40,8 @@ def worker_count(config: RouterConfig) -> int:
 
 
 def metrics_slots(config: RouterConfig) -> int:
-    """Places in the metrics file: a reload runs two sets of workers at once, an upgrade up to four."""
-    return max(16, 4 * worker_count(config))
+    """Places in the metrics file for as many workers as the settings ask for."""
+    return slots_for(worker_count(config))
 
 
 class Service:
@@ -85,23 +86,19 @@ class Service:
     def _beat(self) -> None:
         """Once a second: the heartbeat, the history, and the state file's health."""
         while True:
+            state = self.router.state.current()
             self._note_state_fault()
             self.slot.beat(time.monotonic_ns() // 1000, bool(self._state_fault))
-            self._hand_over()
+            active = state.active if state is not None else None
+            # What has no end by itself is ended on a version that is not active any more.
+            self.ledger.long_lived.look(active.index if active is not None else None, self.handover)
             self.budget.tick()
             self.outages.look_again()
             if self.metrics.try_lead():
                 self.metrics.fold()
             gevent.sleep(until_next_second())
 
-    def _hand_over(self) -> None:
-        """Ends what has no end by itself on a version that is not active any more."""
-        state = self.router.state.current()
-        active = state.active if state is not None else None
-        self.ledger.long_lived.look(active.index if active is not None else None, self.handover)
-
     def _note_state_fault(self) -> None:
-        self.router.state.current()
         fault = self.router.state.fault
         if fault != self._state_fault:
             self._state_fault = fault
@@ -110,10 +107,9 @@ class Service:
     def _check_health(self) -> None:
         """Probes both versions each `health_check_interval`, in the leading worker only."""
         while True:
-            if self.metrics.try_lead():
-                state = self.router.state.current()
-                for index, name in enumerate(VERSIONS) if state is not None else ():
-                    assert state is not None
+            state = self.router.state.current()
+            if state is not None and self.metrics.try_lead():
+                for index, name in enumerate(VERSIONS):
                     check = self.probe(state.version(name).port)
                     latency_us = int(check.latency_ms * 1000)
                     self.metrics.write_probe(index, check.at, check.ok, check.status, latency_us, check.reason)
