@@ -1,44 +1,48 @@
-"""What the metrics cost: `python bench/metrics.py [ROUNDS]`, interleaved, on this machine.
+"""`make bench-metrics`: what counting costs a request, and what reading the figures costs.
+
+python -m bench.metrics [--rounds N] [--turns N]
+
+--rounds N  rounds, each with a new router [default: 5]
+--turns N   turns of each kind of request in a round [default: 80]
 
 1. Recording: CPU time of one request's `start` and `finish` on a slot of a real file, beside that of a router
    with metrics off, which only keeps what a drain needs.
-2. Serving: CPU time of a whole router worker per request, metrics on against off. Two routers, one worker each,
-   take the same load in turns (on off, off on, …), so that whatever else the machine does hits both; each round
-   with two new ones. Needs a quiet machine: the difference is smaller than what a busy neighbour makes.
+2. Serving: CPU time of a whole worker for each request. The router leaves one path out of its metrics
+   (`metrics_exclude`), which for a request is the same as metrics off. It takes load for counted and for uncounted
+   requests in short turns, and for counted ones once more: what these two differ by is what the method cannot tell
+   apart. Two routers, one with metrics and one without, would not do: two processes of one program differ by up to a
+   tenth for as long as they live, depending on where their memory happens to lie.
 3. Reading: what a snapshot, a window, the history and a scrape take.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import selectors
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
+from app.metrics import prometheus
+from app.metrics.exposition import as_json
+from app.metrics.shared import SharedMetrics, monotonic_us
+from app.metrics.slot import SlotWriter
+from bench.accounting import process_tree
+from bench.closed_loop import run_load
+from bench.origin import run_origin
+from bench.processes import Cores, Server, on_cores, raise_exit_on_signal
+from bench.router import router
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from app.metrics import prometheus  # noqa: E402  # the path must be set first
-from app.metrics.exposition import as_json  # noqa: E402
-from app.metrics.shared import SharedMetrics, monotonic_us  # noqa: E402
-from app.metrics.slot import SlotWriter  # noqa: E402
+__all__: list[str] = []
 
 RECORDED = 200_000
-CONNECTIONS = 16
-REQUESTS = 3_000  # of each router in each turn
-TURNS = 6  # of each pair of routers
-REQUEST = b"GET /api/items/12345?page=2 HTTP/1.1\r\nHost: bench\r\nAccept: */*\r\n\r\n"
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\nContent-Type: text/plain\r\n\r\nHello world\n"
+CONNECTIONS = 32
+TURN_S = 0.1
+PATHS = {"counted": "/counted-1", "not counted": "/uncounted", "counted again": "/counted-2"}
+"""What the requests that take turns ask for: equally long paths, so that nothing else differs."""
 
 
 # --- recording ----------------------------------------------------------------------------------------------
@@ -113,172 +117,70 @@ def report_reading(metrics: SharedMetrics) -> None:
 # --- serving ------------------------------------------------------------------------------------------------
 
 
-def answer_for_ever(listener: socket.socket) -> None:
-    """An upstream that costs next to nothing: whatever arrives is one request."""
-    selector = selectors.DefaultSelector()
-    selector.register(listener, selectors.EVENT_READ)
-    while True:
-        for key, _ in selector.select():
-            if key.fileobj is listener:
-                connection, _ = listener.accept()
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                selector.register(connection, selectors.EVENT_READ)
-                continue
-            connection = key.fileobj
-            assert isinstance(connection, socket.socket)
-            if not answered(connection):
-                selector.unregister(connection)
-                connection.close()
-
-
-def answered(connection: socket.socket) -> bool:
-    """Whether there was a request to answer; not when the router closed or reset the connection."""
-    try:
-        if connection.recv(65536):
-            connection.sendall(ANSWER)
-            return True
-    except ConnectionError:
-        pass
-    return False
-
-
-@contextmanager
-def upstream() -> Iterator[int]:
-    """An upstream in a process of its own; gives its port."""
-    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-        pid = os.fork()
-        if not pid:
-            try:
-                answer_for_ever(listener)
-            finally:
-                os._exit(1)
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            os.kill(pid, 9)
-            os.waitpid(pid, 0)
-
-
-class Router:
-    """A real router with one worker, and the load for it."""
-
-    def __init__(self, folder: Path, upstream_port: int, metrics_enabled: bool) -> None:
-        folder.mkdir()
-        state = {"active_version": "blue", "versions": {"blue": {"port": upstream_port}}}
-        (folder / "bg_state.json").write_text(json.dumps(state))
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = listener.getsockname()[1]
-        settings = {
-            "TRAFFIC_ROUTER_STATE_FILE": str(folder / "bg_state.json"),
-            "TRAFFIC_ROUTER_MAIN_PORT": str(self.port),
-            "TRAFFIC_ROUTER_WORKERS": "1",
-            "TRAFFIC_ROUTER_METRICS_ENABLED": str(metrics_enabled).lower(),
-        }
-        inherited = {name: text for name, text in os.environ.items() if not name.startswith("TRAFFIC_ROUTER_")}
-        command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "app:wsgi"]
-        with open(folder / "log", "wb") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=inherited | settings, stdout=log, stderr=log)
-        self.cpu_us_per_request: list[float] = []
-
-    def wait_until_it_serves(self) -> None:
-        """Raises TimeoutError when it does not within 30 s."""
-        deadline = time.monotonic() + 30
-        while not self._serves():
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"the router on port {self.port} does not serve")
-            time.sleep(0.1)
-
-    def _serves(self) -> bool:
-        try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
-                connection.sendall(REQUEST)
-                return connection.recv(65536).startswith(b"HTTP/1.1 200")
-        except OSError:
-            return False
-
-    def take_load(self) -> None:
-        """Sends `REQUESTS` requests, `CONNECTIONS` at a time, and notes the worker's CPU time for each."""
-        [worker] = psutil.Process(self.process.pid).children()
-        before_ns = on_cpu_ns(worker.pid)
-        send_load(self.port)
-        self.cpu_us_per_request.append((on_cpu_ns(worker.pid) - before_ns) / 1000 / REQUESTS)
-
-    def stop(self) -> None:
-        """Ends the router and waits until it is gone."""
-        self.process.terminate()
-        self.process.wait()
-
-
 def on_cpu_ns(pid: int) -> int:
-    """How long a process's main thread was on a CPU; `cpu_times` counts in steps of 10 ms."""
+    """How long a process's main thread was on a CPU; /proc/PID/stat counts in steps of 10 ms."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
 
-def send_load(port: int) -> None:
-    """Keeps `CONNECTIONS` requests going until `REQUESTS` are answered."""
-    selector = selectors.DefaultSelector()
-    with ExitStack() as stack:
-        stack.callback(selector.close)
-        left = REQUESTS
-        for _ in range(CONNECTIONS):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            selector.register(connection, selectors.EVENT_READ)
-            connection.sendall(REQUEST)
-        while left > 0:
-            for key, _ in selector.select():
-                client = key.fileobj
-                assert isinstance(client, socket.socket)
-                received = client.recv(65536)
-                assert received.startswith(b"HTTP/1.1 200"), received
-                left -= 1
-                client.sendall(REQUEST)
+def take_turn(server: Server, path: str, cores: Cores) -> float:
+    """Loads a router for a moment; returns its worker's CPU time for each request, in µs."""
+    _, worker = process_tree(server.pid)
+    before_ns = on_cpu_ns(worker)
+    with on_cores(cores.load):
+        load = run_load(server.port, path, TURN_S, CONNECTIONS)
+    return (on_cpu_ns(worker) - before_ns) / 1000 / load.requests
 
 
-def serve_in_turns(folder: Path, upstream_port: int) -> dict[str, list[float]]:
-    """CPU time per request of two fresh routers, "on" and "off", over `TURNS` turns of each."""
-    with ExitStack() as stack:
-        routers = {name: Router(folder / name, upstream_port, name == "on") for name in ("on", "off")}
-        for router in routers.values():
-            stack.callback(router.stop)
-        for router in routers.values():
-            router.wait_until_it_serves()
-            send_load(router.port)  # to warm it up
-        for turn in range(TURNS):
-            for router in sorted(routers.values(), key=lambda router: router.port, reverse=bool(turn % 2)):
-                router.take_load()
-        return {name: router.cpu_us_per_request for name, router in routers.items()}
+def serve_in_turns(server: Server, turns: int, cores: Cores) -> list[dict[str, float]]:
+    """The CPU time of each kind of request in µs, turn by turn."""
+    names = list(PATHS)
+    found = []
+    for _ in range(turns):
+        names.append(names.pop(0))  # each is first, second and last equally often
+        found.append({name: take_turn(server, PATHS[name], cores) for name in names})
+    return found
 
 
-def report_serving(rounds: int) -> None:
-    """Metrics on against off.
+def report_serving(rounds: int, turns: int) -> None:
+    """Counted requests beside uncounted ones, and beside themselves."""
+    cores = Cores.chosen()
+    leave_out = {"TRAFFIC_ROUTER_METRICS_EXCLUDE": PATHS["not counted"]}
+    found = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        with run_origin(folder / "origin", cores) as origin:
+            for number in range(rounds):
+                with router(folder / str(number), origin.port, cores.proxy, settings=leave_out) as server:
+                    serve_in_turns(server, 5, cores)  # to warm it up
+                    found += serve_in_turns(server, turns, cores)
+    print("Serving one request, whole worker          median    requests per CPU second")
+    for name in PATHS:
+        median = statistics.median(turn[name] for turn in found)
+        print(f"  {name:<36} {median:7.1f} µs {1e6 / median:9,.0f}")
+    print(f"  counted ones cost {_difference(found, 'counted', 'not counted')}")
+    print(f"  counted ones differ from counted ones by {_difference(found, 'counted again', 'counted')}", flush=True)
 
-    Two processes of the very same program differ by a few per cent for as long as they live (where their memory
-    happens to lie), so every round starts new ones, and the median is taken over rounds.
-    """
-    found: dict[str, list[float]] = {"on": [], "off": []}
-    with tempfile.TemporaryDirectory() as folder, upstream() as port:
-        for number in range(rounds):
-            Path(folder, str(number)).mkdir()
-            for name, costs in serve_in_turns(Path(folder, str(number)), port).items():
-                found[name].append(statistics.median(costs))
-    ratios = [100 * (on / off - 1) for on, off in zip(found["on"], found["off"], strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    print("Serving one request, whole router          median    requests per CPU second")
-    for name, costs in found.items():
-        median = statistics.median(costs)
-        print(f"  metrics {name:<28} {median:7.1f} µs {1e6 / median:9,.0f}")
-    print(f"  metrics on costs {middle:+.1f} % (half of {rounds} rounds: {low:+.1f} … {high:+.1f} %)")
+
+def _difference(turns: list[dict[str, float]], name: str, base: str) -> str:
+    """The median over turns and a 95 % interval for it, from the ranks of a binomial distribution."""
+    ratios = sorted(100 * (costs[name] / costs[base] - 1) for costs in turns)
+    middle, reach = len(ratios) / 2, 0.98 * len(ratios) ** 0.5
+    low, high = ratios[max(0, int(middle - reach))], ratios[min(len(ratios) - 1, int(middle + reach))]
+    return f"{statistics.median(ratios):+.1f} % (95 % sure: {low:+.1f} … {high:+.1f} %; {len(ratios)} turns)"
 
 
 def main() -> None:
     """All three."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--turns", type=int, default=80, metavar="N")
+    options = parser.parse_args()
+    raise_exit_on_signal()
     with tempfile.TemporaryDirectory() as folder:
         metrics = SharedMetrics.create_or_attach(Path(folder, "router_metrics.mmap"), 16)
         writer = metrics.claim_slot(os.getpid())
-        report_recording(writer, max(rounds // 4, 5))
-        report_serving(rounds)
+        report_recording(writer, 7)
+        report_serving(options.rounds, options.turns)
         report_reading(metrics)
         writer.close()
         metrics.close()

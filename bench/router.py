@@ -6,9 +6,10 @@ import json
 import os
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bench.processes import ROOT, Server, free_port, running
@@ -39,12 +40,22 @@ def environment(folder: Path, port: int, workers: int = 1) -> dict[str, str]:
 
 
 @contextmanager
-def router(folder: Path, origin_port: int, cores: frozenset[int], workers: int = 1) -> Iterator[Server]:
-    """A router in front of the origin until the block is left; its state file is in `folder`."""
+def router(
+    folder: Path,
+    origin_port: int,
+    cores: frozenset[int],
+    workers: int = 1,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Server]:
+    """A router in front of the origin until the block is left; its state file is in `folder`.
+
+    `settings` come on top of those of `environment`, under the names of their environment variables.
+    """
     folder.mkdir(exist_ok=True)
     write_state(folder, origin_port)
     port = free_port()
-    with running("router", COMMAND, port, folder, cores, environment(folder, port, workers), cwd=ROOT) as server:
+    environ = {**environment(folder, port, workers), **settings}
+    with running("router", COMMAND, port, folder, cores, environ, cwd=ROOT) as server:
         yield server
 
 
