@@ -81,8 +81,8 @@ def test_growth_is_the_slope_of_the_later_points() -> None:
 
 
 def test_two_workers_at_the_same_cost_are_worth_two() -> None:
-    assert scaling([50.0, 48.0, 52.0], [50.0]) == 2
-    assert scaling([50.0], [100.0]) == 1
+    assert scaling([500.0, 480.0, 520.0], [1000.0]) == 2
+    assert scaling([500.0], [500.0]) == 1
 
 
 def test_spread_is_the_busiest_beside_the_idlest() -> None:
