@@ -175,12 +175,14 @@ class Reader:
             return
         pid = self._words[layout.slot_at(slot) + S["pid"]]
         for index, started_us in enumerate(started):
+            if not started_us:  # most rows are free
+                continue
             row = first + index * layout.ROW_WORDS
             mark = self._words[row + 1]
             text_at = (row + 2) * layout.WORD
             text = self._memory[text_at : text_at + min(mark >> 2, layout.ROW_TEXT_BYTES)]
             # A row is free, or taken by another request since: its start time says so.
-            if started_us and self._words[row] == started_us:
+            if self._words[row] == started_us:
                 method, _, path = text.decode("latin-1").partition(" ")
                 age_s = max(0.0, (now_us - started_us) / 1e6)
                 yield InFlightRow(layout.VERSION_LABELS[mark & 3], method, path, age_s, pid)
