@@ -12,6 +12,8 @@ from app.protocol.heads import Forwarding
 from app.protocol.request import RequestHead
 from app.protocol.trailers import safe_trailers
 from app.transport.endpoint import Endpoint
+from app.transport.pipe import Pipe, SourceEnded
+from app.upstream.upload import RequestBody
 
 __all__ = ["ClientBody", "ClientRequest", "InputBody"]
 
@@ -111,6 +113,28 @@ class ClientBody:
             self._check_rate()
         return framed
 
+    @property
+    def unread(self) -> int:
+        """Bytes that need not be looked at: those of a body of known length that are not in a buffer of ours."""
+        return self._left if self._decoder is None and not self.client.buffered else 0
+
+    def fill(self, pipe: Pipe) -> bool:
+        """Moves what is there of the unread bytes into `pipe`; False when there is nothing yet.
+
+        Raises ClientDisconnected, RequestTimeout.
+        """
+        try:
+            if not pipe.fill(self.client.fileno(), self._left):
+                return False
+        except SourceEnded as error:
+            raise ClientDisconnected(f"the client broke off in mid-body: {error}") from error
+        self._left -= pipe.held
+        self.size += pipe.held
+        self.complete = not self._left
+        if self._rate_floor and not self.complete:
+            self._check_rate()
+        return True
+
     def _framed(self, data: bytes) -> bytes:
         if self._decoder is None:
             if len(data) > self._left:
@@ -149,8 +173,8 @@ class ClientBody:
             self._window = (now, self.size)
 
 
-class InputBody:
-    """A request body that a stock gunicorn worker reads for us; the same names as `ClientBody`."""
+class InputBody(RequestBody):
+    """A request body that a stock gunicorn worker reads for us: there is no socket of ours to move it from."""
 
     __slots__ = ("_chunked", "_max_bytes", "_read", "client", "complete", "size")
 

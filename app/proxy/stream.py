@@ -23,7 +23,8 @@ from app.proxy.wsgi_body import WsgiBody
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, wait_for_either
 from app.transport.limits import Expired
-from app.transport.splice import SPLICE_FROM_BYTES, SourceEnded, splice_body
+from app.transport.pipe import SPLICE_FROM_BYTES, SourceEnded
+from app.transport.splice import splice_body
 from app.upstream.exchange import PIPELINED_BYTES, hear_client
 from app.upstream.messages import UpstreamAnswer
 from app.upstream.upload import Upload

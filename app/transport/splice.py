@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
 
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint
+from app.transport.pipe import Pipe
 
-__all__ = ["SPLICE_FROM_BYTES", "SourceEnded", "splice_body"]
-
-SPLICE_FROM_BYTES = 262_144
-"""Shorter rests are read and sent: a pipe and its system calls only pay when there is something to move."""
-
-_PIPE_BYTES = 262_144
-"""Four times a pipe's default, so that one step moves what a socket buffer holds."""
-
-_KEPT_PIPES = 8
-
-_FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
-
-_kept: list[tuple[int, int]] = []
-
-
-class SourceEnded(Exception):
-    """The source was closed or reset before the body was complete."""
+__all__ = ["splice_body"]
 
 
 def splice_body(
@@ -42,40 +25,18 @@ def splice_body(
     Raises SourceEnded, OSError when the target is gone, Expired, and what `wait` raises.
     `source.buffered` must be empty.
     """
-    into, out = _kept.pop() if _kept else _open_pipe()
-    in_pipe = 0
+    pipe = Pipe.take()
     try:
         while length:
-            try:
-                in_pipe = os.splice(source.fileno(), out, min(length, _PIPE_BYTES), flags=_FLAGS)
-            except BlockingIOError:
+            if not pipe.fill(source.fileno(), length):
                 wait()
                 continue
-            except OSError as error:
-                raise SourceEnded(error.strerror) from error
-            if not in_pipe:
-                raise SourceEnded("closed")
-            length -= in_pipe
-            while in_pipe:
-                try:
-                    taken = os.splice(into, target.fileno(), in_pipe, flags=_FLAGS)
-                except BlockingIOError:
-                    target.wait_writable(sending)
-                else:
-                    in_pipe -= taken
+            length -= pipe.held
+            while pipe.held:
+                taken = pipe.drain(target.fileno())
+                if taken:
                     yield taken
+                else:
+                    target.wait_writable(sending)
     finally:
-        if in_pipe or len(_kept) >= _KEPT_PIPES:  # what is left in it must not become somebody else's body
-            os.close(into)
-            os.close(out)
-        else:
-            _kept.append((into, out))
-
-
-def _open_pipe() -> tuple[int, int]:
-    into, out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        fcntl.fcntl(out, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    except OSError:
-        pass  # the user's share of pipe memory is spent; the default size works as well
-    return into, out
+        pipe.give_back()

@@ -85,7 +85,7 @@ class Exchange:
     def unfinished(self) -> Upload | None:
         """What is left of the request's body when the answer came first."""
         upload = self._upload
-        return None if upload is None or (upload.body.complete and not upload.unsent) else upload
+        return None if upload is None or (upload.body.complete and not upload.has_unsent) else upload
 
     def run(self) -> ResponseHead:
         """Sends the request and returns the head of its answer.
@@ -171,7 +171,7 @@ class Exchange:
         elif client is None:
             self._endpoint.send(upload.body.take(), limits.reading)
             upload.consumed = True
-        elif upload.unsent:
+        elif upload.has_unsent:
             if self._endpoint.wait_writable(limits.reading, or_readable=True):
                 self._receive()
             else:

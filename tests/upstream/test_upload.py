@@ -27,6 +27,7 @@ LARGE = bytes(range(256)) * 16384
 """4 MiB."""
 
 LENGTH_10 = b"Content-Length: 10\r\n"
+LENGTH_LARGE = b"Content-Length: %d\r\n" % len(LARGE)
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
 
@@ -92,7 +93,7 @@ def test_chunked_body_is_framed_anew(upstream: RawUpstream, version: Version, as
     assert asking.endpoint.buffered == b"GET /next"
 
 
-@pytest.mark.parametrize("lines", [b"Content-Length: %d\r\n" % len(LARGE), CHUNKED], ids=["length", "chunked"])
+@pytest.mark.parametrize("lines", [LENGTH_LARGE, CHUNKED], ids=["length", "chunked"])
 def test_large_body_waits_for_an_upstream_that_reads_slowly(
     upstream: RawUpstream, version: Version, asking: Client, lines: bytes
 ) -> None:
@@ -146,7 +147,7 @@ def test_upstream_that_answers_and_closes_has_answered(upstream: RawUpstream, ve
     upstream.handler = refuse
     sender = threading.Thread(target=_send_what_is_taken, args=[asking])
     sender.start()
-    answer = post(version, asking, b"Content-Length: %d\r\n" % len(LARGE)).get(timeout=10)
+    answer = post(version, asking, LENGTH_LARGE).get(timeout=10)
     assert (answer.status_code, version.read(answer)) == (413, b"too long")
     asking.endpoint.close()
     sender.join(10)
@@ -188,11 +189,12 @@ def test_body_that_is_refused_ends_the_exchange(
         sending.get(timeout=10)
 
 
+@pytest.mark.parametrize("lines", [LENGTH_10, LENGTH_LARGE], ids=["read", "unread"])
 @pytest.mark.parametrize("leave", [reset, socket.socket.close], ids=["reset", "closed"])
 def test_client_that_leaves_in_mid_body_ends_the_exchange(
-    upstream: RawUpstream, version: Version, asking: Client, leave: Callable[[socket.socket], None]
+    upstream: RawUpstream, version: Version, asking: Client, leave: Callable[[socket.socket], None], lines: bytes
 ) -> None:
-    sending = post(version, asking, LENGTH_10)
+    sending = post(version, asking, lines)
     arrived(upstream, b"\r\n\r\n")
     asking.peer.sendall(b"01234")
     arrived(upstream, b"01234")
@@ -213,7 +215,7 @@ def test_upstream_that_takes_no_body_is_given_up(upstream: RawUpstream, asking: 
     sender = threading.Thread(target=_send_what_is_taken, args=[asking])
     sender.start()
     with pytest.raises(UpstreamReadTimeout):
-        post(Version(upstream.port, reading_s=0.1), asking, b"Content-Length: %d\r\n" % len(LARGE)).get(timeout=10)
+        post(Version(upstream.port, reading_s=0.1), asking, LENGTH_LARGE).get(timeout=10)
     asking.endpoint.close()
     sender.join(10)
 
