@@ -10,6 +10,8 @@ from pathlib import Path
 
 import app
 from app.errors import ConfigError
+from app.metrics.layout import slots_for
+from app.metrics.shared import SharedMetrics
 from app.settings_file import load_settings
 
 try:
@@ -80,6 +82,18 @@ def on_starting(server):
 
     Path(_config.state_file).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     CarefulMaster.adopt(server, PidFile(Path(_config.pid_path), _config.main_port))
+    _share_metrics(server)
+
+
+def _share_metrics(server):
+    """Makes what the workers count in, so that they share it even where it cannot be in a file."""
+    before = getattr(server, "counted_in", None)
+    slots = slots_for(server.cfg.workers)
+    server.counted_in = app.counted_in = SharedMetrics.create_or_attach(
+        _config.metrics_path, slots, before=before and before.mapped
+    )
+    if before is not None:
+        before.close()
 
 
 def when_ready(server):
@@ -88,8 +102,9 @@ def when_ready(server):
 
 
 def on_reload(server):
-    """The state file, and what lies beside it, may have moved."""
+    """The state file, and what lies beside it, may have moved; the workers to come may be more."""
     server.move_pid_file(Path(_config.pid_path))
+    _share_metrics(server)
 
 
 def post_worker_init(worker):

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from app.config import Loaded
+    from app.metrics.shared import SharedMetrics
 
 __version__ = "1.0.0"
 
 in_effect: Loaded | None = None
 """The settings that gunicorn's master has read and its workers inherit; None in any other process. So a worker
 that is replaced gets the settings of its siblings, whatever has become of the files since."""
+
+counted_in: SharedMetrics | None = None
+"""Where the workers of that master count, made by it before it forks them; None in any other process. So they
+share it even where it cannot be in a file."""
 
 
 def __getattr__(name: str) -> Any:
@@ -29,5 +34,5 @@ def __getattr__(name: str) -> Any:
     if in_effect is None:
         globals()["wsgi"] = create_app_from_environment(os.environ)
     else:
-        globals()["wsgi"] = create_app(in_effect.config, in_effect.app, in_effect.sources)
+        globals()["wsgi"] = create_app(in_effect.config, in_effect.app, in_effect.sources, counted_in)
     return globals()["wsgi"]

@@ -22,6 +22,7 @@ from app.dashboard.view import Dashboard
 from app.errors import MalformedRequest, RouterError
 from app.health import health_report
 from app.metrics.exposition import as_json, chosen_format, window_seconds
+from app.metrics.shared import SharedMetrics
 from app.proxy.environ import REQUEST_KEY, request_from_wsgi, wsgi_environ
 from app.proxy.refusal import refusal_parts, status_line
 from app.proxy.service import Service
@@ -94,13 +95,17 @@ def _nothing() -> None:
 
 
 def create_app(
-    config: RouterConfig, app_config: AppConfig | None = None, sources: Mapping[str, str] | None = None
+    config: RouterConfig,
+    app_config: AppConfig | None = None,
+    sources: Mapping[str, str] | None = None,
+    counted_in: SharedMetrics | None = None,
 ) -> RouterApp:
     """The application for one worker, to be built after gevent has patched.
 
-    `sources` says where each setting came from, for the dashboard.
+    `sources` says where each setting came from, for the dashboard. `counted_in` is what the master has
+    made for its workers to count in.
     """
-    service = Service(config, app_config or AppConfig())
+    service = Service(config, app_config or AppConfig(), counted_in)
     app = RouterApp(service)
     access = Access(config)
     dashboard = _dashboard(service, access, sources) if config.dashboard_path else None

@@ -64,17 +64,27 @@ class MappedFile:
         return (found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)
 
 
-def create_or_attach(path: Path, slots: int) -> MappedFile:
+def create_or_attach(path: Path, slots: int, before: MappedFile | None = None) -> MappedFile:
     """Maps the file for writing, making, enlarging or replacing it when needed; never raises.
 
     What cannot be done (full disk, read-only directory, a foreign file) ends in a mapping in memory, which
-    forked workers share as they would the file, and in a `fault` that says what is wrong.
+    forked workers share as they would the file, and in a `fault` that says what is wrong. Where workers
+    already count in a mapping `before`, that one is used on rather than a new one in memory.
     """
     try:
         with _alone_in(path.parent):
             return _attach_or_make(path, slots)
     except (OSError, MetricsError) as error:
-        return in_memory(slots, f"metrics are kept in memory only, not in {path}: {_reason(error)}")
+        fault = f"metrics are kept in memory only, not in {path}: {_reason(error)}"
+        if before is not None and _is_fit(before, slots):
+            return MappedFile(before.memory, os.dup(before.fd), before.slots, fault)
+        return in_memory(slots, fault)
+
+
+def _is_fit(mapped: MappedFile, slots: int) -> bool:
+    """Whether a mapping, perhaps of another release of this program, has this map and enough slots."""
+    with memoryview(mapped.memory) as view, view.cast("Q") as words:
+        return words[H["checksum"]] == layout.checksum() and mapped.slots >= slots
 
 
 def open_for_reading(path: Path) -> MappedFile:

@@ -51,12 +51,19 @@ class SharedMetrics:
         self._use(mapped)
 
     @classmethod
-    def create_or_attach(cls, path: str | Path, slots: int, clock: Callable[[], int] = monotonic_us) -> Self:
+    def create_or_attach(
+        cls,
+        path: str | Path,
+        slots: int,
+        clock: Callable[[], int] = monotonic_us,
+        before: MappedFile | None = None,
+    ) -> Self:
         """The metrics file for writing, made or replaced when there is no usable one; never raises.
 
-        A file that has at least `slots` slots is taken as it is. Look at `fault` afterwards.
+        A file that has at least `slots` slots is taken as it is. Look at `fault` afterwards. `before` is what a
+        router that is reloaded counts in so far: it is kept rather than begun anew in memory.
         """
-        metrics = cls(Path(path), file.create_or_attach(Path(path), slots), clock)
+        metrics = cls(Path(path), file.create_or_attach(Path(path), slots, before), clock)
         metrics._note_start()
         return metrics
 
@@ -80,6 +87,11 @@ class SharedMetrics:
         not.
         """
         return self._mapped.is_at(self.path)
+
+    @property
+    def mapped(self) -> MappedFile:
+        """The mapping itself, for the `create_or_attach` of a reload."""
+        return self._mapped
 
     @property
     def slots(self) -> int:
@@ -119,9 +131,9 @@ class SharedMetrics:
     def _follow(self) -> None:
         """Maps the file anew when it is no longer the one under its name, as after someone deleted it."""
         if not self._mapped.fault and not self._mapped.is_at(self.path):
-            slots = self.slots
+            found = file.create_or_attach(self.path, self.slots, before=self._mapped)
             self._let_go()
-            self._use(file.create_or_attach(self.path, slots))
+            self._use(found)
             self._note_start()
 
     def _take_over(self, slot: int, locks: ByteLocks, pid: int, role: str) -> SlotWriter:

@@ -47,19 +47,21 @@ def metrics_slots(config: RouterConfig) -> int:
 class Service:
     """The parts of one worker's proxy, wired together.
 
+    `metrics` was made in the master, for all its workers; a worker of another master makes them itself.
+
     Attributes:
         config, app_config: the settings.
         metrics: the file that all workers share.
         router, forwarder, ledger, waits, door, budget, outages, rescue: see their classes.
     """
 
-    def __init__(self, config: RouterConfig, app_config: AppConfig) -> None:
+    def __init__(self, config: RouterConfig, app_config: AppConfig, metrics: SharedMetrics | None = None) -> None:
         self.config = config
         self.app_config = app_config
-        self.metrics = SharedMetrics.create_or_attach(config.metrics_path, metrics_slots(config))
+        self.metrics = metrics or SharedMetrics.create_or_attach(config.metrics_path, metrics_slots(config))
+        self.slot = self.metrics.claim_slot(os.getpid())
         if self.metrics.fault:
             logger.warning("%s", self.metrics.fault)
-        self.slot = self.metrics.claim_slot(os.getpid())
         self.waits = Waits(config)
         self.router = TrafficRouter(config, self.slot, self._open_session)
         access_log = AccessLog(config.access_log) if config.access_log else None

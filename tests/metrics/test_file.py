@@ -254,6 +254,34 @@ def test_worker_makes_the_file_anew_when_it_was_deleted(metrics: SharedMetrics, 
     assert (metrics.fault, requests_in(path)) == ("", 1)
 
 
+def test_worker_stays_with_the_others_when_the_deleted_file_cannot_be_made_anew(
+    metrics: SharedMetrics, path: Path, clock: FakeClock
+) -> None:
+    record(metrics, clock, 2)
+    path.unlink()
+    path.write_bytes(b"somebody else's" * 1000)
+    record(metrics, clock, 3)
+    assert metrics.snapshot().overall.requests == 5
+    assert "metrics are kept in memory only" in metrics.fault
+
+
+@pytest.mark.parametrize(("slots", "is_other_map", "requests"), [(4, False, 2), (5, False, 0), (4, True, 0)])
+def test_reload_without_a_file_keeps_what_fits(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, slots: int, is_other_map: bool, requests: int
+) -> None:
+    path.mkdir(parents=True)
+    before = SharedMetrics.create_or_attach(path, 4, clock)
+    record(before, clock, 2)
+    if is_other_map:
+        monkeypatch.setattr(layout, "ROWS", layout.ROWS * 2)
+    after = SharedMetrics.create_or_attach(path, slots, clock, before.mapped)
+    before.close()
+    assert after.snapshot().overall.requests == requests
+    assert after.slots == slots
+    assert after.live_slots() == 0
+    after.close()
+
+
 def test_worker_without_a_slot_serves_uncounted(metrics: SharedMetrics, clock: FakeClock) -> None:
     writers = [metrics.claim_slot(os.getpid()) for _ in range(metrics.slots + 1)]
     assert [writer.slot for writer in writers[:-1]] == [0, 1, 2, 3]
