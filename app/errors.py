@@ -175,7 +175,10 @@ class UpstreamTruncated(UpstreamError):
 
 
 class TrafficPaused(RouterError):
-    """An operator has paused the traffic, and this request cannot wait for it to be resumed."""
+    """An operator has paused the traffic, and this request cannot wait for it to be resumed.
+
+    `retry_after_s` is the rest of the pause, where that is known.
+    """
 
     status = 503
     cause = "paused"

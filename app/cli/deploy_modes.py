@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from app.cli.deploy_call import Call
-from app.cli.render import dim, duration_text
+from app.cli.render import clock_text, dim, duration_text
 from app.config_checks import is_network
 from app.deploy.steps import PROGRAM
 from app.errors import UsageError
@@ -28,7 +28,7 @@ def pause(call: Call) -> int:
     else:
         print("⏸️  Paused: new requests wait; those in flight come to their end")
     left_s = max(0.0, held.until - time.time())
-    print(f"   They flow again at {_clock_text(held.until)} ({left_s:.0f} s from now), or with: {PROGRAM} resume")
+    print(f"   They flow again at {clock_text(held.until)} ({left_s:.0f} s from now), or with: {PROGRAM} resume")
     if call.traffic is None:
         print("⚠️  The router is not running, so there is nothing to hold yet")
     return 0
@@ -85,7 +85,3 @@ def preview(call: Call) -> int:
     if version == state.active_version:
         print(f"   {version} is active, so everybody sees it already")
     return 0
-
-
-def _clock_text(at: float) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(at))

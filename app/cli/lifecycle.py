@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from app.cli.entry import ROOT
-from app.cli.render import Progress
+from app.cli.render import Progress, clock_text
 from app.cli.router_client import HEALTH_PATH, METRICS_PATH, START_COMMAND, RouterClient
 from app.cli.router_process import (
     RunningRouter,
@@ -154,7 +155,8 @@ def reload(config: RouterConfig) -> int:
         now = router.workers()
         if left := now & old:
             progress.say("Old workers finish their requests", f", {len(left)} left")
-        return bool(now) and not now & old and client.answers()
+            return _pause_end(config) > 0 and client.worker() in now - old
+        return bool(now) and client.answers()
 
     renewed = wait_until(is_renewed, limit_s)
     progress.clear()
@@ -164,8 +166,11 @@ def reload(config: RouterConfig) -> int:
         raise ProcessError(f"The router refused to reload and goes on as it is:\n{_indented(fault)}")
     if not renewed:
         raise ProcessError(f"The new workers do not serve yet after {limit_s:.0f} s", "bin/traffic_router status")
-    count = len(router.workers())
+    workers = router.workers()
+    count = len(workers - old)
     print(f"✅ Router reloaded: {count} new worker{'s'[: count > 1]} on port {router.port} (pid {router.pid})")
+    if workers & old:
+        _tell_of_pause(config)
     return 0
 
 
@@ -190,7 +195,7 @@ def upgrade(config: RouterConfig) -> int:
 
     def has_ended(elapsed_s: float) -> bool:
         progress.say("The old router finishes its requests", f", {elapsed_s:.0f} of {config.graceful_timeout:.0f} s")
-        return not old.is_alive()
+        return not old.is_alive() or _pause_end(config) > 0
 
     ended = wait_until(has_ended, config.graceful_timeout + _MARGIN_S)
     progress.clear()
@@ -198,7 +203,20 @@ def upgrade(config: RouterConfig) -> int:
         raise ProcessError(f"The new router (pid {new.pid}) serves, but the old one (pid {old.pid}) does not end")
     count = len(new.workers())
     print(f"✅ Router upgraded: {count} new worker{'s'[: count > 1]} on port {new.port} (pid {new.pid}, was {old.pid})")
+    if old.is_alive():
+        _tell_of_pause(config)
     return 0
+
+
+def _pause_end(config: RouterConfig) -> float:
+    """When requests flow again, wall time in seconds; 0 when they do."""
+    pause = _read_state(config).pause
+    return pause.until if pause is not None and pause.holds(time.time()) else 0.0
+
+
+def _tell_of_pause(config: RouterConfig) -> None:
+    if end := _pause_end(config):
+        print(f"⏸️  Traffic is paused: what waits in the old workers waits on, until {clock_text(end)} or a resume")
 
 
 def _refusal(config: RouterConfig, asked: RunningRouter) -> str:

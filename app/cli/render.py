@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TextIO
 
 __all__ = [
     "Progress",
     "bytes_text",
     "bold",
+    "clock_text",
     "count_text",
     "dim",
     "duration_text",
@@ -72,6 +74,11 @@ def duration_text(seconds: float) -> str:
         if count or parts or unit == "s":
             parts.append(f"{count} {unit}")
     return " ".join(parts[:2])
+
+
+def clock_text(at: float) -> str:
+    """The time of day of a moment in wall time: 18:05:09."""
+    return time.strftime("%H:%M:%S", time.localtime(at))
 
 
 def bytes_text(number: float) -> str:

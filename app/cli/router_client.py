@@ -75,6 +75,13 @@ class RouterClient:
             raise RouterUnreachable(f"no answer on {self.host}:{self.port}: {said}") from error
         return Answer(response.status, body, (time.monotonic() - began) * 1000)
 
+    def worker(self) -> int:
+        """The pid of a worker that answers; 0 when none does."""
+        try:
+            return int(self.get(HEALTH_PATH).json()["traffic"]["worker"]["pid"])
+        except (RouterUnreachable, ValueError, KeyError):
+            return 0
+
     def answers(self) -> bool:
         """Whether a router serves there, healthy (200) or not (503)."""
         try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
-from time import monotonic
+from math import ceil
+from time import monotonic, time
 
 from app.config import RouterConfig
 from app.errors import RouterError, TrafficPaused, UnderMaintenance
 from app.proxy.client import ClientRequest
 from app.proxy.flight import Recorder
-from app.proxy.hold import WaitingRoom
+from app.proxy.hold import HoldExpired, WaitingRoom
 from app.proxy.maintenance import MaintenancePage
 from app.router import NO_VERSION, Target, TrafficRouter
 
@@ -33,17 +34,19 @@ class Door:
         self._health_path = health_path.encode()
         self._page = MaintenancePage(config.maintenance_page)
         self.room = WaitingRoom(config.hold_queue, config.resume_rate, self._is_resumed)
+        self._is_closed = False  # nobody can wait here any more
 
-    def claim(self, request: ClientRequest, of_standby: bool = False) -> tuple[int, Target]:
+    def claim(self, request: ClientRequest, request_id: bytes, of_standby: bool = False) -> tuple[int, Target]:
         """A claim on the active version or the standby, once there is no pause.
 
-        Raises NoActiveVersion, UnderMaintenance, HoldQueueFull and ClientDisconnected.
+        Raises NoActiveVersion, UnderMaintenance, HoldQueueFull, ClientDisconnected, and TrafficPaused once
+        nobody can wait any more.
         """
         router, head = self._router, request.head
         pick = router.standby if of_standby else router.target
         while True:
             try:
-                return router.claim_on(pick, head.method, head.target, request.started_us)
+                return router.claim_on(pick, head.method, head.target, request.started_us, request_id)
             except TrafficPaused:
                 self._wait(request)
             except UnderMaintenance as error:
@@ -56,12 +59,33 @@ class Door:
         """Whether a balancer asks for the application's health."""
         return request.head.target.partition(b"?")[0] == self._health_path and request.head.method in (b"GET", b"HEAD")
 
+    @property
+    def holds_for_s(self) -> float:
+        """How long requests are still to wait here, in seconds; 0 when none waits for the end of a pause."""
+        return self._pause_left_s() if len(self.room) else 0.0
+
+    def close(self) -> None:
+        """Answers those that wait, and all that would: their worker ends before the pause does."""
+        self._is_closed = True
+        self.room.send_away()
+
     def _wait(self, request: ClientRequest) -> None:
         began = monotonic()
         try:
+            if self._is_closed:
+                raise HoldExpired
             self.room.wait(request.endpoint, request.started_us)
+        except HoldExpired:
+            error = TrafficPaused("the router is being stopped")
+            error.retry_after_s = ceil(self._pause_left_s())
+            raise error from None
         finally:
             self._recorder.count_held(NO_VERSION, int((monotonic() - began) * 1e6))
+
+    def _pause_left_s(self) -> float:
+        state, now = self._router.seen, time()
+        pause = state.pause if state is not None else None
+        return pause.until - now if pause is not None and pause.holds(now) else 0.0
 
     def _is_resumed(self) -> bool:
         try:

@@ -46,11 +46,12 @@ class Pace:
 class _Waiting:
     """One request that waits."""
 
-    __slots__ = ("_client", "has_left", "is_over", "turn")
+    __slots__ = ("_client", "has_expired", "has_left", "is_over", "turn")
 
     def __init__(self, client: Endpoint | None) -> None:
         self._client = client
         self.turn = Event()
+        self.has_expired = False
         self.has_left = False
         self.is_over = False
 
@@ -60,7 +61,7 @@ class _Waiting:
         if client is not None:
             client.watch_idle(self._look)
         try:
-            if not self.turn.wait(seconds):
+            if not self.turn.wait(seconds) or self.has_expired:
                 raise HoldExpired
         finally:
             self.is_over = True
@@ -134,6 +135,12 @@ class WaitingRoom:
         if len(self._queue) > 2 * self._size + 64:
             self._queue = [entry for entry in self._queue if not entry[2].is_over]
             heapify(self._queue)
+
+    def send_away(self) -> None:
+        """Ends every wait at once: who waits raises HoldExpired."""
+        for _, _, waiting in self._queue:
+            waiting.has_expired = True
+            waiting.turn.set()
 
     def _let_go(self) -> None:
         pace = Pace(self._rate)

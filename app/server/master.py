@@ -9,7 +9,9 @@ Nothing here imports requests or gevent: it lives in the master.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -17,10 +19,11 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from gunicorn import systemd
+from gunicorn import sock, systemd
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
+from app.server.marks import Mark, has_mark, set_mark
 from app.server.pid_file import PidFile
 
 __all__ = ["UPGRADE_TIMEOUT_S", "CarefulMaster"]
@@ -33,16 +36,21 @@ _CHECK_TIMEOUT_S = 60.0
 _BOOT_PAUSE_S = 1.0
 """Between two attempts at a worker that could not boot while others serve."""
 
+_END_LOOK_S = 0.1
+"""Between two looks at workers that are about to end."""
+
 
 class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     """The arbiter that `gunicorn.conf.py` turns gunicorn's into; gunicorn has no setting for another class."""
 
+    LISTENERS: list[Any]
     pid_file: PidFile
     _outdated_age = 0  # workers up to this age have the settings of before the last reload
     _has_served = False
     _no_boot_before = 0.0  # monotonic seconds, as the next
     _gives_up_at = 0.0
     _has_taken_over = False
+    _is_replaced = False  # by another master, which serves now
 
     @classmethod
     def adopt(cls, arbiter: Any, pid_file: PidFile) -> Self:
@@ -84,7 +92,8 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         if worker.age <= self._outdated_age or _was_told(worker):
             return False
         # Not more of them at a time than there are workers: each may take long to finish its last requests.
-        return not (_asks_to_go(worker) and sum(map(_was_told, self.WORKERS.values())) < self.num_workers)
+        asks_to_go = has_mark(worker.tmp, Mark.ASKS_TO_GO)
+        return not (asks_to_go and sum(map(_was_told, self.WORKERS.values())) < self.num_workers)
 
     def _tell_to_end(self, worker: Any) -> None:
         if not _was_told(worker):
@@ -199,9 +208,39 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         """TERM: from the new master, which has taken over; from anybody else, the end of both."""
         if self.reexec_pid and self.pid_file.owner() == self.reexec_pid:
             systemd.sd_notify(f"MAINPID={self.reexec_pid}", self.log)
+            self._is_replaced = True
         elif self.reexec_pid:
             os.kill(self.reexec_pid, signal.SIGTERM)
+        elif self._has_taken_over and self.master_pid == os.getppid():
+            os.kill(self.master_pid, signal.SIGTERM)  # it may wait for a pause that is not to be waited for now
         super().handle_term()
+
+    # --- the end ------------------------------------------------------------------------------------------
+
+    def stop(self, graceful: bool = True) -> None:
+        """Ends the workers, and with them the router unless another master serves in its place."""
+        if graceful and self._is_replaced:
+            graceful = self._let_workers_end()
+        for worker in self.WORKERS.values():
+            set_mark(worker.tmp, Mark.IS_LAST)
+        super().stop(graceful)
+
+    def _let_workers_end(self) -> bool:
+        """Waits until the workers have ended, each within the time that it takes for itself, or we are hurried.
+
+        Returns False when that was a signal not to end gracefully.
+        """
+        sock.close_sockets(self.LISTENERS, False)  # whoever outlives us must not keep our port open
+        self.LISTENERS = []
+        self.kill_workers(signal.SIGTERM)
+        while self.WORKERS:
+            with contextlib.suppress(queue.Empty):
+                number = self.SIG_QUEUE.get(timeout=_END_LOOK_S)
+                if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+                    return bool(number == signal.SIGTERM)
+            self.murder_workers()
+            self.reap_workers()
+        return True
 
     def _note_failed_upgrade(self, successor: int) -> None:
         fault = f"The new master (pid {successor}) ended before it served"
@@ -240,11 +279,3 @@ def _serves(worker: Any) -> bool:
 
 def _was_told(worker: Any) -> bool:
     return getattr(worker, "was_told", False)
-
-
-def _asks_to_go(worker: Any) -> bool:
-    """Whether it wants to be replaced; it says so by a byte in the file of its heartbeat."""
-    try:
-        return os.fstat(worker.tmp.fileno()).st_size > 0
-    except (OSError, ValueError):
-        return False

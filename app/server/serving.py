@@ -111,6 +111,15 @@ class Serving:
         for connection in self._connections:
             connection.finish()
 
+    @property
+    def holds_for_s(self) -> float:
+        """How long a pause still keeps requests of this worker waiting, in seconds; 0 when it keeps none."""
+        return self._service.door.holds_for_s
+
+    def end_holds(self) -> None:
+        """Answers the requests that wait for the end of a pause: they cannot be served here any more."""
+        self._service.door.close()
+
     def close_idle(self) -> None:
         """Ends the connections that wait for their next request."""
         self.is_draining = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import resource
 import time
 from functools import partial
@@ -16,6 +15,8 @@ from gevent.server import StreamServer
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
+from app.server.marks import Mark, has_mark, set_mark
+
 if TYPE_CHECKING:
     from app.server.serving import Serving
 
@@ -25,6 +26,9 @@ IDLE_GRACE_S = 2.0
 """How long a worker that stops still takes a request on an idle connection, to answer it with
 `Connection: close`. A client that is about to send finds the connection open and learns not to use it again."""
 
+
+LAST_WORDS_S = 1.0
+"""What is kept of `graceful_timeout` for requests that were held up to then: the release is paced."""
 
 RECYCLE_TIMEOUT_S = 3600.0
 """What a worker may take to finish its requests that goes because of its age: nobody waits for its end."""
@@ -69,7 +73,7 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         if self._serving is not None and not self._has_asked and self._serving.requests >= self.max_requests:
             self._has_asked = True
             self.log.info("Worker has served %s requests and asks to be replaced", self._serving.requests)
-            os.write(self.tmp.fileno(), b"1")
+            set_mark(self.tmp, Mark.ASKS_TO_GO)
 
     def _server(self, listener: Any) -> Any:
         """What accepts the connections of one listener."""
@@ -107,7 +111,11 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             gevent.get_hub().loop.run_callback_threadsafe(stopping.set)
 
     def _drain(self, servers: list[Any]) -> None:
-        """Lets what is in flight end within `graceful_timeout`, then cuts the rest."""
+        """Lets what is in flight end within `graceful_timeout`, then cuts the rest.
+
+        Where others serve on, requests that are held by a pause have its time, and then as long as all others.
+        When the whole router ends, they wait only for a pause that is over in time.
+        """
         serving = self._serving
         limit_s = RECYCLE_TIMEOUT_S if self._has_asked else self.cfg.graceful_timeout
         ends = time.monotonic() + limit_s
@@ -117,13 +125,24 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         while time.monotonic() < ends:
             if not any(len(server.pool) for server in servers):
                 return
-            if serving is not None and not serving.is_draining and time.monotonic() > grace_ends:
-                serving.close_idle()
+            if serving is not None:
+                if not serving.is_draining and time.monotonic() > grace_ends:
+                    serving.close_idle()
+                ends = self._time_for_holds(serving, ends, limit_s)
             self.notify()
             gevent.sleep(0.05)
         self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
         for server in servers:
             server.stop(timeout=1)
+
+    def _time_for_holds(self, serving: Serving, ends: float, limit_s: float) -> float:
+        """When the draining ends, as far as requests that a pause holds have a say in it; else `ends`."""
+        now, held_s = time.monotonic(), serving.holds_for_s
+        if held_s and not has_mark(self.tmp, Mark.IS_LAST):
+            return now + limit_s
+        if now + held_s > ends - LAST_WORDS_S:
+            serving.end_holds()
+        return ends
 
 
 def _allow_descriptors(count: int) -> None:

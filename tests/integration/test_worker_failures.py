@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,6 +175,19 @@ def test_worker_is_replaced_after_max_requests_without_a_lost_one(upstream: RawU
         assert max(end - start for start, end, _ in clients.answers) < 0.5
         wait_until(lambda: requests_of(router) == len(clients.answers), "balanced counters")
         assert "asks to be replaced" in router.log
+
+
+def test_worker_that_asks_to_go_is_not_taken_for_one_that_never_came_to_serve(
+    upstream: RawUpstream, tmp_path: Path
+) -> None:
+    """Once it is older than gunicorn's timeout, it would be killed for that, its requests with it."""
+    with running_router(tmp_path, upstream.port, workers=1, max_requests=20, arguments=("--timeout", "4")) as router:
+        worker = psutil.Process(router.worker_pids[0])
+        wait_until(lambda: time.time() - worker.create_time() > 5, "a worker older than the timeout", 20)
+        with Hammering(router.port, clients=2) as clients:
+            wait_until(lambda: worker.pid not in router.worker_pids and router.worker_pids, "a new worker", 30)
+        assert clients.failures == []
+        assert "WORKER TIMEOUT" not in router.log
 
 
 def test_worker_that_goes_by_age_finishes_what_takes_long(upstream: RawUpstream, tmp_path: Path) -> None:
