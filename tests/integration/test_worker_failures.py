@@ -119,11 +119,11 @@ def test_killed_worker_takes_only_its_own_requests_with_it(two_workers: RouterPr
         exchange.hold(go_on)
         exchange.send(reply(b"late"))
 
+    seen = len(upstream.exchanges)
     upstream.handler = hold
     for client in (clients[victim][0], clients[other][0]):
         client.send(GET)
-    seen = len(upstream.exchanges)
-    wait_until(lambda: len(upstream.exchanges) >= seen, "both requests")
+    wait_until(lambda: len(upstream.exchanges) >= seen + 2, "both requests in flight")
     os.kill(victim, signal.SIGKILL)
     assert clients[victim][0].how_it_ends() in {"closed", "reset"}
     go_on.set()
