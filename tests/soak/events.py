@@ -1,0 +1,204 @@
+"""What happens to the deployment: a table of events, each a function that gives what the books need to know of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+
+import psutil
+
+from tests.soak.evidence import Event, Kill, Spell
+from tests.soak.site import CommandFailed, Site
+from tests.support.waiting import wait_until
+
+__all__ = ["EVENTS", "Script"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    act: Callable[[Script], None]
+    weight: int
+
+
+class Script:
+    """Makes events happen, one after the other, and keeps the record of them.
+
+    Attributes:
+        events: what was done.
+        kills: which processes were killed, and when.
+        spells: when which version was certainly the active one: from the return of the command that made it so
+            to the beginning of the next one that may change it.
+        quiet: from when to when nothing may have been in flight.
+    """
+
+    def __init__(self, site: Site, random: Random) -> None:
+        self.site = site
+        self.random = random
+        self.events: list[Event] = []
+        self.kills: list[Kill] = []
+        self.spells: list[Spell] = []
+        self.quiet: list[tuple[float, float]] = []
+        self._releases = 0
+        self._settled = (time.monotonic(), site.active)
+
+    def play(self, name: str) -> Event:
+        """Let one event happen."""
+        return self.record(name, lambda: EVENTS[name].act(self))
+
+    def record(self, name: str, act: Callable[[], None]) -> Event:
+        """Do something; a command that fails is on its record."""
+        begin, error = time.monotonic(), ""
+        try:
+            act()
+        except CommandFailed as failure:
+            error = str(failure)
+        event = Event(name, begin, time.monotonic(), error)
+        self.events.append(event)
+        return event
+
+    def finish(self) -> None:
+        """No more events: the last spell is over."""
+        since, version = self._settled
+        self.spells.append(Spell(since, time.monotonic(), version))
+
+    # --- pieces ----------------------------------------------------------------------------------------------
+
+    def move(self, act: Callable[[], None]) -> None:
+        """Do something that may change the active version, and note from when on it is certain again."""
+        self.finish()
+        try:
+            act()
+        finally:
+            self._settled = (time.monotonic(), self.site.active)
+
+    def wait_perhaps(self) -> list[str]:
+        """`--wait`, every second time."""
+        return ["--wait"] if self.random.random() < 0.5 else []
+
+    def pass_time(self, least_s: float, most_s: float) -> None:
+        """Let the clients go on for a while: this is load, no condition to wait for."""
+        time.sleep(self.random.uniform(least_s, most_s))
+
+    def next_release(self) -> str:
+        """A new name."""
+        self._releases += 1
+        return f"r{self._releases}"
+
+
+def _switch(script: Script) -> None:
+    site = script.site
+    script.move(lambda: site.deploy("switch", site.standby, *script.wait_perhaps()))
+
+
+def _rollback(script: Script) -> None:
+    script.move(lambda: script.site.deploy("rollback", *script.wait_perhaps()))
+
+
+def _deploy(script: Script) -> None:
+    script.move(lambda: script.site.deploy("deploy", f"--release={script.next_release()}"))
+
+
+def _pause(script: Script) -> None:
+    """A pause, in which now and then something else happens."""
+    script.site.deploy("pause", "--max-hold=60")
+    script.pass_time(0.1, 0.6)
+    script.random.choice((_switch, _kill_worker, lambda _: None, lambda _: None))(script)
+    script.site.deploy("resume")
+
+
+def _quiet(script: Script) -> None:
+    """A true quiet point, used for a restart of the application."""
+    site = script.site
+    site.deploy("pause", "--drain", "--max-hold=60")
+    begin = time.monotonic()
+    with site.metrics() as metrics:
+        if left := metrics.snapshot().overall.in_flight:
+            raise CommandFailed(f"pause --drain has returned, and {left} requests are in flight")
+    if script.random.random() < 0.5:
+        site.deploy("restart", site.active)
+    script.quiet.append((begin, time.monotonic()))
+    site.deploy("resume")
+
+
+def _reload(script: Script) -> None:
+    script.site.router("reload")
+
+
+def _upgrade(script: Script) -> None:
+    script.site.router("upgrade")
+
+
+def _kill_worker(script: Script) -> None:
+    """kill -9 of a worker, which is stopped a moment before so that its requests can be counted."""
+    begin = time.monotonic()
+    worker = script.site.stop_worker(script.random)
+    _kill(worker.pid)
+    script.kills.append(Kill("worker", worker.pid, begin, time.monotonic(), in_flight=worker.in_flight))
+
+
+def _crash(script: Script) -> None:
+    """kill -9 of the active version, and its restart while its requests wait."""
+    site = script.site
+    pid = site.pid_of(site.active)
+    assert pid, f"{site.active} runs, so it has a pid"
+    begin = time.monotonic()
+    _kill(pid)
+    script.kills.append(Kill("app", pid, begin, time.monotonic(), version=site.active))
+    site.deploy("start", site.active)
+
+
+def _kill(pid: int) -> None:
+    """kill -9, until the process is gone with its last thread: up to then its connections take requests."""
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not psutil.pid_exists(pid), "the end of a killed process")
+
+
+def _interrupt(script: Script) -> None:
+    """kill -9 of a command at some moment; what it left half done is finished."""
+    site, random = script.site, script.random
+    command = random.choice(
+        (
+            ["switch", site.standby],
+            ["switch", site.standby, "--wait"],
+            ["rollback"],
+            ["pause", "--max-hold=60"],
+            ["pause", "--drain", "--max-hold=60"],
+            ["deploy", f"--release={script.next_release()}"],
+        )
+    )
+
+    def act() -> None:
+        process = site.begin("blue_green_deploy", *command)
+        try:
+            process.wait(random.uniform(0.1, 1.5))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    script.move(act)
+    found = site.asked("status")
+    if found["pause"]:
+        site.deploy("resume")
+    for name, version in found["versions"].items():
+        if version["status"] != "running":
+            site.deploy("start", name)
+
+
+EVENTS: Mapping[str, _Kind] = {
+    "switch": _Kind(_switch, 30),
+    "rollback": _Kind(_rollback, 20),
+    "deploy": _Kind(_deploy, 4),
+    "pause": _Kind(_pause, 8),
+    "quiet": _Kind(_quiet, 3),
+    "reload": _Kind(_reload, 4),
+    "upgrade": _Kind(_upgrade, 3),
+    "worker-kill": _Kind(_kill_worker, 8),
+    "app-crash": _Kind(_crash, 6),
+    "command-kill": _Kind(_interrupt, 10),
+}
+"""Every event by its name; `weight` is how often it happens beside the others."""

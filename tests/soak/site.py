@@ -1,0 +1,204 @@
+"""The deployment that is soaked: a folder of its own, the router and both versions, run by the real commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psutil
+
+from tests.soak.application import LEDGER_NAME
+from tests.support.router_process import ROOT, free_port
+from tests.support.waiting import wait_until
+from utils.monitoring import MetricsCollector
+
+__all__ = ["VERSIONS", "CommandFailed", "Site"]
+
+VERSIONS = ("blue", "green")
+COMMAND_DEADLINE_S = 90.0
+
+SETTINGS = """\
+main_port = {port}
+bind = "127.0.0.1"
+workers = {workers}
+access_log = ".local_context/access.jsonl"
+# Far above what an application takes to start again on a busy machine: until then its requests wait.
+hold_timeout = 30
+# Below it, all that is long must be over: the clients' slowest answers take three or four seconds.
+drain_timeout = 20
+graceful_timeout = 12
+handover_window = 2
+
+[app]
+command = "{python} -m tests.soak.application {{port}}"
+dir = "{root}"
+env = {{ SOAK_FOLDER = "{folder}" }}
+"""
+
+
+class CommandFailed(Exception):
+    """A command that should have succeeded did not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker process that has been stopped (SIGSTOP), and what it has in flight for ever."""
+
+    pid: int
+    in_flight: int
+
+
+class Site:
+    """One deployment. `folder` gets everything that is written; `close` ends everything that runs."""
+
+    def __init__(self, folder: Path, workers: int) -> None:
+        self.folder = folder
+        self.context = folder / ".local_context"
+        self.ledger = folder / LEDGER_NAME
+        self.access_log = self.context / "access.jsonl"
+        self.port = free_port()
+        self._workers = workers
+        self._environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("TRAFFIC_ROUTER_")
+        }
+        self._environment.pop("PORT", None)
+        self._environment["TRAFFIC_ROUTER_HOME"] = str(folder)
+        self._output = (folder / "commands.log").open("a")
+
+    # --- commands --------------------------------------------------------------------------------------------
+
+    def begin(self, program: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command; what it prints goes to `commands.log`."""
+        self._output.write(f"\n[{time.monotonic():.3f}] $ {program} {' '.join(arguments)}\n")
+        self._output.flush()
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "bin" / program), *arguments],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
+            text=True,
+        )
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run a command to its end; raises `CommandFailed` for another exit code than 0, or none in time."""
+        process = self.begin(program, *arguments)
+        try:
+            code: int | str = process.wait(COMMAND_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            code = f"nothing after {COMMAND_DEADLINE_S:g} s"
+        finally:
+            process.kill()
+            process.wait()
+        if code != 0:
+            raise CommandFailed(f"{program} {' '.join(arguments)}: {code}")
+
+    def deploy(self, *arguments: str) -> None:
+        """Run `blue_green_deploy`."""
+        self.run("blue_green_deploy", *arguments)
+
+    def router(self, *arguments: str) -> None:
+        """Run `traffic_router`."""
+        self.run("traffic_router", *arguments)
+
+    def asked(self, *arguments: str) -> Any:
+        """What `blue_green_deploy ARGUMENTS --json` prints."""
+        command = [sys.executable, str(ROOT / "bin" / "blue_green_deploy"), *arguments, "--json"]
+        done = subprocess.run(
+            command, env=self._environment, capture_output=True, text=True, timeout=COMMAND_DEADLINE_S
+        )
+        try:
+            return json.loads(done.stdout)
+        except ValueError as error:
+            raise CommandFailed(f"{' '.join(command[1:])}: {done.returncode} {done.stderr}") from error
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Start both versions and the router."""
+        settings = SETTINGS.format(
+            port=self.port, workers=self._workers, python=sys.executable, root=ROOT, folder=self.folder
+        )
+        (self.folder / "traffic_router.toml").write_text(settings)
+        self.context.mkdir()
+        versions = {name: {"port": free_port()} for name in VERSIONS}
+        self.state_file.write_text(json.dumps({"active_version": None, "versions": versions}))
+        for name in VERSIONS:
+            self.deploy("start", name)
+        self.router("start", "--daemon")
+
+    def close(self) -> None:
+        """End all that was started, gently first; what has hung is killed."""
+        for end in (["traffic_router", "stop"], *(["blue_green_deploy", "stop", name, "--force"] for name in VERSIONS)):
+            with suppress(CommandFailed):
+                self.run(*end)
+        for process in psutil.wait_procs(self.processes(), timeout=10)[1]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._output.close()
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything of this deployment that runs, and nothing else: its environment names our folder."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                environment = process.environ()
+                if str(self.folder) in (environment.get("TRAFFIC_ROUTER_HOME"), environment.get("SOAK_FOLDER")):
+                    found.append(process)
+        return found
+
+    # --- looking ---------------------------------------------------------------------------------------------
+
+    @property
+    def state_file(self) -> Path:
+        """The documented state file."""
+        return self.context / "bg_state.json"
+
+    def noted(self, path: Path) -> Mapping[str, Any]:
+        """A JSON file's object; empty when there is none."""
+        try:
+            found: dict[str, Any] = json.loads(path.read_bytes())
+            return found
+        except (FileNotFoundError, ValueError):
+            return {}
+
+    @property
+    def active(self) -> str:
+        """The version that the state file names."""
+        return str(self.noted(self.state_file)["active_version"])
+
+    @property
+    def standby(self) -> str:
+        """The other one."""
+        return VERSIONS[self.active == VERSIONS[0]]
+
+    def pid_of(self, version: str) -> int | None:
+        """The pid of a version's process, as the state file has it."""
+        pid: int | None = self.noted(self.state_file).get("versions", {}).get(version, {}).get("pid")
+        return pid
+
+    def metrics(self) -> MetricsCollector:
+        """A reader of the router's metrics file."""
+        return MetricsCollector(self.context / "router_metrics.mmap")
+
+    def stop_worker(self, random: Random) -> Worker:
+        """Stop one of the workers, and tell what it has in flight."""
+        with self.metrics() as metrics:
+
+            def in_flight() -> dict[int, int]:
+                return {worker.pid: worker.in_flight for worker in metrics.snapshot().workers}
+
+            pid = random.choice(sorted(wait_until(in_flight, "a worker")))
+            process = psutil.Process(pid)
+            process.suspend()
+            wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "the worker to stop")
+            return Worker(pid, in_flight()[pid])
