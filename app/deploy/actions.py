@@ -37,7 +37,7 @@ def _clear(steps: Steps, request: Request) -> None:
     """Stop what the target runs now, after the requests that it still has."""
     state, name = steps.store.read(), request.target
     if name == state.active_version:
-        steps.note(f"{name} is active: requests fail until it is healthy again", warns=True)
+        steps.hold_requests(name)
     else:
         steps.drain([name], f"{name} was not touched", request.on_timeout)
     steps.stop(state.version(name))

@@ -55,15 +55,18 @@ class Execution:
 
     def _work_through(self, request: Request, entry: OpenEntry, lock: ExitStack) -> None:
         is_locked = True
-        for phase in request.phases:
-            if is_locked and not PHASES[phase].locked:
-                lock.close()
-                is_locked = False
-            elif PHASES[phase].locked and not is_locked:
-                self.take_lock(lock)
-                is_locked = True
-            entry.enter(phase)
-            act(self._steps, phase, request)
+        try:
+            for phase in request.phases:
+                if is_locked and not PHASES[phase].locked:
+                    lock.close()
+                    is_locked = False
+                elif PHASES[phase].locked and not is_locked:
+                    self.take_lock(lock)
+                    is_locked = True
+                entry.enter(phase)
+                act(self._steps, phase, request)
+        finally:
+            self._steps.let_go()
 
     def _break_off(
         self, request: Request, entry: OpenEntry, error: BaseException, before: BlueGreenState, lock: ExitStack

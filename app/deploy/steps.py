@@ -23,7 +23,7 @@ from app.deploy.processes import Found, start_time
 from app.deploy.receipt import Receipt, Tally, settle_account
 from app.deploy.reconcile import as_found
 from app.errors import DrainTimedOut, OperatorError
-from app.state.model import VERSIONS, BlueGreenState, VersionState, put_version, without_pause
+from app.state.model import VERSIONS, BlueGreenState, Pause, VersionState, put_version, with_pause, without_pause
 from app.state.store import StateStore
 
 __all__ = ["PROGRAM", "Books", "ProcessTable", "Request", "Steps", "port_is_open"]
@@ -101,6 +101,7 @@ class Steps:
     traffic: Traffic | None
     report: Reporter
     drain_timeout_s: float
+    hold_timeout_s: float = 0.0
     blind: str = ""
     deploy: DeployConfig = field(default_factory=DeployConfig)
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
@@ -111,6 +112,8 @@ class Steps:
     """Where the log of the process that was started last begins; before it are its predecessors' lines."""
     books: Books | None = None
     """Opened by a switch."""
+    own_pause: Pause | None = None
+    """Made for a restart of the active version."""
 
     # --- looking --------------------------------------------------------------------------------------------
 
@@ -177,6 +180,34 @@ class Steps:
         self.put(replace(version, status="stopped", exit_status=ended.exit_status))
         if found.alive and found.pid is not None:
             self.report(Stopped(version.name, found.pid, ended.exit_status, was_killed))
+
+    def hold_requests(self, name: str) -> None:
+        """Let new requests wait for the active version, which is to be stopped, and most that it has come to their end.
+
+        For as long as the router would wait for a version that restarts by itself, and half of that for the
+        latter: what takes longer is the version's to finish. Whatever becomes of this command, the pause ends.
+        """
+        state = self.store.read()
+        if self.traffic is None or not self.hold_timeout_s:
+            self.note(f"{name} is active: requests fail until it is healthy again", warns=True)
+            return
+        if state.pause is None:
+            state = with_pause(state, self.now(), self.hold_timeout_s)
+            self.store.write(state)
+            self.own_pause = state.pause
+        self.note(f"{name} is active: new requests wait for it, at most {self.hold_timeout_s:g} s")
+        Drain(self.traffic, self.report, self.clock, self.sleep).wait(
+            [name], self.hold_timeout_s / 2, OnTimeout.PROCEED
+        )
+
+    def let_go(self) -> None:
+        """End the pause that `hold_requests` made, if it is still that one; only for who holds the lock."""
+        if self.own_pause is None:
+            return
+        state = self.store.read()
+        if state.pause == self.own_pause:
+            self.store.write(without_pause(state))
+        self.own_pause = None
 
     def drain(
         self,

@@ -104,6 +104,7 @@ class Deployment:
             traffic=self.traffic,
             report=self.events.append,
             drain_timeout_s=drain_timeout_s,
+            hold_timeout_s=5.0,
             deploy=self.deploy_config,
         )
 

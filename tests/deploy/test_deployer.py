@@ -26,6 +26,7 @@ from app.deploy.events import (
     Promoted,
     ReceiptReady,
     Stopped,
+    Stopping,
 )
 from app.deploy.history import Intent
 from app.deploy.phases import Operation, Phase
@@ -39,7 +40,7 @@ from app.errors import (
     UnhealthyVersion,
     UsageError,
 )
-from app.state.model import promote, put_version
+from app.state.model import Pause, promote, put_version
 from tests.deploy.deployment import COMMAND, Deployment, FakeTraffic, Row
 from tests.support.waiting import wait_until
 
@@ -242,13 +243,43 @@ def test_a_version_that_ignores_sigterm_is_killed(deployments: Deployments) -> N
     assert [(event.was_killed, event.exit_status) for event in deployment.seen(Stopped)] == [(True, -9)]
 
 
-def test_restarting_the_active_version_warns(both: Deployment) -> None:
+def test_restarting_the_active_version_warns_without_a_router(both: Deployment) -> None:
     before = both.version("blue").pid
     both.deployer().restart("blue")
     assert both.version("blue").pid != before
     assert [event.text for event in both.seen(Noted) if event.warns] == [
         "blue is active: requests fail until it is healthy again"
     ]
+
+
+def test_requests_wait_while_the_active_version_is_restarted(both: Deployment) -> None:
+    both.traffic = FakeTraffic({"blue": [2, 1, 0]})
+    pauses: list[Pause | None] = []
+
+    def report(event: Event) -> None:
+        if isinstance(event, Stopping | Launched):
+            pauses.append(both.state.pause)
+
+    steps = replace(both.steps(), report=report)
+    Deployer(steps, both.history, "restart blue").restart("blue")
+    assert [pause is not None and pause.until - pause.since for pause in pauses] == [pytest.approx(5)] * 2
+    assert both.state.pause is None
+
+
+def test_a_restart_waits_a_while_for_a_busy_version_and_leaves_a_pause_of_the_operator(both: Deployment) -> None:
+    pause = both.modes().pause(60)
+    both.traffic = FakeTraffic({"blue": [1]})
+    Deployer(replace(both.steps(), hold_timeout_s=0.2), both.history, "restart blue").restart("blue")
+    assert both.version("blue").status == "running"
+    assert both.state.pause == pause
+
+
+def test_requests_do_not_wait_for_a_restart_that_has_failed(both: Deployment) -> None:
+    both.traffic = FakeTraffic()
+    both.app = replace(both.app, command="/bin/false")
+    with pytest.raises(UnhealthyVersion):
+        both.deployer().restart("blue")
+    assert both.state.pause is None
 
 
 def test_an_unhealthy_active_version_is_left_running(both: Deployment) -> None:
