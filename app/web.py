@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import gevent
 from flask import Flask, Response, abort, jsonify, request
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import HTTPException
@@ -17,8 +15,7 @@ from werkzeug.routing import PathConverter
 
 from app.access import COOKIE, Access
 from app.config import TOML_NAME, AppConfig, RouterConfig, load
-from app.dashboard.observer import Observer
-from app.dashboard.view import Dashboard
+from app.dashboard.routes import Routes
 from app.errors import MalformedRequest, RouterError
 from app.health import health_report
 from app.metrics.exposition import as_json, chosen_format, window_seconds
@@ -108,10 +105,10 @@ def create_app(
     service = Service(config, app_config or AppConfig(), counted_in)
     app = RouterApp(service)
     access = Access(config)
-    dashboard = _dashboard(service, access, sources) if config.dashboard_path else None
+    dashboard = Routes(service, access, sources or {}) if config.dashboard_path else None
     if dashboard is not None:
         app.register_blueprint(dashboard.blueprint)
-        app.on_stop = dashboard.live.close
+        app.on_stop = dashboard.stop
 
     _guard(app, access, dashboard)
 
@@ -150,12 +147,7 @@ def create_app(
     return app
 
 
-def _dashboard(service: Service, access: Access, sources: Mapping[str, str] | None) -> Dashboard:
-    observer = Observer(service.config, service.metrics, service.router.state, partial(gevent.sleep, 0))
-    return Dashboard(service, access, sources or {}, observer)
-
-
-def _guard(app: RouterApp, access: Access, dashboard: Dashboard | None) -> None:
+def _guard(app: RouterApp, access: Access, dashboard: Routes | None) -> None:
     """Lets only those at our pages whom `access` admits."""
 
     @app.before_request
@@ -168,7 +160,7 @@ def _guard(app: RouterApp, access: Access, dashboard: Dashboard | None) -> None:
         if not access.has_token:
             abort(403)
         if dashboard is not None and request.endpoint == "dashboard.page":
-            return dashboard.ask_for_token(401)
+            return dashboard.ask_for_token()
         abort(401, www_authenticate=WWWAuthenticate("bearer"))
 
 

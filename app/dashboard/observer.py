@@ -60,6 +60,7 @@ class Observer:
         self._config = config
         self._metrics = metrics
         self._watch = watch
+        self._pause = pause
         self._clock = clock
         self._now = now
         self._short = Timeline(*SHORT, metrics.series, pause)
@@ -79,7 +80,13 @@ class Observer:
         """Everything at this moment."""
         at, monotonic_s = self._now(), self._clock()
         short, long = self._short.past(monotonic_s, at), self._long.past(monotonic_s, at)
-        minute = self._fresh(self._minute.value())
+        self._pause()
+        minute = self._minute.value()
+        self._pause()
+        lifetime = self._lifetime.value()
+        self._pause()
+        # What a deploy is watched by belongs to one moment, with no pause within.
+        minute = self._fresh(minute)
         commands = self._commands.read()
         state = self._watch.current()
         at_work = [entry for entry in commands if entry.outcome is None and psutil.pid_exists(entry.pid)]
@@ -89,7 +96,7 @@ class Observer:
             at=at,
             state=state,
             state_fault=self._watch.fault,
-            lifetime=self._lifetime.value(),
+            lifetime=lifetime,
             minute=minute,
             short=short,
             long=long,

@@ -24,13 +24,14 @@ RANGES = {"short": ("Last 10 minutes", 10), "long": ("Last 6 hours", 12)}
 
 
 class Renderer:
-    """Renders for one worker.
+    """Renders for one worker; `pause` lets others work in the middle of it.
 
     `fragments` gives everything on the page that changes. Markup is named by the id of the element that it is put
     into; "title", "tone", "topic" and "icon" are plain texts.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pause: Callable[[], None]) -> None:
+        self._pause = pause
         self._environment = Environment(
             loader=FileSystemLoader(Path(__file__).with_name("templates")),
             autoescape=True,
@@ -40,6 +41,8 @@ class Renderer:
         )
         # Any: a template's macros have no types.
         self._macros: Any = self._environment.get_template("fragments.html").module
+        pause()
+        self._environment.get_template("page.html")  # each takes ten milliseconds the first time
         self._known: dict[str, tuple[object, object]] = {}
 
     def page(self, template: str, **values: object) -> str:
@@ -62,6 +65,7 @@ class Renderer:
             "commands": self._of("commands", tuple(model.commands(seen))),
             "workers": self._of("workers", tuple(model.workers(seen))),
         }
+        self._pause()
         all_marks = tuple(marks(seen))
         found |= self._range("short", seen.short, all_marks)
         found |= self._range("long", seen.long, all_marks)
@@ -82,6 +86,7 @@ class Renderer:
                 f"{name}-axis": Markup(charts.axis_svg(past)),
             }
             for panel in charts.PANELS:
+                self._pause()
                 key = f"{name}-{panel.key}"
                 drawn[key] = Markup(charts.panel_svg(panel, past, all_marks))
                 drawn[f"{key}-now"] = escape(said[panel.key])

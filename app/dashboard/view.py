@@ -1,14 +1,17 @@
-"""The dashboard's answers: the page, its events, its style sheet and script, and the way in with a token."""
+"""The dashboard's answers: the page, its events, its style sheet and script, and the way in with a token.
+
+`app.dashboard.routes` says where each is found, and loads this module when one is asked for.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from flask import Blueprint, Response, abort, make_response, redirect, request
+from flask import Response, abort, make_response, redirect, request
 
 from app import __version__
 from app.access import COOKIE, COOKIE_LIFETIME_S, Access
@@ -17,15 +20,12 @@ from app.dashboard import charts, figures, model
 from app.dashboard.form import posted_form
 from app.dashboard.live import Live
 from app.dashboard.observer import Observer
+from app.dashboard.paths import ASSETS, PREFIX
 from app.dashboard.render import RANGES, Renderer
 from app.proxy.service import Service
 
-__all__ = ["ASSETS", "PREFIX", "Dashboard"]
+__all__ = ["View"]
 
-PREFIX = "/__router_dashboard"
-"""Everything of the dashboard but the page itself; in the router's own part of the paths."""
-
-ASSETS = {"style.css": "text/css", "script.js": "text/javascript"}
 ICONS = {"blue": "#2f6fdb", "green": "#17864b", "none": "#8a94a0"}
 THEME_COOKIE = "traffic_router_theme"
 THEMES = ("light", "dark")
@@ -47,38 +47,36 @@ _STATIC = Path(__file__).with_name("static")
 _YEAR_S = 31_536_000
 
 
-class Dashboard:
-    """The dashboard of one worker: `blueprint` answers, `live` is to be closed when the worker stops."""
+class View:
+    """The answers of one worker's dashboard; `live` is to be closed when the worker stops.
 
-    def __init__(self, service: Service, access: Access, sources: Mapping[str, str], observer: Observer) -> None:
-        config = service.config
-        self._config = config
+    Args:
+        service, access: the worker's.
+        sources: where each setting came from.
+        observer: looks at the router.
+        pause: lets others work in the middle of a long piece of work.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        access: Access,
+        sources: Mapping[str, str],
+        observer: Observer,
+        pause: Callable[[], None],
+    ) -> None:
+        self._config = service.config
         self._access = access
         self._observer = observer
-        self._renderer = Renderer()
+        self._renderer = Renderer(pause)
         self.live = Live(self._fragments)
         self._assets = {name: (_STATIC / name).read_bytes() for name in ASSETS}
-        digests = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in self._assets.items()}
-        self._links = {name: f"{PREFIX}/{name}?v={digest}" for name, digest in digests.items()}
-        self._digests = digests
-        self._settings = model.settings(config, service.app_config, sources)
-        self.blueprint = self._routes()
+        self._digests = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in self._assets.items()}
+        self._links = {name: f"{PREFIX}/{name}?v={digest}" for name, digest in self._digests.items()}
+        self._settings = model.settings(service.config, service.app_config, sources)
 
     def _fragments(self) -> Mapping[str, str]:
         return self._renderer.fragments(self._observer.look())
-
-    def _routes(self) -> Blueprint:
-        blueprint = Blueprint("dashboard", __name__)
-        blueprint.add_url_rule(self._config.dashboard_path, view_func=self.page, methods=["GET"])
-        blueprint.add_url_rule(f"{PREFIX}/events", view_func=self.events, methods=["GET"])
-        blueprint.add_url_rule(f"{PREFIX}/frame", view_func=self.frame, methods=["GET"])
-        blueprint.add_url_rule(f"{PREFIX}/figures/<name>", view_func=self.figures, methods=["GET"])
-        blueprint.add_url_rule(f"{PREFIX}/icon-<name>.svg", view_func=self.icon, methods=["GET"])
-        blueprint.add_url_rule(f"{PREFIX}/<any({','.join(ASSETS)}):name>", view_func=self.asset, methods=["GET"])
-        if self._access.has_token:
-            blueprint.add_url_rule(f"{PREFIX}/sign-in", view_func=self.sign_in, methods=["POST"])
-            blueprint.add_url_rule(f"{PREFIX}/sign-out", view_func=self.sign_out, methods=["POST"])
-        return blueprint
 
     # --- the page -----------------------------------------------------------------------------------------
 
