@@ -162,7 +162,7 @@ class TrafficRouter:
         """The port of the active version. Raises NoActiveVersion."""
         return self.active().port
 
-    def claim(self, method: bytes, path: bytes, now_us: int) -> tuple[int, Target]:
+    def claim(self, method: bytes, path: bytes, now_us: int, request_id: bytes = b"") -> tuple[int, Target]:
         """Counts a request in flight on the active version: (its row, the version). Raises what `target` raises.
 
         The claim comes first, on the version that was active when last looked, and the look at the state
@@ -172,7 +172,7 @@ class TrafficRouter:
         """
         claims = self._claims
         target = self._target or self.target()
-        row = claims.start(target.version, method, path, now_us)
+        row = claims.start(target.version, method, path, now_us, request_id)
         try:
             if self.target() is target:
                 return row, target
@@ -180,13 +180,15 @@ class TrafficRouter:
             claims.unclaim(row, target.version)
             raise
         claims.unclaim(row, target.version)
-        return self.claim_on(self.target, method, path, now_us)
+        return self.claim_on(self.target, method, path, now_us, request_id)
 
-    def claim_on(self, pick: Callable[[], Target], method: bytes, path: bytes, now_us: int) -> tuple[int, Target]:
+    def claim_on(
+        self, pick: Callable[[], Target], method: bytes, path: bytes, now_us: int, request_id: bytes = b""
+    ) -> tuple[int, Target]:
         """As `claim`, on what `pick` gives: `target`, `past_maintenance` or `standby`. Raises what `pick` raises."""
         while True:
             target = pick()
-            row = self._claims.start(target.version, method, path, now_us)
+            row = self._claims.start(target.version, method, path, now_us, request_id)
             try:
                 if pick() is target:
                     return row, target

@@ -17,7 +17,7 @@ NO_VERSION = 2
 class Claims(Protocol):
     """Where in-flight requests are counted; `app.metrics.slot.SlotWriter` in a worker."""
 
-    def start(self, version: int, method: bytes, target: bytes, now_us: int) -> int:
+    def start(self, version: int, method: bytes, target: bytes, now_us: int, request_id: bytes = b"") -> int:
         """Counts a request on a version; returns its row."""
 
     def unclaim(self, row: int, version: int) -> None:
@@ -27,7 +27,7 @@ class Claims(Protocol):
 class NoClaims:
     """Counts nothing: for plain Python, where no drain waits for what the caller does."""
 
-    def start(self, version: int, method: bytes, target: bytes, now_us: int) -> int:
+    def start(self, version: int, method: bytes, target: bytes, now_us: int, request_id: bytes = b"") -> int:
         """No row."""
         return -1
 

@@ -39,6 +39,7 @@ from bench.router import router
 __all__: list[str] = []
 
 RECORDED = 200_000
+REQUEST_ID = b"9f86d081884c7d65-1a2b"
 CONNECTIONS = 32
 TURN_S = 0.1
 PATHS = {"counted": "/counted-1", "not counted": "/uncounted", "counted again": "/counted-2"}
@@ -52,7 +53,7 @@ def record_counted(writer: SlotWriter, now_us: int) -> None:
     """What a worker does for each request."""
     for number in range(RECORDED):
         us = number % 15_000  # spread over the buckets, as real durations are, up to 16 ms
-        row = writer.start(0, b"GET", b"/api/items/12345?page=2", now_us)
+        row = writer.start(0, b"GET", b"/api/items/12345?page=2", now_us, REQUEST_ID)
         writer.finish(row, 0, 200, 0, 0, 1234, 1000 + us, 900 + us, 800 + us)
 
 
@@ -60,14 +61,14 @@ def record_slow(writer: SlotWriter, now_us: int) -> None:
     """The same for requests so slow that their buckets are not looked up but computed."""
     for number in range(RECORDED):
         us = 100_000 + number
-        row = writer.start(0, b"GET", b"/api/items/12345?page=2", now_us)
+        row = writer.start(0, b"GET", b"/api/items/12345?page=2", now_us, REQUEST_ID)
         writer.finish(row, 0, 200, 0, 0, 1234, 1000 + us, 900 + us, 800 + us)
 
 
 def record_claimed(writer: SlotWriter, now_us: int) -> None:
     """What a worker with `metrics_enabled=False` does for each request."""
     for _ in range(RECORDED):
-        writer.unclaim(writer.start(0, b"GET", b"/api/items/12345?page=2", now_us), 0)
+        writer.unclaim(writer.start(0, b"GET", b"/api/items/12345?page=2", now_us, REQUEST_ID), 0)
 
 
 def cpu_us(work: Callable[..., object], *arguments: object) -> float:

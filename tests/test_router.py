@@ -57,7 +57,7 @@ class CountedClaims:
     """Every version that a claim was laid on, in order."""
     _rows: Iterator[int] = field(default_factory=count)
 
-    def start(self, version: int, method: bytes, target: bytes, now_us: int) -> int:
+    def start(self, version: int, method: bytes, target: bytes, now_us: int, request_id: bytes = b"") -> int:
         """Counts a claim."""
         self.laid.append(version)
         row = next(self._rows)

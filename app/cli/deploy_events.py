@@ -37,7 +37,22 @@ def receipt_lines(receipt: Receipt) -> list[str]:
         return [f"🧾 No request was there at the switch, and none came in the {receipt.duration_s:.1f} s since"]
     shown = {name: one for name, one in receipt.accounts.items() if name in VERSIONS or one.started or one.held}
     width = max(len(count_text(account.started)) for account in shown.values())
-    lines += [_account_line(name, account, width) for name, account in shown.items()]
+    for name, account in shown.items():
+        lines.append(_account_line(name, account, width))
+        lines += _cut_lines(account)
+    return lines
+
+
+_MOST_IDS = 20
+"""Of cut requests in what is printed; the history keeps more."""
+
+
+def _cut_lines(account: Account) -> list[str]:
+    """The ids of the cut requests, which the access log has as well."""
+    named = account.cut_ids[:_MOST_IDS]
+    lines = [f"           cut: {request_id}" for request_id in named]
+    if named and account.cut > len(named):
+        lines.append(f"           and {count_text(account.cut - len(named))} more")
     return lines
 
 
@@ -47,7 +62,10 @@ def _account_line(name: str, account: Account, width: int) -> str:
     if account.failed > account.cut:
         notes.append(f"{count_text(account.failed - account.cut)} of the finished with an error 5xx")
     if account.held:
-        notes.append(f"{count_text(account.held)} held, {ms_text(account.held_mean_ms)} on average")
+        notes.append(
+            f"{count_text(account.held)} held, {ms_text(account.held_mean_ms)} on average, "
+            f"the longest {ms_text(account.held_max_ms)}"
+        )
     if account.retried:
         notes.append(f"{count_text(account.retried)} retried")
     return f"   {name:<6}  {count_text(account.started):>{width}} = {parts}" + (

@@ -57,8 +57,7 @@ def history_lines(entries: Sequence[Entry]) -> list[str]:
     lines = [bold(_table_line(_COLUMNS, widths))]
     for entry, row in zip(entries, rows, strict=True):
         lines.append(_table_line(row, widths))
-        if entry.detail:
-            lines.append(dim(f"    {entry.detail}"))
+        lines += [dim(f"    {text}") for text in (entry.detail, _cut_text(entry)) if text]
     return lines
 
 
@@ -70,6 +69,14 @@ def _history_row(entry: Entry) -> tuple[str, ...]:
     took = "" if entry.duration_s is None else ms_text(entry.duration_s * 1000)
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
     return str(entry.number), when, entry.who, entry.command, moved, entry.release or "", outcome, took
+
+
+def _cut_text(entry: Entry) -> str:
+    """What the receipt of a command says about cut requests, if there were any; `--json` has their ids."""
+    receipt = entry.facts.get("receipt")
+    versions = receipt.get("versions", {}) if isinstance(receipt, dict) else {}
+    cut = sum(account.get("cut", 0) for account in versions.values())
+    return f"{count_text(cut)} cut: see `history --json` for the receipt" if cut else ""
 
 
 def _table_line(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from app.config import RouterConfig
 from app.deploy.drain import Row, Traffic
 from app.deploy.receipt import Conduct, Tally
-from app.errors import MetricsError, UpstreamTruncated
+from app.errors import MetricsError
 from app.metrics.shared import SharedMetrics
-from app.metrics.snapshot import VersionStats
+from app.metrics.snapshot import CutRequest, VersionStats
 
 __all__ = ["open_traffic"]
-
-_CUT_CAUSES = (UpstreamTruncated.cause,)
-"""What stands as the cause of a request whose answer broke off at the version; a dead worker's are counted apart."""
 
 
 def open_traffic(config: RouterConfig) -> Traffic | None:
@@ -45,6 +42,9 @@ class _RouterTraffic:
         # The router's own answers, too: a request that waits in a pause has no version yet.
         return {name: _tally(stats) for name, stats in self._current().snapshot().versions.items()}
 
+    def cuts(self) -> Sequence[CutRequest]:
+        return self._current().cuts()
+
     def conduct(self, version: str, seconds: int) -> Conduct:
         stats = self._current().snapshot(seconds).versions[version]
         return Conduct(stats.requests, stats.failed, stats.total.p95_ms)
@@ -64,9 +64,11 @@ def _tally(stats: VersionStats) -> Tally:
     return Tally(
         ended=stats.requests,
         in_flight=stats.in_flight,
-        cut=stats.aborted + sum(stats.causes.get(cause, 0) for cause in _CUT_CAUSES),
+        cut=stats.cut,
         failed=stats.failed,
         held=stats.held,
         held_ms=stats.held_ms or 0.0,
         retried=stats.retries,
+        longest_held_ms=(stats.holds and stats.holds.max_ms) or 0.0,
+        held_counts=stats.holds.counts if stats.holds is not None else (),
     )

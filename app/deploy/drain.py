@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from app.deploy.events import Drained, Draining, Overdue, Reporter
-from app.deploy.receipt import Conduct, Tally
+from app.deploy.receipt import Conduct, Cut, Tally
 
 __all__ = ["Drain", "OnTimeout", "Outcome", "Row", "Traffic"]
 
@@ -42,6 +42,8 @@ class Row(Protocol):
     def path(self) -> str: ...
     @property
     def age_s(self) -> float: ...
+    @property
+    def request_id(self) -> str: ...
 
 
 class Traffic(Protocol):
@@ -56,6 +58,9 @@ class Traffic(Protocol):
     def tallies(self) -> Mapping[str, Tally]:
         """What became of the requests of each version since the metrics began."""
 
+    def cuts(self) -> Sequence[Cut]:
+        """The last requests whose answer was broken off, the newest last."""
+
     def conduct(self, version: str, seconds: int) -> Conduct:
         """How a version did in the last so many seconds."""
 
@@ -64,7 +69,8 @@ class Traffic(Protocol):
 class Outcome:
     """How a drain ended: `remaining` requests when the time was up, 0 when it is complete.
 
-    `named` are those of them that are known by name, oldest first, such as "GET /report for 8.2 s".
+    `named` are those of them that are known by name, oldest first, such as
+    "GET /report for 8.2 s (id 4f1c-1a)".
     """
 
     remaining: int
@@ -117,8 +123,13 @@ class Drain:
         return Draining(label, in_flight, rows[0].age_s, f"{rows[0].method} {rows[0].path}", left_s)
 
     def _named(self, versions: Sequence[str]) -> tuple[str, ...]:
-        return tuple(f"{row.method} {row.path} for {row.age_s:.1f} s" for row in self._rows(versions)[:_MOST_NAMED])
+        return tuple(map(_name_of, self._rows(versions)[:_MOST_NAMED]))
 
     def _rows(self, versions: Sequence[str]) -> list[Row]:
         rows = [row for version in versions for row in self.traffic.in_flight_rows(version)]
         return sorted(rows, key=lambda row: -row.age_s)
+
+
+def _name_of(row: Row) -> str:
+    id_text = f" (id {row.request_id})" if row.request_id else ""
+    return f"{row.method} {row.path} for {row.age_s:.1f} s{id_text}"

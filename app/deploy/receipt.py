@@ -5,16 +5,20 @@ The books balance: of the requests that a version had at the switch or was given
     started = finished + cut + in flight
 
 *Finished* got a whole answer, whatever its status. *Cut* got a broken-off one, or none because the worker that
-carried it died. *In flight* are still being answered when the receipt is written; none after a complete drain.
+carried it died; their request ids are noted. *In flight* are still being answered when the receipt is written;
+none after a complete drain.
 Of the started ones some were *held* back for a while before they were sent, and some were *retried*.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
-__all__ = ["Account", "Conduct", "Receipt", "Tally", "settle_account"]
+from app.metrics.histogram import BUCKETS, bucket_low
+
+__all__ = ["MOST_IDS", "Account", "Conduct", "Cut", "Receipt", "Tally", "settle_account"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,7 @@ class Tally:
     """What became of a version's requests since the metrics began; only the difference of two means something.
 
     `ended` counts the cut ones too. `failed` are those whose client got a 5xx or a broken-off answer.
+    `held_counts` is the histogram of how long requests were held (`app.metrics.histogram`).
     """
 
     ended: int
@@ -31,6 +36,17 @@ class Tally:
     held: int
     held_ms: float
     retried: int
+    longest_held_ms: float = 0.0
+    held_counts: Sequence[int] = ()
+
+
+class Cut(Protocol):
+    """A request whose answer was broken off; two of them are told apart by comparing them."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def request_id(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +60,11 @@ class Conduct:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What became of a version's requests from the switch to the end of the command."""
+    """What became of a version's requests from the switch to the end of the command.
+
+    `held_max_ms` is exact when no hold was ever longer, else at most 1/32 too long. `cut_ids` are the request
+    ids of the cut ones as far as they are known, at most `MOST_IDS`.
+    """
 
     started: int
     finished: int
@@ -53,7 +73,9 @@ class Account:
     failed: int
     held: int
     held_mean_ms: float | None
+    held_max_ms: float | None
     retried: int
+    cut_ids: tuple[str, ...] = ()
 
     @property
     def balances(self) -> bool:
@@ -73,18 +95,30 @@ class Receipt:
     drain_s: float | None = None
     remaining: tuple[str, ...] = ()
 
+    @property
+    def longest_hold_ms(self) -> float | None:
+        """The longest that any request was held; None when none was."""
+        return max((one.held_max_ms for one in self.accounts.values() if one.held_max_ms is not None), default=None)
+
     def as_json(self) -> dict[str, object]:
         """The receipt as the history keeps it."""
         return {
-            "versions": {name: asdict(account) for name, account in self.accounts.items()},
+            "versions": {name: asdict(one) | {"cut_ids": list(one.cut_ids)} for name, one in self.accounts.items()},
+            "longest_hold_ms": self.longest_hold_ms,
             "duration_s": round(self.duration_s, 3),
             "drain_s": None if self.drain_s is None else round(self.drain_s, 3),
             "remaining": list(self.remaining),
         }
 
 
-def settle_account(before: Tally, after: Tally) -> Account | None:
+MOST_IDS = 100
+"""Of cut requests in a receipt: enough to look into what went wrong, and no book by itself."""
+
+
+def settle_account(before: Tally, after: Tally, cut_ids: Sequence[str] = ()) -> Account | None:
     """The account between two tallies; None when the metrics were begun anew in between.
+
+    `cut_ids` names the requests that were cut in between, as far as they are known.
 
     What was in flight at the switch and what came later are counted together, as started: the first of the
     two figures could be read only a moment before or after the switch, their sum is exact at any moment.
@@ -101,5 +135,20 @@ def settle_account(before: Tally, after: Tally) -> Account | None:
         failed=failed,
         held=held,
         held_mean_ms=(after.held_ms - before.held_ms) / held if held else None,
+        held_max_ms=_longest_hold_ms(before, after) if held else None,
         retried=retried,
+        cut_ids=tuple(cut_ids[:MOST_IDS]),
     )
+
+
+def _longest_hold_ms(before: Tally, after: Tally) -> float:
+    """The longest hold that came between two tallies.
+
+    If it is the longest ever it is known exactly. If not, the highest bucket that grew has it: its upper end.
+    """
+    if after.longest_held_ms > before.longest_held_ms:
+        return after.longest_held_ms
+    pairs = enumerate(zip(before.held_counts, after.held_counts, strict=True))
+    highest = max((index for index, (old, new) in pairs if new > old), default=BUCKETS - 1)
+    upper_us = bucket_low(highest + 1) - 1
+    return min(upper_us / 1000, after.longest_held_ms)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from app.config import AppConfig, DeployConfig
 from app.deploy.drain import Drain, OnTimeout, Traffic
@@ -20,7 +20,7 @@ from app.deploy.gate import Gate
 from app.deploy.launch import Launch
 from app.deploy.phases import Operation, Phase
 from app.deploy.processes import Found, start_time
-from app.deploy.receipt import Receipt, Tally, settle_account
+from app.deploy.receipt import Cut, Receipt, Tally, settle_account
 from app.deploy.reconcile import as_found
 from app.errors import DrainTimedOut, OperatorError
 from app.state.model import VERSIONS, BlueGreenState, Pause, VersionState, put_version, with_pause, without_pause
@@ -74,13 +74,27 @@ class Books:
     traffic: Traffic
     opened_at: float
     before: Mapping[str, Tally]
+    cut_before: Sequence[Cut]
     drain_s: float | None = None
     remaining: tuple[str, ...] = ()
 
+    @classmethod
+    def open(cls, traffic: Traffic, now: float) -> Self:
+        """The books of a switch that comes next; `now` is monotonic.
+
+        Figures first, names after them, and the other way round at the end: whoever is named is counted.
+        """
+        tallies = traffic.tallies()
+        return cls(traffic, now, tallies, traffic.cuts())
+
     def close(self, now: float) -> Receipt | None:
         """The receipt; None when the router's metrics were begun anew since. `now` is monotonic."""
+        cuts = [cut for cut in self.traffic.cuts() if cut not in self.cut_before]
         after = self.traffic.tallies()
-        accounts = {name: settle_account(tally, after[name]) for name, tally in self.before.items()}
+        accounts = {
+            name: settle_account(tally, after[name], [cut.request_id for cut in cuts if cut.version == name])
+            for name, tally in self.before.items()
+        }
         complete = {name: account for name, account in accounts.items() if account is not None}
         if len(complete) < len(accounts):
             return None
@@ -245,7 +259,7 @@ class Steps:
     def open_books(self) -> None:
         """Read the figures of this moment, which the receipt begins from."""
         if self.traffic is not None:
-            self.books = Books(self.traffic, self.clock(), self.traffic.tallies())
+            self.books = Books.open(self.traffic, self.clock())
 
     def close_books(self) -> dict[str, object]:
         """Report the receipt, if a switch was made under a router; gives what the history keeps of it."""

@@ -9,7 +9,7 @@ import math
 from typing import Any, Literal
 
 from app.errors import MalformedRequest
-from app.metrics.snapshot import InFlightRow, Latency, Probe, Snapshot, VersionStats, WorkerStats
+from app.metrics.snapshot import CutRequest, InFlightRow, Latency, Probe, Snapshot, VersionStats, WorkerStats
 from app.state.model import VERSIONS
 
 Format = Literal["json", "prometheus", "openmetrics"]
@@ -105,6 +105,7 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         **_breakdown(overall),
         "versions": {name: _version(stats) for name, stats in snapshot.versions.items()},
         "oldest_in_flight": [_row(row) for row in snapshot.rows[:MAX_ROWS]],
+        "last_cut": [_cut(cut) for cut in snapshot.cuts[-MAX_ROWS:]],
         "workers": [_worker(worker) for worker in snapshot.workers],
         "probes": {name: [_probe(probe) for probe in probes] for name, probes in snapshot.probes.items()},
         "state_fault": snapshot.state_fault,
@@ -137,11 +138,13 @@ def _breakdown(stats: VersionStats) -> dict[str, Any]:
         "retries": stats.retries,
         "held_requests": stats.held,
     }
-    if stats.first_byte is not None and stats.upstream is not None:
+    if stats.first_byte is not None and stats.upstream is not None and stats.holds is not None:
         figures |= {
+            "cut_requests": stats.cut,
             "statuses": {str(code): count for code, count in stats.statuses.items()},
             "first_byte_ms": _latency(stats.first_byte),
             "upstream_ms": _latency(stats.upstream),
+            "held_ms": _latency(stats.holds),
             "bytes_in": stats.bytes_in,
             "bytes_out": stats.bytes_out,
         }
@@ -175,6 +178,17 @@ def _row(row: InFlightRow) -> dict[str, Any]:
         "path": row.path,
         "age_s": round(row.age_s, 3),
         "pid": row.pid,
+        "request_id": row.request_id,
+    }
+
+
+def _cut(cut: CutRequest) -> dict[str, Any]:
+    return {
+        "version": cut.version,
+        "method": cut.method,
+        "path": cut.path,
+        "cause": cut.cause,
+        "request_id": cut.request_id,
     }
 
 

@@ -9,10 +9,11 @@
     page       slot 1 …
 
     slot       head              16 words, fields of SLOT
-               blue              counters, causes, statuses, three histograms
+               blue              counters, causes, statuses, four histograms
                green             the same
                router            the same, for requests that never got as far as a version
-               rows              256 rows × 16 words: what is in flight
+               rows              256 rows × 24 words: what is in flight
+               cuts              32 rows × 28 words: the last requests whose answer was broken off
 
     cell       tag               second + 1 (or ten + 1); 0 while the cell is being written or empty
                bytes, total_us   8-byte words, one for each of the three versions
@@ -24,7 +25,13 @@
 
     row        started_us        monotonic µs; 0 when the row is free
                mark              text length << 2 | version
-               text              up to 112 bytes: method, space, path without its query
+               text              up to 176 bytes: request id, space, method, space, path without its query
+
+    cut row    serial            1, 2, 3 …; 0 while the row is being written or empty
+               at_us             monotonic µs: when it was broken off, or found in a dead worker's slot
+               cause             index into CAUSES; 0: its worker died
+               (unused)
+               row               as it was in flight
 
     probe row  serial            1, 2, 3 …; 0 while the row is being written or empty
                at_us, ok << 16 | status, latency_us, reason length, reason (88 bytes of UTF-8)
@@ -43,7 +50,7 @@ from app.metrics.histogram import BUCKETS, COARSE_BUCKETS
 from app.state.model import VERSIONS
 
 MAGIC = int.from_bytes(b"BGROUTER", "little")
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 WORD = 8
 PAGE_WORDS = 512
 
@@ -84,25 +91,31 @@ COUNTERS = (
     "aborted",  # in flight in earlier owners of this slot when they died
     "started",
     "failed",  # the client got a 5xx or a broken-off answer
+    "cut",  # the client got a broken-off answer
     "retries",
     "held",
-    "held_us",
     "bytes_in",
     "bytes_out",
     "total_us",
     "first_byte_us",
     "upstream_us",
+    "held_us",
     "longest_us",  # the longest total_us
+    "longest_held_us",
 )
-LATENCIES = ("total", "first_byte", "upstream")
+LATENCIES = ("total", "first_byte", "upstream", "held")
 ROLES = ("worker", "script")
 
 CAUSE_ROOM = 32
 STATUS_ROOM = 600
 SLOT_HEAD_WORDS = 16
 ROWS = 256
-ROW_WORDS = 16
+ROW_WORDS = 24
 ROW_TEXT_BYTES = (ROW_WORDS - 2) * WORD
+CUTS = 32
+CUT_ROW = 4
+"""Where the copy of the row begins in a cut row."""
+CUT_WORDS = CUT_ROW + ROW_WORDS
 SECOND_CELLS = 600
 TEN_CELLS = 2160
 PROBES = 8
@@ -131,7 +144,8 @@ VERSION_WORDS = HISTOGRAMS_AT + len(LATENCIES) * BUCKETS
 
 # Offsets inside a slot.
 ROWS_AT = SLOT_HEAD_WORDS + len(VERSION_LABELS) * VERSION_WORDS
-SLOT_WORDS = -(-(ROWS_AT + ROWS * ROW_WORDS) // PAGE_WORDS) * PAGE_WORDS
+CUTS_AT = ROWS_AT + ROWS * ROW_WORDS
+SLOT_WORDS = -(-(CUTS_AT + CUTS * CUT_WORDS) // PAGE_WORDS) * PAGE_WORDS
 
 # Offsets inside the file.
 SECONDS_AT = PAGE_WORDS
@@ -205,6 +219,8 @@ def checksum() -> int:
         BUCKETS,
         CAUSE_ROOM,
         ROWS,
+        ROW_WORDS,
+        CUTS,
         SECOND_CELLS,
         TEN_CELLS,
         PROBES,

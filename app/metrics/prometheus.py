@@ -30,10 +30,10 @@ BUCKETS_S = (
 
 _COUNTERS: tuple[tuple[str, str, Callable[[VersionStats], float]], ...] = (
     ("failed_requests", "Requests whose client got a 5xx or a broken-off answer.", lambda v: v.failed),
+    ("cut_requests", "Requests whose client got a broken-off answer, the aborted ones included.", lambda v: v.cut),
     ("aborted_requests", "Requests in flight in a worker when it died.", lambda v: v.aborted),
     ("retries", "Further attempts at requests already counted.", lambda v: v.retries),
     ("held_requests", "Requests held back for a while before they were sent.", lambda v: v.held),
-    ("held_seconds", "Time that requests were held back.", lambda v: (v.held_ms or 0) / 1000),
     ("request_body_bytes", "Bytes of request bodies.", lambda v: v.bytes_in or 0),
     ("response_body_bytes", "Bytes of answer bodies.", lambda v: v.bytes_out or 0),
 )
@@ -53,6 +53,7 @@ _HISTOGRAMS: tuple[tuple[str, str, Callable[[VersionStats], Latency | None]], ..
         "From the request sent upstream to the head of its answer received.",
         lambda v: v.upstream,
     ),
+    ("held_seconds", "How long requests were held back before they were sent or given up.", lambda v: v.holds),
 )
 
 

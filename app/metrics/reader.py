@@ -14,7 +14,8 @@ from app.metrics import layout, summary
 from app.metrics.cells import Cell, read_cell, read_tally, spread, together
 from app.metrics.layout import C, H, S
 from app.metrics.locks import ByteLocks, alive_byte
-from app.metrics.snapshot import History, InFlightRow, Probe, Series, Snapshot, WorkerStats
+from app.metrics.rows import cuts_of, dead_rows, rows_of
+from app.metrics.snapshot import CutRequest, History, InFlightRow, Probe, Series, Snapshot, WorkerStats
 from app.state.model import VERSIONS
 
 _VERSIONS = range(len(layout.VERSION_LABELS))
@@ -63,6 +64,7 @@ class Reader:
             versions=dict(zip(layout.VERSION_LABELS, versions, strict=True)),
             overall=overall,
             rows=self.rows(now_us),
+            cuts=self.cuts(),
             workers=workers,
             probes={name: self.probes(version) for version, name in enumerate(VERSIONS)},
             state_fault=any(self._words[layout.slot_at(worker.slot) + S["state_fault"]] for worker in workers),
@@ -169,23 +171,27 @@ class Reader:
         return sorted(found, key=lambda row: -row.age_s)
 
     def _rows_of(self, slot: int, now_us: int) -> Iterator[InFlightRow]:
-        first = layout.slot_at(slot) + layout.ROWS_AT
-        started = self._words[first : first + layout.ROWS * layout.ROW_WORDS : layout.ROW_WORDS].tolist()
-        if not any(started) or not self._asking.is_held(alive_byte(slot)):
+        rows = list(rows_of(self._memory, self._words, slot))
+        if not rows or not self._asking.is_held(alive_byte(slot)):
             return
         pid = self._words[layout.slot_at(slot) + S["pid"]]
-        for index, started_us in enumerate(started):
-            if not started_us:  # most rows are free
-                continue
-            row = first + index * layout.ROW_WORDS
-            mark = self._words[row + 1]
-            text_at = (row + 2) * layout.WORD
-            text = self._memory[text_at : text_at + min(mark >> 2, layout.ROW_TEXT_BYTES)]
-            # A row is free, or taken by another request since: its start time says so.
-            if self._words[row] == started_us:
-                method, _, path = text.decode("latin-1").partition(" ")
-                age_s = max(0.0, (now_us - started_us) / 1e6)
-                yield InFlightRow(layout.VERSION_LABELS[mark & 3], method, path, age_s, pid)
+        for started_us, version, request_id, method, path in rows:
+            age_s = max(0.0, (now_us - started_us) / 1e6)
+            yield InFlightRow(layout.VERSION_LABELS[version], method, path, age_s, pid, request_id)
+
+    def cuts(self) -> list[CutRequest]:
+        """The last cut requests, newest last; those found in the rows of dead workers last of all."""
+        found = {cut for slot in self._used() for cut in self._cuts_of(slot)}
+        return sorted(found, key=lambda cut: (cut.at_us is None, cut.at_us, cut.started_us))
+
+    def _cuts_of(self, slot: int) -> Iterator[CutRequest]:
+        # The rows first: should somebody take the slot over meanwhile, they are in the ring by the time we look there.
+        generation = self._words[layout.slot_at(slot) + S["generation"]]
+        is_alive = self._asking.is_held(alive_byte(slot))
+        left = [] if is_alive else list(dead_rows(self._memory, self._words, slot))
+        if self._words[layout.slot_at(slot) + S["generation"]] == generation:
+            yield from left
+        yield from cuts_of(self._memory, self._words, slot)
 
     def probes(self, version: int) -> list[Probe]:
         """The last probes of version 0 or 1, oldest first."""

@@ -24,9 +24,10 @@ from app.metrics.layout import C, H, S
 from app.metrics.leader import Leader
 from app.metrics.locks import ByteLocks, alive_byte, claim_byte, leader_byte
 from app.metrics.reader import Reader
+from app.metrics.rows import CutRing
 from app.metrics.shares import Shares
 from app.metrics.slot import SlotWriter
-from app.metrics.snapshot import History, InFlightRow, Probe, Series, Snapshot
+from app.metrics.snapshot import CutRequest, History, InFlightRow, Probe, Series, Snapshot
 
 
 def monotonic_us() -> int:
@@ -144,14 +145,14 @@ class SharedMetrics:
         generation moves after the alive byte is held and before the first request: a reader that began
         before tries again.
         """
-        words, head = self._words, layout.slot_at(slot)
+        words, head, now_us = self._words, layout.slot_at(slot), self._clock()
         base_requests = 0
         for version in range(len(layout.VERSION_LABELS)):
             block = layout.version_at(slot, version)
             started, finished, unclaimed = (words[block + C[name]] for name in ("started", "finished", "unclaimed"))
             words[block + C["aborted"]] = started - finished - unclaimed
             base_requests += finished
-        now_us = self._clock()
+        CutRing(self._mapped.memory, words, slot).inherit(now_us)
         words[head + S["pid"]] = pid
         words[head + S["role"]] = layout.ROLES.index(role)
         words[head + S["claimed_at_us"]] = time.time_ns() // 1000
@@ -237,6 +238,10 @@ class SharedMetrics:
         """The requests in flight, of one version or all, oldest first; at most 256 of each worker."""
         rows = self._reader.rows(self._clock())
         return [row for row in rows if version is None or row.version == version]
+
+    def cuts(self) -> list[CutRequest]:
+        """The last requests whose answer was broken off, newest last."""
+        return self._reader.cuts()
 
     def live_slots(self) -> int:
         """How many processes write. 0 beside a running router means: its metrics are not in this file."""

@@ -15,10 +15,11 @@ from app.errors import CAUSES, RouterError
 from app.metrics import layout
 from app.metrics.histogram import BUCKET_TABLE, BUCKETS, TABLED_US, bucket_index
 from app.metrics.layout import C, S
+from app.metrics.rows import CutRing
 
 _VERSIONS = range(len(layout.VERSION_LABELS))
 _EMPTY_ROWS = bytes(layout.ROWS * layout.ROW_WORDS * layout.WORD)
-_FIRST_BYTE, _UPSTREAM = BUCKETS, 2 * BUCKETS
+_FIRST_BYTE, _UPSTREAM, _HELD = BUCKETS, 2 * BUCKETS, 3 * BUCKETS
 _TEXT = layout.ROW_TEXT_BYTES
 
 
@@ -40,6 +41,7 @@ class SlotWriter:
     """
 
     __slots__ = (
+        "_cuts",
         "_free",
         "_indexes",
         "_memory",
@@ -61,15 +63,16 @@ class SlotWriter:
         self._unclaimed = tuple(block + C["unclaimed"] for block in blocks)
         self._indexes = tuple(map(_indexes_in, blocks))
         rows_at = self._slot_at + layout.ROWS_AT
+        self._cuts = CutRing(memory, words, slot)
         # A row's handle is its first word. The lowest row is used first: a quiet worker touches one page.
         self._free = [rows_at + row * layout.ROW_WORDS for row in reversed(range(layout.ROWS))]
         memory[rows_at * layout.WORD : rows_at * layout.WORD + len(_EMPTY_ROWS)] = _EMPTY_ROWS
 
-    def start(self, version: int, method: bytes, target: bytes, now_us: int) -> int:
+    def start(self, version: int, method: bytes, target: bytes, now_us: int, request_id: bytes = b"") -> int:
         """Counts a request as in flight on a version and lists it; returns the row to give to `finish`.
 
         The row is -1 when 256 are taken: the request is counted all the same, only not listed. `target` is
-        the request target as it came; its query is not written down.
+        the request target as it came; its query is not written down. `request_id` has no space in it.
         """
         words = self._words
         words[self._started[version]] += 1
@@ -77,7 +80,7 @@ class SlotWriter:
             return -1
         row = self._free.pop()
         query = target.find(b"?")
-        text = (method + b" " + (target if query < 0 else target[:query]))[:_TEXT]
+        text = (b"%b %b %b" % (request_id, method, target if query < 0 else target[:query]))[:_TEXT]
         at = (row << 3) + 16
         self._memory[at : at + len(text)] = text
         words[row + 1] = len(text) << 2 | version
@@ -145,6 +148,12 @@ class SlotWriter:
             words[row] = 0
             self._free.append(row)
 
+    def count_cut(self, row: int, version: int, cause: int, now_us: int) -> None:
+        """Counts a request whose answer is broken off, and names it; `finish` comes next."""
+        self._words[layout.version_at(self.slot, version) + C["cut"]] += 1
+        if row >= 0:
+            self._cuts.note(row, cause, now_us)
+
     def requests(self) -> int:
         """How many requests this slot has counted so far, those in flight included; for who budgets by traffic."""
         words = self._words
@@ -156,9 +165,12 @@ class SlotWriter:
 
     def count_held(self, version: int, held_us: int) -> None:
         """Counts a request that was held back for a while before it was sent or given up."""
-        block = layout.version_at(self.slot, version)
-        self._words[block + C["held"]] += 1
-        self._words[block + C["held_us"]] += max(held_us, 0)
+        words, block = self._words, layout.version_at(self.slot, version)
+        held_us = max(held_us, 0)
+        words[block + layout.HISTOGRAMS_AT + _HELD + bucket_index(held_us)] += 1
+        words[block + C["held_us"]] += held_us
+        words[block + C["longest_held_us"]] = max(words[block + C["longest_held_us"]], held_us)
+        words[block + C["held"]] += 1
 
     def beat(self, now_us: int, state_fault: bool = False) -> None:
         """Says that this process is well, and whether it can read the state file; about once a second."""

@@ -31,8 +31,9 @@ class VersionStats:
     """What happened to the requests of one version, or of all together.
 
     `requests` = finished + aborted. `failed` = the client got a 5xx or a broken-off answer, the aborted
-    ones included. `aborted` = in flight in a worker when it died. `in_flight` is the number at this moment,
-    in a window too; a window has the aborted ones among the failed, not apart.
+    ones included. `cut` = the client got a broken-off answer, or none because the worker died; the latter are
+    `aborted`. `in_flight` is the number at this moment, in a window too; a window has the cut and the aborted
+    ones among the failed, not apart.
     `code_classes` is keyed "none", "1xx" … "5xx", where "none" means that no status reached the client.
     """
 
@@ -40,6 +41,7 @@ class VersionStats:
     requests: int
     failed: int
     aborted: int
+    cut: int
     in_flight: int
     retries: int
     held: int
@@ -59,11 +61,17 @@ class VersionStats:
     """None in a window."""
     upstream: Latency | None
     """None in a window."""
+    holds: Latency | None
+    """How long requests were held; None in a window."""
 
     @property
     def successful(self) -> int:
         """Requests that did not fail."""
         return self.requests - self.failed
+
+
+WORKER_DIED = "worker_died"
+"""The cause of a cut request that was in flight in a worker when it died; no error of ours stands for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +81,27 @@ class InFlightRow:
     version: str
     method: str
     path: str
-    """Without its query; cut at 112 bytes together with the method."""
+    """Without its query; cut where it does not fit into 176 bytes with the method and the id."""
     age_s: float
     pid: int
+    request_id: str = ""
+    """Its X-Request-ID; "" for what a script records."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutRequest:
+    """One request whose answer was broken off."""
+
+    version: str
+    request_id: str
+    method: str
+    path: str
+    cause: str
+    """One of `app.errors.CAUSES`, or `WORKER_DIED`."""
+    started_us: int
+    """Monotonic µs; with the rest it tells one request from any other."""
+    at_us: int | None = field(default=None, compare=False)
+    """When it was broken off, monotonic µs; None while nobody has found the death of its worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +151,8 @@ class Snapshot:
     overall: VersionStats
     rows: Sequence[InFlightRow]
     """Oldest first. A worker names at most 256; `in_flight` counts all."""
+    cuts: Sequence[CutRequest]
+    """The last cut requests, newest last; at most 32 of each slot are remembered, more of a dead worker."""
     workers: Sequence[WorkerStats]
     probes: Mapping[str, Sequence[Probe]]
     """"blue" and "green": the last eight health probes, oldest first."""

@@ -17,7 +17,7 @@ from app.metrics.snapshot import Latency, VersionStats
 _VERSIONS = range(len(layout.VERSION_LABELS))
 OVERALL = "all"
 
-MAXIMA = ("longest_us",)
+MAXIMA = ("longest_us", "longest_held_us")
 """The counters that are not added up: of these the highest counts."""
 
 
@@ -84,6 +84,7 @@ def _stats(name: str, block: Sequence[int]) -> VersionStats:
         requests=block[C["finished"]] + aborted,
         failed=block[C["failed"]] + aborted,
         aborted=aborted,
+        cut=block[C["cut"]] + aborted,
         in_flight=_in_flight(block),
         retries=block[C["retries"]],
         held=block[C["held"]],
@@ -97,6 +98,7 @@ def _stats(name: str, block: Sequence[int]) -> VersionStats:
         total=_latency(block, 0, block[C["longest_us"]]),
         first_byte=_latency(block, 1),
         upstream=_latency(block, 2),
+        holds=_latency(block, 3, block[C["longest_held_us"]]),
     )
 
 
@@ -151,6 +153,7 @@ def window_stats(cell: Cell, version: int, in_flight: int) -> VersionStats:
         requests=sum(classes),
         failed=cell.failed(version),
         aborted=0,
+        cut=0,
         in_flight=in_flight,
         retries=cell.of_counts(version, layout.CELL_RETRIES)[0],
         held=cell.of_counts(version, layout.CELL_HELD)[0],
@@ -164,6 +167,7 @@ def window_stats(cell: Cell, version: int, in_flight: int) -> VersionStats:
         total=latency(cell.buckets(version), cell.of_sum("total_us", version)),
         first_byte=None,
         upstream=None,
+        holds=None,
     )
 
 

@@ -36,6 +36,9 @@ class Recorder(Claims, Protocol):
     ) -> None:
         """Counts a request as done."""
 
+    def count_cut(self, row: int, version: int, cause: int, now_us: int) -> None:
+        """Counts a request whose answer is broken off."""
+
     def count_retry(self, version: int) -> None:
         """Counts one more attempt at a request."""
 
@@ -154,7 +157,8 @@ class Flight:
         """The request has waited in vain: whoever ends it counts it on the version that it was meant for."""
         head = self.request.head
         started_us = self.request.started_us
-        self.row = self._ledger.recorder.start(self.target.version, head.method, head.target, started_us)
+        start = self._ledger.recorder.start
+        self.row = start(self.target.version, head.method, head.target, started_us, self.request_id)
 
     def depart(self) -> None:
         """The request is sent now."""
@@ -162,12 +166,13 @@ class Flight:
 
     # --- the end ------------------------------------------------------------------------------------------
 
-    def end(self, status: int, cause: str = "none") -> None:
+    def end(self, status: int, cause: str = "none", is_cut: bool = False) -> None:
         """Releases the claim and records the request; only the first call counts.
 
         Args:
             status: what the client saw; 499 when it had left.
             cause: one of `app.errors.CAUSES`.
+            is_cut: whether the answer was broken off by us or by the version.
         """
         if self.is_over:
             return
@@ -181,6 +186,8 @@ class Flight:
         if not ledger.counts_all and ledger.leaves_out(request.head.target):
             ledger.recorder.unclaim(self.row, version)
         else:
+            if is_cut:
+                ledger.recorder.count_cut(self.row, version, CAUSE_INDEX[cause], now_us)
             started_us = request.started_us
             ledger.recorder.finish(
                 self.row,

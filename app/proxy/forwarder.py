@@ -83,7 +83,7 @@ class Forwarder:
         head = request.head
         request_id = head.request_id or next(self._ids)
         try:
-            row, target = self._router.claim(head.method, head.target, request.started_us)
+            row, target = self._router.claim(head.method, head.target, request.started_us, request_id)
         except RouterError as error:
             return self._forward_late(request, error, request_id)
         if head.asks_for_preview or (target.has_previews and MARK in head.raw):
@@ -136,7 +136,7 @@ class Forwarder:
             parts = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "2")], b"ok"
             return OwnAnswer(self._nowhere(request, request_id, self._ledger), "200 OK", parts, self._waits.sending)
         try:
-            row, target = self._door.claim(request)
+            row, target = self._door.claim(request, request_id)
         except RouterError as reason:
             return self.refuse(request, reason, request_id)
         return self._send(Flight(self._ledger, request, row, target, request_id))
@@ -146,11 +146,11 @@ class Forwarder:
         permit = self._previews.take_off(request)
         try:
             if not self._previews.shows_standby(permit):
-                row, target = self._door.claim(request)
+                row, target = self._door.claim(request, request_id)
                 return self._send(Flight(self._ledger, request, row, target, request_id))
             if permit.query and request.head.method in (b"GET", b"HEAD"):
                 return self._redirect(request, permit, request_id)
-            row, target = self._door.claim(request, of_standby=True)
+            row, target = self._door.claim(request, request_id, of_standby=True)
         except RouterError as error:
             return self.refuse(request, error, request_id)
         flight = Flight(self._preview_ledger, request, row, target, request_id)
@@ -165,7 +165,7 @@ class Forwarder:
     def _nowhere(self, request: ClientRequest, request_id: bytes, ledger: Ledger) -> Flight:
         """The flight of a request that goes to no version."""
         head = request.head
-        row = ledger.recorder.start(NO_VERSION, head.method, head.target, request.started_us)
+        row = ledger.recorder.start(NO_VERSION, head.method, head.target, request.started_us, request_id)
         return Flight(ledger, request, row, NOWHERE, request_id)
 
     def refuse(self, request: ClientRequest, error: RouterError, request_id: bytes = b"") -> Refusal:

@@ -71,7 +71,7 @@ class Answer:
 
     def _send(self, client: Endpoint) -> None:
         flight = self._flight
-        cause = "none"
+        cause, is_cut = "none", False
         status = self._upstream.status_code
         try:
             self._transfer(client)
@@ -79,20 +79,20 @@ class Answer:
             status, cause = error.status, error.cause
         except RouterError as error:
             # The status is out, so the only honest end is a broken one (RFC 9112 §8: incomplete message).
-            cause = error.cause
+            cause, is_cut = error.cause, True
             client.abort()
         except Expired:
-            cause = UpstreamDeadline.cause
+            cause, is_cut = UpstreamDeadline.cause, True
             client.abort()
         except BaseException:
-            cause = "internal_error"
+            cause, is_cut = "internal_error", True
             client.abort()
             raise
         finally:
             if cause != "none":
                 flight.request.persist = False
             self._upstream.end()
-            flight.end(status, cause)
+            flight.end(status, cause, is_cut)
 
     def _transfer(self, client: Endpoint) -> None:
         flight, upstream = self._flight, self._upstream

@@ -8,6 +8,7 @@ from typing import Any
 
 import gevent
 
+from app.errors import HandoverCut
 from app.protocol.heads import client_head
 from app.protocol.websocket import SERVICE_RESTART, close_frame
 from app.proxy.flight import Flight
@@ -39,7 +40,7 @@ class Tunnel:
         version: the index of the version at the other end.
     """
 
-    __slots__ = ("_added", "_down", "_flight", "_greenlet", "_idle", "_last", "_up", "_upstream", "version")
+    __slots__ = ("_added", "_down", "_flight", "_greenlet", "_idle", "_is_cut", "_last", "_up", "_upstream", "version")
 
     def __init__(self, flight: Flight, upstream: UpstreamAnswer, added: bytes, idle: Deadlines) -> None:
         self.version = flight.target.version
@@ -48,6 +49,7 @@ class Tunnel:
         self._added = added
         self._idle = idle
         self._last = 0.0  # monotonic seconds when bytes last moved, either way
+        self._is_cut = False
         self._greenlet: Any = None  # gevent has no types
         self._up: Way | None = None  # of a WebSocket: its frames
         self._down: Way | None = None
@@ -78,7 +80,7 @@ class Tunnel:
             flight.long_lived.discard(self)
             upstream.close()
             client.close()
-            flight.end(101)
+            flight.end(101, HandoverCut.cause if self._is_cut else "none", self._is_cut)
         return ()
 
     # --- hand-over ----------------------------------------------------------------------------------------
@@ -95,7 +97,8 @@ class Tunnel:
                 way.end()
 
     def cut(self) -> None:
-        """Ends the tunnel wherever it is."""
+        """Ends the tunnel wherever it is; one whose two sides have said goodbye is no loss."""
+        self._is_cut = not self.is_over
         gevent.kill(self._greenlet, _Ended())
 
     # --- bytes --------------------------------------------------------------------------------------------

@@ -44,5 +44,6 @@ class WsgiBody:
     def close(self) -> None:
         """Called once by the server, whatever became of the answer."""
         self._upstream.end()
-        left = self._cause == "client_disconnected"
-        self._flight.end(ClientDisconnected.status if left else self._upstream.status_code, self._cause)
+        has_left = self._cause == "client_disconnected"
+        status = ClientDisconnected.status if has_left else self._upstream.status_code
+        self._flight.end(status, self._cause, is_cut=not has_left and self._cause != "none")

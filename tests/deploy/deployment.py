@@ -23,6 +23,7 @@ from app.deploy.modes import Modes
 from app.deploy.processes import Processes
 from app.deploy.receipt import Conduct, Tally
 from app.deploy.steps import Steps
+from app.metrics.snapshot import CutRequest
 from app.state.model import VERSIONS, BlueGreenState, VersionState
 from app.state.store import StateStore
 from tests.support.router_process import free_port
@@ -39,6 +40,7 @@ class Row:
     method: str
     path: str
     age_s: float
+    request_id: str = ""
 
 
 QUIET = Tally(ended=0, in_flight=0, cut=0, failed=0, held=0, held_ms=0.0, retried=0)
@@ -56,6 +58,7 @@ class FakeTraffic:
     looks: dict[str, list[int]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
     counts: dict[str, list[Tally]] = field(default_factory=dict)
+    cut: list[list[CutRequest]] = field(default_factory=lambda: [[]])
     conducts: dict[str, list[Conduct]] = field(default_factory=dict)
 
     def in_flight(self, version: str) -> int:
@@ -66,6 +69,9 @@ class FakeTraffic:
 
     def tallies(self) -> dict[str, Tally]:
         return {name: _next(self.counts.get(name, [QUIET])) for name in VERSIONS}
+
+    def cuts(self) -> list[CutRequest]:
+        return _next(self.cut)
 
     def conduct(self, version: str, seconds: int) -> Conduct:
         return _next(self.conducts.get(version, [Conduct(0, 0, None)]))

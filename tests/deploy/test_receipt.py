@@ -5,7 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.deploy.receipt import Account, Receipt, Tally, settle_account
+from app.deploy.receipt import MOST_IDS, Account, Receipt, Tally, settle_account
+from app.metrics.histogram import BUCKETS, bucket_index
 
 BEFORE = Tally(ended=100, in_flight=3, cut=1, failed=5, held=2, held_ms=100.0, retried=4)
 
@@ -13,8 +14,42 @@ BEFORE = Tally(ended=100, in_flight=3, cut=1, failed=5, held=2, held_ms=100.0, r
 def test_the_difference_of_two_tallies_is_the_account() -> None:
     after = Tally(ended=110, in_flight=2, cut=2, failed=8, held=4, held_ms=160.0, retried=5)
     assert settle_account(BEFORE, after) == Account(
-        started=12, finished=9, cut=1, in_flight=2, failed=3, held=2, held_mean_ms=30.0, retried=1
+        started=12, finished=9, cut=1, in_flight=2, failed=3, held=2, held_mean_ms=30.0, held_max_ms=0.0, retried=1
     )
+
+
+def holds(*held_us: int) -> dict[str, object]:
+    """What a tally says about these holds."""
+    counts = [0] * BUCKETS
+    for us in held_us:
+        counts[bucket_index(us)] += 1
+    longest_ms = max(held_us, default=0) / 1000
+    return {"held": len(held_us), "held_ms": sum(held_us) / 1000, "longest_held_ms": longest_ms, "held_counts": counts}
+
+
+@given(st.lists(st.integers(0, 200_000_000), max_size=5), st.lists(st.integers(0, 130_000_000), min_size=1, max_size=5))
+def test_the_longest_hold_is_never_too_short_and_at_most_a_32nd_too_long(earlier: list[int], later: list[int]) -> None:
+    before, after = (replace(BEFORE, **holds(*held)) for held in (earlier, earlier + later))
+    account = settle_account(before, after)
+    assert account is not None and account.held_max_ms is not None
+    longest_ms = max(later) / 1000
+    if max(later) > max(earlier, default=0):
+        assert account.held_max_ms == longest_ms
+    assert longest_ms <= account.held_max_ms <= longest_ms * (1 + 1 / 32)
+    assert Receipt({"blue": account}, 1.0).longest_hold_ms == account.held_max_ms
+
+
+def test_without_a_hold_there_is_no_longest_one() -> None:
+    account = settle_account(replace(BEFORE, **holds(5000)), replace(BEFORE, **holds(5000)))
+    assert account is not None
+    assert (account.held, account.held_max_ms, Receipt({"blue": account}, 1.0).longest_hold_ms) == (0, None, None)
+
+
+def test_the_list_of_cut_requests_is_bounded() -> None:
+    after = replace(BEFORE, ended=BEFORE.ended + 500, cut=BEFORE.cut + 500)
+    account = settle_account(BEFORE, after, [f"id-{number}" for number in range(500)])
+    assert account is not None
+    assert (account.cut, len(account.cut_ids), account.cut_ids[0]) == (500, MOST_IDS, "id-0")
 
 
 def test_metrics_that_were_begun_anew_give_no_account() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,15 +18,18 @@ from app.cli.deploy_traffic import open_traffic
 from app.config import AppConfig, RouterConfig
 from app.deploy.deployer import Deployer
 from app.deploy.drain import Traffic
-from app.deploy.events import Event, ReceiptReady
+from app.deploy.events import Event, Promoted, ReceiptReady
 from app.deploy.gate import Gate
 from app.deploy.history import History
 from app.deploy.processes import Processes
 from app.deploy.receipt import Receipt
 from app.deploy.steps import Steps
+from app.metrics.shared import SharedMetrics
 from app.state.store import StateStore
+from tests.integration.holding import request
 from tests.support.hammering import Hammering
-from tests.support.raw_upstream import RawUpstream, reply
+from tests.support.raw_client import RawClient
+from tests.support.raw_upstream import Exchange, RawUpstream, reply
 from tests.support.router_process import RouterProcess, running_router
 from tests.support.waiting import wait_until
 
@@ -99,3 +106,97 @@ def test_no_request_reaches_the_old_version_after_the_command(site: Site) -> Non
         switched = time.monotonic()
         served(site.green, 50)
     assert {body for start, _, body in clients.answers if start > switched} == {"green"}
+
+
+class Switching:
+    """`switch green --wait` in a thread, while a test goes on."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._thread = threading.Thread(target=lambda: site.deployer().switch("green", wait=True))
+
+    def __enter__(self) -> Switching:
+        self._thread.start()
+        wait_until(lambda: any(isinstance(event, Promoted) for event in self._site.events), "the switch")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    @property
+    def receipt(self) -> Receipt:
+        """The receipt of the command, which is over."""
+        [receipt] = self._site.receipts()
+        return receipt
+
+
+def named(request_id: str) -> bytes:
+    return request(fields=b"X-Request-ID: %b\r\n" % request_id.encode())
+
+
+def test_requests_of_a_killed_worker_are_cut_and_named(site: Site) -> None:
+    go_on = threading.Event()
+
+    def answer_late(exchange: Exchange) -> None:
+        exchange.hold(go_on)
+        exchange.send(reply(b"blue"))
+
+    site.blue.handler = answer_late
+    clients: dict[str, RawClient] = {}
+    with ExitStack() as stack:
+
+        def doomed() -> int | None:
+            """The worker that has two requests in flight."""
+            counts = Counter(row.pid for row in metrics.in_flight_rows("blue"))
+            return next((pid for pid, count in counts.items() if count == 2), None)
+
+        metrics = SharedMetrics.open(site.router.folder / "router_metrics.mmap")
+        stack.callback(metrics.close)
+        while doomed() is None:
+            request_id = f"client-{len(clients)}"
+            clients[request_id] = stack.enter_context(site.router.connect())
+            clients[request_id].send(named(request_id))
+            wait_until(lambda: len(metrics.in_flight_rows("blue")) == len(clients), "the request in flight")
+        pid = doomed()
+        assert pid is not None
+        lost = {row.request_id for row in metrics.in_flight_rows("blue") if row.pid == pid}
+        with Switching(site) as switching:
+            os.kill(pid, signal.SIGKILL)
+            for request_id in lost:
+                assert clients[request_id].how_it_ends() in ("closed", "reset")
+            go_on.set()
+            for request_id in clients.keys() - lost:
+                assert clients[request_id].read_response().body == b"blue"
+    blue = switching.receipt.accounts["blue"]
+    assert (blue.cut, blue.in_flight, blue.finished) == (2, 0, len(clients) - 2)
+    assert set(blue.cut_ids) == lost
+    assert blue.balances
+    kept = History(site.router.folder / "history.jsonl").entries()[-1].facts["receipt"]
+    assert kept == switching.receipt.as_json()
+
+
+def test_answer_that_breaks_off_is_cut_and_named(site: Site) -> None:
+    go_on = threading.Event()
+
+    def break_off(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nthe beginning")
+        exchange.hold(go_on)
+        exchange.close()
+
+    site.blue.handler = break_off
+    with site.router.connect() as client, site.router.connect() as earlier:
+        earlier.send(named("before-the-switch"))
+        earlier.read_head()
+        go_on.set()
+        earlier.how_it_ends()
+        wait_until(lambda: site.traffic.tallies()["blue"].cut == 1, "the first cut")
+        go_on.clear()
+        client.send(named("cut-in-the-middle"))
+        client.read_head()
+        with Switching(site) as switching:
+            go_on.set()
+            assert client.how_it_ends() == "reset", "a cut body is never a clean end"
+    blue = switching.receipt.accounts["blue"]
+    assert (blue.started, blue.finished, blue.cut, blue.in_flight) == (1, 0, 1, 0)
+    assert blue.cut_ids == ("cut-in-the-middle",)

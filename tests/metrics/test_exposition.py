@@ -129,7 +129,11 @@ def test_what_comes_on_top(metrics: SharedMetrics, writer: SlotWriter, answer: A
     answer(status=404)
     answer(status=504, cause=CAUSES.index("read_timeout"), total_us=30_000_000)
     answer(version=2, status=503, cause=CAUSES.index("no_active_version"), first_byte_us=-1, upstream_us=-1)
-    writer.start(1, b"GET", b"/slow", clock())
+    cut = writer.start(0, b"GET", b"/big", clock(), b"id-1")
+    writer.count_cut(cut, 0, CAUSES.index("upstream_truncated"), clock())
+    writer.unclaim(cut, 0)
+    writer.count_held(0, 1_500_000)
+    writer.start(1, b"GET", b"/slow", clock(), b"id-2")
     clock.advance(8.25)
     metrics.try_lead()
     metrics.write_probe(0, 1700000000.25, False, 0, 1500, "refused")
@@ -145,7 +149,11 @@ def test_what_comes_on_top(metrics: SharedMetrics, writer: SlotWriter, answer: A
     assert figures["versions"]["blue"]["success_rate"] == 50.0
     assert figures["versions"]["router"]["upstream_ms"]["p50"] is None
     [row] = figures["oldest_in_flight"]
-    assert row == {"version": "green", "method": "GET", "path": "/slow", "age_s": 8.25, "pid": row["pid"]}
+    green_slow = {"version": "green", "method": "GET", "path": "/slow"}
+    assert row == {**green_slow, "age_s": 8.25, "pid": row["pid"], "request_id": "id-2"}
+    blue_big = {"version": "blue", "method": "GET", "path": "/big"}
+    assert figures["last_cut"] == [{**blue_big, "cause": "upstream_truncated", "request_id": "id-1"}]
+    assert (figures["cut_requests"], figures["held_requests"], figures["held_ms"]["max"]) == (1, 1, 1500.0)
     [worker] = figures["workers"]
     assert (worker["requests"], worker["role"], worker["is_leader"]) == (3, "worker", True)
     assert figures["probes"]["blue"] == [
@@ -166,7 +174,7 @@ def test_window_has_the_documented_fields_and_leaves_out_what_it_lacks(
     answer(bytes_out=6)
     figures = report(metrics, 10)
     assert (figures["window_s"], figures["total_requests"], figures["bytes_proxied"]) == (10, 1, 6)
-    assert "statuses" not in figures
+    assert not {"statuses", "held_ms", "cut_requests"} & figures.keys()
     assert "upstream_ms" not in figures["versions"]["blue"]
     assert report(metrics, 60)["total_requests"] == 2
 

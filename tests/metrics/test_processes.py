@@ -16,7 +16,7 @@ from app.metrics import layout
 from app.metrics.cells import read_cell
 from app.metrics.layout import C
 from app.metrics.shared import SharedMetrics, monotonic_us
-from app.metrics.snapshot import Snapshot
+from app.metrics.snapshot import WORKER_DIED, Snapshot
 from tests.support.fake_clock import FakeClock
 from tests.support.forked import child, fork_child, kill_child
 from tests.support.waiting import wait_until
@@ -29,7 +29,7 @@ def one_request_then_hang(metrics: SharedMetrics) -> None:
     writer = metrics.claim_slot(os.getpid())
     now_us = monotonic_us()
     writer.finish(writer.start(0, b"GET", b"/", now_us), 0, 200, 0, 0, 0, 1, 1, 1)
-    writer.start(0, b"GET", b"/hangs", now_us)
+    writer.start(0, b"GET", b"/hangs", now_us, b"id-of-it")
     time.sleep(60)
 
 
@@ -44,10 +44,16 @@ def test_killed_worker_leaves_its_count_and_not_its_requests(path: Path) -> None
     assert (metrics.in_flight("blue"), dead.overall.in_flight, dead.rows, dead.workers) == (0, 0, [], [])
     assert (dead.overall.requests, dead.overall.failed, dead.overall.aborted) == (2, 1, 1)
     assert dead.overall.code_classes["none"] == 1
+    [cut] = dead.cuts
+    assert (cut.version, cut.request_id, cut.path, cut.cause) == ("blue", "id-of-it", "/hangs", WORKER_DIED)
+    assert dead.overall.cut == 1
     heir = metrics.claim_slot(os.getpid())
     inherited = metrics.snapshot()
     assert heir.slot == 0
     assert inherited.overall == dead.overall
+    assert inherited.cuts == dead.cuts
+    heir.start(0, b"GET", b"/new", monotonic_us(), b"id-of-the-heir")
+    assert metrics.cuts() == dead.cuts
     assert [worker.requests for worker in inherited.workers] == [0]
     heir.close()
     metrics.close()
@@ -255,7 +261,7 @@ def test_rows_are_never_half_of_one_request_and_half_of_another(path: Path) -> N
     metrics.close()
 
 
-@pytest.mark.parametrize("killed_after", range(12))
+@pytest.mark.parametrize("killed_after", range(18))
 def test_claim_killed_at_any_point_changes_no_figure(
     path: Path, monkeypatch: pytest.MonkeyPatch, killed_after: int
 ) -> None:
@@ -287,8 +293,9 @@ def test_claim_killed_at_any_point_changes_no_figure(
     os.waitpid(fork_child(claim), 0)
     after = metrics.snapshot()
     assert after.overall == before.overall
+    assert after.cuts == before.cuts
     assert metrics.in_flight("blue") == 0
     heir = metrics.claim_slot(os.getpid())
-    assert (heir.slot, metrics.snapshot().overall) == (0, before.overall)
+    assert (heir.slot, metrics.snapshot().overall, metrics.cuts()) == (0, before.overall, before.cuts)
     heir.close()
     metrics.close()

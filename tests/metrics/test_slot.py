@@ -120,6 +120,50 @@ def test_retries_and_holds_are_counted_beside_the_requests(
     assert (window.retries, window.held, window.held_ms) == (1, 2, None)
 
 
+def test_the_longest_hold_is_exact_the_others_nearly(metrics: SharedMetrics, writer: SlotWriter) -> None:
+    for us in (30_000, 1_234_567, 250):
+        writer.count_held(0, us)
+    holds = blue(metrics).holds
+    assert holds is not None
+    assert (holds.count, holds.sum_ms, holds.max_ms) == (3, 1264.817, 1234.567)
+    assert holds.p50_ms == pytest.approx(30.0, rel=1 / 64)
+    assert metrics.snapshot().overall.holds == holds
+    assert metrics.snapshot(10).versions["blue"].holds is None
+
+
+def test_cut_requests_are_counted_and_named(metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock) -> None:
+    for number in range(3):
+        row = writer.start(1, b"GET", b"/r%d?q" % number, clock(), b"id-%d" % number)
+        clock.advance(1)
+        if number != 1:
+            writer.count_cut(row, 1, TRUNCATED, clock())
+        writer.finish(row, 1, 200, TRUNCATED if number != 1 else 0, 0, 0, 1, 1, 1)
+    stats = metrics.snapshot().versions["green"]
+    assert (stats.requests, stats.cut, stats.aborted, stats.failed) == (3, 2, 0, 2)
+    assert [(cut.version, cut.request_id, cut.method, cut.path, cut.cause) for cut in metrics.cuts()] == [
+        ("green", "id-0", "GET", "/r0", "upstream_truncated"),
+        ("green", "id-2", "GET", "/r2", "upstream_truncated"),
+    ]
+    assert metrics.snapshot().cuts == metrics.cuts()
+
+
+def test_the_last_cut_requests_of_a_slot_are_remembered(
+    metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock
+) -> None:
+    for number in range(layout.CUTS + 5):
+        row = writer.start(0, b"GET", b"/", clock(), b"id-%d" % number)
+        writer.count_cut(row, 0, TRUNCATED, clock())
+        writer.finish(row, 0, 200, TRUNCATED, 0, 0, 1, 1, 1)
+        clock.advance(1)
+    assert [cut.request_id for cut in metrics.cuts()] == [f"id-{number}" for number in range(5, layout.CUTS + 5)]
+    assert blue(metrics).cut == layout.CUTS + 5
+
+
+def test_cut_request_without_a_row_is_counted_only(metrics: SharedMetrics, writer: SlotWriter) -> None:
+    writer.count_cut(-1, 0, TRUNCATED, 0)
+    assert (blue(metrics).cut, metrics.cuts()) == (1, [])
+
+
 def test_versions_are_counted_apart_and_together(metrics: SharedMetrics, answer: Answer) -> None:
     for version, times in ((0, 1), (1, 2), (2, 3)):
         for _ in range(times):
@@ -132,14 +176,14 @@ def test_versions_are_counted_apart_and_together(metrics: SharedMetrics, answer:
 
 
 def test_rows_say_what_is_in_flight_oldest_first(metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock) -> None:
-    writer.start(1, b"POST", b"/orders?token=secret", clock())
+    writer.start(1, b"POST", b"/orders?token=secret", clock(), b"id-1")
     clock.advance(2)
     writer.start(0, b"GET", "/käse".encode("latin-1"), clock())
     clock.advance(1)
     rows = metrics.in_flight_rows()
-    assert [(row.version, row.method, row.path, row.age_s) for row in rows] == [
-        ("green", "POST", "/orders", 3.0),
-        ("blue", "GET", "/käse", 1.0),
+    assert [(row.version, row.method, row.path, row.age_s, row.request_id) for row in rows] == [
+        ("green", "POST", "/orders", 3.0, "id-1"),
+        ("blue", "GET", "/käse", 1.0, ""),
     ]
     assert {row.pid for row in rows} == {os.getpid()}
     assert [row.version for row in metrics.in_flight_rows("blue")] == ["blue"]
@@ -151,9 +195,10 @@ def test_query_is_nowhere_in_the_file(metrics: SharedMetrics, writer: SlotWriter
 
 
 def test_long_targets_are_cut_to_fit(metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock) -> None:
-    writer.start(0, b"GET", b"/" + b"x" * 500, clock())
+    writer.start(0, b"GET", b"/" + b"x" * 500, clock(), b"i" * 128)
     [row] = metrics.in_flight_rows()
-    assert len(f"{row.method} {row.path}") == layout.ROW_TEXT_BYTES
+    assert row.request_id == "i" * 128
+    assert len(f"{row.request_id} {row.method} {row.path}") == layout.ROW_TEXT_BYTES
 
 
 def test_requests_beyond_the_table_are_counted_and_rows_are_used_again(
