@@ -6,7 +6,7 @@ READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fuzz lint types format reference clean \
+.PHONY: help setup run test fuzz soak lint types format reference clean \
 	bench bench-quick bench-metrics bench-memory bench-websocket bench-start bench-workers bench-layers
 
 help: ## List the targets
@@ -25,6 +25,9 @@ test: $(READY_DEV) ## Run all tests, with branch coverage
 
 fuzz: $(READY_DEV) ## Feed random messages to the parsers for ten minutes (ARGS="--seconds 60 --seed 1")
 	@$(PYTHON) -m tests.fuzz --seconds 600 $(ARGS)
+
+soak: $(READY_DEV) ## Switch, crash, kill and upgrade under load for two minutes, then balance the books
+	@$(PYTHON) -m tests.soak $(ARGS)
 
 lint: $(READY_DEV) ## Check format and style
 	@$(PYTHON) -m ruff format --check --quiet . || { echo 'Not in its format; make format'; bad=1; }; \
