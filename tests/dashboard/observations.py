@@ -33,6 +33,7 @@ def stats(
         requests=requests,
         failed=failed,
         aborted=0,
+        cut=0,
         in_flight=in_flight,
         retries=0,
         held=0,
@@ -46,6 +47,7 @@ def stats(
         total=total or latency(),
         first_byte=None,
         upstream=None,
+        holds=None,
     )
 
 
@@ -72,6 +74,7 @@ def snapshot(
         versions=found,
         overall=overall,
         rows=rows,
+        cuts=(),
         workers=workers,
         probes={"blue": (), "green": (), **(probes or {})},
         state_fault=False,
