@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +19,8 @@ def read_toml(path: str | Path = TOML_NAME) -> dict[str, object]:
     """
     try:
         with open(path, "rb") as file:
+            import tomllib  # a command of a project without this file starts the sooner
+
             return tomllib.load(file)
     except FileNotFoundError:
         return {}

@@ -99,18 +99,15 @@ from typing import Final
 
 from app.cli.deploy_call import Call
 from app.cli.deploy_events import EventPrinter
-from app.cli.deploy_history import print_history
-from app.cli.deploy_modes import maintenance, pause, preview, resume
-from app.cli.deploy_views import Overview, health_json, health_lines, status_json, status_text
 from app.cli.entry import enter_home, read_arguments, run
-from app.cli.router_process import find_router
-from app.deploy.log_file import follow, tail
 from app.deploy.steps import PROGRAM, port_is_open
 from app.errors import OperatorError, UnhealthyVersion
 from app.settings_file import load_settings
 from app.upstream.health import probe
 
 __all__ = ["main"]
+
+# What only some commands need is imported by those: with traffic on a bad release, a rollback counts in milliseconds.
 
 
 def main(argv: Sequence[str]) -> int:
@@ -137,6 +134,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _status(call: Call) -> int:
+    from app.cli.deploy_views import Overview, status_json, status_text
+    from app.cli.router_process import find_router
+
     state = call.observed()
     overview = Overview(
         state=state,
@@ -176,6 +176,8 @@ def _restart(call: Call) -> int:
 
 
 def _health_check(call: Call) -> int:
+    from app.cli.deploy_views import health_json, health_lines
+
     state = call.observed()
     named = call.text("VERSION")
     if named is None:
@@ -226,7 +228,21 @@ def _print_way_back(call: Call) -> None:
         print(f"   {previous.name} {runs}. Back to it: {PROGRAM} rollback")
 
 
+def _mode(call: Call) -> int:
+    from app.cli import deploy_modes
+
+    return next(command for word, command in deploy_modes.COMMANDS.items() if call.flag(word))(call)
+
+
+def _history(call: Call) -> int:
+    from app.cli.deploy_history import print_history
+
+    return print_history(call)
+
+
 def _logs(call: Call) -> int:
+    from app.deploy.log_file import follow, tail
+
     name, lines = call.version(), call.count("--lines")
     path = call.processes.log_path(name)
     if not path.exists() and not call.flag("--follow"):
@@ -254,12 +270,12 @@ _COMMANDS: Final[dict[str, Callable[[Call], int]]] = {
     "switch": _switch,
     "rollback": _rollback,
     "deploy": _deploy,
-    "preview": preview,
-    "pause": pause,
-    "resume": resume,
-    "maintenance": maintenance,
+    "preview": _mode,
+    "pause": _mode,
+    "resume": _mode,
+    "maintenance": _mode,
     "logs": _logs,
-    "history": print_history,
+    "history": _history,
 }
 
 

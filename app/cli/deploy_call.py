@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from app.cli.deploy_events import EventPrinter
 from app.cli.deploy_traffic import open_traffic
 from app.cli.entry import Arguments
-from app.cli.router_process import find_router
 from app.config import Loaded, RouterConfig
 from app.deploy.deployer import LOCK_WAIT_S, Deployer, Overrides
 from app.deploy.drain import OnTimeout
-from app.deploy.foreground import ForegroundProcesses
 from app.deploy.gate import Gate
 from app.deploy.history import History
-from app.deploy.modes import Modes
 from app.deploy.processes import Processes
 from app.deploy.steps import Steps, port_is_open
 from app.errors import UsageError
 from app.state.model import BlueGreenState, check_version
 from app.state.store import StateStore
 from app.upstream.health import ProbeResult, probe
+
+if TYPE_CHECKING:
+    from app.deploy.foreground import ForegroundProcesses
+    from app.deploy.modes import Modes
 
 __all__ = ["Call"]
 
@@ -32,9 +35,7 @@ class Call:
         self._arguments = arguments
         self.config, self.app, self.deploy = loaded.config, loaded.app, loaded.deploy
         self.store = StateStore(self.config.state_file)
-        foreground = ForegroundProcesses(self.store.folder)
-        self.foreground = foreground
-        self.processes: Processes = foreground if arguments["run"] else Processes(self.store.folder)
+        self.processes: Processes = self.foreground if arguments["run"] else Processes(self.store.folder)
         self.history = History(self.store.folder / "history.jsonl")
         self.traffic = open_traffic(self.config)
         self.steps = Steps(
@@ -45,12 +46,25 @@ class Call:
             traffic=self.traffic,
             report=printer,
             drain_timeout_s=self.config.drain_timeout,
-            hold_timeout_s=self.config.hold_timeout,
             blind="" if self.traffic else _why_blind(self.config),
             deploy=self.deploy,
         )
+        self._command = command
         self.deployer = Deployer(self.steps, self.history, command)
-        self.modes = Modes(self.steps, self.history, command, LOCK_WAIT_S)
+
+    @cached_property
+    def foreground(self) -> ForegroundProcesses:
+        """The processes of `run`."""
+        from app.deploy.foreground import ForegroundProcesses
+
+        return ForegroundProcesses(self.store.folder)
+
+    @cached_property
+    def modes(self) -> Modes:
+        """What pauses, resumes, maintains and previews."""
+        from app.deploy.modes import Modes
+
+        return Modes(self.steps, self.history, self._command, LOCK_WAIT_S)
 
     def flag(self, name: str) -> bool:
         return bool(self._arguments[name])
@@ -112,6 +126,8 @@ class Call:
 
 def _why_blind(config: RouterConfig) -> str:
     """Why the traffic of a running router cannot be seen; empty when none runs."""
+    from app.cli.router_process import find_router
+
     router = find_router(config)
     if router is None:
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from app.cli.deploy_call import Call
 from app.cli.render import clock_text, dim, duration_text
@@ -11,7 +12,7 @@ from app.deploy.steps import PROGRAM
 from app.errors import UsageError
 from app.state.preview import FIELD, PARAMETER
 
-__all__ = ["maintenance", "pause", "preview", "resume"]
+__all__ = ["COMMANDS"]
 
 _DAY_S = 86_400.0
 
@@ -85,3 +86,7 @@ def preview(call: Call) -> int:
     if version == state.active_version:
         print(f"   {version} is active, so everybody sees it already")
     return 0
+
+
+COMMANDS: Final = {"pause": pause, "resume": resume, "maintenance": maintenance, "preview": preview}
+"""By the word on the command line."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import signal
@@ -55,6 +54,8 @@ def read_arguments(doc: str, argv: Sequence[str], program: str) -> Arguments:
 
 def _slip(doc: str, argv: Sequence[str], program: str) -> str:
     """One line about the first word that the help text does not have; docopt itself does not say."""
+    import difflib  # nobody who types well waits for it
+
     commands = re.findall(rf"^  {program} ([a-z-]+)", doc, re.MULTILINE)
     options = re.findall(r"--[a-z-]+", doc)
     given = [(argv[0], commands)] if argv else []

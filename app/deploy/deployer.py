@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from app.deploy.commands import check_commands
 from app.deploy.drain import OnTimeout
 from app.deploy.events import Ended, Noted
 from app.deploy.execution import Execution
-from app.deploy.foreground import ForegroundProcesses
 from app.deploy.history import History, Intent
 from app.deploy.launch import launch_of
 from app.deploy.past import return_to
@@ -28,6 +28,9 @@ from app.errors import (
     UnhealthyVersion,
 )
 from app.state.model import VERSIONS, BlueGreenState, VersionState, check_version
+
+if TYPE_CHECKING:
+    from app.deploy.foreground import ForegroundProcesses
 
 __all__ = ["Deployer", "Overrides"]
 

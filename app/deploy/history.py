@@ -12,7 +12,6 @@ import fcntl
 import json
 import os
 import pwd
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -123,7 +122,7 @@ class History:
 
     def begin(self, intent: Intent) -> OpenEntry:
         """Write the intent to the disk before anything is done; raises `StateError` when that fails."""
-        id_ = secrets.token_hex(6)
+        id_ = os.urandom(6).hex()
         what = {_WRITTEN.get(key, key): value for key, value in asdict(intent).items()}
         self.append({"id": id_, "at": round(self._now(), 3), "who": user_name(), "pid": os.getpid(), **what})
         return OpenEntry(self, id_, self.clock())
