@@ -46,6 +46,7 @@ class Call:
             traffic=self.traffic,
             report=printer,
             drain_timeout_s=self.config.drain_timeout,
+            hold_timeout_s=self.config.hold_timeout,
             blind="" if self.traffic else _why_blind(self.config),
             deploy=self.deploy,
         )
