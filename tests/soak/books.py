@@ -31,6 +31,10 @@ LAG_S = 0.5
 """Between the last byte of an answer and the moment at which the client, or the worker, has noted it."""
 
 
+HELD_EXACTNESS = 1 + 1 / 32
+"""A receipt may take the longest hold from a histogram."""
+
+
 class Books:
     """The records of a soak, arranged for the checks."""
 
@@ -174,6 +178,8 @@ def aborted_ones_were_in_killed_workers(books: Books) -> list[str]:
 def receipts_have_what_clients_saw(books: Books) -> list[str]:
     """Each receipt balances, and lies between what its clients certainly saw in its time and what they may have."""
     ends = {version: _Ends(books, version) for version in ("blue", "green", "")}
+    known = {seen.id for seen in books.failed}
+    longest_s = max((seen.end - seen.start for seen in books.evidence.seen), default=0.0)
     faults = []
     for account in books.evidence.accounts:
         told = f"receipt of `{account.command}`, {account.version}"
@@ -182,8 +188,11 @@ def receipts_have_what_clients_saw(books: Books) -> list[str]:
         least, most = ends[account.version].between(account)
         if not least <= account.started <= most:
             faults.append(f"{told}: {account.started} started, and clients saw from {least} to {most}")
-        known = {seen.id for seen in books.failed}
         faults += [f"{told}: {id_} was cut, and its client knows nothing of it" for id_ in {*account.cut_ids} - known]
+        if account.held_s > longest_s * HELD_EXACTNESS:
+            faults.append(
+                f"{told}: held for {account.held_s:.3f} s, and no client waited longer than {longest_s:.3f} s"
+            )
     return faults
 
 

@@ -152,6 +152,29 @@ def _crash(script: Script) -> None:
     site.deploy("start", site.active)
 
 
+def _cross(script: Script) -> None:
+    """Something happens while a command is at work."""
+    site, random = script.site, script.random
+    program, *arguments = random.choice(
+        (
+            ["traffic_router", "reload"],
+            ["traffic_router", "upgrade"],
+            ["blue_green_deploy", "switch", site.standby, "--wait"],
+            ["blue_green_deploy", "deploy", f"--release={script.next_release()}"],
+        )
+    )
+
+    def act() -> None:
+        process = site.begin(program, *arguments)
+        try:
+            script.pass_time(0.2, 2.0)
+            random.choice((_kill_worker, _crash) if program == "traffic_router" else (_kill_worker,))(script)
+        finally:
+            site.end(process, program, *arguments)
+
+    script.move(act)
+
+
 def _kill(pid: int) -> None:
     """kill -9, until the process is gone with its last thread: up to then its connections take requests."""
     os.kill(pid, signal.SIGKILL)
@@ -200,5 +223,6 @@ EVENTS: Mapping[str, _Kind] = {
     "worker-kill": _Kind(_kill_worker, 8),
     "app-crash": _Kind(_crash, 6),
     "command-kill": _Kind(_interrupt, 10),
+    "crossing": _Kind(_cross, 6),
 }
 """Every event by its name; `weight` is how often it happens beside the others."""

@@ -93,6 +93,8 @@ class Account:
     cut: int
     in_flight: int
     cut_ids: Sequence[str] = ()
+    held_s: float = 0.0
+    """The longest hold."""
 
 
 @dataclass(slots=True)
@@ -165,5 +167,6 @@ def _accounts(site: Site) -> Iterator[Account]:
                 finished=account["finished"],
                 cut=account["cut"],
                 in_flight=account["in_flight"],
-                cut_ids=account.get("cut_ids", ()),
+                cut_ids=account["cut_ids"],
+                held_s=(account["held_max_ms"] or 0.0) / 1000,
             )

@@ -89,9 +89,8 @@ class Site:
             text=True,
         )
 
-    def run(self, program: str, *arguments: str) -> None:
-        """Run a command to its end; raises `CommandFailed` for another exit code than 0, or none in time."""
-        process = self.begin(program, *arguments)
+    def end(self, process: subprocess.Popen[str], *command: str) -> None:
+        """Wait for a command's end; raises `CommandFailed` for another exit code than 0, or none in time."""
         try:
             code: int | str = process.wait(COMMAND_DEADLINE_S)
         except subprocess.TimeoutExpired:
@@ -100,7 +99,11 @@ class Site:
             process.kill()
             process.wait()
         if code != 0:
-            raise CommandFailed(f"{program} {' '.join(arguments)}: {code}")
+            raise CommandFailed(f"{' '.join(command)}: {code}")
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run a command to its end."""
+        self.end(self.begin(program, *arguments), program, *arguments)
 
     def deploy(self, *arguments: str) -> None:
         """Run `blue_green_deploy`."""

@@ -116,6 +116,12 @@ def tally(blue: Figures) -> Callable[[Evidence], None]:
             "get-1 was cut",
             id="cut by the receipt only",
         ),
+        pytest.param(
+            add("accounts", Account("rollback", 5.0, 9.0, "blue", 1, 1, 0, 0, held_s=9.0)),
+            RECEIPTS,
+            "held for 9.000 s, and no client waited longer than 0.200 s",
+            id="held longer than anybody waited",
+        ),
     ],
 )
 def test_wrong_record_is_found(wrong: Callable[[Evidence], None], check: str, said: str) -> None:

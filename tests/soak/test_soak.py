@@ -46,7 +46,7 @@ def left_behind(folder: Path) -> list[str]:
 
 @pytest.mark.timeout(300)
 def test_nothing_is_lost_in_a_short_soak(tmp_path: Path) -> None:
-    process = start(tmp_path, "--seconds=15", f"--events={EVENTS}", f"--json={tmp_path / 'report.json'}")
+    process = start(tmp_path, "--seconds=10", f"--events={EVENTS}", f"--json={tmp_path / 'report.json'}")
     try:
         code = process.wait(240)
     finally:
