@@ -112,8 +112,9 @@ class Execution:
             self._steps.note(f"{request.leaving} does not run any more, so {request.target} stays active", warns=True)
             return False
         back = promote(state, request.leaving, self._steps.now())
-        # Not the version that has just failed: a `rollback` must not lead to it.
-        self._steps.store.write(replace(back, previous_version=before.previous_version))
+        # Not the version that has just failed, whatever it ran before: a `rollback` must not lead to it.
+        previous = None if before.previous_version == request.target else before.previous_version
+        self._steps.store.write(replace(back, previous_version=previous))
         version = state.version(request.leaving)
         self._steps.report(RolledBack(version.name, version.port, request.target))
         return True

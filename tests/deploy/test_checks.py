@@ -11,7 +11,7 @@ from app.deploy.deployer import Deployer, Overrides
 from app.deploy.events import Event, Noted, Promoted, Ran, ReceiptReady, RolledBack, Running, Watched, Watching
 from app.deploy.receipt import Conduct, Tally
 from app.deploy.watching import Evidence
-from app.errors import ConfigError, UnhealthyVersion
+from app.errors import ConfigError, StateError, UnhealthyVersion
 from tests.deploy.deployment import QUIET, Deployment, FakeTraffic
 
 
@@ -111,6 +111,18 @@ def test_a_failing_post_command_takes_the_switch_back(both: Deployment) -> None:
     assert both.version("green").status == "running"
     entry = both.history.entries()[-1]
     assert (entry.outcome, entry.has_switched) == ("rolled back", False)
+
+
+def test_rollback_does_not_lead_to_what_a_post_command_has_found_wanting(both: Deployment) -> None:
+    both.deployer().switch("green")
+    both.deployer().rollback()
+    assert both.state.previous_version == "green"
+    configure(both, post=("false",))
+    with pytest.raises(UnhealthyVersion):
+        both.deployer().deploy(Overrides(release="bad"))
+    with pytest.raises(StateError, match="nothing to roll back to"):
+        both.deployer().rollback()
+    assert both.state.active_version == "blue"
 
 
 def test_the_first_version_has_nothing_to_go_back_to(deployment: Deployment) -> None:
