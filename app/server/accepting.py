@@ -159,7 +159,8 @@ class Acceptor:
         # `accept` would make a socket of the class that gevent has put into the standard library.
         fd, address = self._listener._accept()  # type: ignore[attr-defined]  # what `accept` is made of
         sock = PlainSocket(self._listener.family, self._listener.type, fileno=fd)
-        return sock, address[0] if isinstance(address, tuple) else ""
+        # On a port for both families the kernel writes an IPv4 client as ::ffff:192.0.2.1; nobody else does.
+        return sock, address[0].removeprefix("::ffff:") if isinstance(address, tuple) else ""
 
     def _look_again(self) -> None:
         """The others have had their chance: a worker that is still full answers who still waits."""
