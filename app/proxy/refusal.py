@@ -31,7 +31,7 @@ monospace;overflow-wrap:anywhere}}</style></head>
 """
 
 _ADVICE = {
-    503: "The service is not available just now. Please try again in a few seconds.",
+    503: "The service is not available just now. Please try again in {soon}.",
     502: "The service could not be reached. Please try again in a moment.",
     504: "The service took too long to answer. Please try again in a moment.",
 }
@@ -92,11 +92,20 @@ def _page(error: RouterError, version: str, request_id: str) -> str:
     return _PAGE.format(
         status=error.status,
         text=html.escape(error.text),
-        advice=_ADVICE.get(error.status, _OTHER_ADVICE),
+        advice=_ADVICE.get(error.status, _OTHER_ADVICE).format(soon=_soon(error.retry_after_s or 0)),
         cause=error.cause,
         version=version or "none",
         request_id=html.escape(request_id),
     )
+
+
+def _soon(seconds: int) -> str:
+    """A Retry-After in a person's words."""
+    if seconds < 60:
+        return "a few seconds"
+    if seconds < 7200:
+        return "a minute" if seconds < 90 else f"{round(seconds / 60)} minutes"
+    return f"{round(seconds / 3600)} hours"
 
 
 def status_line(error: RouterError) -> str:

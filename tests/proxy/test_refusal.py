@@ -7,7 +7,7 @@ import json
 import pytest
 
 from app import errors
-from app.errors import NoActiveVersion, RouterError, UpstreamConnectError
+from app.errors import NoActiveVersion, RouterError, UnderMaintenance, UpstreamConnectError
 from app.protocol.request import RequestHead, RequestParser
 from app.proxy.refusal import refusal_parts, status_line
 
@@ -76,6 +76,15 @@ def test_page_names_cause_and_request_and_escapes_them() -> None:
     assert b"connect_refused" in body
     assert b"&lt;id&gt;" in body
     assert b"<id>" not in body
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "soon"),
+    [(5, "a few seconds"), (60, "a minute"), (120, "2 minutes"), (600, "10 minutes"), (7200, "2 hours")],
+)
+def test_page_says_when_to_come_again_as_retry_after_does(retry_after_s: int, soon: str) -> None:
+    _, body = refusal_parts(UnderMaintenance("Back soon", retry_after_s), head(b"text/html"), "", b"x")
+    assert f"try again in {soon}.".encode() in body
 
 
 @pytest.mark.parametrize("error", ALL_ERRORS, ids=lambda error: error.__name__)
