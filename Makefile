@@ -7,7 +7,7 @@ READY_DEV := .venv/.ready-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test fuzz soak lint types format reference clean \
-	bench bench-quick bench-metrics bench-memory bench-websocket bench-start bench-workers bench-layers
+	bench bench-quick bench-metrics bench-memory bench-websocket bench-start bench-workers bench-viewers bench-layers
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -65,6 +65,9 @@ bench-start: $(READY) ## Measure the start, and what a changed state costs
 
 bench-workers: $(READY) ## Measure two workers beside one
 	@$(PYTHON) -m bench.workers $(ARGS)
+
+bench-viewers: $(READY) ## Measure what viewers of the live page cost the traffic
+	@$(PYTHON) -m bench.viewers $(ARGS)
 
 bench-layers: $(READY) ## Measure the pieces of a request's way, without sockets
 	@$(PYTHON) -m bench.layers

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Memory", "busy_seconds", "cpu_seconds", "memory", "process_tree"]
+__all__ = ["Memory", "busy_seconds", "cpu_seconds", "memory", "on_cpu_ns", "process_tree"]
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
@@ -56,6 +56,11 @@ def cpu_seconds(pid: int) -> float:
         except OSError:
             continue
     return ticks * _TICK_S
+
+
+def on_cpu_ns(pid: int) -> int:
+    """How long a process's main thread was on a CPU, in steps far finer than those of `cpu_seconds`."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
 
 def memory(pid: int) -> Memory:
