@@ -86,6 +86,7 @@ def _traffic(service: Service, state: BlueGreenState | None) -> dict[str, Any]:
         "maintenance": None
         if maintenance is None
         else {"since": _wall(maintenance.since), "message": maintenance.message or None},
+        "held": service.metrics.held(),
         "worker": _worker(service),
     }
 
@@ -94,7 +95,6 @@ def _worker(service: Service) -> dict[str, Any]:
     """What the one worker that answers this has to say; each holds, counts and diverts for itself."""
     return {
         "pid": os.getpid(),
-        "held": len(service.door.room) + len(service.rescue.room),
         "hold_queue": service.config.hold_queue,
         "retries_left": service.budget.left,
         "circuits": {target.name: service.outages.state_of(target).value for target in service.router.known_targets},

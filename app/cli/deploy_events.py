@@ -57,7 +57,7 @@ def _cut_lines(account: Account) -> list[str]:
 
 
 def _account_line(name: str, account: Account, width: int) -> str:
-    parts = f"{count_text(account.finished)} finished + {account.cut} cut + {account.in_flight} in flight"
+    parts = f"{count_text(account.finished)} finished + {count_text(account.cut)} cut + {account.in_flight} in flight"
     notes = []
     if account.failed > account.cut:
         notes.append(f"{count_text(account.failed - account.cut)} of the finished with an error 5xx")

@@ -38,6 +38,9 @@ class _RouterTraffic:
     def in_flight_rows(self, version: str) -> Sequence[Row]:
         return self._current().in_flight_rows(version)
 
+    def held(self) -> int:
+        return self._current().held()
+
     def tallies(self) -> dict[str, Tally]:
         # The router's own answers, too: a request that waits in a pause has no version yet.
         return {name: _tally(stats) for name, stats in self._current().snapshot().versions.items()}

@@ -44,6 +44,11 @@ class Overview:
         """The requests in flight on a version; None when no router runs."""
         return None if self.traffic is None else self.traffic.in_flight(name)
 
+    @property
+    def held(self) -> int | None:
+        """The requests that are held back just now; None when no router runs."""
+        return None if self.traffic is None else self.traffic.held()
+
 
 # --- status ----------------------------------------------------------------------------------------------
 
@@ -60,6 +65,7 @@ def status_json(overview: Overview) -> dict[str, object]:
         "pause": asdict(state.pause) if state.pause else None,
         "maintenance": asdict(state.maintenance) if state.maintenance else None,
         "router": {"pid": router.pid, "port": router.port} if router else None,
+        "held": overview.held,
         "versions": {name: _version_json(overview, version) for name, version in state.versions.items()},
     }
 
@@ -92,6 +98,8 @@ def status_text(overview: Overview) -> str:
     lines.append("")
     if overview.router:
         lines.append(f"✅ Router: running on port {overview.router.port} (pid {overview.router.pid})")
+        if overview.held:
+            lines.append(f"   Held: {overview.held}")
     else:
         lines.append("⏹️  Router: not running")
     if state.previous_version and state.previous_version != state.active_version:

@@ -69,7 +69,9 @@ def _held_back(seen: Observation, state: BlueGreenState) -> Sentence | None:
         return Sentence(text, "busy", "maintenance")
     if state.pause is not None and state.pause.holds(seen.at):
         left = duration_text(state.pause.until - seen.at)
-        return Sentence(f"Traffic is paused: new requests wait, for {left} at most.", "busy", "paused")
+        held = seen.minute.held
+        waiting = f"{_requests(held)} {'waits' if held == 1 else 'wait'}" if held else "new requests wait"
+        return Sentence(f"Traffic is paused: {waiting}, for {left} at most.", "busy", "paused")
     return None
 
 
@@ -78,14 +80,15 @@ def _trouble(seen: Observation, active: VersionState) -> Sentence | None:
     if active.status == "crashed":
         ended = seen.ended_at.get(active.name)
         when = f" {duration_text(seen.at - ended)} ago" if ended else ""
-        return Sentence(f"{named(active)} is active but crashed{when}.", "alarm", f"{active.name} crashed")
+        text = f"{named(active)} is active but crashed{when}{_waiting(seen)}."
+        return Sentence(text, "alarm", f"{active.name} crashed")
     probes = seen.minute.probes[active.name]
     failing = failing_probes(probes)
     if not failing:
         return None
     checks = "the last health check" if failing == 1 else f"the last {failing} health checks"
     reason = f": {probes[-1].reason}" if probes[-1].reason else ""
-    text = f"{named(active)} is active but failed {checks}{reason}."
+    text = f"{named(active)} is active but failed {checks}{reason}{_waiting(seen)}."
     return Sentence(text, "alarm", f"{active.name} fails")
 
 
@@ -108,6 +111,12 @@ def _after_switch(seen: Observation, active: VersionState) -> Sentence | None:
         return None
     text = f"Switched to {_low(active)} {duration_text(ago)} ago; {previous} has nothing left to finish."
     return Sentence(text, "calm", f"{active.name} {active.release} switched")
+
+
+def _waiting(seen: Observation) -> str:
+    """What is said of requests that are held until their version is back."""
+    held = seen.minute.held
+    return f"; {_requests(held)} {'waits' if held == 1 else 'wait'} for it" if held else ""
 
 
 def _low(version: VersionState) -> str:

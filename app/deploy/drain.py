@@ -55,6 +55,9 @@ class Traffic(Protocol):
     def in_flight_rows(self, version: str) -> Sequence[Row]:
         """The requests themselves, oldest first."""
 
+    def held(self) -> int:
+        """How many requests are held back, over all workers."""
+
     def tallies(self) -> Mapping[str, Tally]:
         """What became of the requests of each version since the metrics began."""
 

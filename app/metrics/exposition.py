@@ -101,6 +101,7 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         "window_s": snapshot.window_s,
         "uptime_s": round(snapshot.uptime_s, 1),
         "in_flight": overall.in_flight,
+        "held": snapshot.held,
         "latency_ms": _latency(overall.total),
         **_breakdown(overall),
         "versions": {name: _version(stats) for name, stats in snapshot.versions.items()},
@@ -200,6 +201,7 @@ def _worker(worker: WorkerStats) -> dict[str, Any]:
         "heartbeat_age_s": round(worker.heartbeat_age_s, 1),
         "requests": worker.requests,
         "in_flight": worker.in_flight,
+        "held": worker.held,
         "connections": worker.connections,
         "is_leader": worker.is_leader,
     }

@@ -82,7 +82,8 @@ SLOT = (
     "seen_us",  # monotonic: the owner's heartbeat
     "state_fault",  # 1 while the owner cannot read the state file
     "base_requests",  # what the slot had counted when its owner claimed it
-    "connections",  # client connections the owner holds, plus one; 0 while it does not accept
+    "connections",  # client connections the owner has, plus one; 0 while it does not accept
+    "holding",  # requests the owner holds back at this moment
 )
 COUNTERS = (
     # In this order: who reads upwards never finds more ended than started.

@@ -122,6 +122,7 @@ class SnapshotCollector(Collector):
         yield from (up, took)
         workers = sum(worker.role == "worker" for worker in snapshot.workers)
         for name, text, value in (
+            ("requests_held", "Requests held back now, in a pause or while their version is down.", snapshot.held),
             ("workers", "Live router workers.", workers),
             ("uptime_seconds", "Since the router was started while none was running.", snapshot.uptime_s),
             ("state_fault", "1 while a worker cannot read the state file.", snapshot.state_fault),

@@ -98,6 +98,14 @@ class Reader:
         """Requests of a version in flight in live slots; 0 when each slot had, at some moment, none."""
         return sum(self._running(slot, version) for slot in self._used())
 
+    def held(self) -> int:
+        """Requests held back in live slots."""
+        at = {slot: layout.slot_at(slot) + S["holding"] for slot in self._used()}
+        return sum(self._words[word] for slot, word in at.items() if self._words[word] and self._is_alive(slot))
+
+    def _is_alive(self, slot: int) -> bool:
+        return self._asking.is_held(alive_byte(slot))
+
     def _running(self, slot: int, version: int) -> int:
         """The same for one slot.
 
@@ -109,7 +117,7 @@ class Reader:
         for _ in range(_MOST_TRIES):
             generation, ended = self._words[head + S["generation"]], self._ended(block)
             running = self._words[block + C["started"]] - ended
-            counts = running > 0 and self._asking.is_held(alive_byte(slot))
+            counts = running > 0 and self._is_alive(slot)
             if (self._words[head + S["generation"]], self._ended(block)) == (generation, ended):
                 break
         return running if counts else 0
@@ -119,7 +127,7 @@ class Reader:
 
     def live_slots(self) -> int:
         """How many slots have a live owner."""
-        return sum(self._asking.is_held(alive_byte(slot)) for slot in range(self._slots))
+        return sum(self._is_alive(slot) for slot in range(self._slots))
 
     def _used(self) -> list[int]:
         """The slots that were ever claimed; the others are empty."""
@@ -132,7 +140,7 @@ class Reader:
         at = layout.slot_at(slot)
         for _ in range(_MOST_TRIES):
             generation = self._words[at + S["generation"]]
-            alive = self._asking.is_held(alive_byte(slot))
+            alive = self._is_alive(slot)
             # Copied in one go; no word was ever seen torn (150 million, beside a writer that changed all their bits).
             values = memoryview(bytearray(self._words[at : at + _ACCOUNT_WORDS])).cast("Q")
             if self._words[at + S["generation"]] == generation:
@@ -159,6 +167,7 @@ class Reader:
             heartbeat_age_s=max(0.0, (now_us - values[S["seen_us"]]) / 1e6),
             requests=ended[0] - values[S["base_requests"]],
             in_flight=started - sum(ended),
+            held=values[S["holding"]],
             connections=values[S["connections"]] - 1 if values[S["connections"]] else None,
             is_leader=self._words[H["leader_pid"]] == pid,
         )
@@ -172,7 +181,7 @@ class Reader:
 
     def _rows_of(self, slot: int, now_us: int) -> Iterator[InFlightRow]:
         rows = list(rows_of(self._memory, self._words, slot))
-        if not rows or not self._asking.is_held(alive_byte(slot)):
+        if not rows or not self._is_alive(slot):
             return
         pid = self._words[layout.slot_at(slot) + S["pid"]]
         for started_us, version, request_id, method, path in rows:
@@ -187,7 +196,7 @@ class Reader:
     def _cuts_of(self, slot: int) -> Iterator[CutRequest]:
         # The rows first: should somebody take the slot over meanwhile, they are in the ring by the time we look there.
         generation = self._words[layout.slot_at(slot) + S["generation"]]
-        is_alive = self._asking.is_held(alive_byte(slot))
+        is_alive = self._is_alive(slot)
         left = [] if is_alive else list(dead_rows(self._memory, self._words, slot))
         if self._words[layout.slot_at(slot) + S["generation"]] == generation:
             yield from left

@@ -159,6 +159,7 @@ class SharedMetrics:
         words[head + S["claimed_us"]] = now_us
         words[head + S["base_requests"]] = base_requests
         words[head + S["connections"]] = 0
+        words[head + S["holding"]] = 0
         writer = SlotWriter(self._mapped.memory, self._words, slot, locks.close)
         writer.beat(now_us)
         locks.take(alive_byte(slot))
@@ -233,6 +234,10 @@ class SharedMetrics:
         0 means that every worker had, at some moment during the call, none.
         """
         return self._reader.in_flight(layout.VERSION_LABELS.index(version))
+
+    def held(self) -> int:
+        """How many requests live workers hold back at this moment."""
+        return self._reader.held()
 
     def in_flight_rows(self, version: str | None = None) -> list[InFlightRow]:
         """The requests in flight, of one version or all, oldest first; at most 256 of each worker."""

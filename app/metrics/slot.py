@@ -163,6 +163,10 @@ class SlotWriter:
         """Counts one more attempt at a request that is already started."""
         self._words[layout.version_at(self.slot, version) + C["retries"]] += 1
 
+    def hold(self, change: int) -> None:
+        """Says that one more request is held back (1), or one less (-1)."""
+        self._words[self._slot_at + S["holding"]] += change
+
     def count_held(self, version: int, held_us: int) -> None:
         """Counts a request that was held back for a while before it was sent or given up."""
         words, block = self._words, layout.version_at(self.slot, version)

@@ -118,6 +118,8 @@ class WorkerStats:
     requests: int
     """Finished since this worker took its slot."""
     in_flight: int
+    held: int
+    """Requests it holds back at this moment."""
     connections: int | None
     """Client connections it holds; None while it does not accept any."""
     is_leader: bool
@@ -159,6 +161,11 @@ class Snapshot:
     state_fault: bool
     fault: str
     """Why the file could not be used, "" when all is well."""
+
+    @property
+    def held(self) -> int:
+        """Requests held back at this moment, by all live workers."""
+        return sum(worker.held for worker in self.workers)
 
 
 @dataclass(frozen=True, slots=True)

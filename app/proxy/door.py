@@ -33,7 +33,7 @@ class Door:
         self._recorder = recorder
         self._health_path = health_path.encode()
         self._page = MaintenancePage(config.maintenance_page)
-        self.room = WaitingRoom(config.hold_queue, config.resume_rate, self._is_resumed)
+        self.room = WaitingRoom(config.hold_queue, config.resume_rate, self._is_resumed, recorder.hold)
         self._is_closed = False  # nobody can wait here any more
 
     def claim(self, request: ClientRequest, request_id: bytes, of_standby: bool = False) -> tuple[int, Target]:
@@ -70,17 +70,21 @@ class Door:
         self.room.send_away()
 
     def _wait(self, request: ClientRequest) -> None:
+        if self._is_closed:
+            raise self._turned_away()
+        self.room.check_space()  # who is turned away is not held
         began = monotonic()
         try:
-            if self._is_closed:
-                raise HoldExpired
             self.room.wait(request.endpoint, request.started_us)
         except HoldExpired:
-            error = TrafficPaused("the router is being stopped")
-            error.retry_after_s = ceil(self._pause_left_s())
-            raise error from None
+            raise self._turned_away() from None
         finally:
             self._recorder.count_held(NO_VERSION, int((monotonic() - began) * 1e6))
+
+    def _turned_away(self) -> TrafficPaused:
+        error = TrafficPaused("the router is being stopped")
+        error.retry_after_s = ceil(self._pause_left_s())
+        return error
 
     def _pause_left_s(self) -> float:
         state, now = self._router.seen, time()

@@ -42,6 +42,9 @@ class Recorder(Claims, Protocol):
     def count_retry(self, version: int) -> None:
         """Counts one more attempt at a request."""
 
+    def hold(self, change: int) -> None:
+        """Says that one more request is held back (1), or one less (-1)."""
+
     def count_held(self, version: int, held_us: int) -> None:
         """Counts a request that was held back for a while."""
 

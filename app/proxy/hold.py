@@ -93,10 +93,14 @@ class WaitingRoom:
         limit: how many may wait.
         rate: how many are let go each second once they may.
         may_go: whether they may; asked every few milliseconds while there are any. It may wait itself.
+        note: is told 1 when one comes to wait, and -1 when it goes.
     """
 
-    def __init__(self, limit: int, rate: float, may_go: Callable[[], bool]) -> None:
+    def __init__(
+        self, limit: int, rate: float, may_go: Callable[[], bool], note: Callable[[int], None] = lambda change: None
+    ) -> None:
         self._limit = limit
+        self._note = note
         self._rate = rate
         self._may_go = may_go
         self._queue: list[tuple[int, int, _Waiting]] = []
@@ -106,6 +110,11 @@ class WaitingRoom:
 
     def __len__(self) -> int:
         return self._size
+
+    def check_space(self) -> None:
+        """Raises HoldQueueFull when nobody else may wait."""
+        if self._size >= self._limit:
+            raise HoldQueueFull(f"{self._size} requests are waiting already")
 
     def wait(self, client: Endpoint | None, arrived_us: int, seconds: float | None = None) -> None:
         """Waits for a turn.
@@ -117,17 +126,18 @@ class WaitingRoom:
 
         Raises HoldQueueFull, HoldExpired, ClientDisconnected.
         """
-        if self._size >= self._limit:
-            raise HoldQueueFull(f"{self._size} requests are waiting already")
+        self.check_space()
         waiting = _Waiting(client)
         heappush(self._queue, (arrived_us, next(self._numbers), waiting))
         self._size += 1
+        self._note(1)
         if not self._doorman:  # a greenlet that has ended is false
             self._doorman = gevent.spawn(self._let_go)
         try:
             waiting.wait(seconds)
         finally:
             self._size -= 1
+            self._note(-1)
             self._forget_the_gone()
 
     def _forget_the_gone(self) -> None:

@@ -61,7 +61,7 @@ class Rescue:
         self._outages = outages
         self._budget = budget
         self._recorder = recorder
-        self.room = WaitingRoom(config.hold_queue, config.resume_rate, self._may_go)
+        self.room = WaitingRoom(config.hold_queue, config.resume_rate, self._may_go, recorder.hold)
         self._down: Target | None = None
         self._look_at = 0.0  # monotonic seconds
         self._look_gap_s = FIRST_LOOK_S
@@ -92,8 +92,12 @@ class Rescue:
                 self._check_can_wait(flight, error, resends)
                 resends += isinstance(error, UpstreamReset)
                 waits_from = monotonic()
+                left_s = began + self._hold_s - waits_from
+                if left_s <= 0:
+                    raise error
+                self.room.check_space()  # who is turned away is not held
                 try:
-                    self._wait(flight, began + self._hold_s - waits_from, error)
+                    self._wait(flight, left_s, error)
                 finally:
                     held_s += monotonic() - waits_from
                 message = self._next_attempt(message, flight.target, compose)
@@ -130,8 +134,6 @@ class Rescue:
 
     def _wait(self, flight: Flight, seconds: float, error: UpstreamError) -> None:
         """Waits without a claim, then lays a new one. Raises `error` when the time is over."""
-        if seconds <= 0:
-            raise error
         self._note_down(flight.target)
         request = flight.request
         flight.release()

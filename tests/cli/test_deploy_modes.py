@@ -11,6 +11,8 @@ import pytest
 
 from app.cli.deploy_events import EventPrinter, receipt_lines
 from app.deploy.events import Watched, Watching
+from app.deploy.history import History, Intent
+from app.deploy.phases import Operation
 from app.deploy.receipt import Account, Conduct, Receipt
 from app.state.preview import verify
 from tests.cli.test_blue_green_deploy import Captured, deploy, site, state, version
@@ -152,19 +154,44 @@ def test_smoke_and_post_commands_are_shown(blue: Path, capsys: Captured) -> None
 
 
 def test_a_receipt_is_a_table() -> None:
-    well = Account(started=1200, finished=1190, cut=0, in_flight=10, failed=3, held=4, held_mean_ms=45.0, retried=2)
-    none = Account(started=0, finished=0, cut=0, in_flight=0, failed=0, held=0, held_mean_ms=None, retried=0)
-    waited = replace(none, held=2, held_mean_ms=30.0)
+    none = Account(0, 0, 0, 0, 0, held=0, held_mean_ms=None, held_max_ms=None, retried=0)
+    holds = {"held": 4, "held_mean_ms": 45.0, "held_max_ms": 1340.0}
+    well = Account(started=1200, finished=1190, cut=0, in_flight=10, failed=3, retried=2, **holds)  # type: ignore[arg-type]  # by name
+    waited = replace(none, held=2, held_mean_ms=30.0, held_max_ms=40.0)
     assert receipt_lines(Receipt({"blue": none, "green": well, "router": none}, 2.0, 1.5)) == [
         "🧾 Requests since the switch, 2.0 s, drained in 1.5 s",
         "   blue        0 = 0 finished + 0 cut + 0 in flight",
         "   green   1,200 = 1,190 finished + 0 cut + 10 in flight"
-        "  (3 of the finished with an error 5xx; 4 held, 45.0 ms on average; 2 retried)",
+        "  (3 of the finished with an error 5xx; 4 held, 45.0 ms on average, the longest 1.34 s; 2 retried)",
     ]
     assert len(receipt_lines(Receipt({"blue": none, "green": well, "router": waited}, 2.0))) == 4
     assert receipt_lines(Receipt({"blue": none, "green": none}, 2.0)) == [
         "🧾 No request was there at the switch, and none came in the 2.0 s since"
     ]
+
+
+def test_a_receipt_names_some_of_the_cut_requests() -> None:
+    ids = tuple(f"id-{number}" for number in range(100))
+    cut = Account(1500, 0, 1500, 0, 1500, 0, None, None, 0, ids)
+    lines = receipt_lines(Receipt({"blue": cut}, 2.0))
+    assert lines[1].startswith("   blue    1,500 = 0 finished + 1,500 cut")
+    assert lines[2:4] == ["           cut: id-0", "           cut: id-1"]
+    assert (len(lines), lines[-1]) == (23, "           and 1,480 more")
+    one = Account(1, 0, 1, 0, 1, 0, None, None, 0, ("id-0",))
+    assert receipt_lines(Receipt({"blue": one}, 2.0))[-1] == "           cut: id-0"
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_the_history_tells_of_cut_requests(blue: Path, capsys: Captured, is_old: bool) -> None:
+    account: dict[str, object] = {"started": 3, "finished": 1, "cut": 2, "in_flight": 0}
+    if not is_old:  # receipts of earlier releases lack the newer keys
+        account |= {"cut_ids": ["id-0", "id-1"], "held_max_ms": None}
+    history = History(blue / ".local_context" / "history.jsonl")
+    intent = Intent(Operation.SWITCH, "switch green", "green", "blue", "green", None, ())
+    history.begin(intent).close("done", receipt={"versions": {"blue": account, "green": {**account, "cut": 0}}})
+    assert deploy("history") == 0
+    assert "2 cut: see `history --json` for the receipt" in capsys.readouterr().out
+    assert deploy("history", "--verify") == 0
 
 
 def test_a_watch_is_told(capsys: Captured) -> None:

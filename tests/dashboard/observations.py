@@ -82,11 +82,13 @@ def snapshot(
     )
 
 
-def worker_stats(pid: int, requests: int = 0, in_flight: int = 0, *, is_leader: bool = False) -> WorkerStats:
+def worker_stats(
+    pid: int, requests: int = 0, in_flight: int = 0, *, held: int = 0, is_leader: bool = False
+) -> WorkerStats:
     """A worker that started an hour ago."""
     known = {field.name: 0 for field in fields(WorkerStats)}
     own = {"pid": pid, "role": "worker", "started_at": AT - 3700, "heartbeat_age_s": 0.4, "is_leader": is_leader}
-    return WorkerStats(**{**known, **own, "requests": requests, "in_flight": in_flight})  # type: ignore[arg-type]  # by name
+    return WorkerStats(**{**known, **own, "requests": requests, "in_flight": in_flight, "held": held})  # type: ignore[arg-type]  # by name
 
 
 def probes(outcomes: str, reason: str = "connection refused", status: int = 200) -> list[Probe]:

@@ -9,7 +9,7 @@ import pytest
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import sentence
 from app.state.model import BlueGreenState, Maintenance, Pause
-from tests.dashboard.observations import AT, command, flight, observation, probes, snapshot, state, stats
+from tests.dashboard.observations import AT, command, flight, observation, probes, snapshot, state, stats, worker_stats
 
 
 def said(seen: Observation) -> str:
@@ -120,6 +120,8 @@ def test_crashed_active_version() -> None:
     seen = observation(state=state(blue="crashed"), ended_at={"blue": AT - 90})
     assert said(seen).startswith("Blue 1.4.2 is active but crashed 1 min 30 s ago.")
     assert sentence(seen).tone == "alarm"
+    holding = replace(seen, minute=snapshot(workers=[worker_stats(1, held=1)]))
+    assert "crashed 1 min 30 s ago; 1 request waits for it." in said(holding)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +150,10 @@ def test_command_at_work() -> None:
 def test_pause_says_how_long_at_most() -> None:
     paused = replace(state(), pause=Pause(AT - 5, AT + 10))
     assert said(observation(state=paused)).startswith("Traffic is paused: new requests wait, for 10 s at most.")
+    holding = snapshot(workers=[worker_stats(1, held=2), worker_stats(2, held=1)])
+    assert said(observation(state=paused, minute=holding)).startswith(
+        "Traffic is paused: 3 requests wait, for 10 s at most."
+    )
     over = replace(state(), pause=Pause(AT - 50, AT - 10))
     assert said(observation(state=over)).startswith("Blue 1.4.2 serves all traffic.")
 

@@ -67,6 +67,9 @@ class FakeTraffic:
     def in_flight_rows(self, version: str) -> Sequence[Row]:
         return self.rows
 
+    def held(self) -> int:
+        return 0
+
     def tallies(self) -> dict[str, Tally]:
         return {name: _next(self.counts.get(name, [QUIET])) for name in VERSIONS}
 

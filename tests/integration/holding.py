@@ -34,5 +34,5 @@ def traffic(router: RouterProcess) -> dict[str, Any]:
 
 
 def wait_held(router: RouterProcess, count: int) -> None:
-    """Wait until the router's one worker holds so many requests."""
-    wait_until(lambda: traffic(router)["worker"]["held"] == count, f"{count} held requests")
+    """Wait until the router's workers hold so many requests."""
+    wait_until(lambda: traffic(router)["held"] == count, f"{count} held requests")

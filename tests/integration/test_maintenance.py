@@ -119,7 +119,7 @@ def test_named_address_waits_in_a_pause_like_everybody(pair: Pair) -> None:
     maintain(pair, pause=pause_for(60), allow=["127.0.0.9"])
     with router.connect(source="127.0.0.9") as client:
         client.send(GET)
-        wait_until(lambda: health(router)["traffic"]["worker"]["held"] == 1, "held")
+        wait_until(lambda: health(router)["traffic"]["held"] == 1, "held")
         assert upstream.exchanges == []
         maintain(pair, allow=["127.0.0.9"])
         assert client.read_response().status == 200
@@ -131,7 +131,7 @@ def test_request_that_waits_when_maintenance_begins_is_told_so(pair: Pair) -> No
     put_state(router.state_file, "blue", {"blue": {"port": upstream.port}}, pause=pause_for(60))
     with router.connect() as client:
         client.send(GET)
-        wait_until(lambda: health(router)["traffic"]["worker"]["held"] == 1, "held")
+        wait_until(lambda: health(router)["traffic"]["held"] == 1, "held")
         maintain(pair)
         assert client.read_response().value(b"X-Router-Cause") == b"maintenance"
     router.set_state("blue", blue=upstream.port)

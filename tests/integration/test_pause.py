@@ -140,9 +140,11 @@ def test_queue_is_bounded(paused: Traffic) -> None:
         for client in clients:
             client.send(GET)
         wait_held(paused.router, 6)
+        counted = paused.router.metrics()["held_requests"]
         answer = paused.router.ask(GET)
         assert (answer.status, answer.value(b"X-Router-Cause")) == (503, b"hold_queue_full")
         assert answer.value(b"Retry-After") == b"1"
+        assert paused.router.metrics()["held_requests"] == counted, "who is turned away is not held"
         paused.resume()
         assert [client.read_response().status for client in clients] == [200] * 6
 

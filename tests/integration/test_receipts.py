@@ -26,7 +26,7 @@ from app.deploy.receipt import Receipt
 from app.deploy.steps import Steps
 from app.metrics.shared import SharedMetrics
 from app.state.store import StateStore
-from tests.integration.holding import request
+from tests.integration.holding import request, wait_held
 from tests.support.hammering import Hammering
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
@@ -200,3 +200,34 @@ def test_answer_that_breaks_off_is_cut_and_named(site: Site) -> None:
     blue = switching.receipt.accounts["blue"]
     assert (blue.started, blue.finished, blue.cut, blue.in_flight) == (1, 0, 1, 0)
     assert blue.cut_ids == ("cut-in-the-middle",)
+
+
+def test_longest_hold_agrees_with_what_the_client_saw(site: Site) -> None:
+    go_on = threading.Event()
+
+    def answer_late(exchange: Exchange) -> None:
+        exchange.hold(go_on)
+        exchange.send(reply(b"blue"))
+
+    site.blue.handler = answer_late
+    with site.router.connect() as running, site.router.connect() as held:
+        running.send(named("in-flight"))
+        site.blue.next_exchange()
+        site.blue.refuse()
+        sent = time.monotonic()
+        held.send(named("held"))
+        wait_held(site.router, 1)
+        seen_waiting = time.monotonic()
+        assert site.router.metrics()["held"] == 1
+        time.sleep(0.4)
+        about_to_switch = time.monotonic()
+        with Switching(site) as switching:
+            assert held.read_response().body == b"green"
+            answered = time.monotonic()
+            go_on.set()
+            assert running.read_response().body == b"blue"
+    green = switching.receipt.accounts["green"]
+    assert (green.held, green.retried, green.cut) == (1, 1, 0)
+    assert green.held_max_ms == switching.receipt.longest_hold_ms
+    assert about_to_switch - seen_waiting <= green.held_max_ms / 1000 <= (answered - sent) * (1 + 1 / 32)
+    wait_held(site.router, 0)

@@ -68,6 +68,7 @@ def test_counters(metrics: SharedMetrics, writer: SlotWriter, answer: Answer, cl
     assert value(samples, "request_body_bytes_total", version="blue") == 3
     assert value(samples, "response_body_bytes_total", version="blue") == 5
     assert value(samples, "held_requests_total", version="blue") == 1
+    assert value(samples, "requests_held") == 0
     assert value(samples, "held_seconds_sum", version="blue") == 1.5
     assert value(samples, "held_seconds_bucket", version="blue", le="1.0") == 0
     assert value(samples, "held_seconds_bucket", version="blue", le="2.5") == 1

@@ -120,6 +120,19 @@ def test_retries_and_holds_are_counted_beside_the_requests(
     assert (window.retries, window.held, window.held_ms) == (1, 2, None)
 
 
+def test_requests_that_are_held_now_are_those_of_live_workers(metrics: SharedMetrics, writer: SlotWriter) -> None:
+    other = metrics.claim_slot(os.getpid())
+    for change in (1, 1, -1):
+        writer.hold(change)
+    other.hold(1)
+    assert (metrics.held(), metrics.snapshot().held) == (2, 2)
+    other.close()
+    assert (metrics.held(), metrics.snapshot(10).held) == (1, 1)
+    heir = metrics.claim_slot(os.getpid())
+    assert (heir.slot, metrics.held()) == (other.slot, 1)
+    heir.close()
+
+
 def test_the_longest_hold_is_exact_the_others_nearly(metrics: SharedMetrics, writer: SlotWriter) -> None:
     for us in (30_000, 1_234_567, 250):
         writer.count_held(0, us)
