@@ -7,13 +7,15 @@ READY_DEV := .venv/.ready-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test fuzz soak lint types format reference clean \
-	bench bench-quick bench-metrics bench-memory bench-websocket bench-start bench-workers bench-viewers bench-layers
+	bench bench-quick bench-metrics bench-memory bench-websocket bench-start bench-switch bench-workers bench-viewers bench-layers
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
 		| while IFS='|' read -r name text; do printf '  make %-15s  %s\n' "$$name" "$$text"; done
 
 setup: $(READY) ## Make .venv with what the router needs to run
+	@# Compiled now: a service's user may not write here, and each command would compile anew.
+	@$(PYTHON) -m compileall -q app utils
 	@echo 'Ready. Next: make run'
 
 run: $(READY) ## Start blue and the router on port 5004; Ctrl-C stops both
@@ -62,6 +64,9 @@ bench-websocket: $(READY) ## Measure WebSocket messages through the router and d
 
 bench-start: $(READY) ## Measure the start, and what a changed state costs
 	@$(PYTHON) -m bench.start $(ARGS)
+
+bench-switch: $(READY) ## Measure a switch and a rollback, from the command to the last request of the old version
+	@$(PYTHON) -m bench.switching $(ARGS)
 
 bench-workers: $(READY) ## Measure two workers beside one
 	@$(PYTHON) -m bench.workers $(ARGS)
