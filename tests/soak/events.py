@@ -143,13 +143,13 @@ def _kill_worker(script: Script) -> None:
 
 def _crash(script: Script) -> None:
     """kill -9 of the active version, and its restart while its requests wait."""
-    site = script.site
-    pid = site.pid_of(site.active)
-    assert pid, f"{site.active} runs, so it has a pid"
+    site, version = script.site, script.site.active
+    pid = site.pid_of(version)
+    assert pid, f"{version} runs, so it has a pid"
     begin = time.monotonic()
     _kill(pid)
-    script.kills.append(Kill("app", pid, begin, time.monotonic(), version=site.active))
-    site.deploy("start", site.active)
+    script.kills.append(Kill("app", pid, begin, time.monotonic(), version=version))
+    site.deploy("start", version)
 
 
 def _cross(script: Script) -> None:
@@ -168,7 +168,7 @@ def _cross(script: Script) -> None:
         process = site.begin(program, *arguments)
         try:
             script.pass_time(0.2, 2.0)
-            random.choice((_kill_worker, _crash) if program == "traffic_router" else (_kill_worker,))(script)
+            random.choice((_kill_worker, _crash))(script)
         finally:
             site.end(process, program, *arguments)
 
