@@ -96,7 +96,7 @@ class Call:
         except ValueError:
             value = math.nan
         if not low <= value <= high:
-            raise UsageError(f"{name}={text}: expected a number of seconds from {low:g} to {high:g}")
+            raise UsageError(f"{name}={text}: expected a number of seconds from {low:g} to {high:.0f}")
         return value
 
     def texts(self, name: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Sequence
 
@@ -36,7 +37,8 @@ def _verify(history: History) -> int:
     for link in broken:
         print(f"❌ line {link.number} {link.fault}")
     if broken:
-        raise OperatorError(f"{history.path} is not as it was written", f"sed -n {broken[0].number}p {history.path}")
+        look = f"sed -n {broken[0].number}p {shlex.quote(str(history.path))}"
+        raise OperatorError(f"{history.path} is not as it was written", look)
     chained = [link for link in links if link.hash]
     print(f"✅ {count_text(len(links))} lines, and none was changed, taken out or put in")
     if older := len(links) - len(chained):

@@ -12,6 +12,13 @@ from app.deploy.processes import port_holder
 
 __all__ = ["Health", "read_health", "status_text"]
 
+_MODES = {
+    "paused": "⏸️  Traffic: PAUSED, new requests wait",
+    "maintenance": "🚧 Traffic: MAINTENANCE, clients get 503",
+    "failover": "⚠️  Traffic: FAILOVER, the standby stands in for the active version",
+}
+"""What `traffic.mode` is called where traffic does not simply flow to the active version."""
+
 Health = Mapping[str, Any]
 """The JSON object of `/__router_health`; when none answers, one of the same form with a `hint` as well."""
 
@@ -47,9 +54,12 @@ def status_text(health: Health) -> str:
         lines.append(f"   Active port: {health.get('active_port')}")
         lines.append(f"   Active version: {health['active_version']}")
         lines += _backend_lines(health)
-    fault = (health.get("state") or {}).get("fault")
-    if fault and fault != health.get("reason"):
-        lines.append(f"⚠️  State file: {fault}")
+    if mode := _MODES.get((health.get("traffic") or {}).get("mode", "")):
+        lines.append(mode)
+    for name, member in (("State file", "state"), ("Metrics", "metrics")):
+        fault = (health.get(member) or {}).get("fault")
+        if fault and fault != health.get("reason"):
+            lines.append(f"⚠️  {name}: {fault}")
     if hint := _hint(health):
         lines.append(f"   Try: {hint}")
     return "\n".join(lines)

@@ -68,12 +68,15 @@ class RouterClient:
                 response = connection.getresponse()
                 body = response.read()
         except ConnectionRefusedError as error:
-            where = f"{self.host}:{self.port}"
-            raise RouterUnreachable(f"not running: nothing listens on {where}", START_COMMAND) from error
+            raise RouterUnreachable(f"not running: nothing listens on {self._where}", START_COMMAND) from error
         except (OSError, http.client.HTTPException) as error:
             said = str(error) or type(error).__name__
-            raise RouterUnreachable(f"no answer on {self.host}:{self.port}: {said}") from error
+            raise RouterUnreachable(f"no answer on {self._where}: {said}") from error
         return Answer(response.status, body, (time.monotonic() - began) * 1000)
+
+    @property
+    def _where(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def worker(self) -> int:
         """The pid of a worker that answers; 0 when none does."""

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,7 +67,8 @@ class StateStore:
         try:
             return decode(raw)
         except StateError as error:
-            hint = f'echo \'{{"active_version": "blue"}}\' > {self.path}   # with the version that serves now'
+            path = shlex.quote(str(self.path))
+            hint = f'echo \'{{"active_version": "blue"}}\' > {path}   # with the version that serves now'
             raise StateError(f"state file {self.path} is not usable: {error}", hint) from error
 
     def read_or_new(self) -> BlueGreenState:

@@ -87,6 +87,7 @@ def test_a_preview_is_a_link_that_holds(blue: Path, capsys: Captured) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (("preview", "--for=0"), "--for=0: expected a number of seconds from 1 to 2592000"),
         (("pause", "--max-hold=0"), "--max-hold=0: expected a number of seconds from 1 to 3600"),
         (("pause", "--max-hold=soon"), "--max-hold=soon: expected a number"),
         (("pause", "--max-hold=nan"), "--max-hold=nan: expected a number"),

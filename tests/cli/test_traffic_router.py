@@ -111,6 +111,24 @@ def test_status_warns_of_a_state_file_that_cannot_be_read(
     assert "⚠️  State file: the state file is torn" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("member", "said", "line"),
+    [
+        ("traffic", {"mode": "paused"}, "⏸️  Traffic: PAUSED, new requests wait\n"),
+        ("traffic", {"mode": "maintenance"}, "🚧 Traffic: MAINTENANCE, clients get 503\n"),
+        ("traffic", {"mode": "failover"}, "⚠️  Traffic: FAILOVER, the standby stands in for the active version\n"),
+        ("metrics", {"fault": "kept in memory only"}, "⚠️  Metrics: kept in memory only\n"),
+    ],
+    ids=["paused", "maintenance", "failover", "metrics"],
+)
+def test_status_tells_what_is_not_as_usual_and_is_healthy_all_the_same(
+    canned: CannedRouter, capsys: pytest.CaptureFixture[str], member: str, said: object, line: str
+) -> None:
+    canned.answers["/__router_health"] = (200, {**HEALTHY, member: said})
+    assert call("status") == 0
+    assert capsys.readouterr().out == STATUS + line
+
+
 @pytest.mark.parametrize("answer", [(200, "<html>"), (200, ["a"]), (404, {"status": "no"})], ids=str)
 def test_status_of_something_else_on_the_port_says_who(
     canned: CannedRouter, capsys: pytest.CaptureFixture[str], answer: tuple[int, object]

@@ -48,6 +48,16 @@ def test_a_torn_file_is_named_with_the_reason(store: StateStore) -> None:
         store.read_or_new()
 
 
+def test_the_hint_for_a_torn_file_can_be_pasted_whatever_the_path(tmp_path: Path) -> None:
+    store = StateStore(tmp_path / "my shop" / "bg_state.json")
+    store.write(BLUE)
+    store.path.write_text("{")
+    with pytest.raises(StateError) as caught:
+        store.read()
+    subprocess.run(caught.value.hint, shell=True, check=True)
+    assert store.read().active_version == "blue"
+
+
 def test_a_folder_in_the_files_place_is_a_state_error(store: StateStore) -> None:
     store.path.mkdir(parents=True)
     with pytest.raises(StateError, match="cannot be read: Is a directory"):
