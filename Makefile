@@ -21,9 +21,10 @@ setup: $(READY) ## Make .venv with what the router needs to run
 run: $(READY) ## Start blue and the router on port 5004; Ctrl-C stops both
 	@$(PYTHON) -m app.cli.run
 
-# -rs: which tests were left out because a program is not here, and which program that is.
+# Several at a time, since most of them wait (tests/conftest.py); ARGS="-n 0 -s" shows what they print.
+# -rfEs: what failed, and which tests were left out because a program is not here, and which program that is.
 test: $(READY_DEV) ## Run all tests, with branch coverage
-	@$(PYTHON) -m pytest --cov --cov-report=term -rs $(ARGS)
+	@$(PYTHON) -m pytest -n auto --dist worksteal --cov --cov-report=term -rfEs $(ARGS)
 
 fuzz: $(READY_DEV) ## Feed random messages to the parsers for ten minutes (ARGS="--seconds 60 --seed 1")
 	@$(PYTHON) -m tests.fuzz --seconds 600 $(ARGS)

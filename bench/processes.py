@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import random
 import resource
 import signal
 import socket
@@ -53,9 +54,13 @@ class Server:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
+    """A loopback port that nobody listens on, below those that outgoing connections are given meanwhile."""
+    while True:
+        port = random.randrange(10_000, 15_000)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
         return port
 
 

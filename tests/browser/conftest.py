@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -63,19 +64,13 @@ def axe() -> str:
     """The source of axe-core, from the npm registry the first time."""
     folder = BUILD / "npm"
     source = folder / "node_modules" / "axe-core" / "axe.min.js"
-    if not source.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        command = [
-            "npm",
-            "install",
-            "--prefix",
-            str(folder),
-            "--no-save",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-        ]
-        subprocess.run([*command, f"axe-core@{AXE}"], check=True, capture_output=True, timeout=50)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side, npm does not
+        if not source.exists():
+            command = ["npm", "install", "--prefix", str(folder), "--no-save", "--ignore-scripts"]
+            command += ["--no-audit", "--no-fund", f"axe-core@{AXE}"]
+            subprocess.run(command, check=True, capture_output=True, timeout=50)
     return source.read_text(encoding="utf-8")
 
 

@@ -66,7 +66,7 @@ class Page:
         script = "return getComputedStyle(document.querySelector(arguments[0])).getPropertyValue(arguments[1])"
         return str(self.ask(script, selector, name))
 
-    def wait_for(self, selector: str, part: str, deadline_s: float = 10.0) -> None:
+    def wait_for(self, selector: str, part: str, deadline_s: float = 20.0) -> None:
         """Waits until an element's text has this part."""
         wait_until(lambda: part in self.text(selector), f"{part!r} in {selector}: {self.text(selector)!r}", deadline_s)
 

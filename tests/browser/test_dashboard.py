@@ -89,6 +89,7 @@ def test_traffic_shows_without_loading_the_page_again(page: Page, router: Router
     page.picture(screenshots / "traffic.png")
 
 
+@pytest.mark.alone
 def test_switch_appears_within_two_seconds_with_its_mark(
     page: Page, router: RouterProcess, standby: RawUpstream, screenshots: Path
 ) -> None:

@@ -312,12 +312,16 @@ def test_watch_prints_a_line_for_each_look_and_ends_on_ctrl_c(router: psutil.Pro
         assert " 0 requests  0.0 req/s  100.0 % ok " in line
 
 
-def test_watch_waits_for_a_router_that_is_away(router: psutil.Process) -> None:
-    with subprocess.Popen(
-        [*COMMAND, "metrics", "--watch=0.1", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as watching:
-        assert watching.stdout is not None and watching.stderr is not None
-        assert json.loads(watching.stdout.readline())["total_requests"] == 0
+def test_watch_waits_for_a_router_that_is_away(router: psutil.Process, tmp_path: Path) -> None:
+    looks = tmp_path / "looks.jsonl"  # a pipe that nobody reads would soon be full
+    command = [*COMMAND, "metrics", "--watch=0.1", "--json"]
+    with (
+        looks.open("w") as output,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, text=True) as watching,
+    ):
+        assert watching.stderr is not None
+        wait_until(lambda: "\n" in looks.read_text(), "a first look", 20)
+        assert json.loads(looks.read_text().splitlines()[0])["total_requests"] == 0
         assert cli("stop").returncode == 0
         assert "⏳ " in watching.stderr.readline()
         watching.send_signal(signal.SIGINT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,10 +28,9 @@ def test_stream_lets_its_worker_go(tmp_path: Path) -> None:
         viewer.send(EVENTS)
         viewer.read_head()
         (old,) = router.worker_pids
-        began = time.monotonic()
         router.reload()
+        # graceful_timeout is 30
         wait_until(lambda: router.worker_pids and old not in router.worker_pids, "the old worker's end", 20)
-        assert time.monotonic() - began < 10  # graceful_timeout is 30
         assert b"\r\n0\r\n\r\n" in viewer.take_waiting()
         assert "graceful timeout" not in router.log
 

@@ -49,6 +49,7 @@ def test_long_pipeline_for_the_router_itself_does_not_hold_up_another_client(
     assert waiting < count / 2
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("direction", ["download", "upload", "tunnel"])
 def test_flood_of_bytes_does_not_hold_up_another_client(
     router: RouterProcess, upstream: RawUpstream, direction: str
@@ -117,6 +118,7 @@ FLOOD = 256 << 20
 FLOODS = {"download": download, "upload": upload, "tunnel": tunnel}
 
 
+@pytest.mark.alone
 def test_slowest_of_many_kept_clients_waits_a_small_multiple_of_the_median(
     router: RouterProcess, upstream: RawUpstream
 ) -> None:

@@ -97,6 +97,7 @@ def unmasked(data: bytes) -> bytes:
     return bytes(byte ^ key for byte, key in zip(data[6:], data[2:6], strict=False))
 
 
+@pytest.mark.alone
 def test_websocket_at_rest_gets_1012_on_both_sides_and_ends(stage: Stage) -> None:
     server = Server(stage.blue)
     with server.connect(stage.router) as client:
@@ -260,6 +261,7 @@ def test_keep_leaves_everything_alone(tmp_path: Path) -> None:
             assert len(server.read(6)) == 6
 
 
+@pytest.mark.alone
 def test_cut_ends_everything_at_once(tmp_path: Path) -> None:
     with staged(tmp_path, handover="cut") as stage:
         server = Server(stage.blue)

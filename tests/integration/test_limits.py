@@ -156,6 +156,7 @@ class TestClientTimes:
         entry = router.logged(lambda entry: entry["path"] == "/stalled")
         assert entry["status"] == 408
 
+    @pytest.mark.alone
     def test_many_unfinished_heads_do_not_delay_others(self, farm: RouterFarm) -> None:
         router, _ = farm.get()
         with contextlib.ExitStack() as stack:

@@ -61,7 +61,7 @@ def test_totals_are_exact_over_reloads_and_clients_that_leave(router: RouterProc
             served(upstream, 200)
             before = set(router.worker_pids)
             router.reload()
-            wait_until(lambda before=before: before.isdisjoint(router.worker_pids), "new workers", 30)
+            wait_until(lambda before=before: before.isdisjoint(router.worker_pids), "new workers", 50)
     assert clients.failures == []
 
     def wait_to_be_left(exchange: Exchange) -> None:

@@ -63,7 +63,7 @@ def two_workers(upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory)
     """A router whose workers are looked after with a short time limit."""
     folder = tmp_path_factory.mktemp("two")
     (folder / "conf.py").write_text(SPINNING.replace("{folder}", str(folder)))
-    arguments = ("-c", str(folder / "conf.py"), "--timeout", "3")
+    arguments = ("-c", str(folder / "conf.py"), "--timeout", "6")  # a worker boots in less, on a busy machine too
     with running_router(folder, upstream.port, arguments=arguments, workers=2, graceful_timeout=10) as router:
         wait_until(lambda: heartbeats(router) == 2, "two workers")
         yield router
@@ -80,11 +80,11 @@ def requests_of(router: RouterProcess) -> int:
     return int(str(router.metrics()["total_requests"]))
 
 
-def wait_for_replacement(router: RouterProcess, victim: int, within_s: float = 20) -> None:
+def wait_for_replacement(router: RouterProcess, victim: int) -> None:
     wait_until(
         lambda: victim not in router.worker_pids and len(router.worker_pids) == 2 and heartbeats(router) == 2,
         "a new worker",
-        within_s,
+        60,
     )
 
 
@@ -157,7 +157,7 @@ def test_hung_worker_is_found_and_replaced(two_workers: RouterProcess, how: str)
     else:
         (two_workers.folder / f"spin.{victim}").touch()
     with Hammering(two_workers.port, clients=1) as hammering:
-        wait_for_replacement(two_workers, victim, 25)
+        wait_for_replacement(two_workers, victim)
     assert clients[other][0].ask(GET).body == b"blue"
     assert clients[victim][0].how_it_ends() in {"closed", "reset"}
     assert hammering.failures == []
@@ -166,6 +166,7 @@ def test_hung_worker_is_found_and_replaced(two_workers: RouterProcess, how: str)
         client.wire.close()
 
 
+@pytest.mark.alone
 def test_worker_is_replaced_after_max_requests_without_a_lost_one(upstream: RawUpstream, tmp_path: Path) -> None:
     with running_router(tmp_path, upstream.port, workers=1, max_requests=200) as router:
         first = router.worker_pids

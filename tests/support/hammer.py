@@ -1,4 +1,4 @@
-"""A client process that sends request after request until its standard input is closed.
+"""A client process that sends request after request until its standard input is closed, and pauses a moment after each.
 
 Run as `python -m tests.support.hammer PORT`; prints one JSON object: `answers` is a list of [start, end,
 body] with times in seconds of the machine's monotonic clock, `failures` a list of texts. Half of the
@@ -18,6 +18,9 @@ from tests.support.wire import Broken, Truncated
 GET = b"GET /load HTTP/1.1\r\nHost: x.test\r\n\r\n"
 POST = b"POST /load HTTP/1.1\r\nHost: x.test\r\nContent-Length: 10\r\n\r\n0123456789"
 
+PAUSE_S = 0.001
+"""Some processor time is left for those who start and stop workers meanwhile."""
+
 
 class Hammer:
     """Counts answers and failures of one client process."""
@@ -31,7 +34,7 @@ class Hammer:
     def run(self) -> None:
         """Ask until standard input ends."""
         number = 0
-        while not select.select([sys.stdin], [], [], 0)[0]:
+        while not select.select([sys.stdin], [], [], PAUSE_S)[0]:
             number += 1
             self._ask(is_kept=number % 2 == 0, request=POST if number % 4 == 0 else GET)
 

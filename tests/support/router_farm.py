@@ -1,4 +1,4 @@
-"""One router and one raw upstream per set of settings, started on first use and shared by all tests."""
+"""One router and one raw upstream per set of settings, started on first use and shared by the tests that follow."""
 
 from __future__ import annotations
 
@@ -9,33 +9,45 @@ from tests.support.router_process import RouterProcess, start_router
 
 Pair = tuple[RouterProcess, RawUpstream]
 
+KEPT = 4
+"""More than a test has at a time. Tests of one module follow each other, and an idle router still takes some time."""
+
 
 class RouterFarm:
-    """Keeps routers running between tests; a router that has died is replaced."""
+    """Keeps the routers last used running between tests; a router that has died is replaced."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._started = 0
-        self._running: dict[str, Pair] = {}
+        self._running: dict[str, Pair] = {}  # the one used last at the end
+        self._leaving: list[Pair] = []
 
     def get(self, **settings: object) -> Pair:
         """The running pair for these RouterConfig fields, its upstream's records empty."""
         key = repr(sorted(settings.items()))
-        if key not in self._running or self._running[key][0].process.poll() is not None:
-            self._running[key] = self._start(settings)
-        router, upstream = self._running[key]
-        upstream.reset()
-        return router, upstream
+        pair = self._running.pop(key, None)
+        if pair is None or pair[0].process.poll() is not None:
+            pair = self._start(settings)
+        self._running[key] = pair
+        if len(self._running) > KEPT:
+            self._let_go(next(iter(self._running)))
+        pair[1].reset()
+        return pair
 
     def _start(self, settings: dict[str, object]) -> Pair:
         upstream = RawUpstream().__enter__()
         self._started += 1
         return start_router(self._folder / str(self._started), upstream.port, settings), upstream
 
+    def _let_go(self, key: str) -> None:
+        pair = self._running.pop(key)
+        pair[0].process.terminate()
+        self._leaving.append(pair)
+
     def stop(self) -> None:
         """Stop every router, all at the same time, and its upstream."""
-        for router, _ in self._running.values():
-            router.process.terminate()
-        for router, upstream in self._running.values():
+        for key in list(self._running):
+            self._let_go(key)
+        for router, upstream in self._leaving:
             router.stop()
             upstream.__exit__(None, None, None)

@@ -22,16 +22,19 @@ ROOT = Path(__file__).resolve().parents[2]
 
 START_DEADLINE_S = 30.0
 STOP_DEADLINE_S = 15.0
+LANES = 16
 
 
 def free_port() -> int:
     """A loopback port that nobody listens on, below those that the kernel gives to outgoing connections.
 
     From among those a port may be taken before it is used; and a client that tries one on which nobody listens yet
-    can be given that very port for its own end, and is then connected with itself.
+    can be given that very port for its own end, and is then connected with itself. Each of pytest-xdist's processes
+    has ports of its own to choose from.
     """
+    lane = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % LANES
     while True:
-        port = random.randrange(15_000, 32_000)
+        port = random.randrange(15_000 + lane, 32_000, LANES)
         try:
             socket.create_server(("127.0.0.1", port)).close()
         except OSError:

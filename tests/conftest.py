@@ -1,0 +1,57 @@
+"""How the tests share a machine: several at a time, since most of them wait for processes, and a few alone.
+
+With pytest-xdist several processes run tests. One that measures time or processor shares is marked `alone` and runs
+while no other test does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.support.turns import turn
+
+WORKERS_PER_CPU = 2
+WORKERS_MAX = 8
+
+ROOM = Path(__file__)
+DOOR = Path(__file__).with_name("__init__.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Makes Ctrl-C work in what the tests start: a shell's background job ignores it, and hands that on."""
+    config.addinivalue_line("markers", "alone: runs while no other test does, since it measures time")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For `-n auto`: more than there are processors; 0, none, for one module, which ends sooner than they start."""
+    modules = {name.partition("::")[0] for name in config.args}
+    if len(modules) == 1 and modules.pop().endswith(".py"):
+        return 0
+    return min(WORKERS_PER_CPU * len(os.sched_getaffinity(0)), WORKERS_MAX)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Moves the tests that run alone to the end, so that the others have to wait for them only once."""
+    items.sort(key=_is_alone)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of pytest-timeout: waiting for others is not the test's fault
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Runs a test in its turn."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return (yield)
+    with turn(ROOM, DOOR, _is_alone(item)):
+        return (yield)
+
+
+def _is_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
