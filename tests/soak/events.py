@@ -13,7 +13,7 @@ from random import Random
 import psutil
 
 from tests.soak.evidence import Event, Kill, Spell
-from tests.soak.site import CommandFailed, Site
+from tests.soak.site import VERSIONS, CommandFailed, Site
 from tests.support.waiting import wait_until
 
 __all__ = ["EVENTS", "Script"]
@@ -112,17 +112,21 @@ def _pause(script: Script) -> None:
 
 
 def _quiet(script: Script) -> None:
-    """A true quiet point, used for a restart of the application."""
+    """A true quiet point, used for a while."""
     site = script.site
     site.deploy("pause", "--drain", "--max-hold=60")
     begin = time.monotonic()
     with site.metrics() as metrics:
         if left := metrics.snapshot().overall.in_flight:
             raise CommandFailed(f"pause --drain has returned, and {left} requests are in flight")
-    if script.random.random() < 0.5:
-        site.deploy("restart", site.active)
+    script.pass_time(0.1, 0.6)
     script.quiet.append((begin, time.monotonic()))
     site.deploy("resume")
+
+
+def _restart(script: Script) -> None:
+    """A restart of either version; for the active one's its requests wait."""
+    script.site.deploy("restart", script.random.choice(VERSIONS))
 
 
 def _reload(script: Script) -> None:
@@ -218,6 +222,7 @@ EVENTS: Mapping[str, _Kind] = {
     "deploy": _Kind(_deploy, 4),
     "pause": _Kind(_pause, 8),
     "quiet": _Kind(_quiet, 3),
+    "restart": _Kind(_restart, 4),
     "reload": _Kind(_reload, 4),
     "upgrade": _Kind(_upgrade, 3),
     "worker-kill": _Kind(_kill_worker, 8),

@@ -200,8 +200,18 @@ class Site:
             def in_flight() -> dict[int, int]:
                 return {worker.pid: worker.in_flight for worker in metrics.snapshot().workers}
 
-            pid = random.choice(sorted(wait_until(in_flight, "a worker")))
-            process = psutil.Process(pid)
-            process.suspend()
-            wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "the worker to stop")
-            return Worker(pid, in_flight()[pid])
+            def stopped() -> list[Worker]:
+                """One of them; none when there are none, or it has just ended by itself."""
+                with suppress(IndexError, psutil.NoSuchProcess):
+                    pid = random.choice(sorted(in_flight()))
+                    _suspend(pid)
+                    return [Worker(pid, in_flight()[pid])]
+                return []
+
+            return wait_until(stopped, "a worker")[0]
+
+
+def _suspend(pid: int) -> None:
+    process = psutil.Process(pid)
+    process.suspend()
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED, "the worker to stop")
