@@ -142,7 +142,8 @@ def _kill_worker(script: Script) -> None:
     begin = time.monotonic()
     worker = script.site.stop_worker(script.random)
     _kill(worker.pid)
-    script.kills.append(Kill("worker", worker.pid, begin, time.monotonic(), in_flight=worker.in_flight))
+    end = time.monotonic()
+    script.kills.append(Kill("worker", worker.pid, begin, end, in_flight=worker.in_flight, held=worker.held))
 
 
 def _crash(script: Script) -> None:

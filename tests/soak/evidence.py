@@ -40,6 +40,8 @@ class Kill:
     """Of an application."""
     in_flight: int = 0
     """In a worker."""
+    held: int = 0
+    """By a worker, which are in flight nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,10 +51,11 @@ class CommandFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker process that has been stopped (SIGSTOP), and what it has in flight for ever."""
+    """A worker process that has been stopped (SIGSTOP), and what it has in flight and holds for ever."""
 
     pid: int
     in_flight: int
+    held: int
 
 
 class Site:
@@ -194,18 +195,19 @@ class Site:
         return MetricsCollector(self.context / "router_metrics.mmap")
 
     def stop_worker(self, random: Random) -> Worker:
-        """Stop one of the workers, and tell what it has in flight."""
+        """Stop one of the workers, and tell what it has in its hands."""
         with self.metrics() as metrics:
 
-            def in_flight() -> dict[int, int]:
-                return {worker.pid: worker.in_flight for worker in metrics.snapshot().workers}
+            def workers() -> dict[int, Worker]:
+                found = metrics.snapshot().workers
+                return {each.pid: Worker(each.pid, each.in_flight, each.held) for each in found}
 
             def stopped() -> list[Worker]:
                 """One of them; none when there are none, or it has just ended by itself."""
                 with suppress(IndexError, psutil.NoSuchProcess):
-                    pid = random.choice(sorted(in_flight()))
+                    pid = random.choice(sorted(workers()))
                     _suspend(pid)
-                    return [Worker(pid, in_flight()[pid])]
+                    return [workers()[pid]]
                 return []
 
             return wait_until(stopped, "a worker")[0]

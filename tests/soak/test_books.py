@@ -12,11 +12,15 @@ from tests.soak.books import CHECKS, Books
 from tests.soak.evidence import Account, Event, Evidence, Execution, Figures, Kill, Line, Spell
 from tests.soak.seen import Seen
 
-FAILED, CONNECTIONS, TWICE, VERSION, COMMANDS, QUIET, LOG, METRICS, ABORTED, RECEIPTS = CHECKS
+FAILED, LOST, CONNECTIONS, TWICE, VERSION, COMMANDS, QUIET, LOG, METRICS, ABORTED, RECEIPTS = CHECKS
 
 
 def get(number: int, start: float, version: str = "blue") -> Seen:
     return Seen(f"get-{number}", "get", start, start + 0.1, version, 200)
+
+
+def lost_at_5(number: int) -> Seen:
+    return Seen(f"get-{number}", "get", 4.0, 5.1, error="reset")
 
 
 def in_order() -> Evidence:
@@ -87,6 +91,9 @@ def tally(blue: Figures) -> Callable[[Evidence], None]:
         pytest.param(change(0, error="502 b'Bad gateway'"), FAILED, "get-1 from 1.000", id="failed without a kill"),
         pytest.param(change(5, start=15.01), FAILED, "post-2", id="sent when the application was dead already"),
         pytest.param(change(5, end=30.0), FAILED, "post-2", id="failed long after the kill"),
+        pytest.param(
+            put("seen", [*in_order().seen, *(lost_at_5(number) for number in (8, 9))]), LOST, "get-8, get-9", id="lost"
+        ),
         pytest.param(change(1, error="reset", is_stale=True, idle_s=0.3), CONNECTIONS, "get-2", id="reset"),
         pytest.param(add("executions", Execution("post-1", "green", 9)), TWICE, "executed 2 times", id="twice"),
         pytest.param(add("executions", Execution("post-9", "green", 9)), TWICE, "nobody asked", id="out of nowhere"),
