@@ -58,6 +58,17 @@ class Books:
     def worker_kills(self) -> list[Kill]:
         return [kill for kill in self.evidence.kills if kill.what == "worker"]
 
+    def came_late(self, seen: Seen) -> bool:
+        """Whether its connection may have been closed before it was sent, as any server does in the end."""
+        return (seen.is_stale or seen.found_closed) and seen.idle_s >= ANNOUNCED_S
+
+    def was_dropped(self, seen: Seen) -> bool:
+        """Whether the connection that its client had kept was closed, and no killed worker explains that."""
+        since = seen.start - seen.idle_s
+        return seen.found_closed and not any(
+            since <= kill.end and kill.start <= seen.start for kill in self.worker_kills
+        )
+
     def reason(self, seen: Seen) -> Kill | None:
         """The kill that a failed request is explained by; None when it must not have failed."""
         lines = self.lines.get(seen.id, [])
@@ -97,10 +108,11 @@ def killed_workers_had_what_was_lost(books: Books) -> list[str]:
 
 
 def connections_were_kept(books: Books) -> list[str]:
-    """No used connection broke, or was closed unannounced, but those of workers that were killed."""
+    """No kept connection broke, or was closed unannounced, but those of workers that were killed."""
     faults = []
     for seen in books.evidence.seen:
-        if seen.is_stale and seen.idle_s < ANNOUNCED_S and books.reason(seen) is None:
+        is_broken = seen.is_stale and books.reason(seen) is None
+        if (is_broken or books.was_dropped(seen)) and not books.came_late(seen):
             faults.append(f"{_told(seen)}, on a connection that was idle for {seen.idle_s:.3f} s")
     return faults
 

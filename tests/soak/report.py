@@ -55,7 +55,7 @@ def _clients(books: Books) -> list[Row]:
     rows: list[Row] = []
     for kind in sorted({seen.kind for seen in books.evidence.seen}):
         seen = [each for each in books.evidence.seen if each.kind == kind]
-        reasons = [books.reason(each) for each in seen if each.error]
+        reasons = [books.reason(each) for each in seen if each.error and not books.came_late(each)]
         killed = [sum(kill is not None and kill.what == what for kill in reasons) for what in ("worker", "app")]
         times = _times([each.end - each.start for each in seen])
         rows.append((kind, len(seen), len(reasons) - sum(killed), *killed, *times))
@@ -75,6 +75,7 @@ def _totals(books: Books) -> list[tuple[str, object]]:
         ("of these not answered, for a process was killed", len(executed & lost_posts)),
         ("WebSockets handed over (1012)", sum(seen.end_code == 1012 for seen in evidence.seen)),
         ("kept connections found closed", sum(seen.found_closed for seen in evidence.seen)),
+        ("kept connections used too late", sum(books.came_late(seen) for seen in evidence.seen)),
         ("receipts", len({account.end for account in evidence.accounts})),
         ("cut by receipts", sum(account.cut for account in evidence.accounts)),
         ("longest hold in a receipt, s", _times([account.held_s for account in evidence.accounts])[1]),

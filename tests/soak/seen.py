@@ -23,7 +23,7 @@ class Seen:
         cause: the router's `X-Router-Cause`.
         error: what was wrong; "" when all was as it should be.
         end_code: how a WebSocket was closed.
-        idle_s: how long the connection had been idle before; 0 on a new one.
+        idle_s: how long the kept connection had been idle before; 0 when there was none.
         is_stale: a used connection broke before a byte of the answer came.
         found_closed: the connection used before was found closed, unannounced, so this is a new one.
     """

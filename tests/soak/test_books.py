@@ -95,6 +95,7 @@ def tally(blue: Figures) -> Callable[[Evidence], None]:
             put("seen", [*in_order().seen, *(lost_at_5(number) for number in (8, 9))]), LOST, "get-8, get-9", id="lost"
         ),
         pytest.param(change(1, error="reset", is_stale=True, idle_s=0.3), CONNECTIONS, "get-2", id="reset"),
+        pytest.param(change(1, found_closed=True, idle_s=0.3), CONNECTIONS, "idle for 0.300 s", id="unannounced"),
         pytest.param(add("executions", Execution("post-1", "green", 9)), TWICE, "executed 2 times", id="twice"),
         pytest.param(add("executions", Execution("post-9", "green", 9)), TWICE, "nobody asked", id="out of nowhere"),
         pytest.param(put("executions", []), TWICE, "post-1 was answered and not executed", id="not executed"),
@@ -141,6 +142,13 @@ def test_request_that_was_held_over_a_switch_may_be_answered_by_either() -> None
     evidence = in_order()
     change(1, start=9.9, end=11.5, version="green")(evidence)
     assert VERSION not in faults(evidence)
+
+
+def test_connection_that_was_idle_for_long_or_in_a_killed_worker_may_be_closed() -> None:
+    evidence = in_order()
+    change(0, error="reset", is_stale=True, idle_s=2.0)(evidence)
+    add("seen", Seen("get-5", "get", 5.2, 5.3, "blue", 200, idle_s=0.3, found_closed=True))(evidence)
+    assert CONNECTIONS not in faults(evidence)
 
 
 def test_report_names_faults_and_requests() -> None:

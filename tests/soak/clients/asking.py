@@ -73,7 +73,7 @@ class Client(ABC):
             answer = connection.read_head()
         except BROKEN as error:
             seen.error = repr(error)
-            seen.is_stale = seen.idle_s > 0 and not connection.wire.used
+            seen.is_stale = seen.idle_s > 0 and not seen.found_closed and not connection.wire.used
             return self._gone(connection)
         return self._read(seen, connection, answer)
 
@@ -84,8 +84,8 @@ class Client(ABC):
     def _connection(self, seen: Seen) -> RawClient | None:
         kept, self._kept = self._kept, None
         if kept is not None:
+            seen.idle_s = time.monotonic() - self._used_at
             if not kept.has_bytes():
-                seen.idle_s = time.monotonic() - self._used_at
                 return kept
             seen.found_closed = True
             kept.wire.close()
