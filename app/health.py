@@ -74,10 +74,11 @@ def _traffic(service: Service, state: BlueGreenState | None) -> dict[str, Any]:
     now = time.time()
     pause = state.pause if state is not None and state.pause is not None and state.pause.holds(now) else None
     maintenance = state.maintenance if state is not None else None
+    failover = _failover(service, state)
     modes = {
         "maintenance": maintenance is not None,
         "paused": pause is not None,
-        "failover": service.outages.is_diverted,
+        "failover": failover is not None,
         "flowing": state is not None and state.active is not None,
     }
     return {
@@ -86,8 +87,22 @@ def _traffic(service: Service, state: BlueGreenState | None) -> dict[str, Any]:
         "maintenance": None
         if maintenance is None
         else {"since": _wall(maintenance.since), "message": maintenance.message or None},
+        "failover": failover,
         "held": service.metrics.held(),
         "worker": _worker(service),
+    }
+
+
+def _failover(service: Service, state: BlueGreenState | None) -> dict[str, Any] | None:
+    """Which version is left and which one stands in, while any worker sends requests there; else None."""
+    failover = service.metrics.failover()
+    if state is None or failover.version is None or failover.version != state.active_version:
+        return None  # a switch ends it, and the workers say so within a second
+    return {
+        "from": failover.version,
+        "to": state.standby_version,
+        "since": None if failover.since is None else _wall(failover.since),
+        "workers": failover.workers,
     }
 
 

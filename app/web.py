@@ -17,6 +17,7 @@ from app.access import COOKIE, Access
 from app.config import TOML_NAME, AppConfig, RouterConfig, load
 from app.dashboard.routes import Routes
 from app.errors import MalformedRequest, RouterError
+from app.failover_history import FailoverHistory
 from app.health import health_report
 from app.metrics.exposition import as_json, chosen_format, window_seconds
 from app.metrics.shared import SharedMetrics
@@ -102,7 +103,8 @@ def create_app(
     `sources` says where each setting came from, for the dashboard. `counted_in` is what the master has
     made for its workers to count in.
     """
-    service = Service(config, app_config or AppConfig(), counted_in)
+    failovers = FailoverHistory(Path(config.beside_state("history.jsonl")))
+    service = Service(config, app_config or AppConfig(), counted_in, failovers.write)
     app = RouterApp(service)
     access = Access(config)
     dashboard = Routes(service, access, sources or {}) if config.dashboard_path else None

@@ -31,7 +31,7 @@ LEVELS = [
     ["app.router", "app.targets"],
     ["app.proxy", "app.deploy"],
     # L4: web and worker
-    ["app.health", "app.dashboard"],
+    ["app.health", "app.failover_history", "app.dashboard"],
     ["app.web", "app.server"],
     # L5: entry points
     ["app.cli", "utils"],

@@ -41,6 +41,9 @@ class _RouterTraffic:
     def held(self) -> int:
         return self._current().held()
 
+    def failover(self) -> str | None:
+        return self._current().failover().version
+
     def tallies(self) -> dict[str, Tally]:
         # The router's own answers, too: a request that waits in a pause has no version yet.
         return {name: _tally(stats) for name, stats in self._current().snapshot().versions.items()}

@@ -13,7 +13,7 @@ from app.deploy.drain import Traffic
 from app.deploy.log_file import tail
 from app.deploy.reconcile import ending_text
 from app.deploy.steps import PROGRAM
-from app.state.model import BlueGreenState, VersionState
+from app.state.model import BlueGreenState, VersionState, other
 from app.upstream.health import ProbeResult
 
 __all__ = [
@@ -49,6 +49,12 @@ class Overview:
         """The requests that are held back just now; None when no router runs."""
         return None if self.traffic is None else self.traffic.held()
 
+    @property
+    def failover(self) -> str | None:
+        """The active version while its requests go to the standby; a switch has ended that when another is active."""
+        away_from = None if self.traffic is None else self.traffic.failover()
+        return away_from if away_from == self.state.active_version else None
+
 
 # --- status ----------------------------------------------------------------------------------------------
 
@@ -66,6 +72,7 @@ def status_json(overview: Overview) -> dict[str, object]:
         "maintenance": asdict(state.maintenance) if state.maintenance else None,
         "router": {"pid": router.pid, "port": router.port} if router else None,
         "held": overview.held,
+        "failover": overview.failover,
         "versions": {name: _version_json(overview, version) for name, version in state.versions.items()},
     }
 
@@ -100,6 +107,8 @@ def status_text(overview: Overview) -> str:
         lines.append(f"✅ Router: running on port {overview.router.port} (pid {overview.router.pid})")
         if overview.held:
             lines.append(f"   Held: {overview.held}")
+        if overview.failover:
+            lines.append(f"⚠️  FAILOVER: {overview.failover} is down, requests go to {other(overview.failover)}")
     else:
         lines.append("⏹️  Router: not running")
     if state.previous_version and state.previous_version != state.active_version:

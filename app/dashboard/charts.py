@@ -273,6 +273,8 @@ _FLAGS = {
     "start": '<path class="glyph" d="M-4 1 6 6-4 11Z"/>',
     "stop": '<path class="glyph" d="M-5 1H5V11H-5Z"/>',
     "crash": '<path class="cross" d="M-5 1 5 11M5 1-5 11"/>',
+    "failover": '<path class="glyph" d="M-6 1H1L6 6 1 11H-6Z"/>',
+    "failback": '<path class="glyph" d="M6 1H-1L-6 6-1 11H6Z"/>',
     "failing": '<path class="glyph" d="M0 0 7 12H-7Z"/>',
 }
 """By kind, so that colour is never all that tells them apart; around a point 6 px below the top."""

@@ -16,8 +16,8 @@ __all__ = ["Mark", "marks"]
 class Mark:
     """One thing that happened at wall time `at`.
 
-    `kind` is "switch", "rollback", "start", "stop", "crash" or "failing"; `version` is the one that got the
-    traffic or that it happened to. `label` is short, `text` says it in full.
+    `kind` is "switch", "rollback", "start", "stop", "failover", "failback", "crash" or "failing"; `version` is
+    the one that got the traffic or that it happened to. `label` is short, `text` says it in full.
     """
 
     at: float
@@ -73,6 +73,9 @@ def _of_commands(seen: Observation) -> Iterator[Mark]:
             continue
         elif entry.operation in ("start", "run", "restart"):
             yield Mark(done_at, "start", entry.target, "start", f"{_named(entry.target, entry.release)} started")
+        elif entry.operation in ("failover", "failback"):
+            label = f"{entry.operation} to {entry.target}"
+            yield Mark(entry.at, entry.operation, entry.target, label, f"{label.capitalize()}: {entry.detail}")
         elif entry.operation == "stop":
             yield Mark(done_at, "stop", entry.target, "stop", f"{entry.target.capitalize()} stopped")
 

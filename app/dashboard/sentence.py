@@ -77,6 +77,9 @@ def _held_back(seen: Observation, state: BlueGreenState) -> Sentence | None:
 
 def _trouble(seen: Observation, active: VersionState) -> Sentence | None:
     """The active version does not work."""
+    if seen.minute.failover.version == active.name:
+        text = f"{named(active)} is down: requests go to {other(active.name)} until it is healthy."
+        return Sentence(text, "alarm", f"{active.name} fails over")
     if active.status == "crashed":
         ended = seen.ended_at.get(active.name)
         when = f" {duration_text(seen.at - ended)} ago" if ended else ""

@@ -58,6 +58,9 @@ class Traffic(Protocol):
     def held(self) -> int:
         """How many requests are held back, over all workers."""
 
+    def failover(self) -> str | None:
+        """The version whose requests go to the standby because it is down; None when there is none."""
+
     def tallies(self) -> Mapping[str, Tally]:
         """What became of the requests of each version since the metrics began."""
 

@@ -127,6 +127,12 @@ class History:
         self.append({"id": id_, "at": round(self._now(), 3), "who": user_name(), "pid": os.getpid(), **what})
         return OpenEntry(self, id_, self.clock())
 
+    def note(self, name: str, came_from: str, goes_to: str, detail: str, at: float) -> None:
+        """Write down in one line what the router did by itself at wall time `at`; raises `StateError`."""
+        what = {"command": name, "operation": name, "target": goes_to, "from": came_from, "to": goes_to}
+        end = {"release": None, "outcome": "done", "detail": detail}
+        self.append({"id": os.urandom(6).hex(), "at": round(at, 3), "who": "router", "pid": os.getpid(), **what, **end})
+
     def append(self, line: Mapping[str, object]) -> None:
         """Add one line, complete and on the disk; raises `StateError` when it could not be written."""
         try:

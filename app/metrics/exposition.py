@@ -109,6 +109,12 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         "last_cut": [_cut(cut) for cut in snapshot.cuts[-MAX_ROWS:]],
         "workers": [_worker(worker) for worker in snapshot.workers],
         "probes": {name: [_probe(probe) for probe in probes] for name, probes in snapshot.probes.items()},
+        "failover": {
+            "version": snapshot.failover.version,
+            "workers": snapshot.failover.workers,
+            "since": snapshot.failover.since and round(snapshot.failover.since, 3),
+            "count": snapshot.failover.count,
+        },
         "state_fault": snapshot.state_fault,
         "metrics_fault": snapshot.fault,
     }

@@ -72,6 +72,10 @@ HEADER = (
     "leader_seen_us",  # monotonic
     "folded_second",  # the last second that stands in the seconds ring
     "tally_serial",  # which of the tallies goes with it
+    "failovers",  # how often requests went over to the standby
+    "failover_from",  # the version that they left, plus one; 0 while they go where they should
+    "failover_at_us",  # wall clock: when that began
+    "diversions_seen",  # the sum of the slots' diversions when the leader last looked
 )
 SLOT = (
     "generation",  # how often the slot was claimed; 0 = never
@@ -84,6 +88,8 @@ SLOT = (
     "base_requests",  # what the slot had counted when its owner claimed it
     "connections",  # client connections the owner has, plus one; 0 while it does not accept
     "holding",  # requests the owner holds back at this moment
+    "diverted_from",  # the last version whose requests went to the standby, plus one, << 1 | whether they do now
+    "diversions",  # how often the owners of the slot began to
 )
 COUNTERS = (
     # In this order: who reads upwards never finds more ended than started.

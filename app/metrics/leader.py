@@ -10,11 +10,21 @@ unfinished, the next one does again.
 from __future__ import annotations
 
 import mmap
+import time
+from dataclasses import dataclass
 
 from app.metrics import layout
 from app.metrics.cells import read_cell, spread, together, write_cell, write_tally
 from app.metrics.layout import H
 from app.metrics.reader import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Requests for a version go to the standby from now on, or back to it."""
+
+    version: int
+    is_back: bool
 
 
 class Leader:
@@ -60,3 +70,23 @@ class Leader:
         start = (row + 5) * layout.WORD
         self._memory[start : start + len(text)] = text
         words[row] = serial
+
+    def follow_failover(self) -> Turn | None:
+        """What has changed since the last look at the slots, each of which diverts for itself; told once for all.
+
+        A diversion that began and ended between two looks is known by its count, and its end told at the next one.
+        """
+        words, diverted, told = self._words, self._reader.diverted_from(), self._words[H["failover_from"]]
+        diversions, away_from = self._reader.diversions()
+        turn = None
+        if told and not diverted:
+            words[H["failover_from"]] = 0
+            turn = Turn(told - 1, is_back=True)
+        elif not told and (diverted or diversions != words[H["diversions_seen"]]):
+            version = diverted[0] if diverted else away_from
+            words[H["failover_at_us"]] = time.time_ns() // 1000
+            words[H["failover_from"]] = version + 1
+            words[H["failovers"]] += 1
+            turn = Turn(version, is_back=False)
+        words[H["diversions_seen"]] = diversions
+        return turn

@@ -74,6 +74,7 @@ class SnapshotCollector(Collector):
             yield counter
         for name, text, latency_of in _HISTOGRAMS:
             yield self._histogram(name, text, latency_of)
+        yield self._failovers()
         yield from self._gauges()
 
     def _requests(self) -> Metric:
@@ -95,6 +96,11 @@ class SnapshotCollector(Collector):
         for version, stats in self._snapshot.versions.items():
             for cause in CAUSES[1:]:
                 family.add_metric([version, cause], stats.causes.get(cause, 0))
+        return family
+
+    def _failovers(self) -> Metric:
+        family = CounterMetricFamily(f"{PREFIX}failovers", "Times that requests went over to the standby.", labels=[])
+        family.add_metric([], self._snapshot.failover.count)
         return family
 
     def _histogram(self, name: str, text: str, latency_of: Callable[[VersionStats], Latency | None]) -> Metric:
@@ -123,6 +129,7 @@ class SnapshotCollector(Collector):
         workers = sum(worker.role == "worker" for worker in snapshot.workers)
         for name, text, value in (
             ("requests_held", "Requests held back now, in a pause or while their version is down.", snapshot.held),
+            ("failover_active", "1 while requests go to the standby.", snapshot.failover.workers > 0),
             ("workers", "Live router workers.", workers),
             ("uptime_seconds", "Since the router was started while none was running.", snapshot.uptime_s),
             ("state_fault", "1 while a worker cannot read the state file.", snapshot.state_fault),

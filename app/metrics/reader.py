@@ -15,7 +15,7 @@ from app.metrics.cells import Cell, read_cell, read_tally, spread, together
 from app.metrics.layout import C, H, S
 from app.metrics.locks import ByteLocks, alive_byte
 from app.metrics.rows import cuts_of, dead_rows, rows_of
-from app.metrics.snapshot import CutRequest, History, InFlightRow, Probe, Series, Snapshot, WorkerStats
+from app.metrics.snapshot import CutRequest, Failover, History, InFlightRow, Probe, Series, Snapshot, WorkerStats
 from app.state.model import VERSIONS
 
 _VERSIONS = range(len(layout.VERSION_LABELS))
@@ -66,6 +66,7 @@ class Reader:
             rows=self.rows(now_us),
             cuts=self.cuts(),
             workers=workers,
+            failover=self.failover(),
             probes={name: self.probes(version) for version, name in enumerate(VERSIONS)},
             state_fault=any(self._words[layout.slot_at(worker.slot) + S["state_fault"]] for worker in workers),
             fault=fault,
@@ -102,6 +103,31 @@ class Reader:
         """Requests held back in live slots."""
         at = {slot: layout.slot_at(slot) + S["holding"] for slot in self._used()}
         return sum(self._words[word] for slot, word in at.items() if self._words[word] and self._is_alive(slot))
+
+    def failover(self) -> Failover:
+        """Whether live slots send requests to the standby, and what the leader knows about it."""
+        found = self.diverted_from()
+        at_us = self._words[H["failover_at_us"]] if found and self._words[H["failover_from"]] else 0
+        return Failover(
+            version=layout.VERSION_LABELS[found[0]] if found else None,
+            workers=len(found),
+            since=at_us / 1e6 if at_us else None,
+            count=self._words[H["failovers"]],
+        )
+
+    def diverted_from(self) -> list[int]:
+        """The versions whose requests live slots send to the standby, one for each of these slots."""
+        at = {slot: layout.slot_at(slot) + S["diverted_from"] for slot in self._used()}
+        found = {slot: self._words[word] for slot, word in at.items() if self._words[word] & 1}
+        return [(word >> 1) - 1 for slot, word in found.items() if self._is_alive(slot)]
+
+    def diversions(self) -> tuple[int, int]:
+        """How often workers, dead ones included, began to send requests to the standby; and away from which version
+        it was for one of them.
+        """
+        heads = [layout.slot_at(slot) for slot in self._used()]
+        away_from = max(self._words[head + S["diverted_from"]] >> 1 for head in heads) - 1
+        return sum(self._words[head + S["diversions"]] for head in heads), away_from
 
     def _is_alive(self, slot: int) -> bool:
         return self._asking.is_held(alive_byte(slot))

@@ -21,13 +21,13 @@ from app.errors import MetricsError
 from app.metrics import file, layout
 from app.metrics.file import MappedFile
 from app.metrics.layout import C, H, S
-from app.metrics.leader import Leader
+from app.metrics.leader import Leader, Turn
 from app.metrics.locks import ByteLocks, alive_byte, claim_byte, leader_byte
 from app.metrics.reader import Reader
 from app.metrics.rows import CutRing
 from app.metrics.shares import Shares
 from app.metrics.slot import SlotWriter
-from app.metrics.snapshot import CutRequest, History, InFlightRow, Probe, Series, Snapshot
+from app.metrics.snapshot import CutRequest, Failover, History, InFlightRow, Probe, Series, Snapshot
 
 
 def monotonic_us() -> int:
@@ -160,6 +160,7 @@ class SharedMetrics:
         words[head + S["base_requests"]] = base_requests
         words[head + S["connections"]] = 0
         words[head + S["holding"]] = 0
+        words[head + S["diverted_from"]] &= ~1
         writer = SlotWriter(self._mapped.memory, self._words, slot, locks.close)
         writer.beat(now_us)
         locks.take(alive_byte(slot))
@@ -206,6 +207,12 @@ class SharedMetrics:
         """
         self._led().write_probe(version, at, ok, status, latency_us, reason)
 
+    def follow_failover(self) -> Turn | None:
+        """Whether requests went over to the standby since the last call, or back. Raises MetricsError in a process
+        that does not lead.
+        """
+        return self._led().follow_failover()
+
     def _led(self) -> Leader:
         if self._leader is None:
             raise MetricsError("only the leading worker writes the history and the probes")
@@ -238,6 +245,10 @@ class SharedMetrics:
     def held(self) -> int:
         """How many requests live workers hold back at this moment."""
         return self._reader.held()
+
+    def failover(self) -> Failover:
+        """Whether requests go to the standby at this moment, and how often they have."""
+        return self._reader.failover()
 
     def in_flight_rows(self, version: str | None = None) -> list[InFlightRow]:
         """The requests in flight, of one version or all, oldest first; at most 256 of each worker."""

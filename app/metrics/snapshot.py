@@ -139,6 +139,20 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Failover:
+    """Whether requests for a version that is down go to the standby at this moment."""
+
+    version: str | None
+    """The version that they leave; None while they go where they should."""
+    workers: int
+    """How many workers divert them."""
+    since: float | None
+    """Wall clock, seconds since the epoch; None while there is none, or the leader has not seen it yet."""
+    count: int
+    """How often it happened since the file was made: once for all workers."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything the file says at one moment, over all workers."""
 
@@ -158,6 +172,7 @@ class Snapshot:
     workers: Sequence[WorkerStats]
     probes: Mapping[str, Sequence[Probe]]
     """"blue" and "green": the last eight health probes, oldest first."""
+    failover: Failover
     state_fault: bool
     fault: str
     """Why the file could not be used, "" when all is well."""

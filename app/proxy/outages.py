@@ -28,13 +28,21 @@ class Outages:
         config: the settings.
         router: sends requests elsewhere when told to.
         probes: a version's last health checks by its index, oldest first.
+        publish: is told the index of the version whose requests go to the standby, None when they do not.
     """
 
-    def __init__(self, config: RouterConfig, router: TrafficRouter, probes: Callable[[int], Sequence[Probe]]) -> None:
+    def __init__(
+        self,
+        config: RouterConfig,
+        router: TrafficRouter,
+        probes: Callable[[int], Sequence[Probe]],
+        publish: Callable[[int | None], None],
+    ) -> None:
         self._threshold = config.circuit_failures
         self._fails_over = config.failover == "standby"
         self._router = router
         self._probes = probes
+        self._publish = publish
         self._diverted_from: Target | None = None
         self._diverted_at = 0.0
 
@@ -74,6 +82,8 @@ class Outages:
             self._divert()
         elif self._diverted_from is not None and self._has_recovered(self._diverted_from):
             self._return(self._diverted_from)
+        if not self.is_diverted:
+            self._publish(None)  # here at the latest: a switch ends it as well
 
     @property
     def is_diverted(self) -> bool:
@@ -96,6 +106,7 @@ class Outages:
             return
         self._diverted_from, self._diverted_at = home, time()
         self._router.divert(standby)
+        self._publish(home.version)
         logger.error("failover: %s is down, requests go to %s, which is healthy", home.name, standby.name)
 
     def _return(self, home: Target) -> None:

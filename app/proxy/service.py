@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from logging import getLogger
 
 import gevent
 
 from app.config import AppConfig, RouterConfig
 from app.metrics.layout import slots_for
+from app.metrics.leader import Turn
 from app.metrics.shared import SharedMetrics, until_next_second
 from app.metrics.snapshot import Probe
 from app.proxy.access_log import AccessLog
@@ -21,7 +23,7 @@ from app.proxy.long_lived import Handover
 from app.proxy.outages import Outages
 from app.proxy.rescue import Rescue
 from app.router import TrafficRouter
-from app.state.model import VERSIONS
+from app.state.model import VERSIONS, VersionState
 from app.transport.endpoint import wait_for_either
 from app.upstream.adapter import UpstreamAdapter
 from app.upstream.exchange import Limits
@@ -48,6 +50,7 @@ class Service:
     """The parts of one worker's proxy, wired together.
 
     `metrics` was made in the master, for all its workers; a worker of another master makes them itself.
+    `tell_failover` is called in one of them for each failover and each return; it must not wait.
 
     Attributes:
         config, app_config: the settings.
@@ -55,7 +58,13 @@ class Service:
         router, forwarder, ledger, waits, door, budget, outages, rescue: see their classes.
     """
 
-    def __init__(self, config: RouterConfig, app_config: AppConfig, metrics: SharedMetrics | None = None) -> None:
+    def __init__(
+        self,
+        config: RouterConfig,
+        app_config: AppConfig,
+        metrics: SharedMetrics | None = None,
+        tell_failover: Callable[[Turn], None] = lambda turn: None,
+    ) -> None:
         self.config = config
         self.app_config = app_config
         self.metrics = metrics or SharedMetrics.create_or_attach(config.metrics_path, metrics_slots(config))
@@ -68,10 +77,11 @@ class Service:
         self.ledger = Ledger(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
         self.door = Door(config, self.router, self.slot, app_config.health_path)
         self.budget = RetryBudget(config.retry_budget / 100, config.retry_floor, self.slot.requests)
-        self.outages = Outages(config, self.router, self.metrics.probes)
+        self.outages = Outages(config, self.router, self.metrics.probes, self.slot.divert)
         self.rescue = Rescue(config, self.router, self.door, self.outages, self.budget, self.slot)
         self.forwarder = Forwarder(config, self.router, self.ledger, self.waits, self.door, self.rescue)
         self.handover = Handover.of(config)
+        self._tell_failover = tell_failover
         self._state_fault = ""
 
     def _open_session(self, port: int) -> UpstreamSession:
@@ -98,7 +108,14 @@ class Service:
             self.outages.look_again()
             if self.metrics.try_lead():
                 self.metrics.fold()
+                self._follow_failover(active)
             gevent.sleep(until_next_second())
+
+    def _follow_failover(self, active: VersionState | None) -> None:
+        turn = self.metrics.follow_failover()
+        # One that a switch has ended does not lead back; the command tells of itself.
+        if turn is not None and active is not None and active.index == turn.version:
+            self._tell_failover(turn)
 
     def _note_state_fault(self) -> None:
         fault = self.router.state.fault

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 
 from app.dashboard.observation import Column, Figures, Observation, Past
 from app.deploy.history import Entry
-from app.metrics.snapshot import InFlightRow, Latency, Probe, Snapshot, VersionStats, WorkerStats
+from app.metrics.snapshot import Failover, InFlightRow, Latency, Probe, Snapshot, VersionStats, WorkerStats
 from app.state.model import BlueGreenState, VersionState, with_version
 
 __all__ = ["AT", "command", "flight", "latency", "observation", "past", "probes", "snapshot", "state", "stats"]
@@ -57,6 +57,7 @@ def snapshot(
     workers: Sequence[WorkerStats] = (),
     probes: dict[str, Sequence[Probe]] | None = None,
     fault: str = "",
+    failover_from: str | None = None,
 ) -> Snapshot:
     """A snapshot with these versions; those not given did nothing."""
     given = {one.name: one for one in versions}
@@ -77,6 +78,7 @@ def snapshot(
         cuts=(),
         workers=workers,
         probes={"blue": (), "green": (), **(probes or {})},
+        failover=Failover(failover_from, 1 if failover_from else 0, None, 1),
         state_fault=False,
         fault=fault,
     )

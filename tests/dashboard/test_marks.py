@@ -35,6 +35,12 @@ def test_two_switches_are_two_marks_in_order() -> None:
     assert kinds(seen) == [("switch", "green", 400), ("rollback", "blue", 99)]
 
 
+def test_failover_and_its_end_are_marks() -> None:
+    seen = observation(commands=[command("failover", 60), command("failback", 20, "blue")])
+    assert kinds(seen) == [("failover", "green", 60), ("failback", "blue", 20)]
+    assert [mark.label for mark in marks(seen)] == ["failover to green", "failback to blue"]
+
+
 def test_failed_deploy_is_no_switch() -> None:
     seen = observation(commands=[command("deploy", 100, outcome="failed", phase="gating")])
     assert marks(seen) == []

@@ -116,6 +116,14 @@ def test_failing_active_version(outcomes: str, text: str) -> None:
     assert sentence(seen).tone == "alarm"
 
 
+def test_failover_comes_before_all_other_trouble() -> None:
+    seen = observation(state=state(blue="crashed"), ended_at={"blue": AT - 90}, minute=snapshot(failover_from="blue"))
+    assert said(seen).startswith("Blue 1.4.2 is down: requests go to green until it is healthy.")
+    assert sentence(seen).tone == "alarm"
+    switched = replace(seen, minute=snapshot(failover_from="green"))
+    assert "crashed" in said(switched), "the other version's failover is over"
+
+
 def test_crashed_active_version() -> None:
     seen = observation(state=state(blue="crashed"), ended_at={"blue": AT - 90})
     assert said(seen).startswith("Blue 1.4.2 is active but crashed 1 min 30 s ago.")

@@ -70,6 +70,9 @@ class FakeTraffic:
     def held(self) -> int:
         return 0
 
+    def failover(self) -> str | None:
+        return None
+
     def tallies(self) -> dict[str, Tally]:
         return {name: _next(self.counts.get(name, [QUIET])) for name in VERSIONS}
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import fcntl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.integration.holding import GET, POST, traffic, wait_held
+from app.deploy.history import History
+from tests.integration.holding import GET, POST, request, traffic, wait_held
 from tests.support.raw_upstream import RawUpstream, reply
 from tests.support.router_farm import Pair, RouterFarm
-from tests.support.router_process import RouterProcess, free_port
+from tests.support.router_process import RouterProcess, free_port, running_router
 from tests.support.states import put_state
 from tests.support.waiting import wait_until
 
@@ -118,3 +123,97 @@ def test_by_default_there_is_no_failover(farm: RouterFarm) -> None:
     finally:
         router.set_state("blue", blue=green.port)
     assert green.exchanges == []
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[Site]:
+    """A router of its own with two workers, blue being active and up, green up."""
+    with RawUpstream() as green, running_router(tmp_path / "site", green.port, workers=2, **ROUTER_SETTINGS) as router:
+        yield Site(router, green)
+
+
+def events(site: Site) -> list[tuple[str, str | None, str | None]]:
+    """What the history says: command, from, to."""
+    return [(entry.command, entry.came_from, entry.goes_to) for entry in history(site).entries()]
+
+
+def history(site: Site) -> History:
+    return History(site.router.folder / "history.jsonl")
+
+
+def failover(site: Site) -> dict[str, Any]:
+    found: dict[str, Any] = site.router.metrics()["failover"]  # type: ignore[assignment]  # JSON
+    return found
+
+
+def ask_until(site: Site, is_done: Callable[[], bool]) -> None:
+    """Requests on one connection each, which come to one worker or the other; all are answered."""
+
+    def ask() -> bool:
+        assert site.router.ask(GET).body == b"green"
+        return is_done()
+
+    wait_until(ask, "the failover of all workers", 30)
+
+
+def scrape(site: Site) -> str:
+    return site.router.ask(request(target=b"/__router_metrics?format=prometheus")).text
+
+
+def test_failover_of_all_workers_is_one_event_everywhere(workers: Site) -> None:
+    workers.put()
+    ask_until(workers, lambda: failover(workers)["workers"] == 2)
+    wait_until(lambda: events(workers), "a line in the history")
+    began = failover(workers)["since"]
+    assert (failover(workers)["version"], failover(workers)["count"]) == ("blue", 1)
+    assert abs(began - time.time()) < 60
+    assert traffic(workers.router)["failover"]["to"] == "green"
+    assert "traffic_router_failover_active 1.0" in scrape(workers)
+    with blue_of(workers):
+        wait_until(lambda: traffic(workers.router)["mode"] == "flowing", "the return", 30)
+        wait_until(lambda: len(events(workers)) == 2, "its line in the history", 30)
+    assert events(workers) == [("failover", "blue", "green"), ("failback", "green", "blue")]
+    assert [link.fault for link in history(workers).verify()] == ["", ""]
+    assert failover(workers) == {"version": None, "workers": 0, "since": None, "count": 1}
+    assert traffic(workers.router)["failover"] is None
+    assert "traffic_router_failovers_total 1.0" in scrape(workers)
+    assert "traffic_router_failover_active 0.0" in scrape(workers)
+
+
+def test_failover_that_a_switch_ends_has_no_way_back(workers: Site) -> None:
+    workers.put()
+    ask_until(workers, lambda: bool(events(workers)))
+    workers.put("green")
+    assert traffic(workers.router)["failover"] is None
+    wait_until(lambda: failover(workers)["workers"] == 0, "the end of it")
+    workers.put("blue", release="a state to see")
+    ask_until(workers, lambda: failover(workers)["count"] == 2)
+    wait_until(lambda: len(events(workers)) == 2, "the second line")
+    assert events(workers) == [("failover", "blue", "green")] * 2
+
+
+def test_locked_history_does_not_hurt_traffic(workers: Site) -> None:
+    with history(workers).path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        workers.put()
+        ask_until(workers, lambda: failover(workers)["count"] == 1)
+        for _ in range(20):
+            assert workers.router.ask(GET).body == b"green"
+        assert events(workers) == []
+    wait_until(lambda: events(workers) == [("failover", "blue", "green")], "the line after the lock")
+
+
+def test_history_that_stays_locked_does_not_keep_the_router_from_ending(workers: Site) -> None:
+    with history(workers).path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        workers.put()
+        ask_until(workers, lambda: failover(workers)["count"] == 1)
+        assert workers.router.stop() == 0
+        assert "graceful timeout" not in workers.router.log
+
+
+def test_history_that_cannot_be_written_is_in_the_log_only(workers: Site) -> None:
+    history(workers).path.mkdir()
+    workers.put()
+    ask_until(workers, lambda: "failover is not in the history" in workers.router.log)
+    assert failover(workers)["count"] == 1

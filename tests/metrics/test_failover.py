@@ -1,0 +1,83 @@
+"""Who sends requests to the standby, told once for all workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from app.metrics.leader import Turn
+from app.metrics.shared import SharedMetrics
+from app.metrics.slot import SlotWriter
+
+BLUE_IS_LEFT, BLUE_IS_BACK = Turn(0, is_back=False), Turn(0, is_back=True)
+
+
+@pytest.fixture
+def leader(metrics: SharedMetrics) -> SharedMetrics:
+    assert metrics.try_lead()
+    return metrics
+
+
+@pytest.fixture
+def second(metrics: SharedMetrics) -> Iterator[SlotWriter]:
+    writer = metrics.claim_slot(os.getpid())
+    yield writer
+    writer.close()
+
+
+def test_failover_of_many_workers_is_one_turn_there_and_one_back(
+    leader: SharedMetrics, writer: SlotWriter, second: SlotWriter
+) -> None:
+    assert leader.follow_failover() is None
+    writer.divert(0)
+    assert leader.failover().version == "blue", "known before the leader has seen it"
+    assert (leader.failover().since, leader.failover().count) == (None, 0)
+    assert leader.follow_failover() == BLUE_IS_LEFT
+    for _ in range(2):
+        second.divert(0)
+        assert leader.follow_failover() is None
+    found = leader.failover()
+    assert (found.version, found.workers, found.count, found.since is None) == ("blue", 2, 1, False)
+    writer.divert(None)
+    assert leader.follow_failover() is None
+    second.divert(None)
+    assert leader.follow_failover() == BLUE_IS_BACK
+    assert leader.follow_failover() is None
+    found = leader.snapshot().failover
+    assert (found.version, found.workers, found.count, found.since) == (None, 0, 1, None)
+
+
+def test_failover_between_two_looks_is_told_all_the_same(leader: SharedMetrics, writer: SlotWriter) -> None:
+    writer.divert(1)
+    writer.divert(None)
+    turns = [leader.follow_failover() for _ in range(3)]
+    assert turns == [Turn(1, is_back=False), Turn(1, is_back=True), None]
+    assert leader.failover().count == 1
+
+
+def test_worker_that_dies_diverts_no_more(leader: SharedMetrics, writer: SlotWriter, second: SlotWriter) -> None:
+    second.divert(0)
+    assert leader.follow_failover() == BLUE_IS_LEFT
+    second.close()
+    assert leader.failover().workers == 0
+    heir = leader.claim_slot(os.getpid())
+    assert (heir.slot, leader.failover().workers) == (second.slot, 0)
+    assert leader.follow_failover() == BLUE_IS_BACK
+    heir.divert(0)
+    assert leader.follow_failover() == BLUE_IS_LEFT
+    heir.close()
+
+
+def test_the_next_leader_knows_what_was_told(leader: SharedMetrics, writer: SlotWriter) -> None:
+    writer.divert(0)
+    assert leader.follow_failover() == BLUE_IS_LEFT
+    other = SharedMetrics.create_or_attach(leader.path, 4)
+    assert not other.try_lead()
+    leader._leader_locks.close()  # type: ignore[union-attr]  # as its death would
+    assert other.try_lead()
+    assert other.follow_failover() is None
+    writer.divert(None)
+    assert other.follow_failover() == BLUE_IS_BACK
+    other.close()
