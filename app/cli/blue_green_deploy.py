@@ -3,7 +3,7 @@
 Usage:
   blue_green_deploy status [--json]
   blue_green_deploy start VERSION [--dir=DIR] [--release=NAME] [--command=COMMAND]
-  blue_green_deploy run VERSION
+  blue_green_deploy run VERSION [--dir=DIR] [--release=NAME] [--command=COMMAND]
   blue_green_deploy stop VERSION [--force] [--on-timeout=WHAT]
   blue_green_deploy restart VERSION
   blue_green_deploy health-check [VERSION] [--json]
@@ -11,7 +11,7 @@ Usage:
   blue_green_deploy rollback [--to=N] [--wait] [--on-timeout=WHAT]
   blue_green_deploy deploy [--dir=DIR] [--release=NAME] [--command=COMMAND] [--watch=SECONDS]
                            [--stop-old] [--on-timeout=WHAT]
-  blue_green_deploy preview [VERSION] [--for=SECONDS]
+  blue_green_deploy preview [VERSION] [--for=SECONDS] [--json]
   blue_green_deploy pause [--max-hold=SECONDS] [--drain]
   blue_green_deploy resume
   blue_green_deploy maintenance on [--message=TEXT] [--retry-after=SECONDS] [--allow=CIDR]...
@@ -80,8 +80,8 @@ Examples:
   blue_green_deploy health-check green && echo ready
 
 What to run and how to check it is set in traffic_router.toml, table [app]; table [deploy] has
-commands that try a version before (smoke) and after (post) it gets the traffic. What start is told by
-options is remembered for restart, rollback and the next start. Relative paths begin at the project's
+commands that try a version before (smoke) and after (post) it gets the traffic. What start or run is told
+by options is remembered for restart, rollback and the next start. Relative paths begin at the project's
 root, or at $TRAFFIC_ROUTER_HOME.
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not healthy, and traffic is where it
 was before, 4 requests were still in flight when the time was up.
@@ -162,7 +162,7 @@ def _start(call: Call) -> int:
 
 
 def _run(call: Call) -> int:
-    return call.deployer.run(call.version(), call.foreground)
+    return call.deployer.run(call.version(), call.foreground, call.overrides())
 
 
 def _stop(call: Call) -> int:

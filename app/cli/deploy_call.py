@@ -15,7 +15,7 @@ from app.deploy.drain import OnTimeout
 from app.deploy.gate import Gate
 from app.deploy.history import History
 from app.deploy.processes import Processes
-from app.deploy.steps import Steps, port_is_open
+from app.deploy.steps import PROGRAM, Steps, port_is_open
 from app.errors import UsageError
 from app.state.model import BlueGreenState, check_version
 from app.state.store import StateStore
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from app.deploy.foreground import ForegroundProcesses
     from app.deploy.modes import Modes
 
-__all__ = ["Call"]
+__all__ = ["HELP", "Call"]
+
+HELP = f"{PROGRAM} --help"
 
 
 class Call:
@@ -85,7 +87,7 @@ class Call:
         """An option's whole number; raises `UsageError` for what is none."""
         text = self.text(name) or ""
         if not text.isdecimal():
-            raise UsageError(f"{name}={text}: expected a whole number from 0 up")
+            raise UsageError(f"{name}={text}: expected a whole number from 0 up", HELP)
         return int(text)
 
     def seconds(self, name: str, low: float, high: float) -> float:
@@ -96,7 +98,7 @@ class Call:
         except ValueError:
             value = math.nan
         if not low <= value <= high:
-            raise UsageError(f"{name}={text}: expected a number of seconds from {low:g} to {high:.0f}")
+            raise UsageError(f"{name}={text}: expected a number of seconds from {low:g} to {high:.0f}", HELP)
         return value
 
     def texts(self, name: str) -> list[str]:
@@ -109,7 +111,7 @@ class Call:
         """What is to happen at the end of a drain's time; raises `UsageError` for what is not known."""
         text = self.text("--on-timeout") or ""
         if text not in set(OnTimeout):
-            raise UsageError(f"--on-timeout={text}: expected {', '.join(OnTimeout)}")
+            raise UsageError(f"--on-timeout={text}: expected {', '.join(OnTimeout)}", HELP)
         return OnTimeout(text)
 
     def observed(self) -> BlueGreenState:

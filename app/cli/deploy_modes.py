@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Final
 
-from app.cli.deploy_call import Call
+from app.cli.deploy_call import HELP, Call
 from app.cli.render import clock_text, dim, duration_text
 from app.config_checks import is_network
 from app.deploy.steps import PROGRAM
@@ -53,12 +54,13 @@ def maintenance(call: Call) -> int:
         return 0
     message, allow = call.text("--message") or "", tuple(call.texts("--allow"))
     if len(message) > _LONGEST_MESSAGE:
-        raise UsageError(f"--message has {len(message)} characters; at most {_LONGEST_MESSAGE} are shown")
+        raise UsageError(f"--message has {len(message)} characters; at most {_LONGEST_MESSAGE} are shown", HELP)
     for network in allow:
         if not is_network(network):
             raise UsageError(
                 f"--allow={network}: expected an IP address or a network such as 10.0.0.0/8 "
-                "(no bits set beyond the prefix)"
+                "(no bits set beyond the prefix)",
+                HELP,
             )
     retry_after_s = round(call.seconds("--retry-after", 0, _DAY_S))
     call.modes.start_maintenance(message, retry_after_s, allow)
@@ -77,6 +79,11 @@ def preview(call: Call) -> int:
     version, token = call.modes.preview(call.text("VERSION"), lasts_s)
     state = call.observed()
     url = f"http://127.0.0.1:{call.config.main_port}/"
+    if call.flag("--json"):
+        link, ends = f"{url}?{PARAMETER}={token}", time.time() + lasts_s
+        shown = {"version": version, "url": link, "field": FIELD, "token": token, "expires_at": ends}
+        print(json.dumps(shown, indent=2))
+        return 0
     print(f"👀 Preview of {version}, for {duration_text(lasts_s)}:")
     print(f"   {url}?{PARAMETER}={token}")
     print(f"   curl -H '{FIELD}: {token}' {url}")

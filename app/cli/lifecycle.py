@@ -33,6 +33,8 @@ _START_TIMEOUT_S = 30.0
 _BOOT_S = 30.0
 """What new workers may take to serve; a new master gives up after as long."""
 
+_CHECK = "bin/traffic_router config   # whether the settings can be used"
+
 _TAIL_LINES = 20
 _MARGIN_S = 5.0
 """What stopping may take beyond `graceful_timeout`: gunicorn looks at its workers once a second."""
@@ -90,7 +92,7 @@ def start_in_background(config: RouterConfig, cli: Mapping[str, str]) -> int:
         process.terminate()
         process.wait()
     what = f"ended with status {ended}" if ended is not None else f"did not answer in {_START_TIMEOUT_S:.0f} s"
-    raise ProcessError(f"The router {what}; the end of {log}:\n{_tail(log, begin)}")
+    raise ProcessError(f"The router {what}; the end of {log}:\n{_tail(log, begin)}", _CHECK)
 
 
 def _check_start(config: RouterConfig) -> None:
@@ -161,9 +163,11 @@ def reload(config: RouterConfig) -> int:
     renewed = wait_until(is_renewed, limit_s)
     progress.clear()
     if not router.is_alive():
-        raise ProcessError(f"The router ended instead of reloading; the end of its log:\n{_tail(log, begin)}")
+        raise ProcessError(
+            f"The router ended instead of reloading; the end of its log:\n{_tail(log, begin)}", START_COMMAND
+        )
     if fault := _refusal(config, router):
-        raise ProcessError(f"The router refused to reload and goes on as it is:\n{_indented(fault)}")
+        raise ProcessError(f"The router refused to reload and goes on as it is:\n{_indented(fault)}", _CHECK)
     if not renewed:
         raise ProcessError(f"The new workers do not serve yet after {limit_s:.0f} s", "bin/traffic_router status")
     workers = router.workers()
@@ -191,7 +195,9 @@ def upgrade(config: RouterConfig) -> int:
         progress.clear()
         why = _refusal(config, old) or f"no new router serves after {limit_s:.0f} s"
         goes_on = "goes on" if old.is_alive() else "has ended"
-        raise ProcessError(f"{why}; the old one (pid {old.pid}) {goes_on}. The end of its log:\n{_tail(log, begin)}")
+        raise ProcessError(
+            f"{why}; the old one (pid {old.pid}) {goes_on}. The end of its log:\n{_tail(log, begin)}", _CHECK
+        )
 
     def has_ended(elapsed_s: float) -> bool:
         progress.say("The old router finishes its requests", f", {elapsed_s:.0f} of {config.graceful_timeout:.0f} s")
@@ -200,7 +206,9 @@ def upgrade(config: RouterConfig) -> int:
     ended = wait_until(has_ended, config.graceful_timeout + _MARGIN_S)
     progress.clear()
     if not ended:
-        raise ProcessError(f"The new router (pid {new.pid}) serves, but the old one (pid {old.pid}) does not end")
+        raise ProcessError(
+            f"The new router (pid {new.pid}) serves, but the old one (pid {old.pid}) does not end", f"kill -9 {old.pid}"
+        )
     count = len(new.workers())
     print(f"✅ Router upgraded: {count} new worker{'s'[: count > 1]} on port {new.port} (pid {new.pid}, was {old.pid})")
     if old.is_alive():

@@ -47,7 +47,10 @@ def read_metrics(client: RouterClient, window_s: int | None = None) -> Metrics:
     except ValueError:
         metrics = {}
     if answer.status != 200 or "total_requests" not in metrics:
-        raise OperatorError(f"port {client.port} does not answer as a traffic router (status {answer.status})")
+        raise OperatorError(
+            f"port {client.port} does not answer as a traffic router (status {answer.status})",
+            f"sudo lsof -i :{client.port}",
+        )
     return metrics
 
 

@@ -94,7 +94,7 @@ class _Call:
                 return number
         except ValueError:
             pass
-        raise UsageError(f"{name}={text}: expected a number from {least:g} to {most:g}")
+        raise UsageError(f"{name}={text}: expected a number from {least:g} to {most:g}", "bin/traffic_router --help")
 
     def client(self) -> RouterClient:
         """The router to ask: on the port that was typed, else where the running one says it is."""

@@ -161,7 +161,10 @@ def _retire(steps: Steps, request: Request) -> None:
         return
     state = steps.store.read()
     if state.active_version == request.leaving and not request.force:
-        raise ProcessError(f"{request.leaving} has become the active version in the meantime, so it was not stopped")
+        raise ProcessError(
+            f"{request.leaving} has become the active version in the meantime, so it was not stopped",
+            f"{PROGRAM} status",
+        )
     steps.stop(state.version(request.leaving))
 
 

@@ -109,8 +109,12 @@ class Deployer:
                     f"{name} is the active version: without it no request can be answered",
                     f"{PROGRAM} switch {state.standby_version}, or {PROGRAM} stop {name} --force",
                 )
+            if not runs:
+                self._note(f"{name} had ended by itself ({ending_text(version.exit_status)}); it counts as stopped now")
             phases = plan(Operation.STOP, target_runs=runs, drains=runs and not force)
-            return Request(Operation.STOP, name, phases, version, leaving=name, force=force, on_timeout=on_timeout)
+            # One that does not run serves nobody, be it the active one.
+            force_it = force or not runs
+            return Request(Operation.STOP, name, phases, version, leaving=name, force=force_it, on_timeout=on_timeout)
 
         self._execution.carry_out(decide)
 
@@ -231,14 +235,14 @@ class Deployer:
 
         self._execution.carry_out(decide)
 
-    def run(self, name: str, processes: ForegroundProcesses) -> int:
+    def run(self, name: str, processes: ForegroundProcesses, overrides: Overrides | None = None) -> int:
         """Start a version as our own child and stay with it; gives its exit status, 128 + n for signal n.
 
         `processes` is the table that the steps use. Raises as `start` does.
         """
         processes.forward_signals()
         try:
-            self.start(name, operation=Operation.RUN)
+            self.start(name, overrides, Operation.RUN)
         except UnhealthyVersion:
             # The active version is left running, and then this process must stay with it.
             if not (processes.was_asked_to_end or processes.has_child):

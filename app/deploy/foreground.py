@@ -69,7 +69,7 @@ class ForegroundProcesses(Processes):
     def wait(self) -> int:
         """Wait for the child; gives its exit code, or minus the number of the signal that killed it."""
         if self._child is None:
-            raise ProcessError("there is no process to wait for")
+            raise ProcessError("there is no process to wait for", "python3 bin/blue_green_deploy status")
         status = self._child.wait()
         self._note(status)
         return status

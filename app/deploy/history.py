@@ -21,6 +21,7 @@ from typing import Final
 from app.deploy.chain import Link, chained, last_hash, links
 from app.deploy.phases import Operation, Phase
 from app.errors import StateError
+from app.state.store import mending
 
 __all__ = ["Entry", "History", "Intent", "OpenEntry", "user_name"]
 
@@ -138,14 +139,18 @@ class History:
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _FILE_MODE)
         except OSError as error:
-            raise StateError(f"history {self.path} cannot be opened: {error.strerror}") from error
+            raise StateError(
+                f"history {self.path} cannot be opened: {error.strerror}", mending(error, self.path)
+            ) from error
         try:
             # A drain writes its end without the deployment's lock, so that lines need one of their own.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             _write_line(descriptor, chained(line, last_hash(_end_of(descriptor))))
             os.fsync(descriptor)
         except OSError as error:
-            raise StateError(f"history {self.path} cannot be written: {error.strerror}") from error
+            raise StateError(
+                f"history {self.path} cannot be written: {error.strerror}", mending(error, self.path)
+            ) from error
         finally:
             os.close(descriptor)
 
@@ -192,7 +197,9 @@ class History:
         except FileNotFoundError:
             return b""
         except OSError as error:
-            raise StateError(f"history {self.path} cannot be read: {error.strerror}") from error
+            raise StateError(
+                f"history {self.path} cannot be read: {error.strerror}", mending(error, self.path)
+            ) from error
 
     def as_json(self, entry: Entry) -> dict[str, object]:
         """An entry under the names that the file uses."""

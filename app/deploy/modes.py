@@ -9,7 +9,7 @@ from dataclasses import replace
 from app.deploy.execution import Execution
 from app.deploy.history import History
 from app.deploy.phases import Operation, plan
-from app.deploy.steps import Request, Steps
+from app.deploy.steps import PROGRAM, Request, Steps
 from app.errors import OperatorError
 from app.state.model import (
     VERSIONS,
@@ -51,7 +51,7 @@ class Modes:
         self._execution.carry_out(decide)
         pause = self._steps.store.read().pause
         if pause is None:
-            raise OperatorError("another command has resumed in the meantime")
+            raise OperatorError("another command has resumed in the meantime", f"{PROGRAM} status")
         return pause
 
     def resume(self) -> float | None:

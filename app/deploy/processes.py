@@ -34,6 +34,8 @@ _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _SAME_START_S = 1.0
 """Two readings of one process's start time differ by less, and a pid is not used again so soon."""
 
+_FORK_HINT = "free -m; ulimit -u   # memory and processes that are left"
+
 _POLL_S = 0.02
 
 _RECORD_WAIT_S: Final = 1.0
@@ -123,7 +125,9 @@ class Processes:
                 start_new_session=True,
             )
         except OSError as error:
-            raise ProcessError(f"{name} could not be started: {error.strerror} ({error.filename})") from error
+            raise ProcessError(
+                f"{name} could not be started: {error.strerror} ({error.filename})", _FORK_HINT
+            ) from error
         said = _first_line(supervisor)
         supervisor.wait()
         if not said.isdigit():
@@ -148,7 +152,10 @@ class Processes:
         if was_killed:
             session.signal(signal.SIGKILL)
             if not self._wait(session.is_empty, _KILL_WAIT_S):
-                raise ProcessError(f"{version.name} (pid {found.pid}) does not end, not even by SIGKILL")
+                raise ProcessError(
+                    f"{version.name} (pid {found.pid}) does not end, not even by SIGKILL",
+                    f"ps -o pid,stat,wchan:32,args -g {found.pid}   # what it waits for",
+                )
         # The supervisor has yet to receive the exit status and to write it down.
         self._wait(lambda: not self.find(version).alive, _RECORD_WAIT_S)
         return was_killed

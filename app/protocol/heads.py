@@ -56,6 +56,12 @@ class Forwarding:
         chain = [part.strip() for part in head.forwarded_for.decode("latin-1").split(",")]
         return chain[max(0, len(chain) - self._hops)]
 
+    def is_secure(self, head: RequestHead) -> bool:
+        """Whether the client came over https, as far as those that are trusted say."""
+        said = [head.fields[index] for index in head.forwarding] if self._hops else []
+        schemes = [value for name, value in said if name.lower() == b"x-forwarded-proto"] or [self._scheme]
+        return schemes[0].partition(b",")[0].strip().lower() == b"https"
+
     def _trusted(self, head: RequestHead) -> bytes:
         """A trusted proxy speaks: its fields stay, its address joins the list, what it left out is filled in."""
         said = {head.fields[index][0].lower(): index for index in head.forwarding}

@@ -158,7 +158,7 @@ class Forwarder:
         return self._send(flight)
 
     def _redirect(self, request: ClientRequest, permit: Permit, request_id: bytes) -> OwnAnswer:
-        parts = self._previews.to_clean_address(request.head, permit)
+        parts = self._previews.to_clean_address(request, permit)
         flight = self._nowhere(request, request_id, self._preview_ledger)
         return OwnAnswer(flight, "303 See Other", parts, self._waits.sending)
 

@@ -7,7 +7,7 @@ from time import time
 
 from app.config import RouterConfig
 from app.errors import NoActiveVersion, PreviewRefused
-from app.protocol.request import RequestHead, RequestParser
+from app.protocol.request import RequestParser
 from app.proxy.client import ClientRequest
 from app.proxy.refusal import Parts
 from app.router import TrafficRouter
@@ -109,14 +109,16 @@ class Previews:
         state = self._router.seen
         return verify(state.preview_key, token.decode("latin-1"), time()) if state is not None else None
 
-    def to_clean_address(self, head: RequestHead, permit: Permit) -> Parts:
+    def to_clean_address(self, request: ClientRequest, permit: Permit) -> Parts:
         """The redirect of a link to the same address without its permit, which goes into a cookie."""
         token = permit.query.decode("latin-1")
         lasts_s = max(0, int(token.split(".")[1]) - int(time()))
-        location = head.target.decode("latin-1")
+        location = request.head.target.decode("latin-1")
         if location.startswith("//"):
             location = "/." + location  # a reference that began with two slashes would name another host
         cookie = f"{PARAMETER}={token}; Path=/; Max-Age={lasts_s}; HttpOnly; SameSite=Lax"
+        if request.forwarding.is_secure(request.head):
+            cookie += "; Secure"
         fields = [
             ("Location", location),
             ("Set-Cookie", cookie),

@@ -30,6 +30,8 @@ __all__ = [
     "without_pause",
 ]
 
+_PROGRAM: Final = "python3 bin/blue_green_deploy"
+
 VERSIONS: Final = ("blue", "green")
 """The names of the two versions; a version's index in the shared metrics is its index here."""
 
@@ -157,7 +159,9 @@ class BlueGreenState:
 def check_version(name: str) -> str:
     """Give the name back when it names a version; raises `UsageError` otherwise."""
     if name not in VERSIONS:
-        raise UsageError(f"there is no version {name!r}; the versions are {' and '.join(VERSIONS)}")
+        raise UsageError(
+            f"there is no version {name!r}; the versions are {' and '.join(VERSIONS)}", f"{_PROGRAM} --help"
+        )
     return name
 
 
@@ -179,7 +183,7 @@ def promote(state: BlueGreenState, version: str, now: float) -> BlueGreenState:
 def roll_back(state: BlueGreenState, now: float) -> BlueGreenState:
     """Make the previous version the active one again; raises `StateError` when none is recorded."""
     if state.previous_version is None:
-        raise StateError("no version was active before this one", "python3 bin/blue_green_deploy switch VERSION")
+        raise StateError("no version was active before this one", f"{_PROGRAM} switch VERSION")
     return promote(state, state.previous_version, now)
 
 

@@ -8,6 +8,7 @@ When any step fails (disk full, folder read-only) the old file is untouched.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -24,7 +25,7 @@ from app.errors import LockBusy, StateError, StateMissing
 from app.state.codec import decode, encode
 from app.state.model import BlueGreenState
 
-__all__ = ["Holder", "StateStore", "replace_file"]
+__all__ = ["Holder", "StateStore", "mending", "replace_file"]
 
 _LOCK_POLL_S = 0.05
 
@@ -63,7 +64,9 @@ class StateStore:
                 f"there is no state file {self.path}", "python3 bin/blue_green_deploy start blue"
             ) from error
         except OSError as error:
-            raise StateError(f"state file {self.path} cannot be read: {error.strerror}") from error
+            raise StateError(
+                f"state file {self.path} cannot be read: {error.strerror}", mending(error, self.path)
+            ) from error
         try:
             return decode(raw)
         except StateError as error:
@@ -85,7 +88,10 @@ class StateStore:
             replace_file(self.path, encode(state))
         except OSError as error:
             reason = error.strerror or str(error)
-            raise StateError(f"state file {self.path} could not be written: {reason}; the old state stands") from error
+            raise StateError(
+                f"state file {self.path} could not be written: {reason}; the old state stands",
+                mending(error, self.path),
+            ) from error
 
     @contextmanager
     def lock(
@@ -122,7 +128,9 @@ class StateStore:
             make_folder(self.folder)
             descriptor = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         except OSError as error:
-            raise StateError(f"lock file {self.lock_path} cannot be opened: {error.strerror}") from error
+            raise StateError(
+                f"lock file {self.lock_path} cannot be opened: {error.strerror}", mending(error, self.lock_path)
+            ) from error
         _give_to_owner_of_folder(descriptor, self.folder)
         return descriptor
 
@@ -141,6 +149,13 @@ class StateStore:
                 on_wait(holder)
                 told = True
             time.sleep(_LOCK_POLL_S)
+
+
+def mending(error: OSError, path: Path) -> str:
+    """The command that shows why the state file, or what lies beside it, could not be read or written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"df -h {path.parent}   # and make room there"
+    return f"ls -ld {path.parent} {path}   # whose are they, and may this user write there?"
 
 
 def make_folder(folder: Path) -> None:

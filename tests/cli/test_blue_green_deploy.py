@@ -290,6 +290,26 @@ def test_stop_and_restart(site: Path, capsys: Captured) -> None:
     assert "⏹️  blue (active): STOPPED" in capsys.readouterr().out
 
 
+def test_stop_of_a_crashed_version_says_what_was_found(site: Path, capsys: Captured) -> None:
+    deploy("start", "green")
+    pid = int(str(version(site, "green")["pid"]))
+    os.kill(pid, signal.SIGKILL)
+    wait_until(
+        lambda: (
+            not Processes(site / ".local_context")
+            .find(StateStore(site / ".local_context" / "bg_state.json").read().version("green"))
+            .alive
+        ),
+        "its end",
+    )
+    capsys.readouterr()
+    assert deploy("stop", "green") == 0
+    assert "green had ended by itself (killed by SIGKILL); it counts as stopped now" in capsys.readouterr().out
+    assert version(site, "green")["status"] == "stopped"
+    assert deploy("stop", "green") == 0
+    assert "green is not running" in capsys.readouterr().out
+
+
 def test_help_teaches_and_version_is_ours(home: Path) -> None:
     for argv, expected in ((["--help"], "Examples:"), (["--version"], "blue_green_deploy 1.")):
         done = subprocess.run([sys.executable, str(LAUNCHER), *argv], capture_output=True, text=True, check=True)
@@ -384,6 +404,15 @@ def test_run_reports_a_crash_by_its_exit_status(site: Path) -> None:
     assert running.returncode == 128 + signal.SIGKILL
     assert "❌ blue ended: killed by SIGKILL" in out
     assert (version(site, "blue")["status"], version(site, "blue")["exit_status"]) == ("crashed", -9)
+
+
+def test_run_takes_what_start_takes(site: Path) -> None:
+    with typed("run", "blue", "--release=r7", f"--dir={site}", f"--command={COMMAND}") as running:
+        wait_until(lambda: state(site)["active_version"] == "blue", "blue active", 20)
+        known = version(site, "blue")
+        running.send_signal(signal.SIGTERM)
+        running.communicate(timeout=20)
+    assert (known["release"], known["dir"], known["command"]) == ("r7", str(site), COMMAND)
 
 
 def test_a_version_in_the_foreground_can_be_stopped_and_not_started_twice(site: Path) -> None:

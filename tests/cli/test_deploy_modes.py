@@ -84,6 +84,15 @@ def test_a_preview_is_a_link_that_holds(blue: Path, capsys: Captured) -> None:
     assert str(state(blue)["preview_key"]) not in capsys.readouterr().out
 
 
+def test_a_preview_for_programs(blue: Path, capsys: Captured) -> None:
+    assert deploy("preview", "--for=90", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["version"] == "green"
+    assert verify(str(state(blue)["preview_key"]), found["token"], time.time()) == "green"
+    assert found["url"].endswith(f"/?__router_preview={found['token']}")
+    assert (found["field"], 80 < found["expires_at"] - time.time() <= 90) == ("X-Router-Preview", True)
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

@@ -12,7 +12,7 @@ from app.state.preview import sign
 from tests.integration.holding import GET, request, wait_held
 from tests.support.raw_client import Response
 from tests.support.raw_upstream import RawUpstream, answering, reply
-from tests.support.router_farm import Pair
+from tests.support.router_farm import Pair, RouterFarm
 from tests.support.router_process import RouterProcess, free_port
 from tests.support.states import pause_for, put_state
 from tests.support.wire import Field
@@ -76,6 +76,11 @@ class TestWays:
         assert site.ask(b"/shop?a=1&b=%20x", b"Cookie: a=1; %b; b=2\r\n" % cookie).body == b"green"
         assert site.green.only.target == b"/shop?a=1&b=%20x"
         assert site.green.only.head.values(b"Cookie") == [b"a=1; b=2"]
+
+    def test_cookie_of_an_unencrypted_link_is_not_for_https_alone(self, site: Site) -> None:
+        """Nobody is trusted here, so that what the client claims does not count."""
+        answer = site.ask(b"/?__router_preview=" + token(), b"X-Forwarded-Proto: https\r\n")
+        assert b"Secure" not in (answer.value(b"Set-Cookie") or b"").split(b"; ")
 
     @pytest.mark.parametrize("name", [b"X-Router-Preview", b"x-router-preview", b"X-ROUTER-PREVIEW"])
     def test_field_leads_to_the_standby(self, site: Site, name: bytes) -> None:
@@ -213,3 +218,16 @@ class TestBeside:
         assert site.ask(fields=b"X-Router-Preview: " + token() + b"\r\n").status == 502
         fields: list[Field] = [exchange.head.fields[0] for exchange in site.green.exchanges]
         assert len(fields) == 1
+
+
+@pytest.mark.parametrize(
+    ("proto", "is_secure"), [(b"https", True), (b"HTTPS", True), (b"https, http", True), (b"http", False)]
+)
+def test_cookie_stays_on_https_where_a_trusted_proxy_says_that_it_was(
+    farm: RouterFarm, proto: bytes, is_secure: bool
+) -> None:
+    router, upstream = farm.get(forwarded_hops=1)
+    put_state(router.state_file, "blue", {"blue": {"port": upstream.port}}, preview_key=KEY)
+    fields = b"X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: " + proto + b"\r\n"
+    answer = router.ask(request(target=b"/?__router_preview=" + token(), fields=fields))
+    assert (b"Secure" in (answer.value(b"Set-Cookie") or b"").split(b"; ")) == is_secure
