@@ -219,8 +219,8 @@ def _awake(line: Sequence[int]) -> list[int | None]:
 PANELS = (
     Panel("requests", "Requests", "per second", _requests, "No requests in this time"),
     Panel("errors", "Failed", "share of requests", _errors, "Nothing failed"),
-    Panel("latency", "Latency", "p50 and p95", _latency),
-    Panel("in_flight", "In flight", "most at once", _in_flight),
+    Panel("latency", "Latency", "p50 and p95", _latency, "Nothing was measured"),
+    Panel("in_flight", "In flight", "most at once", _in_flight, "Nothing was in flight"),
 )
 
 
@@ -248,9 +248,13 @@ _LETTER_SHARE = 0.0105
 
 
 def marks_svg(past: Past, marks: Sequence[Mark]) -> str:
-    """The flags above the charts. A label that would run into its neighbour is left to the flag's title."""
+    """The flags above the charts, each with a label on that side where there is room for it.
+
+    A label that would run into a neighbour on both sides is left to the flag's title.
+    """
     found = placed(past, marks)
     parts: list[str] = []
+    taken = 0.0
     for index, (mark, x) in enumerate(found):
         share = float(x) / 100
         following = float(found[index + 1][1]) / 100 if index + 1 < len(found) else 1.0
@@ -261,8 +265,10 @@ def marks_svg(past: Past, marks: Sequence[Mark]) -> str:
         width = (len(mark.label) + 3) * _LETTER_SHARE
         if share + width < following:
             parts.append(f'<text class="label" x="{x}%" y="14" dx="11">{escape(mark.label)}</text>')
-        elif index + 1 == len(found) and share - width > (float(found[index - 1][1]) / 100 if index else 0):
+            taken = share + width
+        elif share - width > taken:
             parts.append(f'<text class="label" x="{x}%" y="14" dx="-11" text-anchor="end">{escape(mark.label)}</text>')
+        taken = max(taken, share + 2 * _LETTER_SHARE)
         parts.append("</g>")
     return "".join(parts)
 

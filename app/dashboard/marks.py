@@ -72,12 +72,18 @@ def _of_commands(seen: Observation) -> Iterator[Mark]:
         elif entry.outcome is None or entry.outcome != "done":
             continue
         elif entry.operation in ("start", "run", "restart"):
-            yield Mark(done_at, "start", entry.target, "start", f"{_named(entry.target, entry.release)} started")
+            yield Mark(
+                done_at,
+                "start",
+                entry.target,
+                f"start {entry.target}",
+                f"{_named(entry.target, entry.release)} started",
+            )
         elif entry.operation in ("failover", "failback"):
             label = f"{entry.operation} to {entry.target}"
             yield Mark(entry.at, entry.operation, entry.target, label, f"{label.capitalize()}: {entry.detail}")
         elif entry.operation == "stop":
-            yield Mark(done_at, "stop", entry.target, "stop", f"{entry.target.capitalize()} stopped")
+            yield Mark(done_at, "stop", entry.target, f"stop {entry.target}", f"{entry.target.capitalize()} stopped")
 
 
 def _switched_at(seen: Observation, began: float, ended: float) -> float:

@@ -15,11 +15,11 @@ from app.dashboard.words import (
     bytes_text,
     clock_text,
     count_text,
-    day_text,
     duration_text,
     ms_text,
     percent_text,
     rate_text,
+    when_text,
 )
 from app.deploy.history import Entry
 from app.metrics.snapshot import Probe, VersionStats
@@ -37,6 +37,9 @@ RATE_COLUMNS = 5
 
 MAX_IN_FLIGHT = 20
 MAX_COMMANDS = 30
+
+_PROGRAM = "blue_green_deploy "
+"""What nearly all commands begin with, and nobody needs to read thirty times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +86,13 @@ def _card(seen: Observation, name: str) -> Card:
         name=name,
         title=name.capitalize(),
         is_active=is_active,
-        role=_role(is_active, minute.in_flight),
+        role=_role(is_active, minute.in_flight, tone),
         status=status,
         tone=tone,
         facts=_facts(seen, version),
         figures=(
             (rate_text(_rate(seen, name)), "requests/s", ""),
-            (count_text(minute.in_flight), "in flight", _oldest(seen, name)),
+            (count_text(minute.in_flight), "in flight", (is_active and _held(seen)) or _oldest(seen, name)),
             (percent_text(minute.successful, minute.requests), "succeeded", "last minute"),
         ),
         percentiles=_percentiles(minute),
@@ -99,16 +102,20 @@ def _card(seen: Observation, name: str) -> Card:
     )
 
 
-def _role(is_active: bool, in_flight: int) -> str:
+def _role(is_active: bool, in_flight: int, tone: str) -> str:
     if is_active:
         return "Active"
-    return "Draining" if in_flight else "Standby"
+    if in_flight:
+        return "Draining"
+    return "Standby" if tone == "good" else "Not active"
 
 
 def _status(version: VersionState | None, probes: Sequence[Probe]) -> tuple[str, str]:
     """The version's state in words, and how good that is."""
-    recorded = version.status if version is not None else "stopped"
-    if version is not None and recorded == "crashed":
+    if version is None:
+        return "Unknown", "off"
+    recorded = version.status
+    if recorded == "crashed":
         status = "" if version.exit_status is None else f", exit status {version.exit_status}"
         return f"Crashed{status}", "bad"
     if recorded in ("starting", "stopping"):
@@ -127,7 +134,7 @@ def _checks(count: int) -> str:
 
 def _facts(seen: Observation, version: VersionState | None) -> list[Row]:
     if version is None:
-        return []
+        return [("Release", NONE), ("Port", NONE), ("Pid", NONE), ("Up", NONE)]
     has_process = version.status in ("running", "starting", "stopping")
     uptime = duration_text(seen.at - version.started_at) if has_process and version.started_at else NONE
     pid = str(version.pid) if has_process and version.pid else NONE
@@ -137,6 +144,10 @@ def _facts(seen: Observation, version: VersionState | None) -> list[Row]:
 def _rate(seen: Observation, name: str) -> float:
     columns = seen.short.columns[-RATE_COLUMNS:]
     return sum(column.of(name).requests for column in columns) / (len(columns) * seen.short.step_s)
+
+
+def _held(seen: Observation) -> str:
+    return f"{count_text(seen.minute.held)} held" if seen.minute.held else ""
 
 
 def _oldest(seen: Observation, name: str) -> str:
@@ -151,7 +162,7 @@ def _percentiles(stats: VersionStats) -> list[Row]:
 
 def _totals(stats: VersionStats) -> list[Row]:
     return [
-        ("Requests", count_text(stats.requests)),
+        ("Served", count_text(stats.requests)),
         ("Failed", count_text(stats.failed)),
         ("Bytes", bytes_text(stats.bytes_proxied)),
     ]
@@ -179,7 +190,7 @@ def _last_check(seen: Observation, probes: Sequence[Probe]) -> str:
 def notices(seen: Observation) -> list[str]:
     """What is wrong with the router itself."""
     found = []
-    if seen.state_fault:
+    if seen.state_fault and seen.state is not None:  # without a state the sentence says why
         found.append(f"State: {seen.state_fault}")
     if seen.minute.fault:
         found.append(f"Metrics: {seen.minute.fault}")
@@ -189,9 +200,9 @@ def notices(seen: Observation) -> list[str]:
 
 
 def in_flight(seen: Observation) -> list[Row]:
-    """Version, method, path, age and worker of the oldest requests in flight."""
+    """Version, method, path, age, id and worker of the oldest requests in flight."""
     return [
-        (row.version, row.method, row.path, _age_text(row.age_s), str(row.pid))
+        (row.version, row.method, row.path, _age_text(row.age_s), row.request_id or NONE, str(row.pid))
         for row in seen.minute.rows[:MAX_IN_FLIGHT]
     ]
 
@@ -201,12 +212,12 @@ def _age_text(seconds: float) -> str:
 
 
 def commands(seen: Observation) -> list[Row]:
-    """Tone, time, command, who, duration and outcome of the last deploy commands, newest first."""
+    """Tone, time, command, move, outcome, duration and who of the last deploy commands, newest first."""
     running = {entry.id for entry in seen.at_work}
-    return [_command(entry, entry.id in running) for entry in list(reversed(seen.commands))[:MAX_COMMANDS]]
+    return [_command(entry, entry.id in running, seen.at) for entry in list(reversed(seen.commands))[:MAX_COMMANDS]]
 
 
-def _command(entry: Entry, is_running: bool) -> Row:
+def _command(entry: Entry, is_running: bool, now: float) -> Row:
     if entry.outcome is not None:
         tone = "good" if entry.outcome == "done" else "bad"
         outcome = f"{entry.outcome}: {entry.detail}" if entry.detail else entry.outcome
@@ -215,8 +226,9 @@ def _command(entry: Entry, is_running: bool) -> Row:
     else:
         tone, outcome = "bad", f"did not come to its end, last seen {entry.phase or 'beginning'}"
     moved = f"{entry.came_from or 'none'} → {entry.goes_to}" if entry.goes_to not in (None, entry.came_from) else ""
-    took = NONE if entry.duration_s is None else _age_text(entry.duration_s)
-    return tone, day_text(entry.at), entry.command, moved, entry.who, took, outcome
+    took_s = now - entry.at if is_running else entry.duration_s
+    took = NONE if took_s is None else _age_text(took_s)
+    return tone, when_text(entry.at, now), entry.command.removeprefix(_PROGRAM), moved, outcome, took, entry.who
 
 
 def workers(seen: Observation) -> list[Row]:

@@ -71,7 +71,8 @@ def _held_back(seen: Observation, state: BlueGreenState) -> Sentence | None:
         left = duration_text(state.pause.until - seen.at)
         held = seen.minute.held
         waiting = f"{_requests(held)} {'waits' if held == 1 else 'wait'}" if held else "new requests wait"
-        return Sentence(f"Traffic is paused: {waiting}, for {left} at most.", "busy", "paused")
+        to = _low(state.active) if state.active is not None else "no version"
+        return Sentence(f"Traffic to {to} is paused: {waiting}, for {left} at most.", "busy", "paused")
     return None
 
 

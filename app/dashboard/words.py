@@ -10,11 +10,11 @@ __all__ = [
     "bytes_text",
     "clock_text",
     "count_text",
-    "day_text",
     "duration_text",
     "ms_text",
     "percent_text",
     "rate_text",
+    "when_text",
 ]
 
 GAP = "\u00a0"
@@ -88,6 +88,7 @@ def clock_text(at: float, *, seconds: bool = True) -> str:
     return time.strftime("%H:%M:%S" if seconds else "%H:%M", time.localtime(at))
 
 
-def day_text(at: float) -> str:
-    """Day and time, in the server's zone: 2026-03-04 05:06:07."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+def when_text(at: float, now: float) -> str:
+    """The time of day of something today, 05:06:07, and the day before the time of something else: 2026-03-04 05:06."""
+    then, today = time.localtime(at), time.localtime(now)
+    return time.strftime("%H:%M:%S" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)

@@ -138,11 +138,15 @@ class TestTime:
     def test_labels_do_not_run_into_each_other(self) -> None:
         crowd = [mark(300 - second) for second in range(20)]
         labels = list(parsed(marks_svg(past(), crowd)).iter("text"))
-        assert len(labels) == 1
+        assert [label.get("text-anchor") for label in labels] == ["end", None]  # around them all
 
     def test_label_of_a_mark_at_the_right_edge_stands_to_its_left(self) -> None:
         (label,) = parsed(marks_svg(past(), [mark(2)])).iter("text")
         assert label.get("text-anchor") == "end"
+
+    def test_label_goes_to_the_left_where_the_right_is_taken(self) -> None:
+        labels = list(parsed(marks_svg(past(), [mark(300), mark(290)])).iter("text"))
+        assert [label.get("text-anchor") for label in labels] == ["end", None]
 
     def test_axis_is_at_round_minutes_and_ends_now(self) -> None:
         texts = [text.text for text in parsed(axis_svg(past())).iter("text")]

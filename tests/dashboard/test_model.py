@@ -89,13 +89,29 @@ class TestCards:
         assert plain(bad.text).endswith("failed, no answer, 3.4 ms: connection refused")
         assert card(seen, "blue").last_check.endswith("connection refused")
 
+    def test_role_tells_who_could_take_over(self) -> None:
+        assert card(observation(), "green").role == "Standby"
+        assert card(observation(state=state(green="crashed"), minute=snapshot()), "green").role == "Not active"
+        assert card(observation(minute=snapshot(stats("green", in_flight=1))), "green").role == "Draining"
+
+    def test_held_requests_stand_on_the_active_card(self) -> None:
+        seen = observation(minute=snapshot(workers=[worker_stats(1, held=14)]))
+        assert card(seen, "blue").figures[1][2] == "14 held"
+        assert card(seen, "green").figures[1][2] == ""
+
     def test_without_any_state_there_are_still_two_cards(self) -> None:
         seen = observation(state=None, minute=snapshot())
-        assert [one.role for one in model.cards(seen)] == ["Standby", "Standby"]
+        assert [(one.role, one.status) for one in model.cards(seen)] == [("Not active", "Unknown")] * 2
+        assert [value for _, value in card(seen, "blue").facts] == ["–"] * 4
 
 
 class TestTables:
     """Below the charts"""
+
+    def test_command_at_work_says_for_how_long(self) -> None:
+        at_work = command("deploy", 5, outcome=None, duration_s=None, phase="draining")
+        (row,) = model.commands(observation(commands=[at_work], at_work=[at_work]))
+        assert plain(row[5]) == "5.0 s"
 
     def test_requests_in_flight_are_cut_at_twenty(self) -> None:
         seen = observation(minute=snapshot(rows=[flight("blue", 9.0)] * 30))
@@ -106,7 +122,7 @@ class TestTables:
         killed = command("switch", 900, outcome=None, duration_s=None, phase="gating")
         failed = command("start", 2000, outcome="failed", detail="no answer in 30 s")
         seen = observation(commands=[failed, killed, at_work], at_work=[at_work])
-        assert [(row[0], row[6]) for row in model.commands(seen)] == [
+        assert [(row[0], row[4]) for row in model.commands(seen)] == [
             ("busy", "at work: draining"),
             ("bad", "did not come to its end, last seen gating"),
             ("bad", "failed: no answer in 30 s"),

@@ -157,10 +157,12 @@ def test_command_at_work() -> None:
 
 def test_pause_says_how_long_at_most() -> None:
     paused = replace(state(), pause=Pause(AT - 5, AT + 10))
-    assert said(observation(state=paused)).startswith("Traffic is paused: new requests wait, for 10 s at most.")
+    assert said(observation(state=paused)).startswith(
+        "Traffic to blue 1.4.2 is paused: new requests wait, for 10 s at most."
+    )
     holding = snapshot(workers=[worker_stats(1, held=2), worker_stats(2, held=1)])
     assert said(observation(state=paused, minute=holding)).startswith(
-        "Traffic is paused: 3 requests wait, for 10 s at most."
+        "Traffic to blue 1.4.2 is paused: 3 requests wait, for 10 s at most."
     )
     over = replace(state(), pause=Pause(AT - 50, AT - 10))
     assert said(observation(state=over)).startswith("Blue 1.4.2 serves all traffic.")

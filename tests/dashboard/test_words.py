@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from app.dashboard.words import bytes_text, count_text, duration_text, ms_text, percent_text, rate_text
+from app.dashboard.words import bytes_text, count_text, duration_text, ms_text, percent_text, rate_text, when_text
 
 
 def plain(text: str) -> str:
@@ -79,3 +81,9 @@ def test_durations(seconds: float, text: str) -> None:
 )
 def test_share_says_all_or_nothing_only_when_it_is(part: int, whole: int, text: str) -> None:
     assert plain(percent_text(part, whole)) == text
+
+
+def test_what_happened_today_needs_no_date() -> None:
+    now = 1_772_600_400.0  # five o'clock in UTC; within two days there is another day wherever we are
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", when_text(now - 1, now))
+    assert re.fullmatch(r"2026-03-0\d \d\d:\d\d", when_text(now - 2 * 86_400, now))
