@@ -92,7 +92,10 @@ def tally(blue: Figures) -> Callable[[Evidence], None]:
         pytest.param(change(5, start=15.01), FAILED, "post-2", id="sent when the application was dead already"),
         pytest.param(change(5, end=30.0), FAILED, "post-2", id="failed long after the kill"),
         pytest.param(
-            put("seen", [*in_order().seen, *(lost_at_5(number) for number in (8, 9))]), LOST, "get-8, get-9", id="lost"
+            put("seen", [*in_order().seen, *(lost_at_5(number) for number in (8, 9))]),
+            LOST,
+            "'get-8', 'get-9'",
+            id="lost",
         ),
         pytest.param(change(1, error="reset", is_stale=True, idle_s=0.3), CONNECTIONS, "get-2", id="reset"),
         pytest.param(change(1, found_closed=True, idle_s=0.3), CONNECTIONS, "idle for 0.300 s", id="unannounced"),
