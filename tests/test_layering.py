@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LEVELS = [
     # L0, pure: the words that everybody speaks, then the rules that are put in those words
     [
-        *("app.errors", "app.settings", "app.setting_kinds"),
+        *("app.errors", "app.settings", "app.setting_kinds", "app.units"),
         *("app.config", "app.app_config", "app.hold_config", "app.config_checks"),
     ],
     ["app.state.model", "app.state.codec", "app.state.preview", "app.access"],

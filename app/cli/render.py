@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TextIO
 
+from app import units
+
 __all__ = [
     "Progress",
     "bytes_text",
@@ -58,22 +60,12 @@ def count_text(number: float) -> str:
 
 def ms_text(milliseconds: float | None) -> str:
     """A duration to three figures in the unit that suits it: 0.42 ms, 45.2 ms, 1.34 s; – for none."""
-    if milliseconds is None:
-        return "–"
-    if milliseconds >= 1000:
-        return f"{milliseconds / 1000:.2f} s"
-    return f"{milliseconds:.{2 if milliseconds < 10 else 1 if milliseconds < 100 else 0}f} ms"
+    return _plain(units.ms_text(milliseconds))
 
 
 def duration_text(seconds: float) -> str:
     """A stretch of time in its two largest units: 8 s, 1 min 49 s, 3 h 5 min, 12 d 4 h."""
-    rest = int(seconds)
-    parts: list[str] = []
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, rest = divmod(rest, length)
-        if count or parts or unit == "s":
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])
+    return _plain(units.duration_text(seconds))
 
 
 def clock_text(at: float) -> str:
@@ -82,12 +74,13 @@ def clock_text(at: float) -> str:
 
 
 def bytes_text(number: float) -> str:
-    """A size in powers of 1024: 512 B, 5.0 MiB."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} TiB"
+    """A size in powers of 1024: 512 B, 5.00 MiB."""
+    return _plain(units.bytes_text(number))
+
+
+def _plain(text: str) -> str:
+    """With ordinary spaces, which are what people search for in a terminal's output."""
+    return text.replace(units.GAP, " ")
 
 
 class Progress:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from app.dashboard.observation import Column, Past
-from app.dashboard.words import NONE, clock_text, ms_text, percent_text, rate_text
+from app.dashboard.words import clock_text, ms_text, percent_text, rate_text
+from app.units import NONE
 
 __all__ = ["HEADINGS", "now", "read_outs", "row_end", "table_rows"]
 

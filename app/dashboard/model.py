@@ -9,22 +9,12 @@ from app.app_config import AppConfig
 from app.config import RouterConfig
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import failing_probes, named
-from app.dashboard.words import (
-    GAP,
-    NONE,
-    bytes_text,
-    clock_text,
-    count_text,
-    duration_text,
-    ms_text,
-    percent_text,
-    rate_text,
-    when_text,
-)
+from app.dashboard.words import clock_text, count_text, ms_text, percent_text, rate_text, when_text
 from app.deploy.history import Entry
 from app.metrics.snapshot import Probe, VersionStats
 from app.settings import Setting, describe, shown
 from app.state.model import VERSIONS, VersionState
+from app.units import GAP, NONE, bytes_text, duration_text
 
 __all__ = ["Card", "Check", "Row", "cards", "commands", "in_flight", "notices", "settings"]
 __all__ += ["headline", "workers"]

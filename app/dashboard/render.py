@@ -13,7 +13,8 @@ from app.dashboard import charts, figures, model
 from app.dashboard.marks import Mark, marks
 from app.dashboard.observation import Observation, Past
 from app.dashboard.sentence import sentence
-from app.dashboard.words import count_text, duration_text
+from app.dashboard.words import count_text
+from app.units import duration_text
 
 __all__ = ["RANGES", "Renderer"]
 

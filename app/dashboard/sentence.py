@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.dashboard.observation import Observation
-from app.dashboard.words import duration_text
 from app.deploy.history import Entry
 from app.metrics.snapshot import InFlightRow, Probe
 from app.state.model import BlueGreenState, VersionState, other
+from app.units import duration_text
 
 __all__ = ["Sentence", "failing_probes", "named", "sentence"]
 

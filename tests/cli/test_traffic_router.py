@@ -167,7 +167,7 @@ def test_metrics_shows_every_documented_figure(canned: CannedRouter, capsys: pyt
         "Successful 1,020",
         "Failed 4",
         "Success rate 99.6 %",
-        "Bytes proxied 5.0 MiB",
+        "Bytes proxied 5.00 MiB",
         "Average time 45.2 ms",
         "blue 512 50.0 %",
         "green 512 50.0 %",
