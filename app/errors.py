@@ -253,7 +253,9 @@ class OutOfDescriptors(RouterError):
 
 
 class HandoverCut(RouterError):
-    """An event stream on a version that is not active any more had no pause between two events to end in."""
+    """What has no end by itself was still there at its deadline, on a version that is not active any more: an event
+    stream in the middle of an event, or a tunnel that knows no goodbye.
+    """
 
     status = 503
     cause = "handover_cut"

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import mmap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 
 from app.metrics import layout, summary
 from app.metrics.cells import Cell, read_cell, read_tally, spread, together
 from app.metrics.layout import C, H, S
 from app.metrics.locks import ByteLocks, alive_byte
-from app.metrics.rows import cuts_of, dead_rows, rows_of
+from app.metrics.rows import cut_requests, live_rows
 from app.metrics.snapshot import CutRequest, Failover, History, InFlightRow, Probe, Series, Snapshot, WorkerStats
 from app.state.model import VERSIONS
 
@@ -126,7 +126,7 @@ class Reader:
         it was for one of them.
         """
         heads = [layout.slot_at(slot) for slot in self._used()]
-        away_from = max(self._words[head + S["diverted_from"]] >> 1 for head in heads) - 1
+        away_from = max((self._words[head + S["diverted_from"]] >> 1 for head in heads), default=0) - 1
         return sum(self._words[head + S["diversions"]] for head in heads), away_from
 
     def _is_alive(self, slot: int) -> bool:
@@ -202,31 +202,16 @@ class Reader:
 
     def rows(self, now_us: int) -> list[InFlightRow]:
         """What is in flight in live slots, oldest first."""
-        found = [row for slot in self._used() for row in self._rows_of(slot, now_us)]
+        found = [row for slot in self._used() for row in live_rows(*self._named(slot), now_us)]
         return sorted(found, key=lambda row: -row.age_s)
-
-    def _rows_of(self, slot: int, now_us: int) -> Iterator[InFlightRow]:
-        rows = list(rows_of(self._memory, self._words, slot))
-        if not rows or not self._is_alive(slot):
-            return
-        pid = self._words[layout.slot_at(slot) + S["pid"]]
-        for started_us, version, request_id, method, path in rows:
-            age_s = max(0.0, (now_us - started_us) / 1e6)
-            yield InFlightRow(layout.VERSION_LABELS[version], method, path, age_s, pid, request_id)
 
     def cuts(self) -> list[CutRequest]:
         """The last cut requests, newest last; those found in the rows of dead workers last of all."""
-        found = {cut for slot in self._used() for cut in self._cuts_of(slot)}
+        found = {cut for slot in self._used() for cut in cut_requests(*self._named(slot))}
         return sorted(found, key=lambda cut: (cut.at_us is None, cut.at_us, cut.started_us))
 
-    def _cuts_of(self, slot: int) -> Iterator[CutRequest]:
-        # The rows first: should somebody take the slot over meanwhile, they are in the ring by the time we look there.
-        generation = self._words[layout.slot_at(slot) + S["generation"]]
-        is_alive = self._is_alive(slot)
-        left = [] if is_alive else list(dead_rows(self._memory, self._words, slot))
-        if self._words[layout.slot_at(slot) + S["generation"]] == generation:
-            yield from left
-        yield from cuts_of(self._memory, self._words, slot)
+    def _named(self, slot: int) -> tuple[mmap.mmap, memoryview[int], int, Callable[[int], bool]]:
+        return self._memory, self._words, slot, self._is_alive
 
     def probes(self, version: int) -> list[Probe]:
         """The last probes of version 0 or 1, oldest first."""

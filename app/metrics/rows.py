@@ -8,11 +8,12 @@ one place or, for a moment, in both.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from app.errors import CAUSES
 from app.metrics import layout
-from app.metrics.snapshot import WORKER_DIED, CutRequest
+from app.metrics.layout import S
+from app.metrics.snapshot import WORKER_DIED, CutRequest, InFlightRow
 
 _ROW_BYTES = layout.ROW_WORDS * layout.WORD
 
@@ -48,7 +49,34 @@ class CutRing:
         return self._memory[row * layout.WORD : (row + 2) * layout.WORD + length]
 
 
-def rows_of(memory: mmap.mmap, words: memoryview[int], slot: int) -> Iterator[tuple[int, int, str, str, str]]:
+def live_rows(
+    memory: mmap.mmap, words: memoryview[int], slot: int, is_alive: Callable[[int], bool], now_us: int
+) -> Iterator[InFlightRow]:
+    """What a slot's owner has in flight; nothing when it is dead."""
+    rows = list(_rows_of(memory, words, slot))
+    if not rows or not is_alive(slot):
+        return
+    pid = words[layout.slot_at(slot) + S["pid"]]
+    for started_us, version, request_id, method, path in rows:
+        age_s = max(0.0, (now_us - started_us) / 1e6)
+        yield InFlightRow(layout.VERSION_LABELS[version], method, path, age_s, pid, request_id)
+
+
+def cut_requests(
+    memory: mmap.mmap, words: memoryview[int], slot: int, is_alive: Callable[[int], bool]
+) -> Iterator[CutRequest]:
+    """What was cut in a slot; a request may come twice."""
+    # The rows first: should somebody take the slot over meanwhile, they are in the ring by the time we look there.
+    generation_at = layout.slot_at(slot) + S["generation"]
+    generation = words[generation_at]
+    left = [] if is_alive(slot) else list(_rows_of(memory, words, slot))
+    if words[generation_at] == generation:
+        for started_us, version, request_id, method, path in left:
+            yield CutRequest(layout.VERSION_LABELS[version], request_id, method, path, WORKER_DIED, started_us)
+    yield from _cuts_of(memory, words, slot)
+
+
+def _rows_of(memory: mmap.mmap, words: memoryview[int], slot: int) -> Iterator[tuple[int, int, str, str, str]]:
     """What is in a slot's rows: started_us, version, request id, method and path."""
     rows = _rows(layout.slot_at(slot))
     started = words[rows.start : rows.stop : rows.step].tolist()
@@ -60,14 +88,7 @@ def rows_of(memory: mmap.mmap, words: memoryview[int], slot: int) -> Iterator[tu
                 yield started_us, mark & 3, *text
 
 
-def dead_rows(memory: mmap.mmap, words: memoryview[int], slot: int) -> Iterator[CutRequest]:
-    """What was in flight in a slot whose owner is dead."""
-    for started_us, version, request_id, method, path in rows_of(memory, words, slot):
-        name = layout.VERSION_LABELS[version]
-        yield CutRequest(name, request_id, method, path, WORKER_DIED, started_us)
-
-
-def cuts_of(memory: mmap.mmap, words: memoryview[int], slot: int) -> Iterator[CutRequest]:
+def _cuts_of(memory: mmap.mmap, words: memoryview[int], slot: int) -> Iterator[CutRequest]:
     """What stands in a slot's ring."""
     rows = _cut_rows(layout.slot_at(slot))
     serials = words[rows.start : rows.stop : rows.step].tolist()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,17 @@ class Stage:
     router: RouterProcess
     blue: RawUpstream
     green: RawUpstream
+
+    def cuts(self) -> int:
+        """How many requests were cut, once none is in flight."""
+        metrics: dict[str, Any] = {}
+
+        def is_quiet() -> bool:
+            metrics.update(self.router.metrics())
+            return bool(metrics["in_flight"] == 0)
+
+        wait_until(is_quiet, "nothing in flight")
+        return int(metrics["cut_requests"])
 
     def switch(self, version: str) -> None:
         self.router.set_state(version, blue=self.blue.port, green=self.green.port)
@@ -99,6 +111,7 @@ def unmasked(data: bytes) -> bytes:
 
 @pytest.mark.alone
 def test_websocket_at_rest_gets_1012_on_both_sides_and_ends(stage: Stage) -> None:
+    cuts_before = stage.cuts()
     server = Server(stage.blue)
     with server.connect(stage.router) as client:
         client.send(b"\x81\x85" + MASK + b"hello")
@@ -111,6 +124,7 @@ def test_websocket_at_rest_gets_1012_on_both_sides_and_ends(stage: Stage) -> Non
         began = time.monotonic()
         assert client.how_it_ends() == "closed"
         assert time.monotonic() - began < 1, "both have said goodbye"
+    assert stage.cuts() == cuts_before
     assert server.exchange.wait_for_hang_up() == "closed", "nothing after the Close frame"
 
 
@@ -139,6 +153,7 @@ def test_frame_under_way_is_completed_before_the_close(stage: Stage) -> None:
 
 
 def test_frame_that_does_not_end_is_cut_at_the_deadline(stage: Stage) -> None:
+    cuts_before = stage.cuts()
     server = Server(stage.blue)
     with server.connect(stage.router) as client:
         server.exchange.send(b"\x82\x7e\x03\xe8" + b"x" * 400)
@@ -147,9 +162,11 @@ def test_frame_that_does_not_end_is_cut_at_the_deadline(stage: Stage) -> None:
         began = time.monotonic()
         client.how_it_ends()
         assert 2 < time.monotonic() - began < 8
+    assert stage.cuts() == cuts_before + 1
 
 
 def test_other_tunnel_is_left_until_the_deadline(stage: Stage) -> None:
+    cuts_before = stage.cuts()
     server = Server(stage.blue, b"chat/2")
     with server.connect(stage.router) as client:
         stage.switch("green")
@@ -159,6 +176,7 @@ def test_other_tunnel_is_left_until_the_deadline(stage: Stage) -> None:
         assert server.read(5) == b"still"
         assert client.how_it_ends() in {"closed", "reset"}
         assert time.monotonic() - began < 8
+    assert stage.cuts() == cuts_before + 1
 
 
 def test_websocket_of_the_active_version_stays(stage: Stage) -> None:
