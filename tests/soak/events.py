@@ -77,8 +77,8 @@ class Script:
             self._settled = (time.monotonic(), self.site.active)
 
     def wait_perhaps(self) -> list[str]:
-        """`--wait`, every second time."""
-        return ["--wait"] if self.random.random() < 0.5 else []
+        """`--wait`, every fourth time."""
+        return ["--wait"] if self.random.random() < 0.25 else []
 
     def pass_time(self, least_s: float, most_s: float) -> None:
         """Let the clients go on for a while: this is load, no condition to wait for."""
@@ -218,8 +218,8 @@ def _interrupt(script: Script) -> None:
 
 
 EVENTS: Mapping[str, _Kind] = {
-    "switch": _Kind(_switch, 30),
-    "rollback": _Kind(_rollback, 20),
+    "switch": _Kind(_switch, 60),
+    "rollback": _Kind(_rollback, 40),
     "deploy": _Kind(_deploy, 4),
     "pause": _Kind(_pause, 8),
     "quiet": _Kind(_quiet, 3),

@@ -30,6 +30,8 @@ SETTINGS = """\
 main_port = {port}
 bind = "127.0.0.1"
 workers = {workers}
+# So that workers are replaced by age in the midst of all the rest.
+max_requests = 2000
 access_log = ".local_context/access.jsonl"
 # Far above what an application takes to start again on a busy machine: until then its requests wait.
 hold_timeout = 30
