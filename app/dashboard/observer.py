@@ -33,8 +33,9 @@ LONG = (10, 6, 360)
 
 WINDOW_S = 60
 
-HISTORY_BYTES = 262_144
-"""The end of the history file that is read: about a thousand commands, more than the page can show."""
+HISTORY_BYTES = 65_536
+"""The end of the history file that is read: a hundred commands and more. The page shows thirty, and marks of six hours;
+each change of the file costs some milliseconds for so much, in which the worker serves nobody."""
 
 
 class Observer:
