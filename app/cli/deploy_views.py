@@ -105,12 +105,12 @@ def status_text(overview: Overview) -> str:
     lines.append("")
     if overview.router:
         lines.append(f"✅ Router: running on port {overview.router.port} (pid {overview.router.pid})")
-        if overview.held:
-            lines.append(f"   Held: {overview.held}")
-        if overview.failover:
-            lines.append(f"⚠️  FAILOVER: {overview.failover} is down, requests go to {other(overview.failover)}")
     else:
         lines.append("⏹️  Router: not running")
+    if overview.held:
+        lines.append(f"   Held: {overview.held}")
+    if overview.failover:
+        lines.append(f"⚠️  FAILOVER: {overview.failover} is down, requests go to {other(overview.failover)}")
     if state.previous_version and state.previous_version != state.active_version:
         lines.append(f"   Rollback goes to: {state.previous_version}")
     if state.switched_at:

@@ -488,6 +488,26 @@ def test_requests_in_flight_are_waited_for(site: Path, capsys: Captured) -> None
     metrics.close()
 
 
+def test_status_tells_of_held_requests_and_of_a_failover(site: Path, capsys: Captured) -> None:
+    deploy("start", "blue")
+    metrics = SharedMetrics.create_or_attach(site / ".local_context" / "router_metrics.mmap", 4)
+    writer = metrics.claim_slot(os.getpid())
+    writer.hold(3)
+    writer.divert(0)
+    capsys.readouterr()
+    assert deploy("status") == 0
+    out = capsys.readouterr().out
+    assert "   Held: 3\n⚠️  FAILOVER: blue is down, requests go to green" in out
+    assert deploy("status", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["held"], found["failover"]) == (3, "blue")
+    writer.divert(1)  # of before a switch, which this worker has not seen yet
+    assert deploy("status") == 0
+    assert "FAILOVER" not in capsys.readouterr().out
+    writer.close()
+    metrics.close()
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"), [(-1, "0 s"), (59, "59 s"), (60, "1 min"), (7300, "2 h"), (200_000, "2 d")]
 )
