@@ -23,13 +23,13 @@ from typing import Final
 
 import psutil
 
+from app.deploy import supervisor
 from app.deploy.launch import Launch
 from app.errors import ProcessError
 from app.state.model import VersionState
+from app.state.store import mending
 
 __all__ = ["Found", "Processes", "Record", "is_same_process", "port_holder", "start_time"]
-
-_SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
 _SAME_START_S = 1.0
 """Two readings of one process's start time differ by less, and a pid is not used again so soon."""
@@ -37,6 +37,9 @@ _SAME_START_S = 1.0
 _FORK_HINT = "free -m; ulimit -u   # memory and processes that are left"
 
 _POLL_S = 0.02
+
+_BOOT_WAIT_S: Final = 2.0
+"""A supervisor has written down whom it has started long before, unless the disk was full."""
 
 _RECORD_WAIT_S: Final = 1.0
 """A supervisor that takes longer is stopped itself, and the exit status stays unknown."""
@@ -110,32 +113,39 @@ class Processes:
 
         Raises `ProcessError` when the program cannot be executed.
         """
-        log = self.log_path(name)
-        command = [sys.executable, "-I", "-S", str(_SUPERVISOR), str(self.record_path(name)), str(log)]
         try:
-            log.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            # Whatever record is there from now on is this process's, though this command should be killed.
-            self.record_path(name).unlink(missing_ok=True)
-            supervisor = subprocess.Popen(
-                [*command, *launch.arguments],
-                cwd=launch.directory,
-                env=launch.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                start_new_session=True,
-            )
+            starting = self._supervised(name, launch)
         except OSError as error:
-            raise ProcessError(
-                f"{name} could not be started: {error.strerror} ({error.filename})", _FORK_HINT
-            ) from error
-        said = _first_line(supervisor)
-        supervisor.wait()
+            hint = mending(error, Path(error.filename)) if error.filename else _FORK_HINT
+            raise ProcessError(f"{name} could not be started: {error.strerror} ({error.filename})", hint) from error
+        said = _first_line(starting)
+        starting.wait()
         if not said.isdigit():
             raise ProcessError(
                 f"{name} could not be started: {launch.arguments[0]}: {said[1:] or 'the supervisor failed'}",
                 "set the command in traffic_router.toml ([app] command), or give --command",
             )
         return int(said)
+
+    def _supervised(self, name: str, launch: Launch) -> subprocess.Popen[bytes]:
+        """Starts a supervisor that starts the version, the lock on its record handed on to it. Raises OSError."""
+        log = self.log_path(name)
+        log.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # Whatever record is there from now on is this process's, though this command should be killed.
+        self.record_path(name).unlink(missing_ok=True)
+        held = supervisor.hold(str(self.record_path(name)))
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-I", "-S", supervisor.__file__, str(held), str(log), *launch.arguments],
+                cwd=launch.directory,
+                env=launch.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=[held],
+            )
+        finally:
+            os.close(held)
 
     def stop(self, version: VersionState, timeout_s: float) -> bool:
         """End a version's process and all that it started; gives whether that took a SIGKILL.
@@ -167,11 +177,13 @@ class Processes:
         except OSError:
             return None
         try:
+            # Locked and empty: a supervisor is at its beginning.
+            self._wait(lambda: os.fstat(descriptor).st_size > 0 or not _is_locked(descriptor), _BOOT_WAIT_S)
             # Ask before reading: what a writer that has just let go wrote last is then in what is read.
             is_held = _is_locked(descriptor)
             noted = json.loads(os.pread(descriptor, 4096, 0))
-            pid, supervisor, exit_status = (noted[key] for key in ("pid", "supervisor", "exit_status"))
-            return Record(int(pid), int(supervisor), exit_status, noted["mode"] == "foreground", is_held)
+            pid, keeper, exit_status = (noted[key] for key in ("pid", "supervisor", "exit_status"))
+            return Record(int(pid), int(keeper), exit_status, noted["mode"] == "foreground", is_held)
         except (ValueError, KeyError, TypeError):
             return None
         finally:

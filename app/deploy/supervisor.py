@@ -1,14 +1,16 @@
 """Starts one application process, waits for it, and writes down how it ended. Run as a file of its own:
 
-    python -I -S supervisor.py RECORD LOG ARGUMENT...
+    python -I -S supervisor.py DESCRIPTOR LOG ARGUMENT...
 
 The command that starts a version exits; this process stays, so that somebody is there to receive the exit
 status. It imports nothing of the project and hardly anything of Python, because one stays in memory for
 each version.
 
-RECORD is one JSON object. The supervisor holds a flock on it for as long as the application lives: whoever
-finds the record locked knows, without comparing pids, that the process named in it is the right one and
-alive. On standard output it says `PID` of the application, or `!REASON` when that could not be started.
+DESCRIPTOR is the record, one JSON object in a file, open and locked. The lock (flock) was taken by whoever started us
+and is held by us for as long as the application lives. Whoever finds the record locked knows, without comparing
+pids, that the process named in it is the right one and alive; or, while it is empty, that the name will be there in
+a moment, even if the command that began all this was killed. On standard output we say `PID` of the application, or
+`!REASON` when that could not be started.
 """
 
 import fcntl
@@ -18,15 +20,18 @@ import sys
 import time
 
 
-def main(record: str, log: str, arguments: list[str]) -> None:
+def main(held: int, log: str, arguments: list[str]) -> None:
     """Start, tell the pid, wait, record the exit status."""
     if os.fork():
         # Whoever called us need not wait for us: the one that stays belongs to init.
         os._exit(0)
-    held = hold(record)
+    os.set_inheritable(held, False)
     pid, failure = spawn(log, arguments)
     write(held, pid, None)
-    os.write(1, f"!{failure}\n".encode() if failure else f"{pid}\n".encode())
+    try:
+        os.write(1, f"!{failure}\n".encode() if failure else f"{pid}\n".encode())
+    except OSError:
+        pass  # the command was killed; what it started is still ours to watch
     # The pipe to the command that started us, and its terminal, are none of our business from here on.
     silence = os.open(os.devnull, os.O_RDWR)
     os.dup2(silence, 1)
@@ -86,4 +91,4 @@ def exit_status(status: int) -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,36 @@ def test_a_living_process_is_found_by_its_record_alone(processes: Processes) -> 
     assert found.supervisor is not None
     # the one that keeps the record is small
     assert psutil.Process(found.supervisor).memory_info().rss < 20 << 20
+
+
+def test_what_a_killed_command_was_just_starting_is_found(processes: Processes) -> None:
+    """Its supervisor holds the record from the first moment on, and has yet to write into it."""
+    held = supervisor.hold(str(processes.record_path("blue")))
+    writing = threading.Timer(0.3, supervisor.write, (held, os.getpid(), None))
+    writing.start()
+    try:
+        assert processes.find(BLUE) == Found(True, os.getpid(), None, os.getpid())
+    finally:
+        writing.join()
+        supervisor.write(held, os.getpid(), 0)
+        os.close(held)
+
+
+def test_the_supervisor_outlives_the_command_that_started_it(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command killed before the supervisor has told it the pid: nobody reads what that says."""
+
+    def killed(starting: subprocess.Popen[bytes]) -> str:
+        assert starting.stdout is not None
+        starting.stdout.close()
+        return "0"
+
+    monkeypatch.setattr("app.deploy.processes._first_line", killed)
+    processes.start("blue", launch(*SLEEP))
+    pid = wait_until(lambda: processes.find(BLUE).pid, "the process")
+    os.kill(pid, signal.SIGKILL)
+    assert ended(processes).exit_status == -9
 
 
 def test_without_a_supervisor_pid_and_start_time_are_believed_together(processes: Processes) -> None:

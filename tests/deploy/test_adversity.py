@@ -1,0 +1,249 @@
+"""Commands in hard times: killed anywhere, raced, on a full or read-only disk, under a clock that jumps."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.deploy.deployer import Deployer, Overrides
+from app.deploy.history import History
+from app.deploy.modes import Modes
+from app.deploy.processes import Processes
+from app.deploy.steps import Steps
+from app.errors import LockBusy, StateError
+from app.state.store import StateStore
+from tests.deploy.deployment import Deployment
+from tests.deploy.kill_points import calls_of, killed_at
+from tests.support.forked import fork_child
+from tests.support.mounts import mounted, needs_root, read_only
+
+ROOM = 256 << 10
+"""Bytes of the small disk."""
+
+
+@pytest.fixture
+def both(deployment: Deployment) -> Deployment:
+    """Blue is active, green is the standby; both run."""
+    deployment.deployer().start("blue", Overrides(release="r1"))
+    deployment.deployer().start("green", Overrides(release="r2"))
+    return deployment
+
+
+def assert_in_order(deployment: Deployment) -> None:
+    """What holds after any command that follows a killed one."""
+    state = deployment.state
+    for version in state.versions.values():
+        is_alive = deployment.processes.find(version).alive
+        assert version.status == ("running" if is_alive else "stopped"), version
+    assert deployment.history.unfinished() == []
+    assert [link.fault for link in deployment.history.verify() if link.fault] == []
+
+
+# --- kill -9 at every call -------------------------------------------------------------------------------
+
+
+def void(_: object) -> None:
+    """Drop what a command gives."""
+
+
+COMMANDS: dict[str, Callable[[Deployment], None]] = {
+    "start": lambda it: it.deployer("start green").start("green"),
+    "stop": lambda it: it.deployer("stop green").stop("green"),
+    "restart": lambda it: it.deployer("restart green").restart("green"),
+    "rollback": lambda it: it.deployer("rollback").rollback(),
+    "maintenance off": lambda it: void(it.modes("maintenance off").end_maintenance()),
+}
+
+STEPS = {"start": 3, "stop": 2, "restart": 4}
+"""Those that start and stop processes take long: every so many of their calls are tried, and other ones each time."""
+
+
+def prepared(deployment: Deployment, name: str) -> None:
+    """Puts things as they are before the command; this is also the command that comes after a killed one."""
+    if name == "maintenance off":
+        deployment.modes("maintenance on").start_maintenance("", 60, ())
+    elif name == "rollback":
+        deployment.deployer("switch").switch("green")
+        deployment.deployer("switch").switch("blue")
+    elif name == "start":
+        deployment.deployer("stop green").stop("green")
+    else:
+        deployment.deployer("start green").start("green")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_killed_anywhere_leaves_the_old_state_or_the_new_one(both: Deployment, name: str) -> None:
+    prepared(both, name)
+    calls = calls_of(lambda: COMMANDS[name](both))
+    assert calls > 15
+    before = both.state
+    for at in range(1, calls + 1, STEPS.get(name, 1)):
+        prepared(both, name)
+        assert_in_order(both)
+        killed_at(lambda: COMMANDS[name](both), at, after=bool(at % 2))
+        state = both.state
+        assert state.active is not None
+        assert both.processes.find(state.active).alive
+        if name != "rollback":
+            assert state.active_version == before.active_version
+        assert state.version("blue") == before.version("blue"), "nobody touched it"
+    prepared(both, name)
+    assert_in_order(both)
+
+
+# --- two commands at once --------------------------------------------------------------------------------
+
+
+def test_twenty_switches_at_once_come_one_after_the_other(both: Deployment) -> None:
+    """Each waits for its turn; the last one in the history is what holds."""
+    ways = ["green", "blue"] * 10
+    pids = [fork_child(lambda name=way: both.deployer(f"switch {name}").switch(name)) for way in ways]  # type: ignore[misc]  # bound early
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * 20
+    switches = both.history.entries()[-20:]
+    assert [entry.outcome for entry in switches] == ["done"] * 20
+    assert sorted(str(entry.target) for entry in switches) == sorted(ways)
+    assert [entry.came_from for entry in switches[1:]] == [entry.goes_to for entry in switches[:-1]]
+    assert both.state.active_version == switches[-1].goes_to
+    assert_in_order(both)
+
+
+def test_command_that_does_not_get_its_turn_says_who_is_at_work(both: Deployment) -> None:
+    before = both.store.path.read_bytes()
+    with both.store.lock("deploy --release=r9"):
+        with pytest.raises(LockBusy, match=rf"pid {os.getpid()} \(deploy --release=r9\)") as caught:
+            both.deployer("switch", lock_wait_s=0.1).switch("green")
+        assert "status" in caught.value.hint
+    assert both.store.path.read_bytes() == before
+
+
+# --- disks -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_small_disk(tmp_path: Path) -> Iterator[Deployment]:
+    """Both versions run; state, history and records are on a disk of their own."""
+    with mounted(tmp_path / "disk", f"size={ROOM}"):
+        deployment = Deployment(tmp_path / "disk")
+        try:
+            deployment.deployer().start("blue")
+            deployment.deployer().start("green")
+            yield deployment
+        finally:
+            deployment.close()
+
+
+def fill(folder: Path) -> Path:
+    """Takes all the room there is."""
+    path = folder / "ballast"
+    with path.open("wb", buffering=0) as file:
+        while True:
+            try:
+                file.write(bytes(512))
+            except OSError:
+                return path
+
+
+SWITCHES: dict[str, Callable[[Deployment], object]] = {
+    "switch": lambda it: it.deployer().switch("green"),
+    "pause": lambda it: it.modes().pause(60),
+    "maintenance": lambda it: it.modes().start_maintenance("", 60, ()),
+    "stop": lambda it: it.deployer().stop("green"),
+}
+
+
+@needs_root
+@pytest.mark.parametrize("name", SWITCHES)
+def test_full_disk_changes_nothing_and_is_said(on_small_disk: Deployment, name: str) -> None:
+    before = on_small_disk.store.path.read_bytes()
+    ballast = fill(on_small_disk.home)
+    with pytest.raises(StateError, match="No space left on device") as caught:
+        SWITCHES[name](on_small_disk)
+    assert caught.value.hint.startswith("df -h ")
+    assert on_small_disk.store.path.read_bytes() == before
+    assert on_small_disk.processes.find(on_small_disk.version("green")).alive
+    ballast.unlink()
+    SWITCHES[name](on_small_disk)
+    assert_in_order(on_small_disk)
+    assert on_small_disk.store.path.read_bytes() != before
+
+
+@needs_root
+@pytest.mark.parametrize("name", SWITCHES)
+def test_disk_that_fills_up_during_a_command_leaves_the_old_state_or_the_new_one(
+    on_small_disk: Deployment, name: str
+) -> None:
+    """Whatever is the first thing that finds no room any more."""
+    outcomes = set()
+    for spare in range(0, 12 * 4096, 4096):
+        before = on_small_disk.state
+        ballast = fill(on_small_disk.home)
+        os.truncate(ballast, max(0, ballast.stat().st_size - spare))
+        try:
+            SWITCHES[name](on_small_disk)
+            outcomes.add("done")
+        except StateError:
+            outcomes.add("failed")
+            left = on_small_disk.state
+            assert left.active_version == before.active_version or name == "switch"
+        ballast.unlink()
+        on_small_disk.deployer("start green").start("green")
+        on_small_disk.deployer("switch blue").switch("blue")
+        on_small_disk.modes("resume").resume()
+        on_small_disk.modes("maintenance off").end_maintenance()
+        assert_in_order(on_small_disk)
+    assert outcomes == {"done", "failed"}
+
+
+@needs_root
+@pytest.mark.parametrize("name", SWITCHES)
+def test_read_only_disk_changes_nothing_and_is_said(on_small_disk: Deployment, tmp_path: Path, name: str) -> None:
+    before = on_small_disk.store.path.read_bytes()
+    with read_only(on_small_disk.home, tmp_path / "view") as view:
+        refused = seen_from(on_small_disk, view)
+        with pytest.raises(StateError, match="Read-only file system") as caught:
+            SWITCHES[name](refused)
+    assert caught.value.hint.startswith("ls -ld ")
+    assert on_small_disk.store.path.read_bytes() == before
+    assert on_small_disk.processes.find(on_small_disk.version("green")).alive
+    SWITCHES[name](on_small_disk)
+    assert_in_order(on_small_disk)
+
+
+def seen_from(deployment: Deployment, home: Path) -> Deployment:
+    """The same deployment, its folder being mounted elsewhere."""
+    other = copy(deployment)
+    other.store = StateStore(home / "state" / "bg_state.json")
+    other.processes = Processes(other.store.folder)
+    other.history = History(other.store.folder / "history.jsonl")
+    return other
+
+
+# --- clocks ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("jump_s", [-86_400.0, 86_400.0], ids=["back", "forth"])
+def test_clock_that_jumps_confuses_nobody(both: Deployment, jump_s: float) -> None:
+    both.deployer("switch green").switch("green")
+    both.modes("pause").pause(60)
+    pause, history = both.state.pause, History(both.history.path, now=lambda: time.time() + jump_s)
+    assert pause is not None
+    assert not pause.holds(time.time() + jump_s), "nobody is held for a day"
+
+    def steps() -> Steps:
+        return replace(both.steps(), now=lambda: time.time() + jump_s)
+
+    Deployer(steps(), history, "rollback").rollback()
+    assert (both.state.active_version, both.state.pause) == ("blue", None)
+    pause = Modes(steps(), history, "pause", 10.0).pause(60)
+    assert pause.holds(time.time() + jump_s + 30)
+    Modes(steps(), history, "resume", 10.0).resume()
+    entries = both.history.entries()
+    assert [entry.command for entry in entries][-5:] == ["switch green", "pause", "rollback", "pause", "resume"]
+    assert all(entry.duration_s is not None and 0 <= entry.duration_s < 60 for entry in entries)
+    assert_in_order(both)
