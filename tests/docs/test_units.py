@@ -105,7 +105,7 @@ def test_router_serves_the_socket_that_systemd_has_opened(tmp_path: Path) -> Non
     assert ACTIVATE is not None
     port = free_port()
     write_state(tmp_path / "bg_state.json", None)
-    settings = {"MAIN_PORT": port, "WORKERS": 1, "STATE_FILE": tmp_path / "bg_state.json"}
+    settings = {"MAIN_PORT": port, "WORKERS": 1, "STATE_FILE": tmp_path / "bg_state.json", "GRACEFUL_TIMEOUT": 5}
     environment = os.environ | {f"TRAFFIC_ROUTER_{name}": str(value) for name, value in settings.items()}
     passed_on = [f"--setenv={name}" for name in environment if name == "PATH" or name.startswith("TRAFFIC_ROUTER_")]
     command = [ACTIVATE, f"--listen=127.0.0.1:{port}", *passed_on, sys.executable, "bin/traffic_router", "start"]

@@ -224,6 +224,7 @@ def test_longest_hold_agrees_with_what_the_client_saw(site: Site) -> None:
         with Switching(site) as switching:
             assert held.read_response().body == b"green"
             answered = time.monotonic()
+            wait_until(lambda: site.router.metrics()["version_requests"]["green"] == 1, "the held request counted")
             go_on.set()
             assert running.read_response().body == b"blue"
     green = switching.receipt.accounts["green"]

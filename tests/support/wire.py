@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-DEADLINE_S = 10.0
+DEADLINE_S = 20.0
 """How long one read may wait. Far above what any step takes, so that only a hang reaches it."""
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
