@@ -83,7 +83,7 @@ def _trouble(seen: Observation, active: VersionState) -> Sentence | None:
         return Sentence(text, "alarm", f"{active.name} fails over")
     if active.status == "crashed":
         ended = seen.ended_at.get(active.name)
-        when = f" {duration_text(seen.at - ended)} ago" if ended else ""
+        when = f" {_ago(seen.at - ended)}" if ended else ""
         text = f"{named(active)} is active but crashed{when}{_waiting(seen)}."
         return Sentence(text, "alarm", f"{active.name} crashed")
     probes = seen.minute.probes[active.name]
@@ -105,15 +105,15 @@ def _after_switch(seen: Observation, active: VersionState) -> Sentence | None:
     if left:
         oldest = _oldest(seen.minute.rows, previous)
         age = f", the oldest {duration_text(oldest)}" if oldest is not None else ""
-        since = "All new requests go" if ago is None else f"Switched {duration_text(ago)} ago, new requests go"
+        since = "All new requests go" if ago is None else f"Switched {_ago(ago)}, new requests go"
         if ago is not None and seen.state.previous_version == previous:
-            text = f"Switched to {_low(active)} {duration_text(ago)} ago; {previous} still finishes"
+            text = f"Switched to {_low(active)} {_ago(ago)}; {previous} still finishes"
         else:
             text = f"{since} to {_low(active)}; {previous} still finishes"
         return Sentence(f"{text} {_requests(left)}{age}.", "busy", f"drain {previous}")
     if ago is None or ago >= JUST_SWITCHED_S or seen.state.previous_version is None:
         return None
-    text = f"Switched to {_low(active)} {duration_text(ago)} ago; {previous} has nothing left to finish."
+    text = f"Switched to {_low(active)} {_ago(ago)}; {previous} has nothing left to finish."
     return Sentence(text, "calm", f"{active.name} {active.release} switched")
 
 
@@ -121,6 +121,10 @@ def _waiting(seen: Observation) -> str:
     """What is said of requests that are held until their version is back."""
     held = seen.minute.held
     return f"; {_requests(held)} {'waits' if held == 1 else 'wait'} for it" if held else ""
+
+
+def _ago(seconds: float) -> str:
+    return "just now" if seconds < 1 else f"{duration_text(seconds)} ago"
 
 
 def _low(version: VersionState) -> str:

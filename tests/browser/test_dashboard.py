@@ -108,6 +108,14 @@ def test_switch_appears_within_two_seconds_with_its_mark(
     switch(router, "blue")
 
 
+def test_a_deploy_fits_on_one_screen(page: Page, router: RouterProcess) -> None:
+    page.look(1280, 800)
+    page.open(router.port)
+    bottom = "return document.querySelector(arguments[0]).getBoundingClientRect().bottom"
+    assert float(page.browser.execute_script(bottom, ".stage")) < 700
+    assert float(page.browser.execute_script(bottom, "#in-flight tr")) < 800
+
+
 @pytest.mark.parametrize("system", ["light", "dark"])
 def test_theme_follows_the_system_and_the_button(
     page: Page, router: RouterProcess, screenshots: Path, system: str

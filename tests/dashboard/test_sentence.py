@@ -155,6 +155,10 @@ def test_command_at_work() -> None:
     assert sentence(seen).tone == "busy"
 
 
+def test_switch_of_this_very_second_is_just_now() -> None:
+    assert said(observation(state=state("green", switched_ago_s=0.4))).startswith("Switched to green 1.5.0 just now;")
+
+
 def test_pause_says_how_long_at_most() -> None:
     paused = replace(state(), pause=Pause(AT - 5, AT + 10))
     assert said(observation(state=paused)).startswith(
