@@ -153,9 +153,10 @@ class StateStore:
 
 def mending(error: OSError, path: Path) -> str:
     """The command that shows why the state file, or what lies beside it, could not be read or written."""
+    folder = shlex.quote(str(path.parent))
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"df -h {path.parent}   # and make room there"
-    return f"ls -ld {path.parent} {path}   # whose are they, and may this user write there?"
+        return f"df -h {folder}   # and make room there"
+    return f"ls -ld {folder} {shlex.quote(str(path))}   # whose are they, and may this user write there?"
 
 
 def make_folder(folder: Path) -> None:
