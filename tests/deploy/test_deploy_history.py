@@ -37,6 +37,15 @@ def test_intent_phase_and_end_make_one_entry(history: History) -> None:
     assert history.unfinished() == []
 
 
+def test_what_the_router_did_by_itself_is_one_whole_entry(history: History) -> None:
+    history.note("failover", "blue", "green", "blue is down", 1_800_000_000.0004)
+    (entry,) = history.entries()
+    assert (entry.command, entry.who, entry.came_from, entry.goes_to) == ("failover", "router", "blue", "green")
+    assert (entry.at, entry.outcome, entry.detail) == (1_800_000_000.0, "done", "blue is down")
+    assert history.unfinished() == []
+    assert [link.fault for link in history.verify()] == [""]
+
+
 def test_file_and_json_say_from_and_to(history: History) -> None:
     history.begin(INTENT).close("done")
     first = json.loads(history.path.read_text().splitlines()[0])

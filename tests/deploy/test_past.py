@@ -63,6 +63,12 @@ def test_a_command_that_gave_nobody_the_traffic_is_refused(three: Deployment) ->
         three.deployer().rollback(4)
 
 
+def test_a_failover_is_nothing_to_go_back_to(three: Deployment) -> None:
+    three.history.note("failover", "blue", "green", "blue is down", 0.0)
+    with pytest.raises(StateError, match=r"command 4 \(failover\) did not give a version the traffic"):
+        three.deployer().rollback(4)
+
+
 def test_what_cannot_be_the_same_again_is_not_started_under_the_old_name(deployment: Deployment) -> None:
     for name in ("r1", "r2", "r3"):
         deployment.deployer().deploy(Overrides(release=name))
