@@ -76,7 +76,7 @@ def _card(seen: Observation, name: str) -> Card:
         name=name,
         title=name.capitalize(),
         is_active=is_active,
-        role=_role(is_active, minute.in_flight, tone),
+        role=_role(is_active, minute.in_flight, tone, stands_in=_stands_in(seen, name)),
         status=status,
         tone=tone,
         facts=_facts(seen, version),
@@ -92,9 +92,17 @@ def _card(seen: Observation, name: str) -> Card:
     )
 
 
-def _role(is_active: bool, in_flight: int, tone: str) -> str:
+def _stands_in(seen: Observation, name: str) -> bool:
+    """Whether it has the traffic of the other version, which is active and down."""
+    active, failover = seen.state.active_version if seen.state is not None else None, seen.minute.failover
+    return active is not None and failover.version == active != name
+
+
+def _role(is_active: bool, in_flight: int, tone: str, *, stands_in: bool) -> str:
     if is_active:
         return "Active"
+    if stands_in:
+        return "Standing in"
     if in_flight:
         return "Draining"
     return "Standby" if tone == "good" else "Not active"

@@ -51,10 +51,14 @@ def sentence(seen: Observation) -> Sentence:
         return Sentence("No version is active, so every request is answered with 503.", "alarm", "none active")
     head = _held_back(seen, state) or _trouble(seen, active) or _after_switch(seen, active) or _serving(active)
     tail = _work(seen.at_work) or _standby(seen, state.version(other(active.name)))
-    if head.topic.startswith("drain"):
+    if head.topic.startswith(_SAYS_IT_ALL):
         return head
     tone = head.tone if head.tone != "calm" or not seen.at_work else "busy"
     return Sentence(f"{head.text} {tail.text}".strip(), tone, f"{head.topic}; {tail.topic}")
+
+
+_SAYS_IT_ALL = ("drain", "failover")
+"""Topics of sentences in which the other version has its part already."""
 
 
 def _serving(active: VersionState) -> Sentence:
@@ -79,8 +83,9 @@ def _held_back(seen: Observation, state: BlueGreenState) -> Sentence | None:
 def _trouble(seen: Observation, active: VersionState) -> Sentence | None:
     """The active version does not work."""
     if seen.minute.failover.version == active.name:
-        text = f"{named(active)} is down: requests go to {other(active.name)} until it is healthy."
-        return Sentence(text, "alarm", f"{active.name} fails over")
+        standby = _low(seen.state.version(other(active.name))) if seen.state is not None else other(active.name)
+        text = f"{named(active)} is down; {standby} stands in until {active.name} is healthy again."
+        return Sentence(text, "alarm", f"failover from {active.name}")
     if active.status == "crashed":
         ended = seen.ended_at.get(active.name)
         when = f" {_ago(seen.at - ended)}" if ended else ""

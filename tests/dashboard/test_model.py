@@ -93,6 +93,8 @@ class TestCards:
         assert card(observation(), "green").role == "Standby"
         assert card(observation(state=state(green="crashed"), minute=snapshot()), "green").role == "Not active"
         assert card(observation(minute=snapshot(stats("green", in_flight=1))), "green").role == "Draining"
+        diverted = snapshot(stats("green", in_flight=1), failover_from="blue")
+        assert card(observation(minute=diverted), "green").role == "Standing in"
 
     def test_held_requests_stand_on_the_active_card(self) -> None:
         seen = observation(minute=snapshot(workers=[worker_stats(1, held=14)]))

@@ -118,7 +118,7 @@ def test_failing_active_version(outcomes: str, text: str) -> None:
 
 def test_failover_comes_before_all_other_trouble() -> None:
     seen = observation(state=state(blue="crashed"), ended_at={"blue": AT - 90}, minute=snapshot(failover_from="blue"))
-    assert said(seen).startswith("Blue 1.4.2 is down: requests go to green until it is healthy.")
+    assert said(seen) == "Blue 1.4.2 is down; green 1.5.0 stands in until blue is healthy again."
     assert sentence(seen).tone == "alarm"
     switched = replace(seen, minute=snapshot(failover_from="green"))
     assert "crashed" in said(switched), "the other version's failover is over"
