@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from app.cli.entry import stop_printing
 from app.cli.render import Progress, count_text, dim, mark, ms_text
 from app.deploy import events as ev
 from app.deploy.receipt import Account, Conduct, Receipt
@@ -86,7 +87,10 @@ class EventPrinter:
         self._progress = Progress()
 
     def __call__(self, event: ev.Event) -> None:
-        _PRINTERS[type(event)](self, event)
+        try:
+            _PRINTERS[type(event)](self, event)
+        except BrokenPipeError:
+            stop_printing()  # a deploy goes on though nobody reads about it any more
 
     def clear(self) -> None:
         """Take an unfinished progress line away before something else is printed."""

@@ -16,7 +16,7 @@ from app import __version__
 from app.config import HOME_VARIABLE
 from app.errors import ConfigError, OperatorError, UsageError
 
-__all__ = ["ROOT", "Arguments", "enter_home", "read_arguments", "run"]
+__all__ = ["ROOT", "Arguments", "enter_home", "read_arguments", "run", "stop_printing"]
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project's root: where `bin/`, `app/` and `gunicorn.conf.py` are."""
@@ -84,6 +84,13 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = No
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # Python would complain once more when it flushes standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        stop_printing()
         return 0
+
+
+def stop_printing() -> None:
+    """Print to nowhere from now on, for the reader of standard output has gone.
+
+    Python would complain once more when it flushes standard output at exit.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -406,6 +406,16 @@ def test_run_reports_a_crash_by_its_exit_status(site: Path) -> None:
     assert (version(site, "blue")["status"], version(site, "blue")["exit_status"]) == ("crashed", -9)
 
 
+def test_a_command_goes_on_when_nobody_reads_what_it_says(site: Path, capsys: Captured) -> None:
+    with typed("start", "blue") as starting:
+        assert starting.stdout is not None
+        starting.stdout.close()
+        assert starting.wait(30) == 0
+    assert version(site, "blue")["status"] == "running"
+    assert deploy("history", "--json") == 0
+    assert json.loads(capsys.readouterr().out)[-1]["outcome"] == "done"
+
+
 def test_run_takes_what_start_takes(site: Path) -> None:
     with typed("run", "blue", "--release=r7", f"--dir={site}", f"--command={COMMAND}") as running:
         wait_until(lambda: state(site)["active_version"] == "blue", "blue active", 20)
