@@ -79,7 +79,7 @@ class Leader:
         words, diverted, told = self._words, self._reader.diverted_from(), self._words[H["failover_from"]]
         diversions, away_from = self._reader.diversions()
         turn = None
-        if told and not diverted:
+        if told and told - 1 not in diverted:
             words[H["failover_from"]] = 0
             turn = Turn(told - 1, is_back=True)
         elif not told and (diverted or diversions != words[H["diversions_seen"]]):

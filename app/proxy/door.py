@@ -36,8 +36,12 @@ class Door:
         self.room = WaitingRoom(config.hold_queue, config.resume_rate, self._is_resumed, recorder.hold)
         self._is_closed = False  # nobody can wait here any more
 
-    def claim(self, request: ClientRequest, request_id: bytes, of_standby: bool = False) -> tuple[int, Target]:
+    def claim(
+        self, request: ClientRequest, request_id: bytes, of_standby: bool = False, is_held: bool = False
+    ) -> tuple[int, Target]:
         """A claim on the active version or the standby, once there is no pause.
+
+        `is_held`: the caller counts the request as held, with whatever it waits here.
 
         Raises NoActiveVersion, UnderMaintenance, HoldQueueFull, ClientDisconnected, and TrafficPaused once
         nobody can wait any more.
@@ -48,7 +52,7 @@ class Door:
             try:
                 return router.claim_on(pick, head.method, head.target, request.started_us, request_id)
             except TrafficPaused:
-                self._wait(request)
+                self._wait(request, counts=not is_held)
             except UnderMaintenance as error:
                 if not self._lets_pass(request):
                     error.template = self._page.template()
@@ -69,7 +73,7 @@ class Door:
         self._is_closed = True
         self.room.send_away()
 
-    def _wait(self, request: ClientRequest) -> None:
+    def _wait(self, request: ClientRequest, counts: bool) -> None:
         if self._is_closed:
             raise self._turned_away()
         self.room.check_space()  # who is turned away is not held
@@ -79,7 +83,8 @@ class Door:
         except HoldExpired:
             raise self._turned_away() from None
         finally:
-            self._recorder.count_held(NO_VERSION, int((monotonic() - began) * 1e6))
+            if counts:
+                self._recorder.count_held(NO_VERSION, int((monotonic() - began) * 1e6))
 
     def _turned_away(self) -> TrafficPaused:
         error = TrafficPaused("the router is being stopped")

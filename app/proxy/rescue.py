@@ -139,7 +139,7 @@ class Rescue:
         flight.release()
         try:
             self.room.wait(request.endpoint, request.started_us, seconds)
-            flight.claimed(*self._door.claim(request, flight.request_id))
+            flight.claimed(*self._door.claim(request, flight.request_id, is_held=True))
         except BaseException as reason:
             flight.claim_again()
             if isinstance(reason, HoldExpired):

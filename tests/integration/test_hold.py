@@ -12,7 +12,7 @@ from tests.integration.holding import GET, POST, health, request, wait_held
 from tests.support.raw_upstream import Exchange, RawUpstream, answering, reply
 from tests.support.router_farm import Pair, RouterFarm
 from tests.support.router_process import RouterProcess, free_port
-from tests.support.states import put_state
+from tests.support.states import pause_for, put_state
 from tests.support.waiting import wait_until
 
 SHORT_S = 0.6
@@ -51,6 +51,23 @@ class TestDown:
                 assert client.read_response(asked.split(b" ")[0]).status == 200
                 assert [exchange.method for exchange in back.exchanges] == [asked.split(b" ")[0]]
                 assert back.only.body == asked.partition(b"\r\n\r\n")[2]
+
+    def test_pause_in_the_midst_of_it_is_part_of_the_same_hold(
+        self, router: RouterProcess, upstream: RawUpstream, down: int
+    ) -> None:
+        def counted() -> int:
+            figures = router.metrics()
+            return sum(figures["versions"][name]["held_requests"] for name in ("blue", "router"))  # type: ignore[index]  # JSON
+
+        before = counted()
+        with router.connect() as client:
+            client.send(GET)
+            wait_held(router, 1)
+            put_state(router.state_file, "blue", {"blue": {"port": down}}, pause=pause_for(60))
+            assert not client.has_bytes(0.5)
+            router.set_state("blue", blue=upstream.port)
+            assert client.read_response().status == 200
+        assert counted() == before + 1
 
     def test_old_client_without_host_gets_the_version_that_answers(
         self, router: RouterProcess, upstream: RawUpstream, down: int

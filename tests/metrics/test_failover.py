@@ -57,6 +57,15 @@ def test_failover_between_two_looks_is_told_all_the_same(leader: SharedMetrics, 
     assert leader.failover().count == 1
 
 
+def test_the_other_version_may_fail_next(leader: SharedMetrics, writer: SlotWriter) -> None:
+    writer.divert(0)
+    assert leader.follow_failover() == BLUE_IS_LEFT
+    writer.divert(1)  # a switch, and green is down as well
+    turns = [leader.follow_failover() for _ in range(3)]
+    assert turns == [BLUE_IS_BACK, Turn(1, is_back=False), None]
+    assert leader.failover().count == 2
+
+
 def test_worker_that_dies_diverts_no_more(leader: SharedMetrics, writer: SlotWriter, second: SlotWriter) -> None:
     second.divert(0)
     assert leader.follow_failover() == BLUE_IS_LEFT
