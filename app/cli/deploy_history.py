@@ -18,7 +18,7 @@ __all__ = ["history_lines", "print_history"]
 def print_history(call: Call) -> int:
     """Print the latest commands, or check the whole chain."""
     if call.flag("--verify"):
-        return _verify(call.history)
+        return _verify(call.history, as_json=call.flag("--json"))
     entries = call.history.entries()
     limit = call.count("--limit")
     entries = entries[len(entries) - min(limit, len(entries)) :]
@@ -31,15 +31,20 @@ def print_history(call: Call) -> int:
     return 0
 
 
-def _verify(history: History) -> int:
+def _verify(history: History, *, as_json: bool) -> int:
     links = history.verify()
+    chained = [link for link in links if link.hash]
     broken = [link for link in links if link.fault]
+    if as_json:
+        faults = [{"line": link.number, "fault": link.fault} for link in broken]
+        last = chained[-1].hash if chained else None
+        print(json.dumps({"lines": len(links), "chained": len(chained), "last_hash": last, "faults": faults}, indent=2))
+        return OperatorError.exit_code if broken else 0
     for link in broken:
         print(f"❌ line {link.number} {link.fault}")
     if broken:
         look = f"sed -n {broken[0].number}p {shlex.quote(str(history.path))}"
         raise OperatorError(f"{history.path} is not as it was written", look)
-    chained = [link for link in links if link.hash]
     print(f"✅ {count_text(len(links))} lines, and none was changed, taken out or put in")
     if older := len(links) - len(chained):
         print(f"   The first {count_text(older)} are from before lines were chained, so nobody can tell about them")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from app.cli.metrics_view import read_metrics
@@ -12,7 +12,7 @@ from app.cli.router_process import wait_until
 from app.config import Loaded
 from app.errors import OperatorError
 
-__all__ = ["run_tests"]
+__all__ = ["print_tests", "run_tests"]
 
 _COUNTED_WITHIN_S = 2.0
 """A request is counted when its last byte is sent, which is a moment after we have read it."""
@@ -30,20 +30,25 @@ class Outcome:
         return f"{mark(self.is_good)} {self.name}: {self.seen}"
 
 
-def run_tests(loaded: Loaded, client: RouterClient) -> list[Outcome]:
-    """Run the three tests, printing each as it ends."""
-    print(heading("TRAFFIC ROUTER TEST"))
-    outcomes = []
+def run_tests(loaded: Loaded, client: RouterClient) -> Iterator[Outcome]:
+    """Run the three tests, one after the other."""
     for name, test in _TESTS.items():
         try:
             is_good, seen = test(loaded, client)
         except (OperatorError, ValueError) as error:
             is_good, seen = False, str(error)
-        outcomes.append(Outcome(name, is_good, seen))
-        print(outcomes[-1], flush=True)
-    passed = sum(outcome.is_good for outcome in outcomes)
-    print(f"\n{passed} of {len(outcomes)} tests passed")
-    return outcomes
+        yield Outcome(name, is_good, seen)
+
+
+def print_tests(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Print each outcome as it comes; gives them all."""
+    print(heading("TRAFFIC ROUTER TEST"))
+    seen = []
+    for outcome in outcomes:
+        seen.append(outcome)
+        print(outcome, flush=True)
+    print(f"\n{sum(outcome.is_good for outcome in seen)} of {len(seen)} tests passed")
+    return seen
 
 
 def _test_backend(loaded: Loaded, client: RouterClient) -> tuple[bool, str]:

@@ -7,7 +7,7 @@ Usage:
   traffic_router upgrade [--state-file=FILE]
   traffic_router status [--json] [--port=PORT] [--state-file=FILE]
   traffic_router metrics [--watch=SECONDS] [--window=N] [--json] [--port=PORT] [--state-file=FILE]
-  traffic_router test [--port=PORT] [--state-file=FILE]
+  traffic_router test [--json] [--port=PORT] [--state-file=FILE]
   traffic_router config [--json] [--port=PORT] [--bind=ADDRESS] [--workers=N] [--state-file=FILE]
   traffic_router --help | --version
 
@@ -50,7 +50,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from app.cli import lifecycle
 from app.cli.config_view import config_json, config_text
@@ -59,7 +59,7 @@ from app.cli.health_view import read_health, status_text
 from app.cli.metrics_view import metrics_lines, read_metrics, watch
 from app.cli.router_client import RouterClient
 from app.cli.router_process import find_router
-from app.cli.self_test import run_tests
+from app.cli.self_test import print_tests, run_tests
 from app.config import Loaded
 from app.errors import UsageError
 from app.settings_file import load_settings
@@ -151,7 +151,11 @@ def _metrics(call: _Call) -> int:
 
 
 def _test(call: _Call) -> int:
-    return 0 if all(outcome.is_good for outcome in run_tests(call.loaded, call.client())) else 1
+    running = run_tests(call.loaded, call.client())
+    outcomes = list(running) if call.flag("--json") else print_tests(running)
+    if call.flag("--json"):
+        print(json.dumps([asdict(outcome) for outcome in outcomes], indent=2))
+    return 0 if all(outcome.is_good for outcome in outcomes) else 1
 
 
 def _config(call: _Call) -> int:
