@@ -17,7 +17,7 @@ class Seen:
     Attributes:
         id: the `X-Request-ID` that it was sent with, and a POST's key.
         kind: "get", "post", "upload", "stream", "events" or "websocket".
-        start, end: seconds of the machine's monotonic clock.
+        start, heard, end: seconds of the machine's monotonic clock; `heard` is when the answer began, 0 without one.
         version: which version answered, as it said itself.
         status: of the answer; 0 without one.
         cause: the router's `X-Router-Cause`.
@@ -32,6 +32,7 @@ class Seen:
     kind: str
     start: float
     end: float = 0.0
+    heard: float = 0.0
     version: str = ""
     status: int = 0
     cause: str = ""

@@ -16,7 +16,7 @@ FAILED, LOST, CONNECTIONS, TWICE, VERSION, COMMANDS, QUIET, LOG, METRICS, ABORTE
 
 
 def get(number: int, start: float, version: str = "blue") -> Seen:
-    return Seen(f"get-{number}", "get", start, start + 0.1, version, 200)
+    return Seen(f"get-{number}", "get", start, start + 0.1, start + 0.1, version, 200)
 
 
 def lost_at_5(number: int) -> Seen:
@@ -27,7 +27,7 @@ def in_order() -> Evidence:
     """Blue has the traffic from 0 to 10, green from 11 to 20; a worker is killed at 5 and blue at 15."""
     lost_in_worker = Seen("get-4", "get", 4.9, 5.1, error="reset", is_stale=True, idle_s=0.01)
     lost_in_app = Seen("post-2", "post", 14.9, 15.1, status=502, cause="upstream_reset", error="502")
-    paid = Seen("post-1", "post", 2.0, 2.1, "blue", 200)
+    paid = Seen("post-1", "post", 2.0, 2.1, 2.1, "blue", 200)
     seen = [get(1, 1.0), get(2, 3.0), get(3, 12.0, "green"), lost_in_worker, paid, lost_in_app]
     return Evidence(
         seen=seen,
@@ -103,6 +103,7 @@ def tally(blue: Figures) -> Callable[[Evidence], None]:
         pytest.param(add("executions", Execution("post-9", "green", 9)), TWICE, "nobody asked", id="out of nowhere"),
         pytest.param(put("executions", []), TWICE, "post-1 was answered and not executed", id="not executed"),
         pytest.param(change(2, version="blue"), VERSION, "get-3 was answered by blue, 1000.0 ms", id="old version"),
+        pytest.param(change(1, start=9.0, heard=9.9, end=15, version="green"), VERSION, "get-2", id="new version"),
         pytest.param(add("events", Event("reload", 1, 2, "reload: 1")), COMMANDS, "reload: 1", id="exit code"),
         pytest.param(add("executions", Execution("post-1", "blue", 6.5)), QUIET, "post-1", id="not quiet"),
         pytest.param(add("lines", Line("get-1", "blue", 200, "none")), LOG, "get-1 was logged 2 times", id="two lines"),
@@ -143,14 +144,14 @@ def test_wrong_record_is_found(wrong: Callable[[Evidence], None], check: str, sa
 
 def test_request_that_was_held_over_a_switch_may_be_answered_by_either() -> None:
     evidence = in_order()
-    change(1, start=9.9, end=11.5, version="green")(evidence)
+    change(1, start=9.9, heard=11.4, end=11.5, version="green")(evidence)
     assert VERSION not in faults(evidence)
 
 
 def test_connection_that_was_idle_for_long_or_in_a_killed_worker_may_be_closed() -> None:
     evidence = in_order()
     change(0, error="reset", is_stale=True, idle_s=2.0)(evidence)
-    add("seen", Seen("get-5", "get", 5.2, 5.3, "blue", 200, idle_s=0.3, found_closed=True))(evidence)
+    add("seen", Seen("get-5", "get", 5.2, 5.3, 5.3, "blue", 200, idle_s=0.3, found_closed=True))(evidence)
     assert CONNECTIONS not in faults(evidence)
 
 

@@ -75,6 +75,7 @@ class Client(ABC):
             seen.error = repr(error)
             seen.is_stale = seen.idle_s > 0 and not seen.found_closed and not connection.wire.used
             return self._gone(connection)
+        seen.heard = time.monotonic()
         return self._read(seen, connection, answer)
 
     def send(self, connection: RawClient, request: bytes, body: bytes) -> None:

@@ -44,6 +44,7 @@ class WebSockets(Client):
         number = 0
         try:
             seen.version = str(connection.recv(PATIENCE_S))
+            seen.heard = time.monotonic()
             while time.monotonic() < until:
                 number += 1
                 connection.send(f"message {number}")
