@@ -183,7 +183,7 @@ def _cross(script: Script) -> None:
 def _kill(pid: int) -> None:
     """kill -9, until the process is gone with its last thread: up to then its connections take requests."""
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not psutil.pid_exists(pid), "the end of a killed process")
+    wait_until(lambda: not psutil.pid_exists(pid), "the end of a killed process", 30)
 
 
 def _interrupt(script: Script) -> None:

@@ -212,7 +212,7 @@ class Site:
                     return [workers()[pid]]
                 return []
 
-            return wait_until(stopped, "a worker")[0]
+            return wait_until(stopped, "a worker", 60)[0]
 
 
 def _suspend(pid: int) -> None:
