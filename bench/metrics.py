@@ -30,7 +30,7 @@ from app.metrics import prometheus
 from app.metrics.exposition import as_json
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.metrics.slot import SlotWriter
-from bench.accounting import process_tree
+from bench.accounting import on_cpu_ns, process_tree
 from bench.closed_loop import run_load
 from bench.origin import run_origin
 from bench.processes import Cores, Server, on_cores, raise_exit_on_signal
@@ -116,11 +116,6 @@ def report_reading(metrics: SharedMetrics) -> None:
 
 
 # --- serving ------------------------------------------------------------------------------------------------
-
-
-def on_cpu_ns(pid: int) -> int:
-    """How long a process's main thread was on a CPU; /proc/PID/stat counts in steps of 10 ms."""
-    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
 
 def take_turn(server: Server, path: str, cores: Cores) -> float:
