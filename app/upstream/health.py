@@ -1,19 +1,21 @@
 """Asks one version once whether it is well, over a connection of its own that is closed afterwards.
 
-Plain http.client: it serves the command line as well as a worker that gevent has patched, and a probe must
-not depend on the pool whose upstream it judges.
+The answer is read as the router reads any answer. The socket is a plain one: it serves the command line as well as a
+worker that gevent has patched, and a probe must not depend on the pool whose upstream it judges.
 """
 
 from __future__ import annotations
 
-import io
-import socket
 import time
+from contextlib import closing
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
-from typing import BinaryIO, cast
 
 from app.config import AppConfig
+from app.errors import UpstreamError
+from app.protocol.response import ResponseHead
+from app.transport.blocking import connect_blocking
+from app.transport.limits import Expired, TimeLimit
+from app.upstream.connection import AnswerBody, UpstreamConnection
 
 __all__ = ["ProbeResult", "probe"]
 
@@ -47,69 +49,62 @@ def probe(port: int, app: AppConfig) -> ProbeResult:
     began = time.monotonic()
     status, location, body_start = None, "", b""
     try:
-        with socket.create_connection((_HOST, port), timeout=app.health_timeout) as connection:
-            exchange = _Exchange(connection, began + app.health_timeout)
-            answer = exchange.get(app.health_path, app.health_host or f"{_HOST}:{port}")
-            status, location = answer.status, answer.getheader("Location", "") or ""
-            body_start = answer.read1(BODY_START_BYTES)
+        endpoint = connect_blocking((_HOST, port), TimeLimit(app.health_timeout))
+        with closing(UpstreamConnection(endpoint)) as connection:
+            exchange = _Exchange(connection, began, app.health_timeout)
+            head = exchange.get(app.health_path, app.health_host or f"{_HOST}:{port}")
+            status, location = head.status, _location(head)
+            body_start = exchange.body_start(head)
         reason = "" if app.expects(status) else f"status {status}, expected {app.health_statuses}"
-    except (OSError, HTTPException, ValueError) as error:
+    except (OSError, UpstreamError, Expired, ValueError) as error:
         reason = _reason(error, port, status, app.health_timeout)
     latency_ms = (time.monotonic() - began) * 1000
     return ProbeResult(not reason, status, latency_ms, location, body_start, reason)
 
 
-class _Exchange(io.RawIOBase):
-    """One request and its answer on a socket whose every operation ends at the same deadline (monotonic
-    seconds).
+class _Exchange:
+    """One request and its answer on a connection whose every wait ends `limit_s` after `began`, monotonic seconds."""
 
-    It stands in for the socket towards HTTPResponse, which asks for nothing but `makefile`.
-    """
+    def __init__(self, connection: UpstreamConnection, began: float, limit_s: float) -> None:
+        self._connection = connection
+        self._began = began
+        self._limit_s = limit_s
 
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
-        self._deadline = deadline
-        self._socket = connection
-        self._reader = io.BufferedReader(self)
-        self._answers: list[HTTPResponse] = []  # one that is let go closes the reader it shares with the next
-
-    def get(self, path: str, host: str) -> HTTPResponse:
-        """The answer's head; its body is still to be read."""
+    def get(self, path: str, host: str) -> ResponseHead:
+        """The final answer's head; its body is still to be read."""
         fields = f"Host: {host}\r\nUser-Agent: traffic-router\r\nAccept: */*\r\nConnection: close\r\n\r\n"
-        self._socket.settimeout(self._left_s())
-        self._socket.sendall(f"GET {path} HTTP/1.1\r\n{fields}".encode("latin-1"))
-        while True:
-            # HTTPResponse asks the socket for `makefile` only, and typeshed wants all of a socket.
-            answer = HTTPResponse(cast(socket.socket, self), method="GET")
-            self._answers.append(answer)
-            answer.begin()
-            # http.client takes 103 for the final answer; the one that counts comes after it (RFC 9110 §15.2).
-            if answer.status >= 200:
-                return answer
+        endpoint = self._connection.endpoint
+        endpoint.send(f"GET {path} HTTP/1.1\r\n{fields}".encode("latin-1"), self._left())
+        while (head := self._connection.take_head(b"GET")) is None or head.status < 200:
+            if head is None:
+                data = endpoint.read(self._left())
+                if not data:
+                    raise ConnectionError
+                endpoint.buffered += data
+        return head
 
-    def makefile(self, mode: str) -> BinaryIO:
-        """What is left to read; the same buffer each time, so that nothing after a 1xx answer is lost."""
-        return cast(BinaryIO, self._reader)
+    def body_start(self, head: ResponseHead) -> bytes:
+        """The first bytes of the body, as far as the first packet has them."""
+        return AnswerBody(self._connection, head).receive(self._left())[:BODY_START_BYTES]
 
-    def readable(self) -> bool:
-        return True
+    def _left(self) -> TimeLimit:
+        left_s = self._began + self._limit_s - time.monotonic()
+        if left_s <= 0:
+            raise Expired(TimeLimit(self._limit_s))
+        return TimeLimit(left_s)
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # BufferedReader hands a memoryview
-        self._socket.settimeout(self._left_s())
-        return self._socket.recv_into(buffer)
 
-    def _left_s(self) -> float:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
+def _location(head: ResponseHead) -> str:
+    """The value of Location, "" without one."""
+    return next((value.decode("latin-1") for name, value in head.fields if name.lower() == b"location"), "")
 
 
 def _reason(error: Exception, port: int, status: int | None, timeout_s: float) -> str:
     answered = "" if status is None else f"status {status}, but "
-    if isinstance(error, TimeoutError):
+    if isinstance(error, Expired):
         return f"{answered}no complete answer within {timeout_s:g} s"
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens on port {port}"
-    if isinstance(error, ConnectionError):  # http.client's RemoteDisconnected is one of these
+    if isinstance(error, ConnectionError):
         return f"{answered}the connection was closed before the answer was complete"
-    return f"{answered}not a usable HTTP answer: {type(error).__name__} {error}".rstrip()
+    return f"{answered}{error}"

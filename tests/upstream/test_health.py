@@ -156,10 +156,14 @@ def test_a_deadline_that_passes_between_two_steps_counts(monkeypatch: pytest.Mon
     ("behaviour", "reason"),
     [
         (says(), "the connection was closed before the answer was complete"),
-        (says(b"SSH-2.0-OpenSSH_9.2\r\n"), "not a usable HTTP answer: BadStatusLine SSH-2.0-OpenSSH_9.2"),
+        (says(b"SSH-2.0-OpenSSH_9.2\r\n"), "not an HTTP answer: b'SSH-2.0-OpenSSH_9.2"),
         (
             says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
-            "status 200, but not a usable HTTP answer",
+            "status 200, but the answer's chunks are broken",
+        ),
+        (
+            says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"),
+            "status 200, but the answer broke off: 9 bytes missing",
         ),
     ],
 )
