@@ -135,6 +135,12 @@ class TestTime:
         assert title.text is not None
         assert title.text.endswith("Switched to <green> & more")
 
+    @pytest.mark.parametrize("kind", ["failover", "failback"])
+    def test_failover_has_a_sign_of_its_own(self, kind: str) -> None:
+        (flag,) = [one for one in parsed(marks_svg(past(), [mark(300, kind)])).iter("g")]
+        assert flag.get("class") == f"flag {kind} green"
+        assert list(flag.iter("path"))
+
     def test_labels_do_not_run_into_each_other(self) -> None:
         crowd = [mark(300 - second) for second in range(20)]
         labels = list(parsed(marks_svg(past(), crowd)).iter("text"))
