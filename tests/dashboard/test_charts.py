@@ -137,7 +137,7 @@ class TestTime:
 
     @pytest.mark.parametrize("kind", ["failover", "failback"])
     def test_failover_has_a_sign_of_its_own(self, kind: str) -> None:
-        (flag,) = [one for one in parsed(marks_svg(past(), [mark(300, kind)])).iter("g")]
+        (flag,) = parsed(marks_svg(past(), [mark(300, kind)])).iter("g")
         assert flag.get("class") == f"flag {kind} green"
         assert list(flag.iter("path"))
 
