@@ -60,11 +60,7 @@ def test_request_in_flight_when_the_pause_begins_is_finished(pair: Pair) -> None
     traffic = Traffic(pair)
     event = threading.Event()
 
-    def handle(exchange: Exchange) -> None:
-        exchange.hold(event)
-        exchange.send(reply(b"finished"))
-
-    traffic.upstream.handler = handle
+    traffic.upstream.answers(reply(b"finished"), after=event)
     with traffic.router.connect() as running, traffic.router.connect() as late:
         running.send(GET)
         traffic.upstream.next_exchange()
@@ -92,6 +88,7 @@ def test_pause_ends_by_itself_when_nobody_resumes(pair: Pair) -> None:
     assert traffic.router.ask(GET).status == 200
 
 
+@pytest.mark.alone
 def test_release_is_first_in_first_out_at_a_bounded_rate(paused: Traffic) -> None:
     arrivals: list[float] = []
 

@@ -138,11 +138,7 @@ def named(request_id: str) -> bytes:
 def test_requests_of_a_killed_worker_are_cut_and_named(site: Site) -> None:
     go_on = threading.Event()
 
-    def answer_late(exchange: Exchange) -> None:
-        exchange.hold(go_on)
-        exchange.send(reply(b"blue"))
-
-    site.blue.handler = answer_late
+    site.blue.answers(reply(b"blue"), after=go_on)
     clients: dict[str, RawClient] = {}
     with ExitStack() as stack:
 
@@ -205,11 +201,7 @@ def test_answer_that_breaks_off_is_cut_and_named(site: Site) -> None:
 def test_longest_hold_agrees_with_what_the_client_saw(site: Site) -> None:
     go_on = threading.Event()
 
-    def answer_late(exchange: Exchange) -> None:
-        exchange.hold(go_on)
-        exchange.send(reply(b"blue"))
-
-    site.blue.handler = answer_late
+    site.blue.answers(reply(b"blue"), after=go_on)
     with site.router.connect() as running, site.router.connect() as held:
         running.send(named("in-flight"))
         site.blue.next_exchange()

@@ -164,7 +164,7 @@ def test_reload_under_load_loses_nothing_and_counts_on(router: RouterProcess, up
 
 def test_request_in_flight_ends_in_the_old_worker(router: RouterProcess, upstream: RawUpstream) -> None:
     go_on = threading.Event()
-    upstream.handler = lambda exchange: (exchange.hold(go_on), exchange.send(reply(b"late")))[0]
+    upstream.answers(reply(b"late"), after=go_on)
     workers = set(router.worker_pids)
     with RawClient(router.port) as client:
         client.send(GET)

@@ -31,13 +31,7 @@ def post(length: int, *fields: bytes) -> bytes:
 def gate() -> tuple[threading.Event, Callable[[Exchange], None]]:
     """An event and a handler that answers 200 once it is set."""
     event = threading.Event()
-
-    def handle(exchange: Exchange) -> None:
-        exchange.read_body()
-        exchange.hold(event)
-        exchange.send(reply(b"late"))
-
-    return event, handle
+    return event, answering(reply(b"late"), after=event)
 
 
 class TestAnswers:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.hammering import Hammering
 from tests.support.raw_client import RawClient
-from tests.support.raw_upstream import Exchange, RawUpstream, answering, reply
+from tests.support.raw_upstream import RawUpstream, answering, reply
 from tests.support.router_process import RouterProcess, running_router
 from tests.support.waiting import wait_until
 
@@ -115,12 +115,8 @@ def test_killed_worker_takes_only_its_own_requests_with_it(two_workers: RouterPr
     victim, other = clients
     go_on = threading.Event()
 
-    def hold(exchange: Exchange) -> None:
-        exchange.hold(go_on)
-        exchange.send(reply(b"late"))
-
     seen = len(upstream.exchanges)
-    upstream.handler = hold
+    upstream.answers(reply(b"late"), after=go_on)
     for client in (clients[victim][0], clients[other][0]):
         client.send(GET)
     wait_until(lambda: len(upstream.exchanges) >= seen + 2, "both requests in flight")
@@ -196,11 +192,7 @@ def test_worker_that_goes_by_age_finishes_what_takes_long(upstream: RawUpstream,
     with running_router(tmp_path, upstream.port, workers=1, max_requests=5, graceful_timeout=1) as router:
         go_on = threading.Event()
 
-        def hold(exchange: Exchange) -> None:
-            exchange.hold(go_on)
-            exchange.send(reply(b"late"))
-
-        upstream.answers_in_turn(hold, answering(reply(b"blue")))
+        upstream.answers_in_turn(answering(reply(b"late"), after=go_on), answering(reply(b"blue")))
         first = router.worker_pids[0]
         with router.connect() as client:
             client.send(GET)
@@ -229,11 +221,7 @@ def hold_connections(
 ) -> list[RawClient]:
     """So many connections with a request in flight."""
 
-    def hold(exchange: Exchange) -> None:
-        exchange.hold(go_on)
-        exchange.send(reply(b"late"))
-
-    upstream.handler = hold
+    upstream.answers(reply(b"late"), after=go_on)
     clients = [router.connect() for _ in range(count)]
     for client in clients:
         client.send(GET)

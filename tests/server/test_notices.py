@@ -7,30 +7,21 @@ import logging
 import pytest
 
 from app.server.notices import Notices
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.fake_clock import FakeSeconds
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FakeSeconds:
+    return FakeSeconds()
 
 
 @pytest.fixture
-def notices(clock: Clock) -> Notices:
+def notices(clock: FakeSeconds) -> Notices:
     return Notices(logging.getLogger("tests.notices"), clock)
 
 
 def test_first_is_said_at_once_and_the_next_after_a_while(
-    notices: Notices, clock: Clock, caplog: pytest.LogCaptureFixture
+    notices: Notices, clock: FakeSeconds, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
         notices.say("full")
@@ -42,7 +33,9 @@ def test_first_is_said_at_once_and_the_next_after_a_while(
     assert caplog.messages[1:] == ["full; 3 more times since the last line like this"]
 
 
-def test_count_begins_anew_with_each_line(notices: Notices, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_count_begins_anew_with_each_line(
+    notices: Notices, clock: FakeSeconds, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(3):
         notices.say("full")
         clock.now += 5

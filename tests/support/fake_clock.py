@@ -1,4 +1,4 @@
-"""A clock that stands still until it is told otherwise."""
+"""Clocks that stand still until they are told otherwise."""
 
 from __future__ import annotations
 
@@ -15,3 +15,13 @@ class FakeClock:
     def advance(self, seconds: float) -> None:
         """Lets time pass."""
         self.us += int(seconds * 1_000_000)
+
+
+class FakeSeconds:
+    """Monotonic seconds; call it to read it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now

@@ -152,11 +152,13 @@ class Exchange:
 Handler = Callable[[Exchange], None]
 
 
-def answering(raw: bytes, *, then_close: bool = False) -> Handler:
-    """A handler that reads the whole request, sends `raw`, and may close the connection after it."""
+def answering(raw: bytes, *, after: threading.Event | None = None, then_close: bool = False) -> Handler:
+    """A handler that reads the whole request, sends `raw` once `after` is set, and may then close the connection."""
 
     def handle(exchange: Exchange) -> None:
         exchange.read_body()
+        if after is not None:
+            exchange.hold(after)
         exchange.send(raw)
         if then_close:
             exchange.close()
@@ -196,9 +198,9 @@ class RawUpstream:
         self._listener.close()
         self._acceptor.join(5)
 
-    def answers(self, raw: bytes, *, then_close: bool = False) -> None:
-        """Answer each request, once read whole, with these bytes."""
-        self.handler = answering(raw, then_close=then_close)
+    def answers(self, raw: bytes, *, after: threading.Event | None = None, then_close: bool = False) -> None:
+        """Answer each request, once read whole and `after` is set, with these bytes."""
+        self.handler = answering(raw, after=after, then_close=then_close)
 
     def answers_in_turn(self, *handlers: Handler) -> None:
         """Give the n-th request to the n-th handler; further ones to the last."""

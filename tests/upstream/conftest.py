@@ -1,4 +1,4 @@
-"""What every test of this room leaves behind: nothing."""
+"""A version to talk to; and every test of this room leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.upstream.sessions import TrackedPool
+from tests.support.raw_upstream import RawUpstream
+from tests.upstream.sessions import TrackedPool, Version
 
 
 @pytest.fixture(autouse=True)
@@ -14,3 +15,16 @@ def closed_connections() -> Iterator[None]:
     """Closes the connections of all pools that a test has made."""
     yield
     TrackedPool.close_all()
+
+
+@pytest.fixture
+def upstream() -> Iterator[RawUpstream]:
+    """What the version answers."""
+    with RawUpstream() as running:
+        yield running
+
+
+@pytest.fixture
+def version(upstream: RawUpstream) -> Version:
+    """A worker's way to it."""
+    return Version(upstream.port)

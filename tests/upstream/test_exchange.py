@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import gevent
 import pytest
@@ -23,17 +22,6 @@ from tests.transport.loopback import closed_address, reset
 from tests.upstream.sessions import HOST, Version, client, plain
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-@pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream() as running:
-        yield running
-
-
-@pytest.fixture
-def version(upstream: RawUpstream) -> Version:
-    return Version(upstream.port)
 
 
 def arrives(upstream: RawUpstream, number: int = 1) -> Exchange:
@@ -263,11 +251,7 @@ def test_client_that_resets_ends_the_exchange(upstream: RawUpstream, version: Ve
 def test_next_request_of_the_client_is_kept_for_later(upstream: RawUpstream, version: Version) -> None:
     go_on = threading.Event()
 
-    def answer_when_told(exchange: Exchange) -> None:
-        exchange.hold(go_on)
-        exchange.send(reply(b"x"))
-
-    upstream.handler = answer_when_told
+    upstream.answers(reply(b"x"), after=go_on)
     with client() as asking:
         sending = gevent.spawn(version.send, asking.request(upstream.port))
         arrives(upstream)
@@ -281,11 +265,7 @@ def test_next_request_of_the_client_is_kept_for_later(upstream: RawUpstream, ver
 def test_client_that_pipelines_without_end_is_not_read_without_end(upstream: RawUpstream, version: Version) -> None:
     go_on = threading.Event()
 
-    def answer_when_told(exchange: Exchange) -> None:
-        exchange.hold(go_on)
-        exchange.send(reply(b"x"))
-
-    upstream.handler = answer_when_told
+    upstream.answers(reply(b"x"), after=go_on)
     with client() as asking:
         sending = gevent.spawn(version.send, asking.request(upstream.port))
         arrives(upstream)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import gevent
 import pytest
@@ -15,12 +15,6 @@ from tests.support.raw_upstream import RawUpstream
 from tests.support.waiting import wait_until
 from tests.transport.loopback import closed_address, full_listener
 from tests.upstream.sessions import TrackedPool
-
-
-@pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream() as running:
-        yield running
 
 
 def pool_of(port: int, size: int = 2, *, idle_s: float = 60, connecting_s: float = 10) -> ConnectionPool:

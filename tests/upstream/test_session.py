@@ -24,12 +24,6 @@ LIMIT = TimeLimit(10)
 
 
 @pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream() as running:
-        yield running
-
-
-@pytest.fixture
 def double() -> Iterator[responses.RequestsMock]:
     """Stands in for the version: the adapter that every session of ours mounts is the one replaced."""
     with responses.RequestsMock(target="app.upstream.adapter.UpstreamAdapter.send") as standing_in:

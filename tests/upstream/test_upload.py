@@ -32,17 +32,6 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
 
 @pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream() as running:
-        yield running
-
-
-@pytest.fixture
-def version(upstream: RawUpstream) -> Version:
-    return Version(upstream.port)
-
-
-@pytest.fixture
 def asking() -> Iterator[Client]:
     with client() as connected:
         yield connected
