@@ -5,13 +5,14 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import gevent
 from gevent import socket as gevent_socket
 
 from app.config import RouterConfig
-from app.dashboard.routes import PAUSE_S
+from app.dashboard.routes import Pauses
 from app.web import create_app
 from tests.support.router_process import ROOT, write_state
 
@@ -47,12 +48,32 @@ def test_stream_asked_for_while_the_worker_stops_is_refused(tmp_path: Path) -> N
         app.service.metrics.close()
 
 
-def test_pause_lets_requests_in() -> None:
+def work(seconds: float) -> None:
+    """Takes so much CPU time."""
+    began = time.thread_time()
+    while time.thread_time() - began < seconds:
+        pass
+
+
+def test_pause_after_a_piece_of_work_lets_requests_in() -> None:
+    pause = Pauses()
     ours, theirs = socket.socketpair()
     with ours, gevent_socket.socket(fileno=theirs.detach()) as waiting:
         request = gevent.spawn(waiting.recv, 1)
-        gevent.sleep(PAUSE_S)
+        pause()
         ours.send(b"x")
         for _ in range(3):
-            gevent.sleep(PAUSE_S)
+            work(0.002)
+            pause()
         assert request.ready()
+
+
+def test_little_work_is_not_interrupted() -> None:
+    pause = Pauses()
+    pause()
+    other = gevent.spawn(int)
+    pause()
+    assert not other.ready()
+    work(0.002)
+    pause()
+    assert other.ready()
