@@ -1,7 +1,7 @@
 """Where the live page and what belongs to it are found.
 
-What answers there is made by a worker's first request for it: the page's modules and templates take more than a
-megabyte and some sixty milliseconds, and most workers are never looked at.
+What answers there is made by a worker's first request for it: the page with all that it keeps takes three
+megabytes and, once, some sixty milliseconds, and most workers are never looked at.
 """
 
 from __future__ import annotations
