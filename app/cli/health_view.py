@@ -8,7 +8,7 @@ from typing import Any
 
 from app.cli.render import heading, mark
 from app.cli.router_client import HEALTH_PATH, RouterClient, RouterUnreachable
-from app.deploy.processes import port_holder
+from app.deploy.sessions import port_holder
 
 __all__ = ["Health", "read_health", "status_text"]
 

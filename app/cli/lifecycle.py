@@ -22,7 +22,7 @@ from app.cli.router_process import (
 )
 from app.config import ENV_PREFIX, RouterConfig
 from app.deploy.log_file import size, tail
-from app.deploy.processes import port_holder
+from app.deploy.sessions import port_holder
 from app.errors import ConfigError, ProcessError, StateError
 from app.state.model import BlueGreenState
 from app.state.store import StateStore

@@ -19,7 +19,8 @@ import psutil
 
 from app.cli.entry import ROOT
 from app.config import RouterConfig
-from app.deploy.processes import is_same_process, port_holder
+from app.deploy.processes import is_same_process
+from app.deploy.sessions import port_holder
 from app.errors import OperatorError, ProcessError
 
 __all__ = ["RunningRouter", "check_port_is_free", "find_router", "gunicorn_command", "start_detached"]

@@ -16,7 +16,7 @@ from app.deploy.gate import Verdict
 from app.deploy.launch import launch_of
 from app.deploy.log_file import size, tail
 from app.deploy.phases import Operation, Phase
-from app.deploy.processes import port_holder, start_time
+from app.deploy.processes import start_time
 from app.deploy.reconcile import ending_text
 from app.deploy.steps import PROGRAM, Request, Steps, port_is_open
 from app.deploy.watching import watch
@@ -207,6 +207,8 @@ def _mending(request: Request) -> str:
 
 
 def _port_taken(version: VersionState) -> ProcessError:
+    from app.deploy.sessions import port_holder  # as late as in `Processes.stop`
+
     holder = port_holder(version.port) or "a process that this user may not see"
     return ProcessError(
         f"port {version.port} of {version.name} is taken by {holder}",

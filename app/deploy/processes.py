@@ -16,20 +16,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-
-import psutil
 
 from app.deploy import supervisor
 from app.deploy.launch import Launch
 from app.errors import ProcessError
 from app.state.model import VersionState
+from app.state.process_start import is_zombie, start_time
 from app.state.store import mending
 
-__all__ = ["Found", "Processes", "Record", "is_same_process", "port_holder", "start_time"]
+__all__ = ["Found", "Processes", "Record", "is_same_process", "start_time"]
 
 _SAME_START_S = 1.0
 """Two readings of one process's start time differ by less, and a pid is not used again so soon."""
@@ -156,7 +154,9 @@ class Processes:
         found = self.find(version)
         if found.pid is None:
             return False
-        session = _Session(found.pid, version.name, is_trusted=found.alive)
+        from app.deploy.sessions import Session  # psutil takes its time, and only who stops something needs it
+
+        session = Session(found.pid, version.name, is_trusted=found.alive)
         session.signal(signal.SIGTERM)
         was_killed = not self._wait(session.is_empty, timeout_s)
         if was_killed:
@@ -198,80 +198,10 @@ class Processes:
         return True
 
 
-class _Session:
-    """The processes of one version: a session that the version's first process leads, or led.
-
-    A session is numbered by its leader's pid. While the leader is known to live the number can be trusted;
-    afterwards it may have come to belong to somebody else, and only a process with our variable in its
-    environment counts.
-    """
-
-    def __init__(self, number: int, name: str, *, is_trusted: bool) -> None:
-        self._number = number
-        self._name = name
-        self._is_trusted = is_trusted
-
-    def is_empty(self) -> bool:
-        """Whether none of its processes lives."""
-        return not self.members()
-
-    def members(self) -> list[psutil.Process]:
-        """Its living processes."""
-        return [found for pid in psutil.pids() if (found := self._member(pid)) is not None]
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to each of its processes; raises `ProcessError` when they belong to another user."""
-        for member in self.members():
-            try:
-                member.send_signal(number)
-            except psutil.NoSuchProcess:
-                pass  # it has just ended
-            except psutil.AccessDenied as error:
-                raise ProcessError(
-                    f"{self._name} (pid {self._number}) belongs to another user",
-                    "the same command as that user, or with sudo",
-                ) from error
-
-    def _member(self, pid: int) -> psutil.Process | None:
-        try:
-            if os.getsid(pid) != self._number:
-                return None
-            process = psutil.Process(pid)
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return None
-            return process if self._is_trusted or process.environ().get("BG_VERSION") == self._name else None
-        except (psutil.Error, OSError):
-            return None
-
-
-def start_time(pid: int) -> float | None:
-    """When a process began, in seconds since the epoch as psutil counts them; None when it is gone."""
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.Error:
-        return None
-
-
 def is_same_process(pid: int, started: float | None) -> bool:
     """Whether the process that began at `started` lives; another one that got its pid does not count."""
-    try:
-        process = psutil.Process(pid)
-        if started is None or abs(process.create_time() - started) > _SAME_START_S:
-            return False
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-
-
-def port_holder(port: int) -> str:
-    """Who listens on a local TCP port, as "pid 12 (python -m http.server)"; empty when it cannot be seen."""
-    with suppress(psutil.Error):
-        for connection in psutil.net_connections("tcp"):
-            # laddr is (address, port), and empty for a socket without one
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
-                command = " ".join(psutil.Process(connection.pid).cmdline())
-                return f"pid {connection.pid} ({command[:100]})"
-    return ""
+    begun = start_time(pid)
+    return begun is not None and started is not None and abs(begun - started) <= _SAME_START_S and not is_zombie(pid)
 
 
 def _is_locked(descriptor: int) -> bool:

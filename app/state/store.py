@@ -19,11 +19,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-
 from app.errors import LockBusy, StateError, StateMissing
 from app.state.codec import decode, encode
 from app.state.model import BlueGreenState
+from app.state.process_start import start_time
 
 __all__ = ["Holder", "StateStore", "mending", "replace_file"]
 
@@ -110,7 +109,7 @@ class StateStore:
         try:
             self._acquire(descriptor, wait_s, on_wait)
             stale = _read_holder(descriptor)
-            _write_holder(descriptor, Holder(os.getpid(), psutil.Process().create_time(), command, time.time()))
+            _write_holder(descriptor, Holder(os.getpid(), start_time(os.getpid()) or 0.0, command, time.time()))
             try:
                 yield stale
             finally:

@@ -15,7 +15,8 @@ import pytest
 
 from app.deploy import supervisor
 from app.deploy.launch import Launch
-from app.deploy.processes import Found, Processes, is_same_process, port_holder, start_time
+from app.deploy.processes import Found, Processes, is_same_process, start_time
+from app.deploy.sessions import port_holder
 from app.errors import ProcessError
 from app.state.model import VersionState
 from tests.support.router_process import free_port
