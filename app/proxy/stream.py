@@ -21,7 +21,7 @@ from app.proxy.event_stream import EventStream, Interrupted
 from app.proxy.flight import Flight
 from app.proxy.wsgi_body import WsgiBody
 from app.transport.deadlines import Deadlines
-from app.transport.endpoint import Endpoint, wait_for_either
+from app.transport.endpoint import Endpoint, give_way, wait_for_either
 from app.transport.limits import Expired
 from app.transport.pipe import SPLICE_FROM_BYTES, SourceEnded
 from app.transport.splice import splice_body
@@ -193,7 +193,7 @@ class Answer:
             for taken in splice_body(source, client, body.left, lambda: self._wait(client, False), self._sending):
                 self._flight.bytes_out += taken
                 body.skip(taken)
-                gevent.sleep(0)  # two fast ends might never make it wait, and others would
+                give_way()  # two fast ends might never make it wait, and others would
         except SourceEnded as error:
             raise UpstreamTruncated(f"the answer broke off: {error}") from error
         except OSError as error:

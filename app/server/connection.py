@@ -6,8 +6,6 @@ import re
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING
 
-import gevent
-
 from app.errors import (
     BodyTooLarge,
     FieldsTooLarge,
@@ -21,7 +19,7 @@ from app.protocol.request import RequestHead, RequestParser
 from app.proxy.client import ClientBody, ClientRequest
 from app.proxy.environ import REQUEST_KEY
 from app.server.wsgi import WsgiAnswer
-from app.transport.endpoint import Endpoint
+from app.transport.endpoint import Endpoint, give_way
 from app.transport.limits import Expired
 
 if TYPE_CHECKING:
@@ -93,7 +91,7 @@ class ClientConnection:
         try:
             while self._serve_one():
                 if endpoint.buffered:
-                    gevent.sleep(0)  # pipelined: others first, or one client could keep the worker to itself
+                    give_way()  # pipelined: others first, or one client could keep the worker to itself
             linger = True
         except (OSError, Expired):
             pass  # the client went away between requests, or said nothing for too long

@@ -10,7 +10,7 @@ import gevent
 import pytest
 
 from app.transport.deadlines import Deadlines
-from app.transport.endpoint import Endpoint, connect, wait_for_either
+from app.transport.endpoint import Endpoint, connect, give_way, wait_for_either
 from app.transport.limits import Expired
 from tests.support.waiting import wait_until
 from tests.transport.loopback import closed_address, endpoint_and_peer, full_listener, receive_to_end, reset
@@ -374,3 +374,24 @@ def test_refused_connection_is_an_os_error(patient: Deadlines) -> None:
 def test_unanswered_connection_expires(brief: Deadlines) -> None:
     with full_listener() as address, pytest.raises(Expired):
         connect(address, brief)
+
+
+def test_giving_way_lets_those_go_who_wait_for_bytes(
+    endpoint: Endpoint, peer: socket.socket, patient: Deadlines
+) -> None:
+    peer.sendall(b"x" * 100)
+    served = 0
+
+    def serve() -> None:
+        nonlocal served
+        while served < 100:
+            endpoint.wait_readable(patient)
+            served += len(endpoint.receive(1) or b"")
+
+    serving = gevent.spawn(serve)
+    for _ in range(10):
+        before = served
+        give_way()
+        give_way()
+        assert served > before
+    serving.kill()
