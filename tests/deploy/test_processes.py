@@ -102,6 +102,7 @@ def test_the_supervisor_outlives_the_command_that_started_it(
     monkeypatch.setattr("app.deploy.processes._first_line", killed)
     processes.start("blue", launch(*SLEEP))
     pid = wait_until(lambda: processes.find(BLUE).pid, "the process")
+    assert pid is not None
     os.kill(pid, signal.SIGKILL)
     assert ended(processes).exit_status == -9
 
