@@ -12,6 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.turns import turn
 
@@ -23,8 +24,11 @@ DOOR = Path(__file__).with_name("__init__.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes Ctrl-C work in what the tests start: a shell's background job ignores it, and hands that on."""
+    """Prepares for a machine that others use, and for a shell's background."""
     config.addinivalue_line("markers", "alone: runs while no other test does, since it measures time")
+    settings.register_profile("patient", deadline=None)
+    settings.load_profile("patient")
+    # A background job ignores Ctrl-C, and so would all that it starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
 import os
 import random
@@ -25,16 +27,23 @@ STOP_DEADLINE_S = 15.0
 LANES = 16
 
 
+@functools.cache
+def _ports() -> Iterator[int]:
+    """Ports that this process may try, in any order; each of pytest-xdist's processes has its own."""
+    lane = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % LANES
+    ports = list(range(15_000 + lane, 32_000, LANES))
+    random.SystemRandom().shuffle(ports)
+    return itertools.cycle(ports)
+
+
 def free_port() -> int:
     """A loopback port that nobody listens on, below those that the kernel gives to outgoing connections.
 
     From among those a port may be taken before it is used; and a client that tries one on which nobody listens yet
-    can be given that very port for its own end, and is then connected with itself. Each of pytest-xdist's processes
-    has ports of its own to choose from.
+    can be given that very port for its own end, and is then connected with itself.
     """
-    lane = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % LANES
     while True:
-        port = random.randrange(15_000 + lane, 32_000, LANES)
+        port = next(_ports())
         try:
             socket.create_server(("127.0.0.1", port)).close()
         except OSError:
