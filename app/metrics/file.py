@@ -195,6 +195,17 @@ def _make(path: Path, slots: int, content: bytes) -> MappedFile:
     return MappedFile(memory, fd, slots, "")
 
 
+def let_go_of_history(memory: mmap.mmap) -> None:
+    """Takes the rings' pages out of this process's resident memory; their content stays in the mapped file.
+
+    Second by second the leader would come to hold all six hours of them, and so would who has drawn them once.
+    """
+    begin, end = (
+        -(-at * layout.WORD // mmap.PAGESIZE) * mmap.PAGESIZE for at in (layout.SECONDS_AT, layout.TALLIES_AT)
+    )
+    memory.madvise(mmap.MADV_DONTNEED, begin, end - begin)
+
+
 def _write_header(memory: mmap.mmap, slots: int) -> None:
     """Fills in what identifies the file; what an enlarged file already has stays."""
     with memoryview(memory) as view, view.cast("Q") as words:

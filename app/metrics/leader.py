@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from app.metrics import layout
 from app.metrics.cells import read_cell, spread, together, write_cell, write_tally
+from app.metrics.file import let_go_of_history
 from app.metrics.layout import H
 from app.metrics.reader import Reader
 
@@ -55,6 +56,7 @@ class Leader:
         seconds = range(ten * 10, ten * 10 + 10)
         cells = (read_cell(self._words, self._narrow, layout.SECONDS, second) for second in seconds)
         write_cell(self._memory, self._words, layout.TENS, ten, together(cell for cell in cells if cell is not None))
+        let_go_of_history(self._memory)
 
     def write_probe(self, version: int, at: float, ok: bool, status: int, latency_us: int, reason: str) -> None:
         """Writes a probe over the oldest of a version's eight."""

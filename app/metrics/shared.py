@@ -226,14 +226,18 @@ class SharedMetrics:
 
     def history(self, seconds: int = 600) -> History:
         """The last so many complete seconds; in steps of ten seconds from 601 on, up to six hours."""
-        return self._reader.history(self._clock(), seconds)
+        history = self._reader.history(self._clock(), seconds)
+        file.let_go_of_history(self._mapped.memory)
+        return history
 
     def series(self, ticks: range, step: int) -> dict[str, Series]:
         """Complete steps by their ticks, monotonic seconds divided by `step` (1 for the last ten minutes, or 10).
 
         For a reader that keeps what it has read and asks only for what is new.
         """
-        return self._reader.series(self._clock(), ticks, step)
+        series = self._reader.series(self._clock(), ticks, step)
+        file.let_go_of_history(self._mapped.memory)
+        return series
 
     def in_flight(self, version: str) -> int:
         """How many requests live workers are answering on "blue", "green" or as "router", exactly.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -270,6 +272,39 @@ def test_long_probe_reasons_are_cut(leader: SharedMetrics) -> None:
     [probe] = leader.probes(0)
     assert probe.reason == "ü" * (layout.PROBE_REASON_BYTES // 2)
     assert (probe.ok, probe.status) == (False, 0)
+
+
+@pytest.fixture(params=["file", "memory"])
+def remembering(request: pytest.FixtureRequest, path: Path, clock: FakeClock) -> Iterator[SharedMetrics]:
+    """A leader that counts in a file, and one that has no place for a file."""
+    if request.param == "memory":
+        path.parent.write_text("not a folder")
+    metrics = SharedMetrics.create_or_attach(path, 4, clock)
+    assert bool(metrics.fault) == (request.param == "memory")
+    assert metrics.try_lead()
+    yield metrics
+    metrics.close()
+
+
+def test_history_is_kept_without_being_kept_resident(remembering: SharedMetrics, clock: FakeClock) -> None:
+    writer = remembering.claim_slot(os.getpid())
+    for _ in range(layout.SECOND_CELLS):
+        writer.finish(writer.start(0, b"GET", b"/", clock()), 0, 200, 0, 0, 0, 1000, 900, 800)
+        clock.advance(1)
+        remembering.fold()
+    history = remembering.history(layout.SECOND_CELLS)
+    assert history.versions["blue"].requests == [1] * layout.SECOND_CELLS
+    ring_kib = layout.SECOND_CELLS * layout.CELL_WORDS * layout.WORD // 1024
+    assert resident_kib(remembering) < ring_kib / 2
+    writer.close()
+
+
+def resident_kib(metrics: SharedMetrics) -> int:
+    """What of the mapping is in this process's resident memory."""
+    address = f"{ctypes.addressof(ctypes.c_char.from_buffer(metrics.mapped.memory)):x}-"
+    maps = Path("/proc/self/smaps").read_text()
+    [found] = re.findall(rf"^{address}.*?^Rss: +(\d+) kB", maps, re.MULTILINE | re.DOTALL)
+    return int(found)
 
 
 def test_cell_of_another_tick_is_not_read(leader: SharedMetrics, answer: Answer, clock: FakeClock) -> None:
