@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.state.process_start import start_time
+
 __all__ = ["PidFile"]
 
 
@@ -23,7 +25,7 @@ class PidFile:
     port: int
     changes: int = 0
     fault: str = ""
-    _create_time: float = field(default_factory=lambda: _start_time())
+    _create_time: float | None = field(default_factory=lambda: start_time(os.getpid()))
 
     def write(self) -> None:
         """Puts our record there, whoever's was there before. Raises OSError."""
@@ -49,13 +51,3 @@ class PidFile:
         """Takes our record away; another router's stays."""
         if self.owner() == os.getpid():
             self.path.unlink(missing_ok=True)
-
-
-def _start_time() -> float:
-    """When this process was started, in wall time, to the hundredth of a second in which psutil sees it as well.
-
-    From /proc (proc(5): starttime, btime), because psutil would be 0.7 MiB of each worker that it needs for nothing.
-    """
-    own = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    (boot,) = (line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
-    return int(boot.split()[1]) + int(own[19]) / os.sysconf("SC_CLK_TCK")

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import resource
 import stat
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,7 @@ from app.metrics.shared import SharedMetrics
 from app.metrics.slot import SlotWriter
 from tests.metrics.conftest import Answer
 from tests.support.fake_clock import FakeClock
+from tests.support.mounts import mounted, needs_root
 
 
 def record(metrics: SharedMetrics, clock: FakeClock, requests: int = 1) -> None:
@@ -183,20 +181,6 @@ def test_file_too_large_to_be_made_is_done_without(path: Path, clock: FakeClock)
     assert "File too large" in metrics.fault
     assert list(path.parent.iterdir()) == []
     serves_in_memory(metrics, clock)
-
-
-@contextmanager
-def mounted(folder: Path, options: str) -> Iterator[Path]:
-    """A small file system in memory; needs root."""
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], check=True)
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
 
 
 @needs_root
