@@ -105,7 +105,8 @@ class EventPrinter:
 
     def _found(self, event: ev.Found) -> None:
         where = f" while {event.phase}" if event.phase else ""
-        self._say(f"⚠️  `{event.command}` (pid {event.pid}) was killed{where}: {event.left_behind}")
+        what = f"broke off{where}" if event.is_certain else "has no end in the history"
+        self._say(f"⚠️  `{event.command}` (pid {event.pid}) {what}: {event.left_behind}")
 
     def _noted(self, event: ev.Noted) -> None:
         self._say(f"⚠️  {event.text}" if event.warns else f"   {event.text}")

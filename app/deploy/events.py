@@ -53,12 +53,16 @@ class LockAwaited:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An earlier command was killed: what it was doing and what stands."""
+    """An earlier command has no end in the history: what it was doing and what stands.
+
+    It was killed, or could not write its end to a full disk; unless `is_certain`, not even that is known.
+    """
 
     command: str
     pid: int
     phase: str
     left_behind: str
+    is_certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)

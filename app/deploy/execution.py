@@ -46,11 +46,14 @@ class Execution:
             if request is None:
                 return
             entry = self._history.begin(self._intent(request, state))
+            self._steps.store.writer = entry.id
             try:
                 self._work_through(request, entry, lock)
             except BaseException as error:
                 self._break_off(request, entry, error, state, lock)
                 raise
+            finally:
+                self._steps.store.writer = ""
             self.close(entry, "done", "", self._steps.close_books())
 
     def _work_through(self, request: Request, entry: OpenEntry, lock: ExitStack) -> None:

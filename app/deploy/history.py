@@ -2,7 +2,7 @@
 then the end.
 
 One JSON object a line, only ever appended, each in one write. The lines of one command share an `id`; a
-command without a closing line was killed. An unreadable line is skipped by readers and never rewritten.
+command without a closing line broke off. An unreadable line is skipped by readers and never rewritten.
 Each line is chained to the one before it (`app.deploy.chain`), so that a later change of it is found.
 """
 
@@ -28,7 +28,7 @@ __all__ = ["Entry", "History", "Intent", "OpenEntry", "user_name"]
 _FILE_MODE = 0o644
 
 _RECENT_BYTES = 65_536
-"""Some hundred commands; a command that was killed is the last one or nearly so."""
+"""Some hundred commands; a command that broke off is the last one or nearly so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,10 @@ class History:
     def unfinished(self) -> list[Entry]:
         """The recent commands whose end was not written: they are at work, or were killed."""
         return [entry for entry in self.entries(_RECENT_BYTES) if entry.outcome is None]
+
+    def knows(self, id_: str) -> bool:
+        """Whether it tells of the command of that id; raises `StateError` when it cannot be read."""
+        return any(line.get("id") == id_ for line in self._lines(None))
 
     def _lines(self, last_bytes: int | None) -> Iterator[dict[str, object]]:
         for line in self._raw(last_bytes).splitlines():

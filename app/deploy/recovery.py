@@ -1,8 +1,11 @@
-"""What the next command does about commands that were killed: says what happened, and finishes or undoes it.
+"""What the next command does about commands that broke off: says what happened, and finishes or undoes it.
 
 The intent and each phase are on the disk before they begin, so the history says how far a command came, and
 the phase table says what to do about it. Being killed in the middle of this does no harm: everything here can
 be done twice, and an entry is closed only after what it needs is done.
+
+A history that lost its end, or was put back from a copy, tells of commands as unfinished that were not. The state
+names the command that changed it last: where the history does not know that one, no process is touched.
 """
 
 from __future__ import annotations
@@ -17,31 +20,46 @@ from app.deploy.phases import PHASES, Operation, Phase, Recovery
 from app.deploy.processes import start_time
 from app.deploy.steps import PROGRAM, Steps
 from app.errors import StateError
-from app.state.model import VERSIONS
+from app.state.model import VERSIONS, BlueGreenState
 from app.state.store import Holder
 
 __all__ = ["recover"]
 
 
 def recover(steps: Steps, history: History, stale: Holder | None) -> None:
-    """Bring the commands that were killed to an end; `stale` died holding the lock. Only for who holds it."""
+    """Bring the commands that broke off to an end; `stale` died holding the lock. Only for who holds it."""
     told = set()
     for entry in history.unfinished():
         if _is_at_work(entry):
             continue
-        phase = Phase(entry.phase) if entry.phase in set(Phase) else None
-        done = _RECOVERIES[PHASES[phase].recovery](steps, entry) if phase else "it had not begun"
-        stands = done or PHASES[phase or Phase.PROMOTING].left_behind
-        steps.report(Found(entry.command, entry.pid, entry.phase or "", stands))
-        _close(steps, history, entry, stands)
+        is_certain = _is_up_to_date(history, steps.store.read_or_new())
+        stands = _put_in_order(steps, entry) if is_certain else _OLDER
+        steps.report(Found(entry.command, entry.pid, entry.phase or "", stands, is_certain))
+        _close(steps, history, entry, "broken off" if is_certain else "unknown", stands)
         told.add(entry.pid)
     if stale is not None and stale.pid not in told:
         steps.note(f"took over the lock of {stale}, which was killed before it changed anything", warns=True)
 
 
-def _close(steps: Steps, history: History, entry: Entry, stands: str) -> None:
+_OLDER: Final = "the state file was changed by a later command that the history has lost; nothing was touched"
+
+
+def _is_up_to_date(history: History, state: BlueGreenState) -> bool:
+    """Whether the history has the last change of the state, as far as the state tells."""
+    return not state.changed_by or history.knows(state.changed_by)
+
+
+def _put_in_order(steps: Steps, entry: Entry) -> str:
+    """Finish or undo what a command had begun; gives what stands now."""
+    if entry.phase not in set(Phase):
+        return "it had not begun"
+    rule = PHASES[Phase(entry.phase)]
+    return _RECOVERIES[rule.recovery](steps, entry) or rule.left_behind
+
+
+def _close(steps: Steps, history: History, entry: Entry, outcome: str, stands: str) -> None:
     try:
-        history.append({"id": entry.id, "outcome": "killed", "detail": stands})
+        history.append({"id": entry.id, "outcome": outcome, "detail": stands})
     except StateError as error:
         steps.note(str(error), warns=True)
 

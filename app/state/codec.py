@@ -55,6 +55,7 @@ def decode(raw: bytes) -> BlueGreenState:
         active_version=cast(str | None, _read(document, "active_version", _TOP_FIELDS)),
         previous_version=cast(str | None, _read(document, "previous_version", _TOP_FIELDS)),
         serial=cast(int, _read(document, "serial", _TOP_FIELDS)),
+        changed_by=cast(str, _read(document, "changed_by", _TOP_FIELDS)),
         switched_at=cast(float | None, _read(document, "switched_at", _TOP_FIELDS)),
         preview_key=cast(str, _read(document, "preview_key", _TOP_FIELDS)),
         pause=_pause(document.get("pause")),
@@ -159,6 +160,7 @@ _TEXT = _Field("a text or null", _or_null(_is_text))
 
 _TOP_FIELDS: Mapping[str, _Field] = {
     "serial": _Field("a whole number from 0 up", _is_count, default=0),
+    "changed_by": _Field("a text", _is_text, default=""),
     "active_version": _NAME,
     "previous_version": _NAME,
     "switched_at": _TIME,

@@ -127,14 +127,16 @@ class BlueGreenState:
 
     `active` is the active version itself, worked out once because every request asks for it. `switched_at`
     is wall time in seconds, for display. `pause` and `maintenance` are None while there is none. `preview_key`
-    is the secret that preview links are signed with, "" until the first one is made. `extra` holds the
-    top-level keys of the file that this program does not know.
+    is the secret that preview links are signed with, "" until the first one is made. `changed_by` is the id in
+    the history of the command that made the last change, "" for one made by hand. `extra` holds the top-level
+    keys of the file that this program does not know.
     """
 
     active_version: str | None = None
     previous_version: str | None = None
     versions: Mapping[str, VersionState] = field(default_factory=_default_versions)
     serial: int = 0
+    changed_by: str = field(default="", compare=False)  # says nothing about the deployment itself
     switched_at: float | None = None
     pause: Pause | None = None
     maintenance: Maintenance | None = None

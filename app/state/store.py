@@ -16,7 +16,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from app.errors import LockBusy, StateError, StateMissing
@@ -48,11 +48,16 @@ class Holder:
 
 
 class StateStore:
-    """The state file at `path` and the lock beside it; `folder` is where a deploy keeps its files."""
+    """The state file at `path` and the lock beside it; `folder` is where a deploy keeps its files.
+
+    `writer` is the id in the history of the command at work, which the state names as its last change; "" while
+    there is none.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
         self.folder = self.path.parent
+        self.writer = ""
 
     def read(self) -> BlueGreenState:
         """The state; raises `StateMissing` without a file and `StateError` for one that is no state file."""
@@ -84,7 +89,7 @@ class StateStore:
         """Replace the state file; raises `StateError`, and the old state is untouched, when that fails."""
         try:
             make_folder(self.folder)
-            replace_file(self.path, encode(state))
+            replace_file(self.path, encode(replace(state, changed_by=self.writer or state.changed_by)))
         except OSError as error:
             reason = error.strerror or str(error)
             raise StateError(

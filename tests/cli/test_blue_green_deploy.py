@@ -361,7 +361,7 @@ def test_a_killed_command_is_told_by_the_next_one(site: Path, capsys: Captured) 
     assert version(site, "blue")["status"] == "starting"
     assert deploy("stop", "blue") == 0
     out = capsys.readouterr().out
-    assert f"⚠️  `start blue` (pid {starting.pid}) was killed while gating" in out
+    assert f"⚠️  `start blue` (pid {starting.pid}) broke off while gating" in out
     assert "🛑 blue stopped" in out
 
 

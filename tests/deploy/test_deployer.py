@@ -567,7 +567,7 @@ def test_the_next_command_says_what_a_killed_one_left_behind(both: Deployment) -
     assert both.seen(Found) == [
         Found("deploy --release=r3", dead, "gating", "the version may be running; traffic stays where it was")
     ]
-    assert ("deploy", "killed") in both.outcomes()
+    assert ("deploy", "broken off") in both.outcomes()
     both.events.clear()
     both.deployer().switch("blue")
     assert both.seen(Found) == []

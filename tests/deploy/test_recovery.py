@@ -185,7 +185,7 @@ def test_a_start_that_never_had_traffic_is_undone(both: Deployment, phase: Phase
     assert next_command(both) == "green had no traffic yet and was stopped"
     assert (both.version("green").status, both.version("green").release) == ("stopped", "r1")
     assert active(both) == "blue"
-    assert both.outcomes()[2:] == [("deploy", "killed")]
+    assert both.outcomes()[2:] == [("deploy", "broken off")]
 
 
 def test_a_start_that_was_never_made_leaves_nothing_to_stop(both: Deployment) -> None:
@@ -242,6 +242,43 @@ def test_a_command_that_is_at_work_is_left_alone(both: Deployment) -> None:
     both.history.begin(intent).enter(Phase.DRAINING)
     both.modes().resume()
     assert both.seen(Found) == []
+
+
+def an_open_end(deployment: Deployment, operation: str) -> bytes:
+    """The history as it was when the last command of that kind had come to its last phase."""
+    lines = deployment.history.path.read_bytes().splitlines(keepends=True)
+    (start,) = [entry for entry in deployment.history.entries() if entry.operation == operation][-1:]
+    ends = [at for at, line in enumerate(lines) if f'"id": "{start.id}"'.encode() in line and b'"outcome"' in line]
+    return b"".join(lines[: ends[-1]]).replace(f'"pid": {os.getpid()}'.encode(), f'"pid": {DEAD}'.encode())
+
+
+@pytest.mark.parametrize("kind", ["start", "stop"])
+def test_a_history_that_is_older_than_the_state_stops_no_process(both: Deployment, kind: str) -> None:
+    if kind == "stop":
+        both.deployer().stop("green")
+        both.deployer().start("green", Overrides(release="r3"))
+    older = an_open_end(both, kind)
+    both.deployer().switch("green")
+    both.deployer().switch("blue")
+    both.history.path.write_bytes(older)
+    (said,) = both.history.unfinished()
+    assert "nothing was touched" in next_command(both)
+    assert both.processes.find(both.version("green")).alive
+    assert both.version("green").release == ("r3" if kind == "stop" else "r2")
+    assert next(entry.outcome for entry in both.history.entries() if entry.id == said.id) == "unknown"
+
+
+def test_a_history_without_the_last_commands_still_tells_of_a_killed_one_that_came_later(both: Deployment) -> None:
+    both.history.path.write_bytes(b"")
+    leave_behind(both, Phase.GATING)
+    both.store.write(replace(both.state, changed_by=both.history.unfinished()[0].id))
+    assert next_command(both) == "green had no traffic yet and was stopped"
+
+
+def test_a_state_file_written_by_hand_names_no_command_and_leaves_the_history_in_force(both: Deployment) -> None:
+    leave_behind(both, Phase.GATING)
+    both.store.write(replace(both.state, changed_by=""))
+    assert next_command(both) == "green had no traffic yet and was stopped"
 
 
 def test_what_cannot_be_written_down_is_told_all_the_same(both: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
