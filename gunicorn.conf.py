@@ -82,7 +82,7 @@ def on_starting(server):
     from app.server.pid_file import PidFile
 
     Path(_config.state_file).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    CarefulMaster.adopt(server, PidFile(Path(_config.pid_path), _config.main_port))
+    CarefulMaster.adopt(server, PidFile(Path(_config.pid_path), _config.main_port, bind[0]))
     _share_metrics(server)
 
 

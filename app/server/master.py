@@ -54,7 +54,10 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     @classmethod
     def adopt(cls, arbiter: Any, pid_file: PidFile) -> Self:
-        """Makes gunicorn's arbiter, just starting, one of ours."""
+        """Makes gunicorn's arbiter, just starting, one of ours; ends the process where it could not take over."""
+        if arbiter.master_pid and (fault := _moved(pid_file.held_address(), pid_file.address)):
+            arbiter.log.error(fault)
+            raise SystemExit(1)
         arbiter.__class__ = cls
         arbiter.pid_file = pid_file
         arbiter._gives_up_at = time.monotonic() + UPGRADE_TIMEOUT_S
@@ -162,12 +165,13 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         code = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "app"}
         try:
             self.app.reload()
+            fault = _moved(self.pid_file.address, self.app.cfg.bind[0])
         except SystemExit:  # what gunicorn does about a settings file that it cannot use
+            fault = f"{settings.config} cannot be used"
+        if fault:
             self.app.cfg = settings
             sys.modules.update(code)
-            return f"{settings.config} cannot be used"
-        if self.app.cfg.address != settings.address:
-            self.log.warning("Still listening at the old address; a new port or address needs a restart")
+            return fault
         self.setup(self.app)
         self.log.reopen_files()
         self.cfg.on_reload(self)
@@ -260,6 +264,13 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         if path != self.pid_file.path:
             self.pid_file.remove()
             self.pid_file.path = path
+
+
+def _moved(held: str, wanted: str) -> str:
+    """Why a router that goes on without a gap, with its sockets, cannot take settings up; "" when it can."""
+    if held in ("", wanted):
+        return ""
+    return f"The router listens at {held}, and the settings say {wanted}: that takes a stop and a start"
 
 
 def _has_beaten(worker: Any) -> bool:

@@ -17,12 +17,13 @@ class PidFile:
     """One master's own record, and the file where the master in charge keeps it.
 
     The file is JSON: `pid`, `port` and `create_time` of the process (a pid alone proves nothing, it may have
-    been given to another one), `changes`, how many reloads and upgrades it has been asked for and are over,
-    and `fault`, why the last of them failed, "" when it did not.
+    been given to another one), `address`, where the settings say it listens, `changes`, how many reloads and
+    upgrades it has been asked for and are over, and `fault`, why the last of them failed, "" when it did not.
     """
 
     path: Path
     port: int
+    address: str
     changes: int = 0
     fault: str = ""
     _create_time: float | None = field(default_factory=lambda: start_time(os.getpid()))
@@ -32,6 +33,7 @@ class PidFile:
         record = {
             "pid": os.getpid(),
             "port": self.port,
+            "address": self.address,
             "create_time": self._create_time,
             "changes": self.changes,
             "fault": self.fault,
@@ -42,10 +44,19 @@ class PidFile:
 
     def owner(self) -> int:
         """The pid in the file; 0 when there is none."""
+        pid = self._noted().get("pid")
+        return pid if isinstance(pid, int) else 0
+
+    def held_address(self) -> str:
+        """The address of the master in charge; "" when it is not known."""
+        return str(self._noted().get("address", ""))
+
+    def _noted(self) -> dict[str, object]:
         try:
-            return int(json.loads(self.path.read_bytes())["pid"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return 0
+            noted = json.loads(self.path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return noted if isinstance(noted, dict) else {}
 
     def remove(self) -> None:
         """Takes our record away; another router's stays."""

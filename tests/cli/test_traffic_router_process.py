@@ -252,6 +252,35 @@ def test_reload_that_the_router_refuses_tells_why(router: psutil.Process, home: 
     assert router.is_running()
 
 
+@pytest.mark.parametrize("setting", ["main_port", "bind"])
+@pytest.mark.parametrize("command", ["reload", "upgrade"])
+def test_another_address_is_refused_for_it_takes_a_restart(
+    home: Path, upstream: RawUpstream, command: str, setting: str
+) -> None:
+    settings = {"main_port": free_port(), "bind": "127.0.0.1", "workers": 1}
+    other = {"main_port": free_port(), "bind": "0.0.0.0"}[setting]
+    write_settings(home, settings)
+    start_in_background()
+    pid = running(int(settings["main_port"]))
+    try:
+        write_settings(home, {**settings, setting: other, "server_timing": True})
+        done = cli(command)
+        assert done.returncode == 1, done.stdout
+        assert f"listens at 127.0.0.1:{settings['main_port']}" in done.stderr
+        assert str(other) in done.stderr
+        assert "stop and a start" in done.stderr
+        assert running(int(settings["main_port"])) == pid
+        write_settings(home, settings)
+        assert cli("reload").returncode == 0
+    finally:
+        assert cli("stop").returncode == 0
+
+
+def write_settings(home: Path, settings: dict[str, object]) -> None:
+    lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+    (home / "traffic_router.toml").write_text("\n".join(lines) + "\n")
+
+
 def test_stop_of_a_router_that_does_not_end_fails(
     router: psutil.Process, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

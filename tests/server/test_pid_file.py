@@ -14,7 +14,7 @@ from app.server.pid_file import PidFile
 
 @pytest.fixture
 def pid_file(tmp_path: Path) -> PidFile:
-    return PidFile(tmp_path / "router.pid", 5004)
+    return PidFile(tmp_path / "router.pid", 5004, "0.0.0.0:5004")
 
 
 def test_start_is_the_one_that_the_commands_will_find(pid_file: PidFile) -> None:
