@@ -108,6 +108,11 @@ def on_reload(server):
     _share_metrics(server)
 
 
+def post_fork(server, worker):
+    """Makes a worker that does not serve yet end when it is told to."""
+    server.born()
+
+
 def post_worker_init(worker):
     """Starts the worker's heartbeat and, in one of them, the health checks."""
     worker.wsgi.service.start()

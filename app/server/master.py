@@ -36,6 +36,8 @@ _CHECK_TIMEOUT_S = 60.0
 _BOOT_PAUSE_S = 1.0
 """Between two attempts at a worker that could not boot while others serve."""
 
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
 _END_LOOK_S = 0.1
 """Between two looks at workers that are about to end."""
 
@@ -105,9 +107,20 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def spawn_worker(self) -> int:
         """Starts a worker. In the child this does not return."""
-        pid: int = super().spawn_worker()
+        # It begins with our handlers: a signal to end would wait in its copy of our queue, for ever.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            pid: int = super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         self.WORKERS[pid].spawned_at = time.monotonic()
         return pid
+
+    def born(self) -> None:
+        """In a new worker, first of all: until it has handlers of its own a signal to end just ends it."""
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
     def murder_workers(self) -> None:
         """Ends workers that hang; gunicorn's own rule looks only at those that have come to serve."""
@@ -240,7 +253,7 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         while self.WORKERS:
             with contextlib.suppress(queue.Empty):
                 number = self.SIG_QUEUE.get(timeout=_END_LOOK_S)
-                if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+                if number in _ENDING:
                     return bool(number == signal.SIGTERM)
             self.murder_workers()
             self.reap_workers()

@@ -323,3 +323,12 @@ def test_no_descriptor_for_the_version_is_503(upstream: RawUpstream, tmp_path: P
             answer = client.ask(GET)
             assert (answer.status, answer.value(b"X-Router-Cause")) == (503, b"out_of_descriptors")
         assert client.ask(GET).status == 200
+
+
+def test_worker_that_is_told_to_end_before_it_serves_ends(upstream: RawUpstream, tmp_path: Path) -> None:
+    with running_router(tmp_path, upstream.port, graceful_timeout=300) as router:
+        before = set(router.worker_pids)
+        router.process.send_signal(signal.SIGTTIN)  # gunicorn's "one worker more"
+        wait_until(lambda: set(router.worker_pids) - before, "another worker")
+        router.process.terminate()
+        assert router.process.wait(30) == 0
