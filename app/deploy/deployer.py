@@ -240,7 +240,8 @@ class Deployer:
 
         `processes` is the table that the steps use. Raises as `start` does.
         """
-        processes.forward_signals()
+        end_timeout_s = self._steps.app.stop_timeout
+        processes.forward_signals(end_timeout_s)
         try:
             self.start(name, overrides, Operation.RUN)
         except UnhealthyVersion:
@@ -248,6 +249,8 @@ class Deployer:
             if not (processes.was_asked_to_end or processes.has_child):
                 raise
         status = processes.wait()
+        if processes.was_killed:
+            self._note(f"{name} did not end within {end_timeout_s:g} s of the signal, so it was killed", warns=True)
         self._record_end(name, status, processes.was_asked_to_end)
         return status if status >= 0 else 128 - status
 

@@ -1,7 +1,7 @@
 """A version in the foreground, for systemd, Procfile managers and containers: this process is its supervisor.
 
-Signals are handed on to the application and its exit status becomes ours. Whoever started us decides about
-restarts.
+Signals are handed on to the application and its exit status becomes ours. An application that is told to end and
+does not is killed. Whoever started us decides about restarts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class ForegroundProcesses(Processes):
         super().__init__(folder)
         self._child: subprocess.Popen[bytes] | None = None
         self._record_fd = -1
+        self._end_timeout_s = 0.0
         self.was_asked_to_end = False
+        self.was_killed = False
 
     def start(self, name: str, launch: Launch) -> int:
         """Start a version with our own output; gives its pid. Raises `ProcessError` when that fails."""
@@ -79,16 +81,31 @@ class ForegroundProcesses(Processes):
         """Whether the process that was started still lives."""
         return self._child is not None and self._child.poll() is None
 
-    def forward_signals(self) -> None:
-        """Hand each signal on to the child from now on; before there is one, a request to end ends us."""
+    def forward_signals(self, end_timeout_s: float) -> None:
+        """Hand each signal on to the child from now on; before there is one, a request to end ends us.
+
+        A child that was asked to end and lives `end_timeout_s` seconds later is killed.
+        """
+        self._end_timeout_s = end_timeout_s
         for number in FORWARDED:
             signal.signal(number, self._forward)
+        signal.signal(signal.SIGALRM, self._kill)
 
     def _forward(self, number: int, _frame: FrameType | None) -> None:
         if number in _ENDING:
-            self.was_asked_to_end = True
             if self._child is None:
                 raise KeyboardInterrupt
+            if not self.was_asked_to_end:
+                # 0 would mean never.
+                signal.setitimer(signal.ITIMER_REAL, max(self._end_timeout_s, 0.001))
+            self.was_asked_to_end = True
+        self._send(number)
+
+    def _kill(self, _number: int, _frame: FrameType | None) -> None:
+        self.was_killed = self._child is not None and self._child.returncode is None
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: int) -> None:
         if self._child is not None and self._child.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._child.pid, number)

@@ -394,6 +394,19 @@ def test_run_hands_signals_on_and_passes_the_exit_status(
     assert version(site, "blue")["status"] == "stopped"
 
 
+def test_run_kills_a_version_that_ignores_the_signal(site: Path) -> None:
+    (site / "stubborn").touch()
+    toml = site / "traffic_router.toml"
+    toml.write_text(toml.read_text() + "stop_timeout = 1\n")
+    with typed("run", "blue") as running:
+        wait_until(lambda: state(site)["active_version"] == "blue", "blue active", 20)
+        running.send_signal(signal.SIGTERM)
+        out, err = running.communicate(timeout=20)
+    assert running.returncode == 128 + signal.SIGKILL, out + err
+    assert "blue did not end within 1 s of the signal, so it was killed" in out
+    assert version(site, "blue")["status"] == "stopped"
+
+
 def test_run_reports_a_crash_by_its_exit_status(site: Path) -> None:
     with typed("run", "blue") as running:
         wait_until(lambda: state(site)["active_version"] == "blue", "blue active", 20)
