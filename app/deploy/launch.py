@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.config import AppConfig
-from app.errors import ConfigError
+from app.errors import ConfigError, UsageError
 from app.state.model import VersionState
 
 __all__ = ["Launch", "check_of", "clean_environment", "launch_of"]
@@ -67,11 +67,17 @@ def launch_of(version: VersionState, app: AppConfig, environ: Mapping[str, str] 
     demo.
 
     `{port}`, `{version}` and `{release}` are filled in. Raises `ConfigError` when the directory or the
-    program is not there.
+    program is not there, and `UsageError` when the release has no name and there is a place for one.
     """
     command, folder = version.command or app.command, version.dir or app.dir
     if not command:
         command, folder = _DEMO_COMMAND, str(_DEMO_DIR)
+    for text in (folder, command):
+        if "{release}" in text and not version.release:
+            raise UsageError(
+                f"{text!r} has a place for the release, and {version.name} has no name for it",
+                "--release=NAME with start, run or deploy",
+            )
     return _launch(version, command, folder, app, environ, "[app] command in traffic_router.toml, or --command=COMMAND")
 
 

@@ -460,6 +460,20 @@ def test_run_of_an_unhealthy_version_ends_with_exit_code_3(site: Path) -> None:
     assert version(site, "blue")["status"] == "stopped"
 
 
+@pytest.mark.parametrize("app", ['command = "true"\ndir = "at/{release}"', 'command = "at/{release}"'])
+@pytest.mark.parametrize("command", [["start", "blue"], ["deploy"]], ids=" ".join)
+def test_a_place_for_the_release_asks_for_its_name(site: Path, app: str, command: list[str], capsys: Captured) -> None:
+    (site / "at").mkdir()
+    (site / "traffic_router.toml").write_text(f"[app]\n{app}\n")
+    before = state(site)
+    assert deploy(*command) == 2
+    assert capsys.readouterr().err == (
+        "'at/{release}' has a place for the release, and blue has no name for it\n"
+        "   Try: --release=NAME with start, run or deploy\n"
+    )
+    assert state(site) == before
+
+
 def test_run_of_what_cannot_be_executed_fails(site: Path) -> None:
     program = site / "program"
     program.write_text("#!/no/such/interpreter\n")

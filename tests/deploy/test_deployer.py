@@ -119,8 +119,8 @@ def test_the_log_of_a_failed_start_shows_only_that_start(deployment: Deployment)
     deployment.deployer().start("blue")
     deployment.deployer().stop("blue", force=True)
     with pytest.raises(UnhealthyVersion):
-        deployment.deployer().start("blue", Overrides(command="echo {version} {release} fails"))
-    assert deployment.seen(Diagnosed)[0].log_tail == ("blue  fails",)
+        deployment.deployer().start("blue", Overrides("r2", command="echo {version} {release} fails"))
+    assert deployment.seen(Diagnosed)[0].log_tail == ("blue r2 fails",)
 
 
 def test_a_failed_start_is_not_what_is_remembered(both: Deployment) -> None:
