@@ -157,7 +157,7 @@ def _start(call: Call) -> int:
     if state.active_version != name:
         print(f"   It has no traffic yet. Next: {PROGRAM} switch {name}")
     elif call.traffic is None:
-        print("   Next: python3 bin/traffic_router start")
+        print("   Next, unless the router starts by itself: python3 bin/traffic_router start")
     return 0
 
 

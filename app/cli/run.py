@@ -141,9 +141,11 @@ def _is_running(config: RouterConfig, name: str) -> bool:
 
 
 def _tell_what_still_runs(config: RouterConfig) -> None:
+    active = StateStore(config.state_file).read_or_new().active_version
     for name in VERSIONS:
         if _is_running(config, name):
-            print(f"   {name} still runs; end it with: bin/blue_green_deploy stop {name} --force", flush=True)
+            force = " --force" if name == active else ""
+            print(f"   {name} still runs; end it with: bin/blue_green_deploy stop {name}{force}", flush=True)
 
 
 if __name__ == "__main__":

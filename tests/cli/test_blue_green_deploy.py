@@ -98,7 +98,7 @@ def test_start_switch_and_rollback(site: Path, capsys: Captured) -> None:
     out = capsys.readouterr().out
     assert "✅ blue is healthy (200 in" in out
     assert "✅ blue is active: requests go to port" in out
-    assert "Next: python3 bin/traffic_router start" in out
+    assert "Next, unless the router starts by itself: python3 bin/traffic_router start" in out
 
     assert deploy("start", "green", "--release=r2") == 0
     out = capsys.readouterr().out

@@ -106,8 +106,19 @@ def test_version_that_ran_before_runs_on(home: Path, port: int) -> None:
 
         assert process.wait(30) == 0, output(home)
     assert "Ctrl-C here ends the router." in output(home)
-    assert "green still runs" in output(home)
+    assert "green still runs; end it with: bin/blue_green_deploy stop green --force\n" in output(home)
     assert is_running("green")
+    assert not is_running("blue")
+
+
+def test_a_standby_that_was_started_meanwhile_ends_without_force(home: Path, port: int) -> None:
+    with running(home) as process:
+        wait_until_ready(process, home)
+        assert deploy("start", "green") == 0
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(30) == 0, output(home)
+    assert "green still runs; end it with: bin/blue_green_deploy stop green\n" in output(home)
     assert not is_running("blue")
 
 
