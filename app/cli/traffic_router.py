@@ -152,9 +152,11 @@ def _metrics(call: _Call) -> int:
 
 def _test(call: _Call) -> int:
     running = run_tests(call.loaded, call.client())
-    outcomes = list(running) if call.flag("--json") else print_tests(running)
     if call.flag("--json"):
+        outcomes = list(running)
         print(json.dumps([asdict(outcome) for outcome in outcomes], indent=2))
+    else:
+        outcomes = print_tests(running)
     return 0 if all(outcome.is_good for outcome in outcomes) else 1
 
 

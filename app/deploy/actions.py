@@ -16,12 +16,12 @@ from app.deploy.gate import Verdict
 from app.deploy.launch import launch_of
 from app.deploy.log_file import size, tail
 from app.deploy.phases import Operation, Phase
-from app.deploy.processes import start_time
 from app.deploy.reconcile import ending_text
 from app.deploy.steps import PROGRAM, Request, Steps, port_is_open
 from app.deploy.watching import watch
 from app.errors import OperatorError, ProcessError, UnhealthyVersion
 from app.state.model import VERSIONS, VersionState, promote
+from app.state.process_start import start_time
 
 __all__ = ["act"]
 

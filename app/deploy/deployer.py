@@ -112,9 +112,15 @@ class Deployer:
             if not runs:
                 self._note(f"{name} had ended by itself ({ending_text(version.exit_status)}); it counts as stopped now")
             phases = plan(Operation.STOP, target_runs=runs, drains=runs and not force)
-            # One that does not run serves nobody, be it the active one.
-            force_it = force or not runs
-            return Request(Operation.STOP, name, phases, version, leaving=name, force=force_it, on_timeout=on_timeout)
+            return Request(
+                Operation.STOP,
+                name,
+                phases,
+                version,
+                leaving=name,
+                force=force or not runs,  # one that does not run serves nobody, be it the active one
+                on_timeout=on_timeout,
+            )
 
         self._execution.carry_out(decide)
 

@@ -139,18 +139,14 @@ class History:
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _FILE_MODE)
         except OSError as error:
-            raise StateError(
-                f"history {self.path} cannot be opened: {error.strerror}", mending(error, self.path)
-            ) from error
+            raise self._fault("opened", error) from error
         try:
             # A drain writes its end without the deployment's lock, so that lines need one of their own.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             _write_line(descriptor, chained(line, last_hash(_end_of(descriptor))))
             os.fsync(descriptor)
         except OSError as error:
-            raise StateError(
-                f"history {self.path} cannot be written: {error.strerror}", mending(error, self.path)
-            ) from error
+            raise self._fault("written", error) from error
         finally:
             os.close(descriptor)
 
@@ -201,9 +197,10 @@ class History:
         except FileNotFoundError:
             return b""
         except OSError as error:
-            raise StateError(
-                f"history {self.path} cannot be read: {error.strerror}", mending(error, self.path)
-            ) from error
+            raise self._fault("read", error) from error
+
+    def _fault(self, done: str, error: OSError) -> StateError:
+        return StateError(f"history {self.path} cannot be {done}: {error.strerror}", mending(error, self.path))
 
     def as_json(self, entry: Entry) -> dict[str, object]:
         """An entry under the names that the file uses."""

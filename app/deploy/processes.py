@@ -27,7 +27,7 @@ from app.state.model import VersionState
 from app.state.process_start import is_zombie, start_time
 from app.state.store import mending
 
-__all__ = ["Found", "Processes", "Record", "is_same_process", "start_time"]
+__all__ = ["Found", "Processes", "Record", "is_same_process"]
 
 _SAME_START_S = 1.0
 """Two readings of one process's start time differ by less, and a pid is not used again so soon."""

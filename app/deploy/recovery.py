@@ -17,10 +17,10 @@ from typing import Final
 from app.deploy.events import Found
 from app.deploy.history import Entry, History
 from app.deploy.phases import PHASES, Operation, Phase, Recovery
-from app.deploy.processes import start_time
 from app.deploy.steps import PROGRAM, Steps
 from app.errors import StateError
 from app.state.model import VERSIONS, BlueGreenState
+from app.state.process_start import start_time
 from app.state.store import Holder
 
 __all__ = ["recover"]
@@ -52,7 +52,7 @@ def _is_up_to_date(history: History, state: BlueGreenState) -> bool:
 def _put_in_order(steps: Steps, entry: Entry) -> str:
     """Finish or undo what a command had begun; gives what stands now."""
     if entry.phase not in set(Phase):
-        return "it had not begun"
+        return "it had done nothing yet"
     rule = PHASES[Phase(entry.phase)]
     return _RECOVERIES[rule.recovery](steps, entry) or rule.left_behind
 

@@ -19,11 +19,12 @@ from app.deploy.events import Noted, ReceiptReady, Reporter, Stopped, Stopping
 from app.deploy.gate import Gate
 from app.deploy.launch import Launch
 from app.deploy.phases import Operation, Phase
-from app.deploy.processes import Found, start_time
+from app.deploy.processes import Found
 from app.deploy.receipt import Cut, Receipt, Tally, settle_account
 from app.deploy.reconcile import as_found
 from app.errors import DrainTimedOut, OperatorError
 from app.state.model import VERSIONS, BlueGreenState, Pause, VersionState, put_version, with_pause, without_pause
+from app.state.process_start import start_time
 from app.state.store import StateStore
 
 __all__ = ["PROGRAM", "Books", "ProcessTable", "Request", "Steps", "port_is_open"]
@@ -196,10 +197,11 @@ class Steps:
             self.report(Stopped(version.name, found.pid, ended.exit_status, was_killed))
 
     def hold_requests(self, name: str) -> None:
-        """Let new requests wait for the active version, which is to be stopped, and most that it has come to their end.
+        """Before the active version is stopped: let new requests wait for it, and those that it has come to their end.
 
-        For as long as the router would wait for a version that restarts by itself, and half of that for the
-        latter: what takes longer is the version's to finish. Whatever becomes of this command, the pause ends.
+        The former for as long as the router waits for a version that restarts by itself, unless the operator has
+        paused already; the latter for half of that: what takes longer is the version's to finish. Whatever becomes
+        of this command, a pause that is made here ends.
         """
         state = self.store.read()
         if self.traffic is None or not self.hold_timeout_s:
@@ -209,7 +211,7 @@ class Steps:
             state = with_pause(state, self.now(), self.hold_timeout_s)
             self.store.write(state)
             self.own_pause = state.pause
-        self.note(f"{name} is active: new requests wait for it, at most {self.hold_timeout_s:g} s")
+            self.note(f"{name} is active: new requests wait for it, at most {self.hold_timeout_s:g} s")
         Drain(self.traffic, self.report, self.clock, self.sleep).wait(
             [name], self.hold_timeout_s / 2, OnTimeout.PROCEED
         )

@@ -272,6 +272,7 @@ def test_a_restart_waits_a_while_for_a_busy_version_and_leaves_a_pause_of_the_op
     Deployer(replace(both.steps(), hold_timeout_s=0.2), both.history, "restart blue").restart("blue")
     assert both.version("blue").status == "running"
     assert both.state.pause == pause
+    assert not any("at most" in event.text for event in both.seen(Noted))
 
 
 def test_requests_do_not_wait_for_a_restart_that_has_failed(both: Deployment) -> None:

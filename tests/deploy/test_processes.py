@@ -15,10 +15,11 @@ import pytest
 
 from app.deploy import supervisor
 from app.deploy.launch import Launch
-from app.deploy.processes import Found, Processes, is_same_process, start_time
+from app.deploy.processes import Found, Processes, is_same_process
 from app.deploy.sessions import port_holder
 from app.errors import ProcessError
 from app.state.model import VersionState
+from app.state.process_start import start_time
 from tests.support.router_process import free_port
 from tests.support.waiting import wait_until
 
