@@ -92,7 +92,7 @@ def start_in_background(config: RouterConfig, cli: Mapping[str, str]) -> int:
         process.terminate()
         process.wait()
     what = f"ended with status {ended}" if ended is not None else f"did not answer in {_START_TIMEOUT_S:.0f} s"
-    raise ProcessError(f"The router {what}; the end of {log}:\n{_tail(log, begin)}", _CHECK)
+    raise ProcessError(f"The router {what}{_end_of(log, begin)}", _CHECK)
 
 
 def _check_start(config: RouterConfig) -> None:
@@ -163,9 +163,7 @@ def reload(config: RouterConfig) -> int:
     renewed = wait_until(is_renewed, limit_s)
     progress.clear()
     if not router.is_alive():
-        raise ProcessError(
-            f"The router ended instead of reloading; the end of its log:\n{_tail(log, begin)}", START_COMMAND
-        )
+        raise ProcessError(f"The router ended instead of reloading{_end_of(log, begin)}", START_COMMAND)
     if fault := _refusal(config, router):
         raise ProcessError(f"The router refused to reload and goes on as it is:\n{_indented(fault)}", _CHECK)
     if not renewed:
@@ -195,9 +193,7 @@ def upgrade(config: RouterConfig) -> int:
         progress.clear()
         why = _refusal(config, old) or f"no new router serves after {limit_s:.0f} s"
         goes_on = "goes on" if old.is_alive() else "has ended"
-        raise ProcessError(
-            f"{why}; the old one (pid {old.pid}) {goes_on}. The end of its log:\n{_tail(log, begin)}", _CHECK
-        )
+        raise ProcessError(f"{why}; the old one (pid {old.pid}) {goes_on}{_end_of(log, begin)}", _CHECK)
 
     def has_ended(elapsed_s: float) -> bool:
         progress.say("The old router finishes its requests", f", {elapsed_s:.0f} of {config.graceful_timeout:.0f} s")
@@ -244,9 +240,10 @@ def _log(config: RouterConfig) -> Path:
     return Path(config.beside_state("logs/router.log"))
 
 
-def _tail(log: Path, begin: int) -> str:
-    """The last lines that were written from byte `begin` on."""
-    return _indented("\n".join(tail(log, _TAIL_LINES, begin)))
+def _end_of(log: Path, begin: int) -> str:
+    """The last lines that were written from byte `begin` on, after what they explain; "" where there are none."""
+    lines = tail(log, _TAIL_LINES, begin)
+    return f"; the end of {log}:\n" + _indented("\n".join(lines)) if lines else ""
 
 
 def _indented(text: str) -> str:
