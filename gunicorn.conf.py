@@ -113,6 +113,11 @@ def post_fork(server, worker):
     server.born()
 
 
+def pre_exec(server):
+    """Makes a new master that is not executed yet end when it is told to."""
+    server.born()
+
+
 def post_worker_init(worker):
     """Starts the worker's heartbeat and, in one of them, the health checks."""
     worker.wsgi.service.start()

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -107,17 +108,13 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def spawn_worker(self) -> int:
         """Starts a worker. In the child this does not return."""
-        # It begins with our handlers: a signal to end would wait in its copy of our queue, for ever.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-        try:
+        with _signals_kept_waiting():
             pid: int = super().spawn_worker()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         self.WORKERS[pid].spawned_at = time.monotonic()
         return pid
 
     def born(self) -> None:
-        """In a new worker, first of all: until it has handlers of its own a signal to end just ends it."""
+        """In a new worker or master, first of all: until it has handlers of its own a signal to end just ends it."""
         for number in _ENDING:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
@@ -201,6 +198,11 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         else:
             super().handle_usr2()
 
+    def reexec(self) -> None:
+        """Starts the new master. In the child this does not return."""
+        with _signals_kept_waiting():
+            super().reexec()
+
     def maybe_promote_master(self) -> None:
         """In a new master beside an old one: takes over when it serves, gives up when it does not in time."""
         if not self.master_pid:
@@ -277,6 +279,16 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         if path != self.pid_file.path:
             self.pid_file.remove()
             self.pid_file.path = path
+
+
+@contextlib.contextmanager
+def _signals_kept_waiting() -> Iterator[None]:
+    """Around a fork: the child begins with our handlers, and a signal to end would be lost in its copy of our queue."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 def _moved(held: str, wanted: str) -> str:

@@ -177,8 +177,23 @@ def test_service_manager_is_told_of_the_new_main_process(
             assert manager.recv(100) == b"MAINPID=%d" % new
 
 
-def test_term_before_the_new_master_serves_ends_both(upstream: RawUpstream, tmp_path: Path) -> None:
-    with until_ended(start_router(tmp_path / "router", upstream.port, {"graceful_timeout": 5})) as router:
+SLOW_TO_EXECUTE = """
+import time
+_at_once = globals().get("pre_exec", lambda server: None)
+def pre_exec(server):
+    time.sleep(1)
+    _at_once(server)
+"""
+"""What makes the moment long in which a new master is a copy of the old one still."""
+
+
+@pytest.mark.parametrize("settings", ["", SLOW_TO_EXECUTE], ids=["executed", "forked"])
+def test_term_before_the_new_master_serves_ends_both(
+    upstream: RawUpstream, project: Path, tmp_path: Path, settings: str
+) -> None:
+    with (project / "gunicorn.conf.py").open("a") as file:
+        file.write(settings)
+    with until_ended(start_router(tmp_path / "router", upstream.port, {"graceful_timeout": 5}, root=project)) as router:
         old = router.process.pid
         workers = set(router.worker_pids)
         os.kill(old, signal.SIGUSR2)
