@@ -99,8 +99,11 @@ def _make_active(steps: Steps, request: Request) -> None:
     """Replace the state file; when this returns, each later request goes to the target."""
     before = steps.store.read_or_new()
     after = promote(before, request.target, steps.now())
+    books = steps.open_books()
     steps.store.write(after)
-    steps.open_books()
+    steps.books = books
+    if books is not None and before.active_version is not None:
+        books.lost_traffic(before.active_version)
     is_first = before.active_version is None
     steps.report(Promoted(request.target, after.version(request.target).port, before.active_version, is_first))
 

@@ -70,7 +70,11 @@ class Request:
 
 @dataclass(slots=True)
 class Books:
-    """The tallies at the moment of a switch, to be compared with those at the end of the command."""
+    """The tallies at the moment of a switch, to be compared with those at the end of the command.
+
+    Those of the version that gets the traffic are read just before, since requests that were held go to it at once;
+    those of the version that loses it just after, when it has nothing but what is still in flight.
+    """
 
     traffic: Traffic
     opened_at: float
@@ -87,6 +91,11 @@ class Books:
         """
         tallies = traffic.tallies()
         return cls(traffic, now, tallies, traffic.cuts())
+
+    def lost_traffic(self, version: str) -> None:
+        """Begins the account of a version anew, whose traffic has just gone to the other one."""
+        self.before = {**self.before, version: self.traffic.tallies()[version]}
+        self.cut_before = [*self.cut_before, *(cut for cut in self.traffic.cuts() if cut.version == version)]
 
     def close(self, now: float) -> Receipt | None:
         """The receipt; None when the router's metrics were begun anew since. `now` is monotonic."""
@@ -258,10 +267,9 @@ class Steps:
                 f"{PROGRAM} stop {names[0]} --force   # to cut them off" if len(names) == 1 else "",
             )
 
-    def open_books(self) -> None:
-        """Read the figures of this moment, which the receipt begins from."""
-        if self.traffic is not None:
-            self.books = Books.open(self.traffic, self.clock())
+    def open_books(self) -> Books | None:
+        """The figures of this moment, which a receipt can begin from; None without a router."""
+        return None if self.traffic is None else Books.open(self.traffic, self.clock())
 
     def close_books(self) -> dict[str, object]:
         """Report the receipt, if a switch was made under a router; gives what the history keeps of it."""

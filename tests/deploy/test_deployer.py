@@ -30,6 +30,7 @@ from app.deploy.events import (
 )
 from app.deploy.history import Intent
 from app.deploy.phases import Operation, Phase
+from app.deploy.receipt import Tally
 from app.errors import (
     ConfigError,
     DrainTimedOut,
@@ -41,7 +42,7 @@ from app.errors import (
     UsageError,
 )
 from app.state.model import Pause, promote, put_version
-from tests.deploy.deployment import COMMAND, Deployment, FakeTraffic, Row
+from tests.deploy.deployment import COMMAND, QUIET, Deployment, FakeTraffic, Row
 from tests.support.waiting import wait_until
 
 Deployments = Callable[..., Deployment]
@@ -351,6 +352,21 @@ def test_a_switch_can_proceed_at_the_end_of_the_time(both: Deployment) -> None:
     (ready,) = both.seen(ReceiptReady)
     assert ready.receipt.remaining == ("GET /report for 8.2 s",)
     assert both.outcomes()[-1] == ("switch", "done")
+
+
+def test_what_the_target_gets_in_the_moment_of_the_switch_is_in_the_receipt(both: Deployment) -> None:
+    class HeldUntilTheSwitch(FakeTraffic):
+        """A request that was held is sent, and answered, as soon as the state file says so."""
+
+        def tallies(self) -> dict[str, Tally]:
+            is_sent = both.state.active_version == "green"
+            return {"blue": QUIET, "green": replace(QUIET, ended=1, held=1, retried=1) if is_sent else QUIET}
+
+    both.traffic = HeldUntilTheSwitch()
+    both.deployer().switch("green")
+    (ready,) = both.seen(ReceiptReady)
+    green = ready.receipt.accounts["green"]
+    assert (green.started, green.finished, green.held, green.retried) == (1, 1, 1, 1)
 
 
 def test_a_stop_can_proceed_and_cut_what_is_left(both: Deployment) -> None:
