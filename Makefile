@@ -6,7 +6,7 @@ READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fuzz soak lint types format reference clean \
+.PHONY: help setup run test coverage fuzz soak lint types format reference clean \
 	bench bench-quick bench-metrics bench-memory bench-websocket bench-start bench-switch bench-workers bench-viewers bench-layers
 
 help: ## List the targets
@@ -23,7 +23,10 @@ run: $(READY) ## Start blue and the router on port 5004; Ctrl-C stops both
 
 # Several at a time, since most of them wait (tests/conftest.py); ARGS="-n 0 -s" shows what they print.
 # -rfEs: what failed, and which tests were left out because a program is not here, and which program that is.
-test: $(READY_DEV) ## Run all tests, with branch coverage
+test: $(READY_DEV) ## Run all tests, several at a time
+	@$(PYTHON) -m pytest -n auto --dist worksteal -rfEs $(ARGS)
+
+coverage: $(READY_DEV) ## Run all tests and show which branches they left out; takes half as long again
 	@$(PYTHON) -m pytest -n auto --dist worksteal --cov --cov-report=term -rfEs $(ARGS)
 
 fuzz: $(READY_DEV) ## Feed random messages to the parsers for ten minutes (ARGS="--seconds 60 --seed 1")
