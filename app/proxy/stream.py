@@ -31,6 +31,9 @@ from app.upstream.upload import Upload
 
 __all__ = ["Answer"]
 
+_TURN_BYTES = 1 << 20
+"""How much of a long body goes before others do; about a third of a millisecond."""
+
 _KNOWN_END = (Framing.NONE, Framing.LENGTH)
 
 
@@ -189,11 +192,14 @@ class Answer:
         """Passes on the rest of a long body of known length without reading it."""
         body = self._upstream.stream
         source = body.connection.endpoint
+        turn_ends = body.left - _TURN_BYTES
         try:
             for taken in splice_body(source, client, body.left, lambda: self._wait(client, False), self._sending):
                 self._flight.bytes_out += taken
                 body.skip(taken)
-                give_way()  # two fast ends might never make it wait, and others would
+                if body.left <= turn_ends:  # two fast ends might never make it wait, and others would
+                    turn_ends = body.left - _TURN_BYTES
+                    give_way()
         except SourceEnded as error:
             raise UpstreamTruncated(f"the answer broke off: {error}") from error
         except OSError as error:
