@@ -53,7 +53,10 @@ def _next(left: list[E]) -> E:
 
 @dataclass
 class FakeTraffic:
-    """Requests in flight as a script: each look at a version takes the next figure, the last one stays."""
+    """Requests in flight as a script: each look at a version takes the next figure, the last one stays.
+
+    The books look three times at the counts: before a switch, after it, and at the end.
+    """
 
     looks: dict[str, list[int]] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)

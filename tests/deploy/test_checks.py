@@ -172,7 +172,7 @@ def traffic(*after: tuple[int, int], p95_ms: float = 20.0) -> FakeTraffic:
     earlier = replace(QUIET, ended=500, failed=400)
     looks = [replace(QUIET, ended=500 + ended, failed=400 + failed) for ended, failed in after]
     return FakeTraffic(
-        counts={"green": [earlier, *looks]}, conducts={"blue": [WELL], "green": [Conduct(999, 999, p95_ms)]}
+        counts={"green": [earlier, earlier, *looks]}, conducts={"blue": [WELL], "green": [Conduct(999, 999, p95_ms)]}
     )
 
 
@@ -259,8 +259,9 @@ def test_without_a_router_there_is_nothing_to_watch(both: Deployment) -> None:
 
 
 def test_a_switch_has_a_receipt_in_the_history(both: Deployment) -> None:
-    old = [QUIET, replace(QUIET, ended=7, cut=1, failed=1)]
-    both.traffic = FakeTraffic({"blue": [2, 0]}, counts={"blue": old, "green": [QUIET, replace(QUIET, in_flight=3)]})
+    old = [QUIET, replace(QUIET, ended=4), replace(QUIET, ended=11, cut=1, failed=1)]  # four came before the switch
+    new = [QUIET, QUIET, replace(QUIET, in_flight=3)]
+    both.traffic = FakeTraffic({"blue": [2, 0]}, counts={"blue": old, "green": new})
     both.deployer().switch("green", wait=True)
     (ready,) = both.seen(ReceiptReady)
     blue, green = ready.receipt.accounts["blue"], ready.receipt.accounts["green"]
@@ -270,7 +271,8 @@ def test_a_switch_has_a_receipt_in_the_history(both: Deployment) -> None:
 
 
 def test_metrics_that_were_begun_anew_leave_no_receipt(both: Deployment) -> None:
-    both.traffic = FakeTraffic(counts={"blue": [Tally(9, 0, 0, 0, 0, 0.0, 0), QUIET]})
+    before = Tally(9, 0, 0, 0, 0, 0.0, 0)
+    both.traffic = FakeTraffic(counts={"blue": [before, before, QUIET]})
     both.deployer().switch("green")
     assert both.seen(ReceiptReady) == []
     assert any("no receipt" in event.text for event in both.seen(Noted))
