@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from app.deploy.history import History
+from app.metrics.layout import PAGE_WORDS, WORD, H
 from tests.integration.holding import GET, POST, request, traffic, wait_held
 from tests.support.raw_upstream import RawUpstream, reply
 from tests.support.router_farm import Pair, RouterFarm
@@ -146,6 +147,13 @@ def failover(site: Site) -> dict[str, Any]:
     return found
 
 
+def is_told(site: Site) -> bool:
+    """Whether the leader, which looks once a second, counts a failover as going on."""
+    with (site.router.folder / "router_metrics.mmap").open("rb") as file:
+        header = memoryview(file.read(PAGE_WORDS * WORD)).cast("Q")
+    return bool(header[H["failover_from"]])
+
+
 def ask_until(site: Site, is_done: Callable[[], bool]) -> None:
     """Requests on one connection each, which come to one worker or the other; all are answered."""
 
@@ -186,6 +194,7 @@ def test_failover_that_a_switch_ends_has_no_way_back(workers: Site) -> None:
     workers.put("green")
     assert traffic(workers.router)["failover"] is None
     wait_until(lambda: failover(workers)["workers"] == 0, "the end of it")
+    wait_until(lambda: not is_told(workers), "the leader's look; what began again before it would be the same failover")
     workers.put("blue", release="a state to see")
     ask_until(workers, lambda: failover(workers)["count"] == 2)
     wait_until(lambda: len(events(workers)) == 2, "the second line")

@@ -59,10 +59,17 @@ def ask_all(router: RouterProcess, count: int = ASKED) -> None:
 
 
 def assert_all_agree(router: RouterProcess, requests: int) -> None:
+    wait_until(lambda: writers(router) == set(router.worker_pids), "a slot for each worker", 30)
     for figures in figures_of_each(router).values():
         assert figures["versions"]["blue"]["requests"] == requests
         assert figures["in_flight"] == 0
         assert {worker["pid"] for worker in figures["workers"]} == set(router.worker_pids)
+
+
+def writers(router: RouterProcess) -> set[int]:
+    """The pids of those that count, as one of them says."""
+    workers: Any = router.metrics()["workers"]
+    return {worker["pid"] for worker in workers}
 
 
 def test_totals_are_exact_over_all_workers_without_a_file(tmp_path: Path, upstream: RawUpstream, foreign: Path) -> None:
