@@ -125,8 +125,9 @@ class History:
         """Write the intent to the disk before anything is done; raises `StateError` when that fails."""
         id_ = os.urandom(6).hex()
         what = {_WRITTEN.get(key, key): value for key, value in asdict(intent).items()}
-        self.append({"id": id_, "at": round(self._now(), 3), "who": user_name(), "pid": os.getpid(), **what})
-        return OpenEntry(self, id_, self.clock())
+        at, began = self._now(), self.clock()  # together: the time and the duration tell when it ended
+        self.append({"id": id_, "at": round(at, 3), "who": user_name(), "pid": os.getpid(), **what})
+        return OpenEntry(self, id_, began)
 
     def note(self, name: str, came_from: str, goes_to: str, detail: str, at: float) -> None:
         """Write down in one line what the router did by itself at wall time `at`; raises `StateError`."""

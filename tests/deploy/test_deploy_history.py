@@ -11,6 +11,7 @@ from app.deploy.history import History, Intent, user_name
 from app.deploy.phases import Operation, Phase
 from app.errors import StateError
 from tests.state.test_store import file_size_limit
+from tests.support.fake_clock import FakeSeconds
 
 INTENT = Intent(
     Operation.DEPLOY, "deploy --release=r3", "green", "blue", "green", "r3", (Phase.LAUNCHING, Phase.GATING)
@@ -35,6 +36,23 @@ def test_intent_phase_and_end_make_one_entry(history: History) -> None:
     assert (entry.at, entry.pid, entry.facts) == (1_800_000_000.0, os.getpid(), {"probes": 3})
     assert not entry.has_switched
     assert history.unfinished() == []
+
+
+def test_time_and_duration_tell_the_end_however_slow_the_disk_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = FakeSeconds()
+
+    def fsync(descriptor: int) -> None:
+        seconds.now += 2
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    history = History(tmp_path / "history.jsonl", clock=seconds, now=seconds)
+    began = seconds()
+    history.begin(INTENT).close("done")
+    (entry,) = history.entries()
+    assert entry.duration_s is not None
+    assert (entry.at, entry.at + entry.duration_s) == (began, began + 2)  # its last line is written at the end
 
 
 def test_what_the_router_did_by_itself_is_one_whole_entry(history: History) -> None:
