@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-import gevent
 from flask import Blueprint, Response
 from gevent.lock import RLock
 
 from app.access import Access
 from app.dashboard.paths import ASSETS, PREFIX
 from app.proxy.service import Service
+from app.transport.endpoint import give_way
 
 if TYPE_CHECKING:
     from app.dashboard.view import View
@@ -27,12 +27,9 @@ __all__ = ["Pauses", "Routes"]
 PIECE_S = 0.001
 """How much a look at the router may work, in CPU time, before it lets others work."""
 
-PAUSE_S = 0.0001
-"""For how long, at least. With 0 the loop would go on without asking the kernel whether requests have come."""
-
 
 class Pauses:
-    """Called often in the middle of long work; sleeps when there has been a piece of it."""
+    """Called often in the middle of long work; gives way when there has been a piece of it."""
 
     def __init__(self) -> None:
         self._since_s = 0.0
@@ -40,7 +37,7 @@ class Pauses:
     def __call__(self) -> None:
         """Lets others work, if it is time."""
         if time.thread_time() - self._since_s >= PIECE_S:
-            gevent.sleep(PAUSE_S)
+            give_way()
             self._since_s = time.thread_time()
 
 

@@ -11,24 +11,25 @@ import pytest
 from app.transport.pipe import Pipe, SourceEnded
 from tests.transport.loopback import connected, reset
 
-
-@pytest.fixture
-def source() -> Iterator[tuple[socket.socket, socket.socket]]:
-    near, far = connected()
-    near.setblocking(False)
-    with near, far:
-        yield near, far
-
-
-@pytest.fixture
-def target() -> Iterator[tuple[socket.socket, socket.socket]]:
-    near, far = connected()
-    near.setblocking(False)
-    with near, far:
-        yield near, far
-
-
 Ends = tuple[socket.socket, socket.socket]
+
+
+def near_and_far() -> Iterator[Ends]:
+    """The end that a pipe moves bytes from or to, and the other one."""
+    near, far = connected()
+    near.setblocking(False)
+    with near, far:
+        yield near, far
+
+
+@pytest.fixture
+def source() -> Iterator[Ends]:
+    yield from near_and_far()
+
+
+@pytest.fixture
+def target() -> Iterator[Ends]:
+    yield from near_and_far()
 
 
 def arrived(sock: socket.socket, count: int) -> None:
