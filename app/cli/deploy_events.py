@@ -105,7 +105,7 @@ class EventPrinter:
 
     def _found(self, event: ev.Found) -> None:
         where = f" while {event.phase}" if event.phase else ""
-        what = f"broke off{where}" if event.is_certain else "has no end in the history"
+        what = f"broke off{where}" if event.has_broken_off else "has no end in the history"
         self._say(f"⚠️  `{event.command}` (pid {event.pid}) {what}: {event.left_behind}")
 
     def _noted(self, event: ev.Noted) -> None:

@@ -55,14 +55,14 @@ class LockAwaited:
 class Found:
     """An earlier command has no end in the history: what it was doing and what stands.
 
-    It was killed, or could not write its end to a full disk; unless `is_certain`, not even that is known.
+    `has_broken_off`: it was killed at that. Otherwise it may well have come to its end, which the history has lost.
     """
 
     command: str
     pid: int
     phase: str
     left_behind: str
-    is_certain: bool = True
+    has_broken_off: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,9 +39,9 @@ class Execution:
         """
         with ExitStack() as lock:
             stale = self.take_lock(lock)
-            self._steps.settle()
+            # First, because the record of a version tells of a command that was killed how far it came.
             recover(self._steps, self._history, stale)
-            state = self._steps.store.read_or_new()
+            state = self._steps.settle()
             request = decide(state)
             if request is None:
                 return

@@ -5,7 +5,8 @@ the phase table says what to do about it. Being killed in the middle of this doe
 be done twice, and an entry is closed only after what it needs is done.
 
 A history that lost its end, or was put back from a copy, tells of commands as unfinished that were not. The state
-names the command that changed it last: where the history does not know that one, no process is touched.
+names the command that changed it last: where the history does not know that one, no process is touched; and where
+that command has done its last phase, only its end could not be written (a full disk), and there is nothing to undo.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from app.deploy.history import Entry, History
 from app.deploy.phases import PHASES, Operation, Phase, Recovery
 from app.deploy.steps import PROGRAM, Steps
 from app.errors import StateError
-from app.state.model import VERSIONS, BlueGreenState
+from app.state.model import VERSIONS, BlueGreenState, Status
 from app.state.process_start import start_time
 from app.state.store import Holder
 
@@ -32,21 +33,52 @@ def recover(steps: Steps, history: History, stale: Holder | None) -> None:
     for entry in history.unfinished():
         if _is_at_work(entry):
             continue
-        is_certain = _is_up_to_date(history, steps.store.read_or_new())
-        stands = _put_in_order(steps, entry) if is_certain else _OLDER
-        steps.report(Found(entry.command, entry.pid, entry.phase or "", stands, is_certain))
-        _close(steps, history, entry, "broken off" if is_certain else "unknown", stands)
+        outcome, stands = _judged(steps, history, entry)
+        steps.report(Found(entry.command, entry.pid, entry.phase or "", stands, outcome == _BROKEN_OFF))
+        _close(steps, history, entry, outcome, stands)
         told.add(entry.pid)
     if stale is not None and stale.pid not in told:
         steps.note(f"took over the lock of {stale}, which was killed before it changed anything", warns=True)
 
 
+_BROKEN_OFF: Final = "broken off"
 _OLDER: Final = "the state file was changed by a later command that the history has lost; nothing was touched"
+_DONE: Final = "the state file says that all of it was done"
 
 
-def _is_up_to_date(history: History, state: BlueGreenState) -> bool:
-    """Whether the history has the last change of the state, as far as the state tells."""
-    return not state.changed_by or history.knows(state.changed_by)
+def _judged(steps: Steps, history: History, entry: Entry) -> tuple[str, str]:
+    """How a command without an end comes to one: its outcome, and what stands now."""
+    state = steps.store.read_or_new()
+    if state.changed_by and not history.knows(state.changed_by):
+        return "unknown", _OLDER
+    if state.changed_by == entry.id and _has_done_last_phase(state, entry):
+        return "done", _DONE
+    return _BROKEN_OFF, _put_in_order(steps, entry)
+
+
+def _has_done_last_phase(state: BlueGreenState, entry: Entry) -> bool:
+    """Whether the state, which this command changed last, is as the last phase of its plan leaves it."""
+    mark = _MARKS.get(entry.phase or "")
+    return mark is not None and entry.phase in entry.phases[-1:] and mark(state, entry)
+
+
+_MARKS: Final[Mapping[str, Callable[[BlueGreenState, Entry], bool]]] = {
+    # The active version is left running by a start that fails, too.
+    Phase.GATING: lambda state, entry: state.active_version != entry.target and _is(state, entry.target, "running"),
+    Phase.PROMOTING: lambda state, entry: state.active_version == entry.target,
+    Phase.SETTING: lambda state, entry: True,
+    Phase.RETIRING: lambda state, entry: _is(state, _to_stop(entry), "stopped"),
+}
+"""By what the state shows that a phase was done; a drain leaves no mark in it."""
+
+
+def _is(state: BlueGreenState, name: str | None, status: Status) -> bool:
+    return name in VERSIONS and state.version(name).status == status
+
+
+def _to_stop(entry: Entry) -> str | None:
+    """The version that a stop, or a deploy which retires the old one, is to end."""
+    return entry.target if entry.operation == Operation.STOP else entry.came_from
 
 
 def _put_in_order(steps: Steps, entry: Entry) -> str:
@@ -95,7 +127,7 @@ def _undo_start(steps: Steps, entry: Entry) -> str:
 def _finish_stop(steps: Steps, entry: Entry) -> str:
     """Stop what the command was about to stop, unless it has the traffic by now."""
     state = steps.store.read_or_new()
-    name = entry.target if entry.operation == Operation.STOP else entry.came_from
+    name = _to_stop(entry)
     if name not in VERSIONS:
         return ""
     version = state.version(name)

@@ -15,7 +15,7 @@ from app.deploy.events import Found
 from app.deploy.history import Intent
 from app.deploy.phases import Operation, Phase
 from app.errors import OperatorError
-from app.state.model import promote
+from app.state.model import promote, with_version
 from tests.deploy.deployment import Deployment
 from tests.deploy.kill_points import calls_of, killed_at
 from tests.support.waiting import wait_until
@@ -149,7 +149,11 @@ def test_deploys_killed_at_random_are_finished_or_undone(
 
 
 def leave_behind(
-    deployment: Deployment, phase: Phase, operation: Operation = Operation.DEPLOY, target: str = "green"
+    deployment: Deployment,
+    phase: Phase,
+    operation: Operation = Operation.DEPLOY,
+    target: str = "green",
+    phases: tuple[Phase, ...] = (Phase.LAUNCHING, Phase.GATING, Phase.PROMOTING, Phase.DRAINING, Phase.RETIRING),
 ) -> None:
     """An entry as a killed command leaves it."""
     remembered = {"release": "r1", "dir": None, "command": None}
@@ -160,7 +164,7 @@ def leave_behind(
         "blue",
         target,
         "r2",
-        (Phase.LAUNCHING, Phase.GATING, Phase.PROMOTING, Phase.DRAINING, Phase.RETIRING),
+        phases,
         replaces=remembered,
     )
     entry = deployment.history.begin(intent)
@@ -250,6 +254,46 @@ def an_open_end(deployment: Deployment, operation: str) -> bytes:
     (start,) = [entry for entry in deployment.history.entries() if entry.operation == operation][-1:]
     ends = [at for at, line in enumerate(lines) if f'"id": "{start.id}"'.encode() in line and b'"outcome"' in line]
     return b"".join(lines[: ends[-1]]).replace(f'"pid": {os.getpid()}'.encode(), f'"pid": {DEAD}'.encode())
+
+
+def start_anew(deployment: Deployment) -> None:
+    deployment.deployer().stop("green")
+    deployment.deployer().start("green", Overrides(release="r3"))
+
+
+LAST_COMMANDS: dict[str, Callable[[Deployment], None]] = {
+    "start": start_anew,
+    "restart": lambda it: it.deployer().restart("green"),
+    "stop": lambda it: it.deployer().stop("green"),
+    "switch": lambda it: it.deployer().switch("green"),
+    "deploy": lambda it: it.deployer().deploy(Overrides(release="r3"), stop_old=True),
+    "pause": lambda it: void(it.modes().pause(300)),
+}
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"id": "5f0c'], ids=["disk-full", "power-cut"])
+@pytest.mark.parametrize("operation", LAST_COMMANDS)
+def test_a_command_of_which_only_the_end_is_not_in_the_history_was_done(
+    both: Deployment, operation: str, torn: bytes
+) -> None:
+    LAST_COMMANDS[operation](both)
+    both.history.path.write_bytes(an_open_end(both, operation) + torn)
+    (entry,) = both.history.unfinished()
+    before = both.state
+    both.events.clear()
+    both.deployer().start("blue" if before.active_version == "blue" else "green")
+    stands = "the state file says that all of it was done"
+    assert both.seen(Found) == [Found(entry.command, DEAD, entry.phase or "", stands, has_broken_off=False)]
+    assert both.state == before
+    assert all(both.processes.find(each).alive == (each.status == "running") for each in before.versions.values())
+    assert next(each.outcome for each in both.history.entries() if each.id == entry.id) == "done"
+
+
+def test_a_start_that_was_killed_before_its_gate_was_passed_is_undone(both: Deployment) -> None:
+    leave_behind(both, Phase.GATING, Operation.START, phases=(Phase.LAUNCHING, Phase.GATING))
+    state = with_version(both.state, "green", status="starting")
+    both.store.write(replace(state, changed_by=both.history.unfinished()[0].id))
+    assert next_command(both) == "green had no traffic yet and was stopped"
 
 
 @pytest.mark.parametrize("kind", ["start", "stop"])
