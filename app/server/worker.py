@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
+import signal
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -67,6 +69,14 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         for server in servers:
             server.close()
         self._drain(servers)
+
+    def notify(self) -> None:
+        """Beats. A worker whose master was killed finishes what it has; gunicorn's own would end in the midst of it."""
+        super(GeventWorker, self).notify()
+        if self.alive and self.ppid != os.getppid():
+            self.log.error("The master is gone; this worker finishes its requests and ends")
+            set_mark(self.tmp, Mark.IS_LAST)
+            self.handle_exit(signal.SIGTERM, None)
 
     def _look_at_age(self) -> None:
         """After `max_requests`, asks the master to replace this worker, which serves on until then."""

@@ -144,6 +144,27 @@ def test_kills_under_load_lose_no_more_than_what_was_in_flight(two_workers: Rout
     assert len(clients.failures) <= 2, "two clients have two requests in flight at most"
 
 
+def test_killed_master_costs_no_request_in_flight(upstream: RawUpstream, tmp_path: Path) -> None:
+    """The workers have lost nobody but who would start others."""
+    with running_router(tmp_path, upstream.port, workers=2) as router:
+        workers = [psutil.Process(pid) for pid in router.worker_pids]
+        go_on = threading.Event()
+        upstream.answers(reply(b"late"), after=go_on)
+        clients = [router.connect() for _ in range(4)]
+        seen = len(upstream.exchanges)
+        for client in clients:
+            client.send(GET)
+        wait_until(lambda: len(upstream.exchanges) == seen + 4, "the requests")
+        router.process.kill()
+        wait_until(lambda: router.log.count("The master is gone") == 2, "both workers to notice")
+        go_on.set()
+        assert [client.read_response().body for client in clients] == [b"late"] * 4
+        assert [client.how_it_ends() for client in clients] == ["closed"] * 4
+        for client in clients:
+            client.wire.close()
+        assert psutil.wait_procs(workers, timeout=20)[1] == []
+
+
 @pytest.mark.parametrize("how", ["stopped", "busy"])
 def test_hung_worker_is_found_and_replaced(two_workers: RouterProcess, how: str) -> None:
     clients = clients_of(two_workers)
