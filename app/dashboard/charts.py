@@ -15,10 +15,12 @@ from itertools import groupby
 from operator import add, attrgetter
 from typing import Any
 
+from app.dashboard.figures import COUNTED_ANYWAY
 from app.dashboard.marks import Mark
 from app.dashboard.observation import Past
 from app.dashboard.scales import Scale, linear, logarithmic
 from app.dashboard.words import clock_text, count_text
+from app.units import GAP
 
 __all__ = ["PANELS", "Panel", "axis_svg", "marks_svg", "panel_svg"]
 
@@ -52,7 +54,8 @@ def panel_svg(panel: Panel, past: Past, marks: Sequence[Mark]) -> str:
     ]
     parts.append(_labels(scale))
     if not plot and panel.nothing:
-        parts.append(f'<text class="nothing" x="50%" y="50%" text-anchor="middle">{panel.nothing}</text>')
+        nothing = panel.nothing if past.is_counted or panel.key == COUNTED_ANYWAY else "Not counted: metrics are off"
+        parts.append(f'<text class="nothing" x="50%" y="50%" text-anchor="middle">{nothing}</text>')
     return "".join(parts)
 
 
@@ -140,7 +143,11 @@ def _path(css: str, d: str) -> str:
 
 
 def _tick_text(value: float) -> str:
-    return f"{value:g}" if value < 10 else count_text(value)
+    """Ticks are round: 4 M, where a figure of the same size is 4.00 M."""
+    if value < 10:
+        return f"{value:g}"
+    number, gap, unit = count_text(value).partition(GAP)
+    return f"{float(number):g}{gap}{unit}" if unit else number
 
 
 def _ms_tick_text(milliseconds: float) -> str:

@@ -9,10 +9,13 @@ from app.dashboard.observation import Column, Past
 from app.dashboard.words import clock_text, ms_text, percent_text, rate_text
 from app.units import NONE
 
-__all__ = ["HEADINGS", "now", "read_outs", "row_end", "table_rows"]
+__all__ = ["COUNTED_ANYWAY", "HEADINGS", "now", "read_outs", "row_end", "table_rows"]
 
 _STACK = ("blue", "green", "router")
 _LINES = ("blue", "green")
+
+COUNTED_ANYWAY = "in_flight"
+"""What is known while metrics are off: a drain needs it."""
 
 Row = tuple[str, ...]
 
@@ -36,7 +39,9 @@ def table_rows(panel: str, past: Past, rows: int) -> list[Row]:
     for index, stop in enumerate(range(last, per_row - 1, -per_row)):
         at = end - (index + 1) * per_row * past.step_s
         chunk = past.columns[stop - per_row : stop]
-        found.append((clock_text(at, seconds=False), *_CELLS[panel](chunk, per_row * past.step_s)))
+        cells = _CELLS[panel](chunk, per_row * past.step_s)
+        known = cells if past.is_counted or panel == COUNTED_ANYWAY else (NONE,) * len(cells)
+        found.append((clock_text(at, seconds=False), *known))
     return found
 
 
@@ -82,19 +87,22 @@ HEADINGS = {
 
 
 @lru_cache(maxsize=2048)
-def _read_out(column: Column, seconds: int) -> dict[str, str]:
+def _read_out(column: Column, seconds: int, is_counted: bool) -> dict[str, str]:
     """What each chart says about one column; most columns of a quiet router are the same."""
-    return {panel: _SAID[panel](column, seconds) for panel in _SAID}
+    return {
+        panel: say(column, seconds) if is_counted or panel == COUNTED_ANYWAY else "not counted"
+        for panel, say in _SAID.items()
+    }
 
 
 def now(past: Past) -> dict[str, str]:
     """What each chart says about the newest column."""
-    return _read_out(past.columns[-1], past.step_s)
+    return _read_out(past.columns[-1], past.step_s, past.is_counted)
 
 
 def read_outs(past: Past) -> dict[str, object]:
     """What the script shows under the pointer: for each panel one text per column, and the times."""
-    found = [_read_out(column, past.step_s) for column in past.columns]
+    found = [_read_out(column, past.step_s, past.is_counted) for column in past.columns]
     times = [clock_text(past.start + index * past.step_s) for index in range(len(found))]
     return {"times": times, "panels": {panel: [said[panel] for said in found] for panel in _SAID}}
 

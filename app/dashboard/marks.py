@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.dashboard.observation import Observation
+from app.dashboard.sentence import named
+from app.dashboard.words import versioned
 from app.metrics.snapshot import Probe
 from app.state.model import VERSIONS, VersionState
 
@@ -63,8 +65,9 @@ def _of_state(seen: Observation) -> Iterator[Mark]:
 
 
 def _of_commands(seen: Observation) -> Iterator[Mark]:
+    at_work = {entry.id for entry in seen.at_work}
     for entry in seen.commands:
-        done_at = entry.at + (entry.duration_s or 0.0)
+        done_at = seen.at if entry.id in at_work else entry.at + (entry.duration_s or 0.0)
         if entry.operation in ("switch", "rollback", "deploy") and entry.goes_to and entry.has_switched:
             # The exact moment is not in the history: a drain at the end of the command takes most of its time.
             kind = "rollback" if entry.operation == "rollback" else "switch"
@@ -77,7 +80,7 @@ def _of_commands(seen: Observation) -> Iterator[Mark]:
                 "start",
                 entry.target,
                 f"start {entry.target}",
-                f"{_named(entry.target, entry.release)} started",
+                f"{versioned(entry.target.capitalize(), entry.release)} started",
             )
         elif entry.operation in ("failover", "failback"):
             label = f"{entry.operation} to {entry.target}"
@@ -95,11 +98,7 @@ def _switched_at(seen: Observation, began: float, ended: float) -> float:
 def _switch(at: float, kind: str, version: str, release: str | None) -> Mark:
     label = f"{'rollback' if kind == 'rollback' else 'switch'} to {version}"
     verb = "Rolled back" if kind == "rollback" else "Switched"
-    return Mark(at, kind, version, label, f"{verb} to {version}{f' {release}' if release else ''}")
-
-
-def _named(version: str, release: str | None) -> str:
-    return f"{version.capitalize()} {release}" if release else version.capitalize()
+    return Mark(at, kind, version, label, f"{verb} to {versioned(version, release)}")
 
 
 def _of_crashes(seen: Observation) -> Iterator[Mark]:
@@ -111,7 +110,7 @@ def _of_crashes(seen: Observation) -> Iterator[Mark]:
 
 def _crash_text(version: VersionState) -> str:
     status = "" if version.exit_status is None else f", exit status {version.exit_status}"
-    return f"{_named(version.name, version.release)} crashed{status}"
+    return f"{named(version)} crashed{status}"
 
 
 def _of_probes(seen: Observation) -> Iterator[Mark]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from app.app_config import AppConfig
 from app.config import RouterConfig
 from app.dashboard.observation import Observation
-from app.dashboard.sentence import failing_probes, named
-from app.dashboard.words import clock_text, count_text, ms_text, percent_text, rate_text, when_text
+from app.dashboard.sentence import failing_probes, named, own_probes
+from app.dashboard.words import clock_text, count_text, ms_text, percent_text, printable, rate_text, when_text
 from app.deploy.history import Entry
 from app.metrics.snapshot import Probe, VersionStats
 from app.settings import Setting, describe, shown
@@ -71,7 +71,7 @@ def _card(seen: Observation, name: str) -> Card:
     is_active = seen.state is not None and seen.state.active_version == name
     minute, lifetime = seen.minute.versions[name], seen.lifetime.versions[name]
     probes = seen.minute.probes[name]
-    status, tone = _status(version, probes)
+    status, tone = _status(version, own_probes(seen, version) if version is not None else ())
     return Card(
         name=name,
         title=name.capitalize(),
@@ -81,12 +81,12 @@ def _card(seen: Observation, name: str) -> Card:
         tone=tone,
         facts=_facts(seen, version),
         figures=(
-            (rate_text(_rate(seen, name)), "requests/s", ""),
+            (rate_text(_rate(seen, name)) if seen.metrics_on else NONE, "requests/s", ""),
             (count_text(minute.in_flight), "in flight", (is_active and _held(seen)) or _oldest(seen, name)),
             (percent_text(minute.successful, minute.requests), "succeeded", "last minute"),
         ),
         percentiles=_percentiles(minute),
-        totals=_totals(lifetime),
+        totals=[(label, value if seen.metrics_on else NONE) for label, value in _totals(lifetime)],
         checks=[_check(probe) for probe in probes],
         last_check=_last_check(seen, probes),
     )
@@ -136,7 +136,7 @@ def _facts(seen: Observation, version: VersionState | None) -> list[Row]:
     has_process = version.status in ("running", "starting", "stopping")
     uptime = duration_text(seen.at - version.started_at) if has_process and version.started_at else NONE
     pid = str(version.pid) if has_process and version.pid else NONE
-    return [("Release", version.release or NONE), ("Port", str(version.port)), ("Pid", pid), ("Up", uptime)]
+    return [("Release", printable(version.release or NONE)), ("Port", str(version.port)), ("Pid", pid), ("Up", uptime)]
 
 
 def _rate(seen: Observation, name: str) -> float:
@@ -160,7 +160,7 @@ def _percentiles(stats: VersionStats) -> list[Row]:
 
 def _totals(stats: VersionStats) -> list[Row]:
     return [
-        ("Served", count_text(stats.requests)),
+        ("Total", count_text(stats.requests)),
         ("Failed", count_text(stats.failed)),
         ("Bytes", bytes_text(stats.bytes_proxied)),
     ]

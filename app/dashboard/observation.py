@@ -52,11 +52,15 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """Complete columns, oldest first, without gaps; `end` is the wall time at which the last one ended."""
+    """Complete columns, oldest first, without gaps; `end` is the wall time at which the last one ended.
+
+    When they are not `counted`, metrics are off, and nothing but what is in flight is known.
+    """
 
     step_s: int
     end: float
     columns: Sequence[Column]
+    is_counted: bool = True
 
     @property
     def span_s(self) -> int:

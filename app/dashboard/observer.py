@@ -64,8 +64,8 @@ class Observer:
         self._pause = pause
         self._clock = clock
         self._now = now
-        self._short = Timeline(*SHORT, metrics.series, pause)
-        self._long = Timeline(*LONG, metrics.series, pause)
+        self._short = Timeline(*SHORT, metrics.series, pause, is_counted=config.metrics_enabled)
+        self._long = Timeline(*LONG, metrics.series, pause, is_counted=config.metrics_enabled)
         self._processes = Processes(Path(config.state_file).parent)
         self._minute = Throttled(partial(metrics.snapshot, WINDOW_S), clock)
         self._lifetime = Throttled(metrics.snapshot, clock)

@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from app.dashboard import charts, figures, model
+from app.dashboard.advice import advice
 from app.dashboard.marks import Mark, marks
 from app.dashboard.observation import Observation, Past
 from app.dashboard.sentence import sentence
@@ -55,6 +56,7 @@ class Renderer:
         said = sentence(seen)
         found: dict[str, str] = {
             "sentence": self._of("sentence", said.text),
+            "advice": self._of("advice", advice(seen, said)),
             "tone": said.tone,
             "topic": said.topic,
             "title": _title(seen, said.tone),

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.dashboard.doings import Told, at_work, went_wrong
 from app.dashboard.observation import Observation
-from app.deploy.history import Entry
+from app.dashboard.words import versioned
 from app.metrics.snapshot import InFlightRow, Probe
 from app.state.model import BlueGreenState, VersionState, other
-from app.units import duration_text
+from app.units import GAP, duration_text
 
-__all__ = ["Sentence", "failing_probes", "named", "sentence"]
+__all__ = ["Sentence", "failing_probes", "named", "own_probes", "sentence"]
 
 JUST_SWITCHED_S = 60.0
 """So long a switch is news. A drain is told of for as long as it lasts."""
+
+MANY_FAILED = 10
+MUCH_FAILED = 0.05
+"""So many of the last minute's requests, and such a share of them, are more than a mishap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,12 @@ class Sentence:
 
 def named(version: VersionState) -> str:
     """A version as people call it: Blue 1.4.2."""
-    return f"{version.name.capitalize()} {version.release}" if version.release else version.name.capitalize()
+    return versioned(version.name.capitalize(), version.release)
+
+
+def own_probes(seen: Observation, version: VersionState) -> Sequence[Probe]:
+    """The health checks of the version's process, oldest first; those of the process before it say nothing of it."""
+    return [probe for probe in seen.minute.probes[version.name] if probe.at >= (version.started_at or 0.0)]
 
 
 def failing_probes(probes: Sequence[Probe]) -> int:
@@ -50,11 +60,13 @@ def sentence(seen: Observation) -> Sentence:
     if active is None:
         return Sentence("No version is active, so every request is answered with 503.", "alarm", "none active")
     head = _held_back(seen, state) or _trouble(seen, active) or _after_switch(seen, active) or _serving(active)
-    tail = _work(seen.at_work) or _standby(seen, state.version(other(active.name)))
-    if head.topic.startswith(_SAYS_IT_ALL):
+    work = at_work(seen.at_work)
+    if head.topic.startswith(_SAYS_IT_ALL) and (work is None or work.phase == "draining"):
         return head
-    tone = head.tone if head.tone != "calm" or not seen.at_work else "busy"
-    return Sentence(f"{head.text} {tail.text}".strip(), tone, f"{head.topic}; {tail.topic}")
+    news = went_wrong(seen.commands, seen.at) if head.tone == "calm" else None
+    tail = work or news or _standby(seen, state.version(other(active.name)))
+    tone = "busy" if head.tone == "calm" and (work or news) else head.tone
+    return Sentence(f"{head.text} {tail.text}", tone, f"{head.topic}; {tail.topic}")
 
 
 _SAYS_IT_ALL = ("drain", "failover")
@@ -91,14 +103,24 @@ def _trouble(seen: Observation, active: VersionState) -> Sentence | None:
         when = f" {_ago(seen.at - ended)}" if ended else ""
         text = f"{named(active)} is active but crashed{when}{_waiting(seen)}."
         return Sentence(text, "alarm", f"{active.name} crashed")
-    probes = seen.minute.probes[active.name]
+    probes = own_probes(seen, active)
     failing = failing_probes(probes)
     if not failing:
-        return None
+        return _errors(seen, active)
     checks = "the last health check" if failing == 1 else f"the last {failing} health checks"
     reason = f": {probes[-1].reason}" if probes[-1].reason else ""
     text = f"{named(active)} is active but failed {checks}{reason}{_waiting(seen)}."
     return Sentence(text, "alarm", f"{active.name} fails")
+
+
+def _errors(seen: Observation, active: VersionState) -> Sentence | None:
+    """It is well, but many of its answers are not."""
+    stats = seen.minute.versions[active.name]
+    if stats.failed < max(MANY_FAILED, MUCH_FAILED * stats.requests):
+        return None
+    share = f"{100 * stats.failed / stats.requests:.0f}{GAP}%"
+    text = f"{named(active)} serves all traffic, but {share} of the last minute's requests failed."
+    return Sentence(text, "alarm", f"{active.name} {active.release} errs")
 
 
 def _after_switch(seen: Observation, active: VersionState) -> Sentence | None:
@@ -134,7 +156,7 @@ def _ago(seconds: float) -> str:
 
 def _low(version: VersionState) -> str:
     """A version within a sentence: green 1.5.0."""
-    return f"{version.name} {version.release}" if version.release else version.name
+    return versioned(version.name, version.release)
 
 
 def _requests(count: int) -> str:
@@ -145,42 +167,9 @@ def _oldest(rows: Sequence[InFlightRow], name: str) -> float | None:
     return next((row.age_s for row in rows if row.version == name), None)
 
 
-_PHASES = {
-    None: "the command has begun",
-    "clearing": "the old process finishes its requests and stops",
-    "launching": "its process is being launched",
-    "gating": "waiting for healthy answers",
-    "promoting": "traffic is being switched",
-    "draining": "waiting for the last requests of the other version",
-    "retiring": "a version is being stopped",
-}
-
-_DOINGS = {
-    "start": "is being started",
-    "run": "runs in the foreground",
-    "stop": "is being stopped",
-    "restart": "is being restarted",
-    "switch": "is about to take over",
-    "rollback": "is about to take over again",
-    "deploy": "is being deployed",
-}
-
-
-def _work(at_work: Sequence[Entry]) -> Sentence | None:
-    """The latest command that is still at work."""
-    for entry in reversed(at_work):
-        if entry.operation == "run":
-            continue
-        release = f" {entry.release}" if entry.release else ""
-        doing = _DOINGS.get(entry.operation, "is being changed")
-        text = f"{entry.target.capitalize()}{release} {doing}: {_PHASES.get(entry.phase, entry.phase)}."
-        return Sentence(text, "busy", f"{entry.id} {entry.phase}")
-    return None
-
-
-def _standby(seen: Observation, version: VersionState) -> Sentence:
+def _standby(seen: Observation, version: VersionState) -> Told:
     """How the other version stands."""
-    probes = seen.minute.probes[version.name]
+    probes = own_probes(seen, version)
     said = _STANDBY.get(version.status)
     if said is None and probes and not probes[-1].ok:
         said = "is running but fails its health checks"
@@ -189,7 +178,7 @@ def _standby(seen: Observation, version: VersionState) -> Sentence:
     elif version.status == "stopped" and probes and probes[-1].ok:  # started by somebody else's hands
         said = "is healthy and standing by"
     said = said or "is healthy and standing by"
-    return Sentence(f"{named(version)} {said}.", "calm", f"{version.name} {said}")
+    return Told(f"{named(version)} {said}.", f"{version.name} {said}")
 
 
 _STANDBY = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from app.dashboard.observation import Column, Figures, Past
 from app.metrics.snapshot import Series
@@ -29,19 +30,29 @@ class Timeline:
         steps: how many of them make a column.
         read: gives the series of some ticks (`SharedMetrics.series`).
         pause: is called between two slices, so that others may work.
+        is_counted: whether metrics are on.
 
     Attributes:
         last: what `past` gave the last time.
     """
 
-    def __init__(self, step_s: int, steps: int, columns: int, read: Read, pause: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        step_s: int,
+        steps: int,
+        columns: int,
+        read: Read,
+        pause: Callable[[], None],
+        *,
+        is_counted: bool = True,
+    ) -> None:
         self._step_s = step_s
         self._steps = steps
         self._read = read
         self._pause = pause
         self._columns: deque[Column] = deque(maxlen=columns)
         self._next = 0
-        self.last = Past(step_s * steps, 0.0, (Column(),) * columns)
+        self.last = Past(step_s * steps, 0.0, (Column(),) * columns, is_counted)
 
     @property
     def column_s(self) -> int:
@@ -64,7 +75,7 @@ class Timeline:
         columns = tuple(self._columns)
         if len(columns) < room:
             columns = (Column(),) * (room - len(columns)) + columns
-        self.last = Past(self.column_s, wall_s - (monotonic_s - end * self.column_s), columns)
+        self.last = replace(self.last, end=wall_s - (monotonic_s - end * self.column_s), columns=columns)
         return self.last
 
     def _extend(self, start: int, end: int) -> None:

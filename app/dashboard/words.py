@@ -12,9 +12,36 @@ __all__ = [
     "count_text",
     "ms_text",
     "percent_text",
+    "printable",
     "rate_text",
+    "shortened",
+    "versioned",
     "when_text",
 ]
+
+MOST_OF_A_RELEASE = 32
+"""Letters of a release's name that a sentence shows; its card has the whole name."""
+
+
+def versioned(name: str, release: str | None) -> str:
+    """A version and what it runs: blue 1.4.2; a long release by its beginning and its end, which tell most."""
+    if not release:
+        return name
+    shown = printable(release)
+    if len(shown) > MOST_OF_A_RELEASE:
+        shown = f"{shown[: MOST_OF_A_RELEASE - 10]}…{shown[-9:]}"
+    return f"{name} {shown}"
+
+
+def printable(text: str) -> str:
+    """The text without what turns the letters after it round, or cannot be seen at all."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def shortened(text: str, most: int) -> str:
+    """The first line, at most so many letters of it."""
+    line = printable(text.strip().partition("\n")[0])
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def count_text(number: float) -> str:

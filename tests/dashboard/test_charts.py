@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dashboard.charts import HEIGHT, PANELS, area, axis_svg, marks_svg, panel_svg, placed, steps
+from app.dashboard.charts import HEIGHT, PANELS, Panel, area, axis_svg, marks_svg, panel_svg, placed, steps
 from app.dashboard.figures import read_outs, table_rows
 from app.dashboard.marks import Mark
 from app.dashboard.observation import Column, Figures, Past
@@ -191,3 +191,18 @@ class TestFigures:
         assert isinstance(panels, dict)
         assert panels["requests"][0] == "blue 0 · green 0 · router 3.0"
         assert panels["errors"][0].replace("\u00a0", " ") == "100 % · 6 of 6"
+
+    @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.key)
+    def test_what_was_not_counted_is_not_said_to_be_nothing(self, panel: Panel) -> None:
+        off = Past(2, AT, (Column(),) * 300, is_counted=False)
+        is_known = panel.key == "in_flight"
+        assert ("metrics are off" in panel_svg(panel, off, [])) != is_known
+        said = read_outs(off)["panels"]
+        assert isinstance(said, dict)
+        assert (said[panel.key][0] == "not counted") != is_known
+        assert (set(table_rows(panel.key, off, 10)[0][1:]) == {"–"}) != is_known
+
+    def test_ticks_are_as_round_as_they_stand(self) -> None:
+        busy = past(2, day(300, 2_500_000, 2))
+        assert ">4\u00a0M</text>" in panel_svg(PANELS[0], busy, [])
+        assert ">2,000</text>" in panel_svg(PANELS[0], past(2, day(300, 1500, 2)), [])

@@ -29,6 +29,12 @@ def test_switch_and_its_command_are_one_mark_at_the_switch() -> None:
     assert kinds(seen) == [("switch", "green", 30)]
 
 
+def test_deploy_at_work_is_one_mark_at_its_switch_however_long_it_took_to_begin() -> None:
+    work = command("deploy", 40, outcome=None, phase="draining", duration_s=None)
+    seen = observation(state=state("green", switched_ago_s=12), commands=[work], at_work=[work])
+    assert kinds(seen) == [("switch", "green", 12)]
+
+
 def test_two_switches_are_two_marks_in_order() -> None:
     commands = [command("switch", 400), command("rollback", 100, "blue")]
     seen = observation(state=state("blue", switched_ago_s=99), commands=commands)

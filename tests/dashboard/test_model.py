@@ -6,8 +6,9 @@ from app.app_config import AppConfig
 from app.config import RouterConfig, load
 from app.dashboard import model
 from app.dashboard.observation import Column, Figures, Observation
-from app.state.model import BlueGreenState
+from app.state.model import BlueGreenState, with_version
 from tests.dashboard.observations import (
+    AT,
     command,
     flight,
     latency,
@@ -69,6 +70,16 @@ class TestCards:
     def test_totals_since_the_beginning(self) -> None:
         seen = observation(lifetime=snapshot(stats("green", 4_812_330, 912, bytes_=48 << 30)))
         assert [plain(value) for _, value in card(seen, "green").totals] == ["4.81 M", "912", "48.0 GiB"]
+
+    def test_checks_of_the_process_before_do_not_tell_how_this_one_is(self) -> None:
+        fresh = with_version(state(), "green", started_at=AT - 1)
+        seen = observation(state=fresh, minute=snapshot(probes={"green": [*probes("---")[:-1]]}))
+        assert (card(seen, "green").status, card(seen, "green").role) == ("Not checked yet", "Not active")
+        assert len(card(seen, "green").checks) == 2
+
+    def test_what_was_not_counted_is_no_zero(self) -> None:
+        off = card(observation(metrics_on=False), "blue")
+        assert [off.figures[0][0], *(value for _, value in off.totals)] == ["–"] * 4
 
     def test_status_in_words_and_tone(self) -> None:
         failing = snapshot(probes={"blue": probes("+---"), "green": probes("---")})

@@ -8,7 +8,9 @@ import pytest
 
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import sentence
-from app.state.model import BlueGreenState, Maintenance, Pause
+from app.deploy.history import Entry
+from app.deploy.phases import PHASES, Operation
+from app.state.model import BlueGreenState, Maintenance, Pause, with_version
 from tests.dashboard.observations import AT, command, flight, observation, probes, snapshot, state, stats, worker_stats
 
 
@@ -182,3 +184,79 @@ def test_maintenance() -> None:
 def test_version_in_the_foreground_is_not_work() -> None:
     seen = observation(at_work=[command("run", 300, outcome=None)])
     assert said(seen).endswith("Green 1.5.0 is healthy and standing by.")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_every_phase_is_told_in_words(phase: str) -> None:
+    text = said(observation(at_work=[command("deploy", 3, outcome=None, duration_s=None, phase=phase)]))
+    assert "Green 1.5.0 is being deployed: " in text
+    assert f": {phase}." not in text
+
+
+@pytest.mark.parametrize("operation", sorted(set(Operation) - {Operation.RUN}))
+def test_every_command_at_work_is_told_of(operation: str) -> None:
+    work = command(operation, 3, outcome=None, duration_s=None, phase="setting")
+    assert said(observation(at_work=[work])).endswith(": the state file is being written.")
+
+
+def test_new_release_that_is_watched() -> None:
+    work = command("deploy", 30, outcome=None, duration_s=None, phase="watching")
+    text = said(observation(state=state("green", switched_ago_s=20), at_work=[work]))
+    assert text.endswith("Green 1.5.0 is being deployed: its errors and times are compared with blue's.")
+
+
+def test_check_of_the_process_before_says_nothing_of_this_one() -> None:
+    fresh = with_version(state("green", switched_ago_s=1), "green", started_at=AT - 3)
+    seen = observation(state=fresh, minute=snapshot(probes={"blue": probes("++"), "green": probes("---")[:-1]}))
+    assert said(seen).startswith("Switched to green 1.5.0 1 s ago; blue has nothing left to finish.")
+    assert sentence(seen).tone == "calm"
+    standby = with_version(state(), "green", started_at=AT - 3)
+    assert said(replace(seen, state=standby)).endswith("Green 1.5.0 is running and has not been checked yet.")
+
+
+def test_active_version_that_is_well_but_answers_with_errors() -> None:
+    minute = snapshot(stats("blue", requests=2400, failed=712), probes={"blue": probes("+"), "green": probes("+")})
+    seen = observation(minute=minute)
+    assert said(seen).startswith("Blue 1.4.2 serves all traffic, but 30 % of the last minute's requests failed.")
+    assert sentence(seen).tone == "alarm"
+    later = replace(seen, minute=replace(minute, versions={**minute.versions, "blue": stats("blue", 2400, 800)}))
+    assert sentence(later).topic == sentence(seen).topic
+
+
+@pytest.mark.parametrize(("requests", "failed"), [(9, 9), (1000, 40)], ids=["few", "a small share"])
+def test_a_few_errors_are_no_alarm(requests: int, failed: int) -> None:
+    minute = snapshot(stats("blue", requests, failed), probes={"blue": probes("+"), "green": probes("+")})
+    assert said(observation(minute=minute)).startswith("Blue 1.4.2 serves all traffic. ")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "detail", "text"),
+    [
+        ("unhealthy", "no answer in 30 s", "Deploy green failed 38 s ago: no answer in 30 s."),
+        ("failed", "", "Deploy green failed 38 s ago."),
+        ("rolled back", "it does worse", "Deploy green was rolled back 38 s ago: it does worse."),
+    ],
+)
+def test_command_that_failed_is_news(outcome: str, detail: str, text: str) -> None:
+    failed = command("deploy", 40, outcome=outcome, detail=detail, duration_s=2.0)
+    seen = observation(commands=[command("start", 90), failed])
+    assert said(seen) == f"Blue 1.4.2 serves all traffic. {text}"
+    assert sentence(seen).tone == "busy"
+    assert sentence(replace(seen, at=AT + 5)).topic == sentence(seen).topic
+
+
+@pytest.mark.parametrize(
+    "after", [command("start", 20), command("failover", 20)], ids=["another command", "what the router did"]
+)
+def test_failed_command_is_news_until_the_next_one(after: Entry) -> None:
+    seen = observation(commands=[command("deploy", 40, outcome="failed"), after])
+    assert ("failed" in said(seen)) == (after.operation == "failover")
+    assert "failed" not in said(replace(seen, at=AT + 400)), "it is old"
+
+
+def test_long_and_strange_releases_leave_the_sentence_readable() -> None:
+    long = "release-2026-11-23-checkout-redesign-with-a-long-name-build-12345678-rc1"
+    assert said(observation(state=with_version(state(), "blue", release=long))).startswith(
+        "Blue release-2026-11-23-che…45678-rc1 serves all traffic."
+    )
+    assert "Blue r1\ufffd serves" in said(observation(state=with_version(state(), "blue", release="r1\u202e")))

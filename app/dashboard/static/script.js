@@ -35,7 +35,7 @@
     }
     if (!spoken) {
       spoken = true;
-      byId("spoken").textContent = byId("sentence").textContent;
+      byId("spoken").textContent = `${byId("sentence").textContent} ${byId("advice").textContent}`;
     }
     for (const chart of charts) chart.refresh();
   }
