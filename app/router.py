@@ -55,6 +55,7 @@ class TrafficRouter:
         self._target: Target | None = None  # None while claims are not simply laid on the active version
         self._active: Target | None = None
         self._standby: Target | None = None
+        self._serving: Target | None = None  # the active version, or the standby in its place
 
     # --- which version ------------------------------------------------------------------------------------
 
@@ -78,6 +79,7 @@ class TrafficRouter:
         active = state.active if state is not None else None
         self._active = self._target_of(active) if active is not None else None
         self._standby = None
+        self._serving = self._active
         is_closed = state is not None and (state.pause is not None or state.maintenance is not None)
         self._target = None if is_closed else self._active
 
@@ -97,12 +99,12 @@ class TrafficRouter:
     def _target_by_the_clock(self) -> Target:
         """What `target` says when that is not simply the active version: a pause ends by itself."""
         state = self._seen
-        if state is None or self._active is None:
+        if state is None or self._serving is None:
             raise NoActiveVersion(self.state.fault or "the state file names no active version")
         if state.maintenance is not None:
             raise UnderMaintenance(state.maintenance.message, state.maintenance.retry_after_s)
         self._check_pause()
-        self._target = self._active
+        self._target = self._serving
         return self._target
 
     def _check_pause(self) -> None:
@@ -120,10 +122,10 @@ class TrafficRouter:
         return self._active
 
     def past_maintenance(self) -> Target:
-        """The active version for those whom maintenance lets pass. Raises NoActiveVersion, TrafficPaused."""
+        """Where requests go whom maintenance lets pass. Raises NoActiveVersion, TrafficPaused."""
         active = self.active()
         self._check_pause()
-        return active
+        return self._serving or active
 
     def standby(self) -> Target:
         """The version that is not active. Raises NoActiveVersion when none is, and TrafficPaused."""
@@ -135,8 +137,15 @@ class TrafficRouter:
 
     def divert(self, target: Target) -> None:
         """Sends requests to `target`, the active version or the standby, until the state changes."""
-        if self._target is not None and target in (self._active, self._standby):
-            self._target = target
+        if target in (self._active, self._standby):
+            self._serving = target
+            if self._target is not None:
+                self._target = target
+
+    @property
+    def is_diverted(self) -> bool:
+        """Whether the standby has the requests that the active version should have."""
+        return self._serving is not self._active
 
     @property
     def known_targets(self) -> list[Target]:

@@ -90,7 +90,7 @@ class Outages:
         """Whether requests go to the standby just now."""
         home = self._diverted_from
         try:
-            return home is not None and self._router.active() is home and self._router.target() is not home
+            return home is not None and self._router.active() is home and self._router.is_diverted
         except RouterError:
             return False
 

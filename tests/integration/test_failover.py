@@ -95,6 +95,19 @@ def test_switch_by_the_operator_ends_it(site: Site) -> None:
     assert site.router.ask(GET).body == b"green"
 
 
+def test_whom_maintenance_lets_pass_it_takes_along(site: Site) -> None:
+    """With one line in the log, and not one for each second."""
+    versions = {"blue": {"port": site.blue_port}, "green": {"port": site.green.port}}
+    maintenance = {"since": time.time(), "allow": ["127.0.0.1"]}
+    before = site.router.log.count("failover: blue is down")
+    put_state(site.router.state_file, "blue", versions, maintenance=maintenance)
+    assert site.router.ask(GET).body == b"green"
+    probes = site.green.probes
+    wait_until(lambda: site.green.probes > probes + 10, "two seconds of health checks")
+    assert site.router.ask(GET).body == b"green"
+    assert site.router.log.count("failover: blue is down") == before + 1
+
+
 def test_sick_standby_gets_nothing(site: Site) -> None:
     site.green.probe_answer = SICK
     site.put()
