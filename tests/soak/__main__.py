@@ -23,6 +23,7 @@ from tests.soak.books import Books
 from tests.soak.crowd import Crowd
 from tests.soak.events import EVENTS, Script
 from tests.soak.evidence import Event, Evidence, figures, gather
+from tests.soak.interrupting import start_router, stop_router
 from tests.soak.site import Site
 from tests.support.waiting import wait_until
 
@@ -55,13 +56,16 @@ def soak(folder: Path, seconds: float, seed: int, workers: int, names: list[str]
     site = Site(folder, workers)
     try:
         site.open()
+        script = Script(site, Random(seed))
+        script.record("start-kill", lambda: start_router(script))
         with Crowd(site.port, folder / "clients", str(seed)) as crowd:
             wait_until(lambda: crowd.count() > 100, "the first requests", 30)
-            script = _play(site, crowd, Random(seed), seconds, names)
+            _play(script, crowd, seconds, names)
         script.record("verify", lambda: site.deploy("history", "--verify"))
         with suppress(AssertionError):  # the books will tell
             wait_until(lambda: not any(each.in_flight for each in figures(site).values()), "the last request", 30)
         evidence = gather(site, crowd.folder)
+        script.record("stop-kill", lambda: stop_router(script))
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of somebody in a hurry
         site.close()
@@ -70,10 +74,9 @@ def soak(folder: Path, seconds: float, seed: int, workers: int, names: list[str]
     return evidence
 
 
-def _play(site: Site, crowd: Crowd, random: Random, seconds: float, names: list[str]) -> Script:
+def _play(script: Script, crowd: Crowd, seconds: float, names: list[str]) -> None:
     """Every event once, in any order, and then as they come, the frequent ones more often."""
-    script = Script(site, random)
-    began = time.monotonic()
+    random, began = script.random, time.monotonic()
     first = random.sample(names, len(names))
     script.play("switch")  # or there would be nothing to roll back to
     while (elapsed := time.monotonic() - began) < seconds:
@@ -85,11 +88,10 @@ def _play(site: Site, crowd: Crowd, random: Random, seconds: float, names: list[
     script.finish()
     if sys.stderr.isatty():
         _say("")
-    return script
 
 
 def _tell(when: str, event: Event, requests: int) -> None:
-    text = f"{when}  {event.name:<12} {event.end - event.start:6.2f} s  {requests:>8,} requests"
+    text = f"{when}  {event.name:<19} {event.end - event.start:6.2f} s  {requests:>8,} requests"
     if event.error:
         _say(f"\n{text}  {event.error}")
     elif sys.stderr.isatty():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from random import Random
 import psutil
 
 from tests.soak.evidence import Event, Kill, Spell
+from tests.soak.interrupting import interrupt_deploy, interrupt_router
 from tests.soak.site import VERSIONS, CommandFailed, Site
 from tests.support.waiting import wait_until
 
@@ -130,11 +130,21 @@ def _restart(script: Script) -> None:
 
 
 def _reload(script: Script) -> None:
-    script.site.router("reload")
+    _meanwhile(script, "reload")
 
 
 def _upgrade(script: Script) -> None:
-    script.site.router("upgrade")
+    _meanwhile(script, "upgrade")
+
+
+def _meanwhile(script: Script, command: str) -> None:
+    """A command of the router, and switches for as long as it is at work."""
+    process = script.site.begin("traffic_router", command)
+    try:
+        while process.poll() is None:
+            script.play(script.random.choice(("switch", "rollback")))
+    finally:
+        script.site.end(process, "traffic_router", command)
 
 
 def _kill_worker(script: Script) -> None:
@@ -186,49 +196,19 @@ def _kill(pid: int) -> None:
     wait_until(lambda: not psutil.pid_exists(pid), "the end of a killed process", 30)
 
 
-def _interrupt(script: Script) -> None:
-    """kill -9 of a command at some moment; what it left half done is finished."""
-    site, random = script.site, script.random
-    command = random.choice(
-        (
-            ["switch", site.standby],
-            ["switch", site.standby, "--wait"],
-            ["rollback"],
-            ["pause", "--max-hold=60"],
-            ["pause", "--drain", "--max-hold=60"],
-            ["deploy", f"--release={script.next_release()}"],
-        )
-    )
-
-    def act() -> None:
-        process = site.begin("blue_green_deploy", *command)
-        try:
-            process.wait(random.uniform(0.1, 1.5))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    script.move(act)
-    found = site.asked("status")
-    if found["pause"]:
-        site.deploy("resume")
-    for name, version in found["versions"].items():
-        if version["status"] != "running":
-            site.deploy("start", name)
-
-
 EVENTS: Mapping[str, _Kind] = {
     "switch": _Kind(_switch, 60),
     "rollback": _Kind(_rollback, 40),
     "deploy": _Kind(_deploy, 4),
-    "pause": _Kind(_pause, 8),
+    "pause": _Kind(_pause, 10),
     "quiet": _Kind(_quiet, 3),
-    "restart": _Kind(_restart, 4),
-    "reload": _Kind(_reload, 4),
+    "restart": _Kind(_restart, 5),
+    "reload": _Kind(_reload, 3),
     "upgrade": _Kind(_upgrade, 3),
-    "worker-kill": _Kind(_kill_worker, 8),
-    "app-crash": _Kind(_crash, 6),
-    "command-kill": _Kind(_interrupt, 10),
+    "worker-kill": _Kind(_kill_worker, 12),
+    "app-crash": _Kind(_crash, 8),
+    "command-kill": _Kind(interrupt_deploy, 12),
+    "router-command-kill": _Kind(interrupt_router, 3),
     "crossing": _Kind(_cross, 6),
 }
 """Every event by its name; `weight` is how often it happens beside the others."""

@@ -81,8 +81,7 @@ class Site:
 
     def begin(self, program: str, *arguments: str) -> subprocess.Popen[str]:
         """Start a command; what it prints goes to `commands.log`."""
-        self._output.write(f"\n[{time.monotonic():.3f}] $ {program} {' '.join(arguments)}\n")
-        self._output.flush()
+        self._note(program, *arguments)
         return subprocess.Popen(
             [sys.executable, str(ROOT / "bin" / program), *arguments],
             env=self._environment,
@@ -118,19 +117,35 @@ class Site:
 
     def asked(self, *arguments: str) -> Any:
         """What `blue_green_deploy ARGUMENTS --json` prints."""
-        command = [sys.executable, str(ROOT / "bin" / "blue_green_deploy"), *arguments, "--json"]
-        done = subprocess.run(
-            command, env=self._environment, capture_output=True, text=True, timeout=COMMAND_DEADLINE_S
-        )
+        code, said = self.said("blue_green_deploy", *arguments, "--json")
         try:
-            return json.loads(done.stdout)
+            return json.loads(said)
         except ValueError as error:
-            raise CommandFailed(f"{' '.join(command[1:])}: {done.returncode} {done.stderr}") from error
+            raise CommandFailed(f"{' '.join(arguments)}: {code} {said}") from error
+
+    def said(self, program: str, *arguments: str) -> tuple[int, str]:
+        """Run a command to its end; its exit code, and what it prints."""
+        self._note(program, *arguments)
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "bin" / program), *arguments],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=COMMAND_DEADLINE_S,
+        )
+        self._output.write(done.stdout)
+        return done.returncode, done.stdout
+
+    def _note(self, program: str, *arguments: str) -> None:
+        self._output.write(f"\n[{time.monotonic():.3f}] $ {program} {' '.join(arguments)}\n")
+        self._output.flush()
 
     # --- life ------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Start both versions and the router."""
+        """Start both versions; the router is started by the script."""
         settings = SETTINGS.format(
             port=self.port, workers=self._workers, python=sys.executable, root=ROOT, folder=self.folder
         )
@@ -140,7 +155,6 @@ class Site:
         self.state_file.write_text(json.dumps({"active_version": None, "versions": versions}))
         for name in VERSIONS:
             self.deploy("start", name)
-        self.router("start", "--daemon")
 
     def close(self) -> None:
         """End all that was started, gently first; what has hung is killed."""
@@ -190,6 +204,18 @@ class Site:
     def pid_of(self, version: str) -> int | None:
         """The pid of a version's process, as the state file has it."""
         pid: int | None = self.noted(self.state_file).get("versions", {}).get(version, {}).get("pid")
+        return pid
+
+    def has_no_end(self, pid: int) -> bool:
+        """Whether the history has a command of that process without an outcome."""
+        lines = [json.loads(line) for line in (self.context / "history.jsonl").read_text().splitlines()]
+        ended = {line["id"] for line in lines if line.get("outcome")}
+        return any(line["id"] not in ended for line in lines if line.get("pid") == pid)
+
+    @property
+    def router_pid(self) -> int | None:
+        """The pid of the router's master, as its pid file has it."""
+        pid: int | None = self.noted(self.context / "router.pid").get("pid")
         return pid
 
     def metrics(self) -> MetricsCollector:
