@@ -128,7 +128,10 @@ def _watch(steps: Steps, request: Request) -> None:
 
 def _set(steps: Steps, request: Request) -> None:
     """Replace the state file by what the command makes of it."""
-    steps.store.write(request.change(steps.store.read_or_new()))
+    after = request.change(steps.store.read_or_new())
+    steps.store.write(after)
+    if request.operation is Operation.PAUSE:
+        steps.own_pause = after.pause
 
 
 def _wait_for_drain(steps: Steps, request: Request) -> None:

@@ -14,7 +14,7 @@ from app.deploy.phases import PHASES, Operation, Phase, Undo
 from app.deploy.recovery import recover
 from app.deploy.steps import Request, Steps
 from app.errors import DrainTimedOut, OperatorError, StateError, UnhealthyVersion
-from app.state.model import BlueGreenState, VersionState, promote, without_pause
+from app.state.model import BlueGreenState, VersionState, promote
 from app.state.store import Holder
 
 __all__ = ["Decision", "Execution"]
@@ -69,7 +69,8 @@ class Execution:
                 entry.enter(phase)
                 act(self._steps, phase, request)
         finally:
-            self._steps.let_go()
+            if request.operation is not Operation.PAUSE:
+                self._steps.let_go()
 
     def _break_off(
         self, request: Request, entry: OpenEntry, error: BaseException, before: BlueGreenState, lock: ExitStack
@@ -84,7 +85,8 @@ class Execution:
             ):
                 outcome = ROLLED_BACK
             elif request.operation is Operation.PAUSE and phase is Phase.DRAINING:
-                self._lift_pause(lock)
+                self.take_lock(lock)
+                self._steps.let_go()
             facts = self._steps.close_books()
         finally:
             stands = PHASES[phase].left_behind if phase and not isinstance(error, OperatorError) else ""
@@ -121,12 +123,6 @@ class Execution:
         version = state.version(request.leaving)
         self._steps.report(RolledBack(version.name, version.port, request.target))
         return True
-
-    def _lift_pause(self, lock: ExitStack) -> None:
-        self.take_lock(lock)
-        state = self._steps.store.read()
-        if state.pause is not None:
-            self._steps.store.write(without_pause(state))
 
     def take_lock(self, lock: ExitStack) -> Holder | None:
         """Hold the deployment's lock until `lock` is closed; gives a holder that died with it.

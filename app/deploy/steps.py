@@ -137,7 +137,7 @@ class Steps:
     books: Books | None = None
     """Opened by a switch."""
     own_pause: Pause | None = None
-    """Made for a restart of the active version."""
+    """Made by this command, be it for a restart of the active version."""
 
     # --- looking --------------------------------------------------------------------------------------------
 
@@ -226,12 +226,14 @@ class Steps:
         )
 
     def let_go(self) -> None:
-        """End the pause that `hold_requests` made, if it is still that one; only for who holds the lock."""
+        """End the pause that this command made, if it is still that one; only for who holds the lock."""
         if self.own_pause is None:
             return
         state = self.store.read()
         if state.pause == self.own_pause:
             self.store.write(without_pause(state))
+        elif state.pause is not None:
+            self.note("another command has paused in the meantime, and its pause stands", warns=True)
         self.own_pause = None
 
     def drain(

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from app.deploy.deployer import Overrides
-from app.deploy.events import Drained, Draining, Event, Overdue
+from app.deploy.events import Drained, Draining, Event, Noted, Overdue
 from app.deploy.modes import Modes
 from app.errors import DrainTimedOut, OperatorError, StateMissing, UsageError
 from app.state.model import Maintenance, Pause
@@ -100,6 +100,22 @@ def test_resuming_during_the_drain_means_no_quiet_moment(site: Deployment) -> No
         traffic.looks["blue"] = [0]
         thread.join()
     assert "no quiet moment" in str(raised[0])
+
+
+def test_a_pause_that_does_not_get_quiet_leaves_that_of_another_command(site: Deployment) -> None:
+    """It may be a migration that depends on it."""
+    site.traffic = FakeTraffic({"blue": [1]})
+
+    def report(event: Event) -> None:
+        site.events.append(event)
+        if isinstance(event, Overdue):
+            site.modes("resume").resume()
+            site.modes("pause").pause(60)
+
+    with pytest.raises(DrainTimedOut):
+        Modes(replace(site.steps(0.1), report=report), site.history, "pause --drain", 10).pause(30, drain=True)
+    assert site.state.pause is not None
+    assert "another command has paused in the meantime, and its pause stands" in [it.text for it in site.seen(Noted)]
 
 
 def test_maintenance_says_its_message_and_keeps_its_beginning(site: Deployment) -> None:
