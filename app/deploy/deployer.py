@@ -104,6 +104,8 @@ class Deployer:
             if not runs and version.status != "crashed":
                 self._note(f"{name} is not running")
                 return None
+            if runs and not force:
+                self._steps.check_spare(state, name)
             if runs and state.active_version == name and not force:
                 raise OperatorError(
                     f"{name} is the active version: without it no request can be answered",
@@ -131,6 +133,7 @@ class Deployer:
             version = state.version(name)
             runs = self._steps.is_alive(version)
             self._check_ours(version)
+            self._steps.check_spare(state, name)
             phases = plan(Operation.RESTART, target_runs=runs, promotes=state.active_version is None)
             return Request(Operation.RESTART, name, phases, self._checked(version))
 
@@ -219,6 +222,7 @@ class Deployer:
             name = state.standby_version if state.active_version else VERSIONS[0]
             version = state.version(name)
             self._check_ours(version)
+            self._steps.check_spare(state, name)
             # A deploy is of something new: what an earlier release was started with does not hold for it.
             described = self._checked(given.over(replace(version, release=None, dir=None, command=None)))
             has_old = state.active_version is not None

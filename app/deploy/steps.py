@@ -149,6 +149,15 @@ class Steps:
         """Whether it can be asked for an answer: others (systemd, a container) may run it, then it is not ours."""
         return self.is_alive(version) or port_is_open(version.port)
 
+    def check_spare(self, state: BlueGreenState, name: str) -> None:
+        """Raises `OperatorError` for the standby while it has the active version's requests (`failover`)."""
+        down = self.traffic.failover() if self.traffic is not None else None
+        if down == state.active_version and down not in (None, name):
+            raise OperatorError(
+                f"{name} has the requests of {down}, which is down: without it none can be answered",
+                f"{PROGRAM} switch {name}   # so that it is the active version, and {down} the one to replace",
+            )
+
     def settle(self) -> BlueGreenState:
         """The state, corrected by what the processes are found to do; only for who holds the lock."""
         state = self.store.read_or_new()

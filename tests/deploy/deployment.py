@@ -63,6 +63,7 @@ class FakeTraffic:
     counts: dict[str, list[Tally]] = field(default_factory=dict)
     cut: list[list[CutRequest]] = field(default_factory=lambda: [[]])
     conducts: dict[str, list[Conduct]] = field(default_factory=dict)
+    down: str | None = None
 
     def in_flight(self, version: str) -> int:
         return _next(self.looks.get(version, [0]))
@@ -74,7 +75,7 @@ class FakeTraffic:
         return 0
 
     def failover(self) -> str | None:
-        return None
+        return self.down
 
     def tallies(self) -> dict[str, Tally]:
         return {name: _next(self.counts.get(name, [QUIET])) for name in VERSIONS}

@@ -392,6 +392,21 @@ def test_what_cannot_be_seen_is_not_taken_for_nothing(both: Deployment) -> None:
     assert both.version("green").status == "stopped"
 
 
+@pytest.mark.parametrize(
+    "command", [lambda it: it.stop("green"), lambda it: it.restart("green"), lambda it: it.deploy()]
+)
+def test_a_version_that_stands_in_for_the_active_one_is_not_taken_away(
+    both: Deployment, command: Callable[[Deployer], None]
+) -> None:
+    both.traffic, before = FakeTraffic(down="blue"), both.state
+    with pytest.raises(OperatorError, match="green has the requests of blue, which is down") as caught:
+        command(both.deployer())
+    assert "switch green" in caught.value.hint
+    assert both.state == before
+    both.deployer().stop("green", force=True)
+    assert both.version("green").status == "stopped"
+
+
 def test_without_a_router_there_is_nothing_to_wait_for(both: Deployment) -> None:
     both.deployer().switch("green", wait=True)
     assert both.seen(Noted) == [Noted("the router is not running, so blue has no requests to wait for")]
