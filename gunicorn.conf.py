@@ -81,7 +81,10 @@ def on_starting(server):
     from app.server.master import CarefulMaster
     from app.server.pid_file import PidFile
 
-    Path(_config.state_file).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    try:
+        Path(_config.state_file).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        server.log.error("%s cannot be made: %s", error.filename, error.strerror)
     CarefulMaster.adopt(server, PidFile(Path(_config.pid_path), _config.main_port, bind[0]))
     _share_metrics(server)
 

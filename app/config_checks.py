@@ -11,7 +11,8 @@ import shlex
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH = re.compile(r"/[!-~]*")
-_HOST = re.compile(r"[0-9A-Za-z._-]+")
+_LABEL = r"[0-9A-Za-z_-]{1,63}"
+_HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 _HOST_FIELD = re.compile(r"([0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 _STATUSES = re.compile(r"[1-5]\d\d(-[1-5]\d\d)?")
 
@@ -25,7 +26,8 @@ def is_network(text: str) -> bool:
 
 
 def is_bind(text: str) -> bool:
-    return is_network(text) if ":" in text or "/" in text else _HOST.fullmatch(text) is not None
+    # Without a "/" a network is one address.
+    return "/" not in text and (is_network(text) if ":" in text else _HOST.fullmatch(text) is not None)
 
 
 def is_own_path(text: str) -> bool:

@@ -70,6 +70,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"bind": "0.0.0.0:80"}, "without port"),
     ({"bind": "a b"}, "without port"),
     ({"bind": ""}, "without port"),
+    ({"bind": "127.0.0.0/8"}, "without port"),
+    ({"bind": "host..example"}, "without port"),
     ({"state_file": ""}, "a file's path"),
     ({"state_file": "state/"}, "a file's path"),
     ({"log_level": "loud"}, "one of debug, info"),

@@ -24,8 +24,9 @@ from app.config import ENV_PREFIX, RouterConfig
 from app.deploy.log_file import size, tail
 from app.deploy.sessions import port_holder
 from app.errors import ConfigError, ProcessError, StateError
+from app.proxy.access_log import AccessLog
 from app.state.model import BlueGreenState
-from app.state.store import StateStore
+from app.state.store import StateStore, make_folder, mending
 
 __all__ = ["banner", "reload", "router_environment", "start", "start_in_background", "stop", "upgrade"]
 
@@ -96,6 +97,8 @@ def start_in_background(config: RouterConfig, cli: Mapping[str, str]) -> int:
 
 
 def _check_start(config: RouterConfig) -> None:
+    """Find out beforehand what would stand in the router's way; it itself could only say so in its log."""
+    _check_files(config)
     state = _read_state(config)
     for version in state.versions.values():
         if version.port == config.main_port:
@@ -106,10 +109,27 @@ def _check_start(config: RouterConfig) -> None:
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         check_port_is_free(config)
     if state.active_version is None:
-        print(
-            "⚠️  No version is active: requests get 503\n   Try: python3 bin/blue_green_deploy start blue",
-            file=sys.stderr,
-        )
+        reason, hint = _state_fault(config) or ("No version is active", "python3 bin/blue_green_deploy start blue")
+        print(f"⚠️  {reason}: requests get 503\n   Try: {hint}", file=sys.stderr)
+
+
+def _check_files(config: RouterConfig) -> None:
+    folder = Path(config.state_file).parent
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise ProcessError(f"{folder} cannot be made: {error.strerror}", mending(error, folder)) from error
+    if config.access_log:
+        AccessLog(config.access_log)
+
+
+def _state_fault(config: RouterConfig) -> tuple[str, str] | None:
+    """What is wrong with a state file that is there, and the command that mends it."""
+    try:
+        StateStore(config.state_file).read_or_new()
+    except StateError as error:
+        return str(error), error.hint
+    return None
 
 
 def _read_state(config: RouterConfig) -> BlueGreenState:

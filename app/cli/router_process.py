@@ -22,6 +22,7 @@ from app.config import RouterConfig
 from app.deploy.processes import is_same_process
 from app.deploy.sessions import port_holder
 from app.errors import OperatorError, ProcessError
+from app.state.store import mending
 
 __all__ = ["RunningRouter", "check_port_is_free", "find_router", "gunicorn_command", "start_detached"]
 __all__ += ["wait_until"]
@@ -133,9 +134,15 @@ def gunicorn_command() -> list[str]:
 
 
 def start_detached(command: list[str], environ: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start the command in a session of its own, with its output added to the log file."""
-    log.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    """Start the command in a session of its own, with its output added to the log file.
+
+    Raises `ProcessError` when that cannot be written.
+    """
+    try:
+        log.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise ProcessError(f"{log} cannot be written: {error.strerror}", mending(error, log)) from error
     try:
         return subprocess.Popen(
             command,

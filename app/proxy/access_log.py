@@ -8,6 +8,8 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from app.errors import ConfigError
+
 if TYPE_CHECKING:
     from app.proxy.flight import Flight
 
@@ -21,17 +23,23 @@ class AccessLog:
     """
 
     def __init__(self, path: str) -> None:
+        """Raises ConfigError when the file cannot be opened."""
         self._path = path
         self._descriptor = sys.stdout.fileno() if path == "-" else self._open()
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        try:
+            return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise ConfigError(f"access_log = {self._path}: {error.strerror}") from error
 
     def reopen(self) -> None:
-        """Opens the file anew, after logrotate has renamed it (USR1)."""
+        """Opens the file anew, after logrotate has renamed it (USR1); raises ConfigError and keeps the old one."""
         if self._path != "-":
+            # In this order: a closed descriptor's number may be a client's connection a moment later.
+            opened = self._open()
             os.close(self._descriptor)
-            self._descriptor = self._open()
+            self._descriptor = opened
 
     def write(self, flight: Flight, status: int, cause: str, bytes_in: int, now_us: int) -> None:
         """Writes the line of one request. A full disk loses lines, never requests."""

@@ -75,7 +75,7 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         # moved them away from the descriptors where systemd's protocol would look.
         self.systemd = False
         if not self.master_pid:
-            self.pid_file.write()
+            self._write_pid_file()
 
     # --- workers ------------------------------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             return
         super().maybe_promote_master()
         if not self.master_pid:
-            self.pid_file.write()  # the old one is gone, by whatever way
+            self._write_pid_file()  # the old one is gone, by whatever way
         elif self._has_taken_over:
             return
         elif sum(map(_serves, self.WORKERS.values())) >= self.num_workers:
@@ -218,9 +218,12 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             raise HaltServer(f"The new workers did not serve within {UPGRADE_TIMEOUT_S:g} s", 1)
 
     def _take_over(self) -> None:
+        try:
+            self.pid_file.write()  # first, so that whoever looks for the router finds the one that stays
+        except OSError as error:  # the old one would take our signal for somebody's who wants an end of both
+            raise HaltServer(f"{self.pid_file.path} cannot be written: {error.strerror}", 1) from error
         self._has_taken_over = True
         self.log.info("Taking over from the master with pid %s", self.master_pid)
-        self.pid_file.write()  # first, so that whoever looks for the router finds the one that stays
         os.kill(self.master_pid, signal.SIGTERM)
 
     def handle_term(self) -> None:
@@ -269,10 +272,15 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def _note_change(self, fault: str) -> None:
         self.pid_file.changes += 1
         self.pid_file.fault = fault
+        self._write_pid_file()
+
+    def _write_pid_file(self) -> None:
+        """Says who the router is; where the disk is full or read-only it serves without, and says so in its log."""
         try:
             self.pid_file.write()
         except OSError as error:
-            self.log.error("%s cannot be written: %s", self.pid_file.path, error.strerror)
+            lost = "the commands that stop and reload the router do not find it"
+            self.log.error("%s cannot be written (%s): %s", self.pid_file.path, error.strerror, lost)
 
     def move_pid_file(self, path: Path) -> None:
         """After a reload that has moved the state file, and the pid file with it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,8 +40,13 @@ class PidFile:
             "fault": self.fault,
         }
         draft = Path(f"{self.path}.{os.getpid()}")
-        draft.write_text(json.dumps(record) + "\n")
-        draft.replace(self.path)
+        try:
+            draft.write_text(json.dumps(record) + "\n")
+            draft.replace(self.path)
+        except OSError:
+            with suppress(OSError):
+                draft.unlink()
+            raise
 
     def owner(self) -> int:
         """The pid in the file; 0 when there is none."""

@@ -17,6 +17,7 @@ from gevent.server import StreamServer
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
+from app.errors import ConfigError
 from app.server.marks import Mark, has_mark, set_mark
 
 if TYPE_CHECKING:
@@ -108,7 +109,10 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         """USR1: opens the log files anew, after logrotate has moved them; ours as well."""
         super().handle_usr1(sig, frame)
         if self._serving is not None:
-            self._serving.reopen_access_log()
+            try:
+                self._serving.reopen_access_log()
+            except ConfigError as error:  # raised into whatever this signal interrupts, it would end the worker
+                self.log.error("%s; its lines go on into the file that was open", error)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """TERM: stops accepting without waiting for the next heartbeat."""

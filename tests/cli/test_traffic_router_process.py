@@ -170,14 +170,72 @@ def test_start_on_an_address_of_another_machine_is_explained(port: int, capsys: 
     assert f"❌ Cannot listen on 192.0.2.1:{port}: " in capsys.readouterr().err
 
 
-def test_start_in_the_background_that_fails_shows_the_log(home: Path, port: int) -> None:
-    (home / ".local_context" / "router.pid").mkdir(parents=True)  # no pid file can be written, so it ends
+def test_start_in_the_background_that_fails_shows_the_log(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", "--worker-class=no.such.worker")
 
     done = cli("start", "--daemon")
 
     assert done.returncode == 1
     assert "❌ The router ended with status " in done.stderr
     assert "the end of .local_context/logs/router.log:\n   " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "in_the_way", "said", "code"),
+    [
+        ("", ".local_context", "❌ .local_context cannot be made: File exists\n   Try: ls -ld ", 1),
+        (
+            "",
+            ".local_context/logs",
+            "❌ .local_context/logs/router.log cannot be written: File exists\n   Try: ls -ld ",
+            1,
+        ),
+        ('access_log = "no/log"', "", "access_log = no/log: No such file or directory\n", 2),
+    ],
+    ids=["folder", "log", "access log"],
+)
+def test_file_that_cannot_be_made_is_told_before_the_start(
+    home: Path, port: int, settings: str, in_the_way: str, said: str, code: int
+) -> None:
+    (home / "traffic_router.toml").write_text(settings)
+    if in_the_way:
+        (home / in_the_way).parent.mkdir(exist_ok=True)
+        (home / in_the_way).touch()
+
+    done = cli("start", "--daemon")
+
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_router_that_cannot_say_who_it_is_serves_all_the_same(home: Path, port: int, upstream: RawUpstream) -> None:
+    """On a full or read-only disk."""
+    (home / ".local_context" / "router.pid").mkdir()
+
+    done = cli("start", "--daemon")
+
+    assert done.returncode == 0, done.stderr
+    master = int(done.stdout.partition("(pid ")[2].partition(")")[0])
+    try:
+        assert cli("status").returncode == 0
+        assert ".local_context/router.pid cannot be written (" in (home / ".local_context/logs/router.log").read_text()
+        assert [path.name for path in (home / ".local_context").glob("router.pid*")] == ["router.pid"]
+    finally:
+        os.kill(master, signal.SIGTERM)
+        wait_until(lambda: not psutil.pid_exists(master), "the router's end", 20)
+
+
+def test_start_with_a_torn_state_says_what_mends_it(home: Path, port: int) -> None:
+    (home / STATE).parent.mkdir()
+    (home / STATE).write_text('{"active')
+
+    done = start_in_background()
+    stopped = cli("stop")
+
+    assert stopped.returncode == 0
+    assert "bg_state.json is not usable: not JSON" in done.stderr
+    assert "   Try: echo " in done.stderr
 
 
 def test_start_in_the_background_prints_banner_pid_and_log(port: int) -> None:

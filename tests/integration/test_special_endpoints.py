@@ -445,6 +445,16 @@ class TestAccessLog:
 
         wait_until(is_written_to_anew, "lines in a new file")
 
+    def test_usr1_that_cannot_open_the_file_costs_no_worker(self, farm: RouterFarm) -> None:
+        router, _ = farm.get(via="not-rotated")
+        workers, log = router.worker_pids, router.access_log_file
+        log.rename(log.with_suffix(".1"))
+        log.mkdir()
+        os.kill(router.master_pid, signal.SIGUSR1)
+        wait_until(lambda: "its lines go on into the file that was open" in router.log, "the warning")
+        assert router.ask(GET).status == 200
+        assert router.worker_pids == workers
+
     def test_request_id_ties_log_answer_and_upstream_together(
         self, router: RouterProcess, upstream: RawUpstream
     ) -> None:

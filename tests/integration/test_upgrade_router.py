@@ -127,8 +127,29 @@ def test_upgrade_that_does_not_boot_leaves_the_old_router(
     assert clients.failures == []
 
 
+def test_new_master_that_cannot_take_the_pid_file_over_leaves_the_old_one(router: RouterProcess) -> None:
+    """Full disk: without the file the old master would take the new one's signal for the end of both."""
+    old, workers, kept = master_pid(router), children(router), router.folder / "kept.pid"
+    pid_file = router.folder / "router.pid"
+    pid_file.rename(kept)
+    pid_file.mkdir()
+    try:
+        with Hammering(router.port, clients=1) as clients:
+            os.kill(old, signal.SIGUSR2)
+            wait_until(lambda: "router.pid cannot be written: Is a directory" in router.log, "the failure", 30)
+            wait_until(lambda: children_of(old) == workers, "the end of the new master", 20)
+        assert clients.failures == []
+    finally:
+        pid_file.rmdir()
+        kept.rename(pid_file)
+
+
 def children(router: RouterProcess) -> set[int]:
-    return {child.pid for child in psutil.Process(master_pid(router)).children()}
+    return children_of(master_pid(router))
+
+
+def children_of(pid: int) -> set[int]:
+    return {child.pid for child in psutil.Process(pid).children()}
 
 
 def test_command_upgrades_and_tells_the_pids(router: RouterProcess, project: Path) -> None:

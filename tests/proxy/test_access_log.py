@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.errors import ConfigError
 from app.proxy.access_log import AccessLog
 from tests.proxy.flying import Flying
 from tests.support.raw_upstream import RawUpstream, reply
@@ -86,6 +87,18 @@ def test_reopening_begins_a_new_file_after_a_rename(flying: Flying, tmp_path: Pa
     assert len((tmp_path / "access.jsonl.1").read_text().splitlines()) == 2
 
 
+def test_file_that_cannot_be_opened_anew_leaves_the_one_that_is_open(flying: Flying, tmp_path: Path) -> None:
+    log, moved = flying.service.ledger.access_log, tmp_path / "access.jsonl.1"
+    assert log is not None
+    flying.log_path.touch()
+    flying.log_path.rename(moved)
+    flying.log_path.mkdir()
+    with pytest.raises(ConfigError, match="Is a directory"):
+        log.reopen()
+    flying.forward(GET)
+    assert len(moved.read_text().splitlines()) == 1
+
+
 def test_dash_is_standard_output(fly: Fly, capfd: pytest.CaptureFixture[str]) -> None:
     flying = fly(access_log="-")
     flying.forward(GET)
@@ -104,5 +117,5 @@ def test_full_disk_loses_lines_and_no_requests(fly: Fly) -> None:
 
 
 def test_log_that_cannot_be_opened_is_told_at_the_start(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(ConfigError, match=r"access_log = .*/missing/access.jsonl: No such file"):
         AccessLog(str(tmp_path / "missing" / "access.jsonl"))
