@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.dashboard.words import shortened, versioned
+from app.dashboard.words import ago_text, shortened, versioned
 from app.deploy.history import Entry
 from app.state.model import other
-from app.units import duration_text
 
 __all__ = ["Told", "at_work", "went_wrong"]
 
@@ -85,7 +84,7 @@ def went_wrong(commands: Sequence[Entry], now: float) -> Told | None:
     ago_s = now - last.at - (last.duration_s or 0.0)
     if ago_s > NEWS_S:
         return None
-    reason = f": {shortened(last.detail, _MOST_OF_A_REASON)}" if last.detail else ""
+    reason = f": {shortened(last.detail, _MOST_OF_A_REASON).rstrip('.…')}" if last.detail else ""
     ending = _ENDINGS.get(last.outcome or "", "failed")
-    text = f"{last.operation.capitalize()} {last.target} {ending} {duration_text(ago_s)} ago{reason}."
+    text = f"{last.operation.capitalize()} {last.target} {ending} {ago_text(ago_s)}{reason}."
     return Told(text, f"{last.id} {last.outcome}")

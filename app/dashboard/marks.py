@@ -114,13 +114,13 @@ def _crash_text(version: VersionState) -> str:
 
 
 def _of_probes(seen: Observation) -> Iterator[Mark]:
-    """Where the active version's health checks began to fail, as far back as they are remembered."""
+    """Where the active version's health checks began to fail while it was active, as far back as is remembered."""
     state = seen.state
     if state is None or state.active is None or state.active.name not in VERSIONS:
         return
+    name, since = state.active.name, max(state.active.started_at or 0.0, state.switched_at or 0.0)
     before: Probe | None = None
-    for probe in seen.minute.probes[state.active.name]:
-        if not probe.ok and before is not None and before.ok:
-            name = state.active.name
+    for probe in seen.minute.probes[name]:
+        if not probe.ok and before is not None and before.ok and probe.at >= since:
             yield Mark(probe.at, "failing", name, f"{name} fails", f"{name.capitalize()} fails: {probe.reason}")
         before = probe

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.dashboard.doings import Told, at_work, went_wrong
 from app.dashboard.observation import Observation
-from app.dashboard.words import versioned
+from app.dashboard.words import ago_text, versioned
 from app.metrics.snapshot import InFlightRow, Probe
 from app.state.model import BlueGreenState, VersionState, other
 from app.units import GAP, duration_text
@@ -100,7 +100,7 @@ def _trouble(seen: Observation, active: VersionState) -> Sentence | None:
         return Sentence(text, "alarm", f"failover from {active.name}")
     if active.status == "crashed":
         ended = seen.ended_at.get(active.name)
-        when = f" {_ago(seen.at - ended)}" if ended else ""
+        when = f" {ago_text(seen.at - ended)}" if ended else ""
         text = f"{named(active)} is active but crashed{when}{_waiting(seen)}."
         return Sentence(text, "alarm", f"{active.name} crashed")
     probes = own_probes(seen, active)
@@ -132,15 +132,15 @@ def _after_switch(seen: Observation, active: VersionState) -> Sentence | None:
     if left:
         oldest = _oldest(seen.minute.rows, previous)
         age = f", the oldest {duration_text(oldest)}" if oldest is not None else ""
-        since = "All new requests go" if ago is None else f"Switched {_ago(ago)}, new requests go"
+        since = "All new requests go" if ago is None else f"Switched {ago_text(ago)}, new requests go"
         if ago is not None and seen.state.previous_version == previous:
-            text = f"Switched to {_low(active)} {_ago(ago)}; {previous} still finishes"
+            text = f"Switched to {_low(active)} {ago_text(ago)}; {previous} still finishes"
         else:
             text = f"{since} to {_low(active)}; {previous} still finishes"
         return Sentence(f"{text} {_requests(left)}{age}.", "busy", f"drain {previous}")
     if ago is None or ago >= JUST_SWITCHED_S or seen.state.previous_version is None:
         return None
-    text = f"Switched to {_low(active)} {_ago(ago)}; {previous} has nothing left to finish."
+    text = f"Switched to {_low(active)} {ago_text(ago)}; {previous} has nothing left to finish."
     return Sentence(text, "calm", f"{active.name} {active.release} switched")
 
 
@@ -148,10 +148,6 @@ def _waiting(seen: Observation) -> str:
     """What is said of requests that are held until their version is back."""
     held = seen.minute.held
     return f"; {_requests(held)} {'waits' if held == 1 else 'wait'} for it" if held else ""
-
-
-def _ago(seconds: float) -> str:
-    return "just now" if seconds < 1 else f"{duration_text(seconds)} ago"
 
 
 def _low(version: VersionState) -> str:

@@ -8,6 +8,7 @@ from app import units
 from app.units import GAP, NONE, scaled
 
 __all__ = [
+    "ago_text",
     "clock_text",
     "count_text",
     "ms_text",
@@ -31,6 +32,11 @@ def versioned(name: str, release: str | None) -> str:
     if len(shown) > MOST_OF_A_RELEASE:
         shown = f"{shown[: MOST_OF_A_RELEASE - 10]}…{shown[-9:]}"
     return f"{name} {shown}"
+
+
+def ago_text(seconds: float) -> str:
+    """How long ago something was: just now, 1 min 5 s ago."""
+    return "just now" if seconds < 1 else f"{units.duration_text(seconds)} ago"
 
 
 def printable(text: str) -> str:

@@ -74,3 +74,12 @@ def test_crash_with_its_exit_status() -> None:
 def test_active_version_that_begins_to_fail() -> None:
     seen = observation(minute=snapshot(probes={"blue": probes("++--"), "green": probes("--++")}))
     assert kinds(seen) == [("failing", "blue", 5)]
+
+
+def test_what_failed_before_it_had_the_traffic_is_no_mark() -> None:
+    checks = snapshot(probes={"blue": probes("+-++")})
+    assert kinds(observation(minute=checks)) == [("failing", "blue", 10)]
+    restarted = with_version(state(), "blue", started_at=AT - 8)
+    assert marks(observation(state=restarted, minute=checks)) == []
+    switched = observation(state=state("blue", switched_ago_s=8), minute=checks)
+    assert kinds(switched) == [("switch", "blue", 8)]
