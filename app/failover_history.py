@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from logging import getLogger
 from pathlib import Path
 
@@ -29,9 +30,13 @@ class FailoverHistory:
         self._path = path
         self._thread: ThreadPool | None = None
 
-    def write(self, turn: Turn) -> None:
-        """Has a line written; never waits and never raises."""
-        gevent.spawn(self._write, turn, time.time())
+    def write(self, turns: Sequence[Turn]) -> None:
+        """Has their lines written, one after the other; never waits and never raises."""
+        gevent.spawn(self._write_all, turns, time.time())
+
+    def _write_all(self, turns: Sequence[Turn], at: float) -> None:
+        for turn in turns:
+            self._write(turn, at)
 
     def _write(self, turn: Turn, at: float) -> None:
         # Imported by the first failover: few routers ever see one.

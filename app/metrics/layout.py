@@ -75,7 +75,7 @@ HEADER = (
     "failovers",  # how often requests went over to the standby
     "failover_from",  # the version that they left, plus one; 0 while they go where they should
     "failover_at_us",  # wall clock: when that began
-    "diversions_seen",  # the sum of the slots' diversions when the leader last looked
+    "diversion_seen",  # the latest of the slots' diversions when the leader last looked, >> 1
 )
 SLOT = (
     "generation",  # how often the slot was claimed; 0 = never
@@ -88,8 +88,7 @@ SLOT = (
     "base_requests",  # what the slot had counted when its owner claimed it
     "connections",  # client connections the owner has, plus one; 0 while it does not accept
     "holding",  # requests the owner holds back at this moment
-    "diverted_from",  # the last version whose requests went to the standby, plus one, << 1 | whether they do now
-    "diversions",  # how often the owners of the slot began to
+    "diversion",  # the last: when it began, monotonic, << 3 | from which version, plus one, << 1 | whether it goes on
 )
 COUNTERS = (
     # In this order: who reads upwards never finds more ended than started.

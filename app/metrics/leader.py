@@ -73,22 +73,28 @@ class Leader:
         self._memory[start : start + len(text)] = text
         words[row] = serial
 
-    def follow_failover(self) -> Turn | None:
+    def follow_failover(self) -> list[Turn]:
         """What has changed since the last look at the slots, each of which diverts for itself; told once for all.
 
-        A diversion that began and ended between two looks is known by its count, and its end told at the next one.
+        A diversion that began and ended between two looks is told, too. One that was interrupted between two looks
+        is one: a version that is well by its health checks only is tried again each second.
         """
-        words, diverted, told = self._words, self._reader.diverted_from(), self._words[H["failover_from"]]
-        diversions, away_from = self._reader.diversions()
-        turn = None
+        words, told = self._words, self._words[H["failover_from"]]
+        latest, away_from = self._reader.latest_diversion()  # first: what begins meanwhile is told the next time
+        diverted = self._reader.diverted_from()
+        turns = []
         if told and told - 1 not in diverted:
+            turns.append(Turn(told - 1, is_back=True))
             words[H["failover_from"]] = 0
-            turn = Turn(told - 1, is_back=True)
-        elif not told and (diverted or diversions != words[H["diversions_seen"]]):
-            version = diverted[0] if diverted else away_from
-            words[H["failover_at_us"]] = time.time_ns() // 1000
-            words[H["failover_from"]] = version + 1
-            words[H["failovers"]] += 1
-            turn = Turn(version, is_back=False)
-        words[H["diversions_seen"]] = diversions
-        return turn
+        if diverted and not words[H["failover_from"]]:
+            turns.append(self._left(diverted[0]))
+            words[H["failover_from"]] = diverted[0] + 1
+        elif not diverted and latest != words[H["diversion_seen"]] and away_from + 1 != told:
+            turns += [self._left(away_from), Turn(away_from, is_back=True)]
+        words[H["diversion_seen"]] = latest
+        return turns
+
+    def _left(self, version: int) -> Turn:
+        self._words[H["failover_at_us"]] = time.time_ns() // 1000
+        self._words[H["failovers"]] += 1
+        return Turn(version, is_back=False)

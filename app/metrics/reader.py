@@ -117,17 +117,18 @@ class Reader:
 
     def diverted_from(self) -> list[int]:
         """The versions whose requests live slots send to the standby, one for each of these slots."""
-        at = {slot: layout.slot_at(slot) + S["diverted_from"] for slot in self._used()}
-        found = {slot: self._words[word] for slot, word in at.items() if self._words[word] & 1}
-        return [(word >> 1) - 1 for slot, word in found.items() if self._is_alive(slot)]
+        found = {slot: word for slot, word in self._diversions().items() if word & 1}
+        return [_away_from(word) for slot, word in found.items() if self._is_alive(slot)]
 
-    def diversions(self) -> tuple[int, int]:
-        """How often workers, dead ones included, began to send requests to the standby; and away from which version
-        it was for one of them.
+    def latest_diversion(self) -> tuple[int, int]:
+        """Of all workers', dead ones included: a number that is higher for a later one, 0 before the first; and from
+        which version it was.
         """
-        heads = [layout.slot_at(slot) for slot in self._used()]
-        away_from = max((self._words[head + S["diverted_from"]] >> 1 for head in heads), default=0) - 1
-        return sum(self._words[head + S["diversions"]] for head in heads), away_from
+        word = max(self._diversions().values(), default=0)
+        return word >> 1, _away_from(word)
+
+    def _diversions(self) -> dict[int, int]:
+        return {slot: self._words[layout.slot_at(slot) + S["diversion"]] for slot in self._used()}
 
     def _is_alive(self, slot: int) -> bool:
         return self._asking.is_held(alive_byte(slot))
@@ -285,6 +286,10 @@ class Reader:
             return self._cell(layout.TENS, ten)
         cells = [*late, *(self._cell(layout.SECONDS, second) for second in range(ten * 10, min(unfolded)))]
         return together(cells)
+
+
+def _away_from(diversion: int) -> int:
+    return (diversion >> 1 & 3) - 1
 
 
 def _series(cells: list[Cell], version: int) -> Series:

@@ -160,7 +160,7 @@ class SharedMetrics:
         words[head + S["base_requests"]] = base_requests
         words[head + S["connections"]] = 0
         words[head + S["holding"]] = 0
-        words[head + S["diverted_from"]] &= ~1
+        words[head + S["diversion"]] &= ~1
         writer = SlotWriter(self._mapped.memory, self._words, slot, locks.close)
         writer.beat(now_us)
         locks.take(alive_byte(slot))
@@ -207,9 +207,9 @@ class SharedMetrics:
         """
         self._led().write_probe(version, at, ok, status, latency_us, reason)
 
-    def follow_failover(self) -> Turn | None:
-        """Whether requests went over to the standby since the last call, or back. Raises MetricsError in a process
-        that does not lead.
+    def follow_failover(self) -> list[Turn]:
+        """How requests went over to the standby since the last call, or back. Raises MetricsError in a process that
+        does not lead.
         """
         return self._led().follow_failover()
 

@@ -167,14 +167,13 @@ class SlotWriter:
         """Says that one more request is held back (1), or one less (-1)."""
         self._words[self._slot_at + S["holding"]] += change
 
-    def divert(self, version: int | None) -> None:
+    def divert(self, version: int | None, now_us: int) -> None:
         """Says whether requests for a version go to the standby at this moment; None when they go where they should."""
-        words, at = self._words, self._slot_at + S["diverted_from"]
+        words, at = self._words, self._slot_at + S["diversion"]
         if version is None:
             words[at] &= ~1
-        elif words[at] != (version + 1) << 1 | 1:
-            words[at] = (version + 1) << 1 | 1
-            words[self._slot_at + S["diversions"]] += 1
+        elif words[at] & 7 != (version + 1) << 1 | 1:
+            words[at] = now_us << 3 | (version + 1) << 1 | 1
 
     def count_held(self, version: int, held_us: int) -> None:
         """Counts a request that was held back for a while before it was sent or given up."""

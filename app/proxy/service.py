@@ -12,7 +12,7 @@ import gevent
 from app.config import AppConfig, RouterConfig
 from app.metrics.layout import slots_for
 from app.metrics.leader import Turn
-from app.metrics.shared import SharedMetrics, until_next_second
+from app.metrics.shared import SharedMetrics, monotonic_us, until_next_second
 from app.metrics.snapshot import Probe
 from app.proxy.access_log import AccessLog
 from app.proxy.budget import RetryBudget
@@ -63,7 +63,7 @@ class Service:
         config: RouterConfig,
         app_config: AppConfig,
         metrics: SharedMetrics | None = None,
-        tell_failover: Callable[[Turn], None] = lambda turn: None,
+        tell_failover: Callable[[list[Turn]], None] = lambda turns: None,
     ) -> None:
         self.config = config
         self.app_config = app_config
@@ -77,7 +77,7 @@ class Service:
         self.ledger = Ledger(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
         self.door = Door(config, self.router, self.slot, app_config.health_path)
         self.budget = RetryBudget(config.retry_budget / 100, config.retry_floor, self.slot.requests)
-        self.outages = Outages(config, self.router, self.metrics.probes, self.slot.divert)
+        self.outages = Outages(config, self.router, self.metrics.probes, self._note_diversion)
         self.rescue = Rescue(config, self.router, self.door, self.outages, self.budget, self.slot)
         self.forwarder = Forwarder(config, self.router, self.ledger, self.waits, self.door, self.rescue)
         self.handover = Handover.of(config)
@@ -111,11 +111,15 @@ class Service:
                 self._follow_failover(active)
             gevent.sleep(until_next_second())
 
+    def _note_diversion(self, version: int | None) -> None:
+        self.slot.divert(version, monotonic_us())
+
     def _follow_failover(self, active: VersionState | None) -> None:
-        turn = self.metrics.follow_failover()
         # One that a switch has ended does not lead back; the command tells of itself.
-        if turn is not None and active is not None and active.index == turn.version:
-            self._tell_failover(turn)
+        active_index = None if active is None else active.index
+        turns = [turn for turn in self.metrics.follow_failover() if not turn.is_back or turn.version == active_index]
+        if turns:
+            self._tell_failover(turns)
 
     def _note_state_fault(self) -> None:
         fault = self.router.state.fault

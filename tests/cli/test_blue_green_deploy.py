@@ -530,7 +530,7 @@ def test_status_tells_of_held_requests_and_of_a_failover(site: Path, capsys: Cap
     metrics = SharedMetrics.create_or_attach(site / ".local_context" / "router_metrics.mmap", 4)
     writer = metrics.claim_slot(os.getpid())
     writer.hold(3)
-    writer.divert(0)
+    writer.divert(0, monotonic_us())
     capsys.readouterr()
     assert deploy("status") == 0
     out = capsys.readouterr().out
@@ -538,7 +538,7 @@ def test_status_tells_of_held_requests_and_of_a_failover(site: Path, capsys: Cap
     assert deploy("status", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["held"], found["failover"]) == (3, "blue")
-    writer.divert(1)  # of before a switch, which this worker has not seen yet
+    writer.divert(1, monotonic_us())  # of before a switch, which this worker has not seen yet
     assert deploy("status") == 0
     assert "FAILOVER" not in capsys.readouterr().out
     writer.close()

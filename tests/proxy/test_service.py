@@ -10,8 +10,10 @@ from pathlib import Path
 import gevent
 import pytest
 
-from app.config import RouterConfig
-from app.proxy.service import metrics_slots, worker_count
+from app.config import AppConfig, RouterConfig
+from app.metrics.leader import Turn
+from app.metrics.shared import monotonic_us
+from app.proxy.service import Service, metrics_slots, worker_count
 from tests.proxy.flying import Flying
 from tests.support.raw_upstream import RawUpstream
 from tests.support.waiting import wait_until
@@ -65,3 +67,15 @@ def test_worker_beats_probes_and_tells_of_a_broken_state_file(
         state.write_text(good)
         comes(lambda: "can be read again" in caplog.text, "word of its end")
     assert metrics.live_slots() == 1
+
+
+def test_failover_that_a_switch_has_ended_is_told_without_a_way_back(tmp_path: Path, no_greenlets_left: None) -> None:
+    state, told = tmp_path / "bg_state.json", list[Turn]()
+    state.write_text('{"active_version": "green"}')
+    config = RouterConfig(state_file=str(state), metrics_file=str(tmp_path / "m.mmap"))
+    service = Service(config, AppConfig(), tell_failover=told.extend)
+    service.slot.divert(0, monotonic_us())
+    service.slot.divert(None, monotonic_us())
+    service.start()
+    wait_until(lambda: gevent.sleep(0.01) or told, "the leader's look")
+    assert told == [Turn(0, is_back=False)]
