@@ -116,7 +116,7 @@ def from_environment(
         if variable in environ and (environ[variable] != "" or known[name].kind in (str, tuple))
     ]
     strange = [v for v in environ if v.startswith(prefix) and v not in names and v not in reserved]
-    return given, [unknown_name(variable, names, "environment") for variable in strange]
+    return given, [unknown_name(variable, names, "environment", prefix) for variable in strange]
 
 
 def resolve(cls: type[DataclassInstance], given: Iterable[Given], rules: Iterable[Rule] = ()) -> Resolved:
@@ -170,7 +170,7 @@ def raise_faults(faults: Sequence[str]) -> None:
         raise ConfigError("\n  ".join([f"{count} not usable:", *faults]))
 
 
-def unknown_name(name: str, known: Iterable[str], source: str) -> str:
-    """The fault for a name that is no setting, with the nearest one that is."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else "") + f" ({source})"
+def unknown_name(name: str, known: Iterable[str], source: str, prefix: str = "") -> str:
+    """The fault for a name that is no setting, with the nearest one that is; a `prefix` of all says nothing."""
+    near = difflib.get_close_matches(name.removeprefix(prefix), [one.removeprefix(prefix) for one in known], n=1)
+    return f"{name}: no such setting" + (f"; did you mean {prefix}{near[0]}?" if near else "") + f" ({source})"

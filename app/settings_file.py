@@ -25,7 +25,7 @@ def read_toml(path: str | Path = TOML_NAME) -> dict[str, object]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise ConfigError(f"{path} cannot be used: {error}") from error
+        raise ConfigError(f"{path} cannot be used: {getattr(error, 'strerror', None) or error}") from error
 
 
 def load_settings(

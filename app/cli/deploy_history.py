@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from app.cli.deploy_call import Call
 from app.cli.render import bold, count_text, dim, ms_text
-from app.deploy.history import Entry, History
-from app.errors import OperatorError
+from app.deploy.chain import Link
+from app.deploy.history import Entry
+from app.errors import OperatorError, StateError
 
 __all__ = ["history_lines", "print_history"]
 
@@ -18,24 +19,27 @@ __all__ = ["history_lines", "print_history"]
 def print_history(call: Call) -> int:
     """Print the latest commands, or check the whole chain."""
     if call.flag("--verify"):
-        return _verify(call.history, as_json=call.flag("--json"))
-    entries = call.history.entries()
-    limit = call.count("--limit")
-    entries = entries[len(entries) - min(limit, len(entries)) :]
+        return _verify(call)
+    every = call.history.entries()
+    entries = every[len(every) - min(call.count("--limit"), len(every)) :]
     if call.flag("--json"):
         print(json.dumps([call.history.as_json(entry) for entry in entries], indent=2))
-    elif entries:
+    elif every:
         print(*history_lines(entries), sep="\n")
     else:
         print("Nothing has been changed yet.")
     return 0
 
 
-def _verify(history: History, *, as_json: bool) -> int:
+def _verify(call: Call) -> int:
+    history, changed_by = call.history, _changed_by(call)  # in this order: what a command changes, it has announced
     links = history.verify()
     chained = [link for link in links if link.hash]
     broken = [link for link in links if link.fault]
-    if as_json:
+    if changed_by and not history.knows(changed_by):
+        lost = f"is missing: the state file was changed by a later command ({changed_by})"
+        broken.append(Link(len(links) + 1, "", lost))
+    if call.flag("--json"):
         faults = [{"line": link.number, "fault": link.fault} for link in broken]
         last = chained[-1].hash if chained else None
         print(json.dumps({"lines": len(links), "chained": len(chained), "last_hash": last, "faults": faults}, indent=2))
@@ -43,7 +47,8 @@ def _verify(history: History, *, as_json: bool) -> int:
     for link in broken:
         print(f"❌ line {link.number} {link.fault}")
     if broken:
-        look = f"sed -n {broken[0].number}p {shlex.quote(str(history.path))}"
+        path = shlex.quote(str(history.path))
+        look = f"sed -n {min(broken[0].number, len(links))}p {path}" if links else f"ls -l {path}"
         raise OperatorError(f"{history.path} is not as it was written", look)
     print(f"✅ {count_text(len(links))} lines, and none was changed, taken out or put in")
     if older := len(links) - len(chained):
@@ -52,6 +57,14 @@ def _verify(history: History, *, as_json: bool) -> int:
         print(f"   Last hash: {chained[-1].hash}")
         print(dim("   Note it elsewhere: it also shows whether lines are missing at the end"))
     return 0
+
+
+def _changed_by(call: Call) -> str:
+    """The id of the command that changed the state last; "" where that cannot be told."""
+    try:
+        return call.store.read_or_new().changed_by
+    except StateError:
+        return ""
 
 
 _COLUMNS = ("#", "WHEN", "WHO", "COMMAND", "ACTIVE", "RELEASE", "OUTCOME", "TOOK")

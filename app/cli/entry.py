@@ -49,7 +49,20 @@ def read_arguments(doc: str, argv: Sequence[str], program: str) -> Arguments:
     try:
         return cast(Arguments, docopt(doc, list(argv), version=f"{program} {__version__}"))
     except DocoptExit as error:
-        raise UsageError(f"{_slip(doc, argv, program)}{error}", f"{program} --help") from None
+        raise UsageError(_misuse(doc, argv, program, str(error)), f"{program} --help") from None
+
+
+def _misuse(doc: str, argv: Sequence[str], program: str, said: str) -> str:
+    """What is wrong as far as it can be told, and the usage of the command, or of all where none was named.
+
+    `said` is docopt's own message: at times a line of its own, and all of the usage.
+    """
+    slip, usage = _slip(doc, argv, program), said.partition("Usage:")
+    lines = [text for text in usage[2].split(f"\n  {program} ") if argv and text.split()[:1] == [argv[0]]]
+    if not lines:
+        return f"{slip}{said}"
+    shown = "".join(f"\n  {program} {text.rstrip()}" for text in lines)
+    return f"{slip or usage[0] or f'{argv[0]}: something is missing, or too much'}".rstrip() + f"\nUsage:{shown}"
 
 
 def _slip(doc: str, argv: Sequence[str], program: str) -> str:

@@ -14,6 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from app.cli.health_view import read_health
 from app.cli.render import Progress, bytes_text, count_text, duration_text, heading, is_plain, ms_text
 from app.cli.router_client import METRICS_PATH, RouterClient, RouterUnreachable
 from app.errors import OperatorError
@@ -36,8 +37,10 @@ def read_metrics(client: RouterClient, window_s: int | None = None) -> Metrics:
     """
     query = "" if window_s is None else "?" + urlencode({"window": window_s})
     answer = client.get(METRICS_PATH + query)
-    if answer.status == 404:
-        raise OperatorError("Metrics are off (metrics_enabled = false)", "TRAFFIC_ROUTER_METRICS_ENABLED=true")
+    if answer.status == 404 and "hint" not in read_health(client):  # which it has when no router answers
+        raise OperatorError(
+            "Metrics are off", "metrics_enabled = true in traffic_router.toml, then bin/traffic_router reload"
+        )
     if answer.status == 403:
         raise OperatorError(
             "The router does not show its metrics to this address", "bin/traffic_router config (admin_allow)"

@@ -200,13 +200,16 @@ def _fail_gate(steps: Steps, version: VersionState, verdict: Verdict, request: R
     begin = steps.log_begin if request.launches else 0
     log_tail = tail(log, _LOG_LINES, begin) if request.launches or found.alive else []
     steps.report(Diagnosed(version.name, verdict.probes, log, tuple(log_tail)))
-    raise UnhealthyVersion(reason, _mending(request))
+    answers = any(probe.result.status is not None for probe in verdict.probes)
+    raise UnhealthyVersion(reason, _mending(request, found.alive or answers))
 
 
-def _mending(request: Request) -> str:
+def _mending(request: Request, runs: bool) -> str:
     """The command that helps with a version that is not healthy."""
     if request.launches:
         return f"{PROGRAM} logs {request.target}"
+    if not runs:
+        return f"{PROGRAM} start {request.target}"
     if Phase.PROMOTING in request.phases:
         return f"{PROGRAM} switch {request.target} --force   # to switch all the same"
     return f"{PROGRAM} restart {request.target}"

@@ -2,8 +2,8 @@
 
 Each line carries the hash of the line before it as `prev`, and as `hash` the SHA-256 of its own content with
 `prev` in it. Whoever changes a line must compute every later one anew; note the last hash somewhere else
-(`history --verify` prints it), and even that is found. What no chain can show is that lines are missing at the
-very end.
+(`history --verify` prints it), and even that is found. What no chain can show by itself is that lines are missing
+at the very end.
 """
 
 from __future__ import annotations

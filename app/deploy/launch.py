@@ -125,6 +125,8 @@ def _check_program(program: str, directory: Path, environment: Mapping[str, str]
     """Look where exec would look: on the version's own PATH, or in its directory for a name with a slash."""
     where = str(directory / program) if "/" in program else program
     if shutil.which(where, path=environment.get("PATH")) is None:
+        if os.path.isfile(where) and "/" in program:
+            raise ConfigError(f"{where} is not executable", f"chmod +x {shlex.quote(where)}")
         raise ConfigError(f"there is no program {program!r} to run", hint)
 
 

@@ -131,6 +131,12 @@ def test_a_history_that_was_tampered_with_is_found(blue: Path, capsys: Captured)
     captured = capsys.readouterr()
     assert "❌ line 1 was changed after it was written" in captured.out
     assert "is not as it was written" in captured.err
+    path.write_text("\n".join(lines[:2]) + "\n")
+    deploy("pause", "--max-hold=1")
+    capsys.readouterr()
+    path.write_text("\n".join(lines[:2]) + "\n")
+    assert deploy("history", "--verify") == 1
+    assert "❌ line 3 is missing: the state file was changed by a later command (" in capsys.readouterr().out
     path.write_text('{"id": "old"}\n')
     deploy("resume")
     deploy("pause")

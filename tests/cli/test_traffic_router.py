@@ -218,7 +218,7 @@ def test_admin_token_is_shown_to_the_router(canned: CannedRouter, monkeypatch: p
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        ((404, "no"), "❌ Metrics are off (metrics_enabled = false)"),
+        ((404, "no"), "❌ Metrics are off\n   Try: metrics_enabled = true in "),
         ((403, "no"), "does not show its metrics to this address"),
         ((200, "<html>"), "does not answer as a traffic router (status 200)"),
         ((200, {}), "does not answer as a traffic router"),
@@ -289,6 +289,27 @@ def test_tests_without_a_router_fail_with_the_reason(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.count("not running: nothing listens on") == 3
 
 
+def test_port_of_another_server_is_told_from_a_router_whose_metrics_are_off(
+    canned: CannedRouter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    canned.answers = {"/__router_metrics": (404, "not found")}
+
+    assert call("metrics") == 1
+    assert "does not answer as a traffic router (status 404)" in capsys.readouterr().err
+    assert call("test") == 1
+    assert f"❌ Router health: port {canned.port} answers, but not as a traffic router" in capsys.readouterr().out
+
+
+def test_health_path_that_the_metrics_leave_out_is_no_fault(
+    canned: CannedRouter, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAFFIC_ROUTER_METRICS_EXCLUDE", "/ping /hea*")
+    canned.counts = False
+
+    assert call("test") == 0
+    assert "/health never (metrics_exclude)" in capsys.readouterr().out
+
+
 # --- config --------------------------------------------------------------------------------------------------
 
 
@@ -346,11 +367,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ("argv", "said"),
     [
         ([], "Usage:"),
+        (["status", "extra"], "status: something is missing, or too much\nUsage:\n  traffic_router status ["),
         (["strat"], "strat: not known here; did you mean start?\nUsage:"),
         (["zzzz"], "zzzz: not known here\nUsage:"),
         (["start", "--prot=1"], "--prot: not known here; did you mean --port?\nUsage:"),
         (["--jsn", "status"], "--jsn: not known here; did you mean --json?"),
-        (["status", "extra"], "Usage:"),
         (["metrics", "--watch=often"], "--watch=often: expected a number from 0.1 to 3600"),
         (["metrics", "--window=0"], "--window=0: expected a number from 1 to 21600"),
         (["start", "--port=0"], "main_port = 0: expected a whole number from 1 to 65535 (command line)"),

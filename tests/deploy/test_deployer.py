@@ -302,6 +302,13 @@ def test_switch_moves_traffic_and_keeps_the_old_version(both: Deployment) -> Non
     assert both.version("blue").status == "running"
 
 
+def test_switch_to_a_version_that_does_not_run_says_how_it_is_started(both: Deployment) -> None:
+    both.deployer().stop("green")
+    with pytest.raises(UnhealthyVersion, match="nothing listens") as caught:
+        both.deployer().switch("green")
+    assert caught.value.hint == "python3 bin/blue_green_deploy start green"
+
+
 def test_switch_to_an_unhealthy_version_is_refused_and_forced(both: Deployment) -> None:
     (both.home / "broken").touch()
     with pytest.raises(UnhealthyVersion, match="status 500, expected 200-399") as caught:
