@@ -30,8 +30,9 @@ FIRST_LOOK_S = 0.02
 LAST_LOOK_S = 0.25
 """A version that is down is asked whether it takes connections after this long, then after twice as long, …"""
 
-SETTLED_S = 0.5
-"""A restart passes through "stopped" for a moment; a version that has been stopped for this long is."""
+SETTLED_S = 2.0
+"""A restart passes through "stopped" for as long as a process manager takes to run the command anew, up to a second
+on a busy machine; a version that has been stopped for this long is."""
 
 
 class Rescue:
