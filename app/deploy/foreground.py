@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -60,6 +61,7 @@ class ForegroundProcesses(Processes):
                 "set the command in traffic_router.toml ([app] command)",
             ) from error
         self._note(None)
+        _tell_systemd()
         return self._child.pid
 
     def find(self, version: VersionState) -> Found:
@@ -113,3 +115,16 @@ class ForegroundProcesses(Processes):
     def _note(self, status: int | None) -> None:
         if self._child is not None:
             supervisor.write(self._record_fd, self._child.pid, status, mode="foreground")
+
+
+def _tell_systemd() -> None:
+    """Says that the version has been launched (sd_notify(3)); until it is healthy, other commands wait for this one.
+
+    Said only then, it would keep the router, which comes after the versions, from starting.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    # What systemd is not told it takes for a start that took too long, and ends us.
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.sendto(b"READY=1", address.replace("@", "\0", 1))

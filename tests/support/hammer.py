@@ -1,8 +1,8 @@
 """A client process that sends request after request until its standard input is closed, and pauses a moment after each.
 
-Run as `python -m tests.support.hammer PORT`; prints one JSON object: `answers` is a list of [start, end,
-body] with times in seconds of the machine's monotonic clock, `failures` a list of texts. Half of the
-requests go over one kept connection, half over a connection of their own; every fourth is a POST.
+Run as `python -m tests.support.hammer PORT [KEPT]`; prints one JSON object: `answers` is a list of [start, end,
+body] with times in seconds of the machine's monotonic clock, `failures` a list of texts. KEPT of
+two requests, 1 unless said, go over one kept connection, the others over one of their own; every fourth is a POST.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ PAUSE_S = 0.001
 class Hammer:
     """Counts answers and failures of one client process."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, kept: int = 1) -> None:
         self.port = port
+        self.kept = kept
         self.answers: list[tuple[float, float, str]] = []
         self.failures: list[str] = []
         self._kept: RawClient | None = None
@@ -36,7 +37,7 @@ class Hammer:
         number = 0
         while not select.select([sys.stdin], [], [], PAUSE_S)[0]:
             number += 1
-            self._ask(is_kept=number % 2 == 0, request=POST if number % 4 == 0 else GET)
+            self._ask(is_kept=number % 2 < self.kept, request=POST if number % 4 == 0 else GET)
 
     def _ask(self, is_kept: bool, request: bytes) -> None:
         start = time.monotonic()
@@ -60,7 +61,7 @@ class Hammer:
 
 def main() -> None:
     """Hammer the port named on the command line."""
-    hammer = Hammer(int(sys.argv[1]))
+    hammer = Hammer(*map(int, sys.argv[1:]))
     hammer.run()
     json.dump({"answers": hammer.answers, "failures": hammer.failures}, sys.stdout)
 

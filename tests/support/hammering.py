@@ -12,19 +12,24 @@ __all__ = ["Hammering"]
 
 
 class Hammering:
-    """Hammering client processes, as a context manager; their results are there after it."""
+    """Hammering client processes, as a context manager; their results are there after it.
 
-    def __init__(self, port: int, clients: int = 4) -> None:
+    `kept` says of each client in turn how many of two requests it sends over one kept connection.
+    """
+
+    def __init__(self, port: int, clients: int = 4, kept: tuple[int, ...] = (1,)) -> None:
         self._port = port
         self._clients = clients
+        self._kept = kept
         self._processes: list[subprocess.Popen[str]] = []
         self.answers: list[tuple[float, float, str]] = []
         self.failures: list[str] = []
 
     def __enter__(self) -> Hammering:
-        command = [sys.executable, "-m", "tests.support.hammer", str(self._port)]
         pipe = subprocess.PIPE
-        for _ in range(self._clients):
+        for number in range(self._clients):
+            kept = self._kept[number % len(self._kept)]
+            command = [sys.executable, "-m", "tests.support.hammer", str(self._port), str(kept)]
             self._processes.append(subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True))
         return self
 
