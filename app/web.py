@@ -125,6 +125,12 @@ def create_app(
         def metrics() -> Response:
             return _metrics(service)
 
+    @app.after_request
+    def keep_out_of_caches(answer: Response) -> Response:
+        if "Cache-Control" not in answer.headers:  # a 404 or a 405 is kept where nothing is said (RFC 9110 §15.1)
+            answer.headers["Cache-Control"] = "no-store"
+        return answer
+
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the default provider's; documented fields come first
 
     @app.errorhandler(HTTPException)
@@ -178,13 +184,12 @@ def _metrics(service: Service) -> Response:
     from app.metrics.prometheus import render
 
     body, content_type = render(service.metrics.snapshot(), form)
-    return Response(body, content_type=content_type, headers={"Cache-Control": "no-store"})
+    return Response(body, content_type=content_type)
 
 
 def _json(data: Mapping[str, Any], status: int = 200) -> Response:
     answer = jsonify(data)
     answer.status_code = status
-    answer.headers["Cache-Control"] = "no-store"
     return answer
 
 

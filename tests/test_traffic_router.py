@@ -4,18 +4,19 @@
 """
 
 import os
+import subprocess
 import sys
 
 if __name__ == "__main__":
     # Before the imports below, which the python3 that was typed may not have.
     here = os.path.realpath(__file__)
-    python = os.path.join(os.path.dirname(os.path.dirname(here)), ".venv", "bin", "python")
-    if not os.access(python, os.X_OK):
-        sys.exit("The project is not set up yet; run `make test`")
+    root = os.path.dirname(os.path.dirname(here))
+    if subprocess.run(["make", "--silent", "--directory", root, ".venv/.ready-dev"]).returncode:
+        sys.exit(1)
+    python = os.path.join(root, ".venv", "bin", "python")
     os.execv(python, [python, "-m", "pytest", here, *sys.argv[1:]])
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 

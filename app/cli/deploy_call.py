@@ -129,9 +129,13 @@ class Call:
 
 def _why_blind(config: RouterConfig) -> str:
     """Why the traffic of a running router cannot be seen; empty when none runs."""
+    from app.cli.health_view import read_health
+    from app.cli.router_client import RouterClient
     from app.cli.router_process import find_router
 
     router = find_router(config)
     if router is None:
         return ""
-    return f"the router (pid {router.pid}) runs, and its metrics in {config.metrics_path} are not those of this program"
+    health = read_health(RouterClient(config, router.port))
+    fault = (health.get("metrics") or {}).get("fault") or "the metrics there are not those of this program"
+    return f"the router (pid {router.pid}) does not count in {config.metrics_path}: {fault}"

@@ -91,10 +91,13 @@ def _other_figures(metrics: Metrics) -> dict[str, str]:
 
 
 def _version_lines(metrics: Metrics) -> list[str]:
-    """One row for each version, with its share of the requests."""
-    total = sum(metrics["version_requests"].values())
+    """One row for each version with its share of the requests, and one for what the router answered itself, if any."""
+    versions = dict(metrics["version_requests"])
+    if own := metrics["total_requests"] - sum(versions.values()):
+        versions["router"] = own
+    total = sum(versions.values())
     lines = [f"   {'Version':<8} {'Requests':>12} {'Share':>8} {'Success':>9} {'Time p50':>10} {'p95':>10}"]
-    for name, count in metrics["version_requests"].items():
+    for name, count in versions.items():
         about = (metrics.get("versions") or {}).get(name) or {}
         latency = about.get("latency_ms") or {}
         share = f"{100 * count / total:.1f} %" if total else "–"

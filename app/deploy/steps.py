@@ -261,7 +261,7 @@ class Steps:
         if self.blind:
             raise OperatorError(
                 f"whether {' and '.join(names)} {has} requests in flight cannot be told: {self.blind}; {stands}",
-                "bin/traffic_router reload   # so that the router runs this program's code",
+                "bin/traffic_router reload   # so that the router counts where this program looks",
             )
         if self.traffic is None:
             self.note(f"the router is not running, so {' and '.join(names)} {has} no requests to wait for")

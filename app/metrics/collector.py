@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -89,7 +90,7 @@ class MetricsCollector:
         """
         if not 0 <= status < layout.STATUS_ROOM:
             raise ValueError(f"status {status} is not one of HTTP's")
-        index, cause_index = layout.VERSION_LABELS.index(version), CAUSES.index(cause)
+        index, cause_index = _index(layout.VERSION_LABELS, version), _index(CAUSES, cause)
         with self._mutex:
             writer = self._own_slot()
             row = writer.start(index, b"", b"", monotonic_us())
@@ -105,13 +106,13 @@ class MetricsCollector:
 
     def record_retry(self, version: str) -> None:
         """Counts a further attempt at a request. Raises as `record_request` does."""
-        index = layout.VERSION_LABELS.index(version)
+        index = _index(layout.VERSION_LABELS, version)
         with self._mutex:
             self._own_slot().count_retry(index)
 
     def record_held(self, version: str, held_ms: float) -> None:
         """Counts a request that was held back for so long. Raises as `record_request` does."""
-        index = layout.VERSION_LABELS.index(version)
+        index = _index(layout.VERSION_LABELS, version)
         with self._mutex:
             self._own_slot().count_held(index, _microseconds(held_ms))
 
@@ -151,6 +152,12 @@ class MetricsCollector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _index(names: Sequence[str], name: str) -> int:
+    if name not in names:
+        raise ValueError(f"{name!r} is none of {', '.join(names)}")
+    return names.index(name)
 
 
 def _microseconds(ms: float | None) -> int:

@@ -30,6 +30,7 @@ from app.state.model import VersionState
 from app.state.store import StateStore
 from app.upstream.health import ProbeResult
 from tests.deploy.deployment import COMMAND
+from tests.support.canned_router import HEALTHY, CannedRouter
 from tests.support.raw_client import ask
 from tests.support.router_process import free_port
 from tests.support.waiting import wait_until
@@ -577,6 +578,22 @@ def test_status_names_the_running_router_and_what_else_answers(site: Path, capsy
     assert f"✅ Router: running on port 7004 (pid {process.pid})" in out
     assert "✅ green (active): HEALTHY, and not started from here" in out
     assert "Try:" not in out
+
+
+def test_a_drain_that_sees_nothing_says_why(site: Path, capsys: Captured) -> None:
+    """The router runs and counts in its memory, for its disk is full."""
+    fault = "metrics are kept in memory only: No space left on device"
+    process = psutil.Process()
+    assert [deploy("start", name) for name in ("blue", "green")] == [0, 0]
+    with CannedRouter() as router:
+        router.answers["/__router_health"] = (200, {**HEALTHY, "metrics": {"fault": fault}})
+        pid_file = {"pid": process.pid, "port": router.port, "create_time": process.create_time()}
+        (site / ".local_context" / "router.pid").write_text(json.dumps(pid_file))
+        capsys.readouterr()
+        assert deploy("stop", "green") == 1
+    err = capsys.readouterr().err
+    assert "whether green has requests in flight cannot be told: the router (pid " in err
+    assert fault in err
 
 
 def test_a_waiting_command_says_for_whom(site: Path) -> None:

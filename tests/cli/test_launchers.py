@@ -56,6 +56,20 @@ def test_launcher_without_virtual_environment_says_make_setup(command: str, tmp_
     assert f"run `make setup` in {tmp_path}" in done.stderr
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_launcher_whose_python_is_gone_says_where_it_was(command: str, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    launcher = Path(shutil.copy(ROOT / "bin" / command, tmp_path / "bin"))
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to("/root/of/somebody/else/python3")
+
+    done = launch(launcher, "status", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "/root/of/somebody/else/python3 is not there, or not for this user" in done.stderr
+    assert "make clean setup SYSTEM_PYTHON=" in done.stderr
+
+
 def test_home_may_be_relative_to_where_one_is(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

@@ -192,6 +192,18 @@ def test_metrics_shows_what_the_router_adds(canned: CannedRouter, capsys: pytest
     assert "blue 512 50.0 % 99.2 % 0.50 ms 450 ms" in words
 
 
+def test_metrics_shows_what_the_router_answered_itself(
+    canned: CannedRouter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {"router": {"success_rate": 0.0, "latency_ms": {"p50": 0.1, "p95": 0.2}}}
+    canned.answers["/__router_metrics"] = (200, {**METRICS, "total_requests": 1280, "versions": own})
+
+    assert call("metrics") == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "blue 512 40.0 %" in words
+    assert "router 256 20.0 % 0.0 % 0.10 ms 0.20 ms" in words
+
+
 def test_metrics_of_a_router_without_requests(canned: CannedRouter, capsys: pytest.CaptureFixture[str]) -> None:
     canned.answers["/__router_metrics"] = (
         200,

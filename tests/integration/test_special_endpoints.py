@@ -149,7 +149,8 @@ class TestOwnPaths:
     def test_unknown_path_under_the_routers_prefix_is_404(
         self, router: RouterProcess, upstream: RawUpstream, path: bytes, method: bytes
     ) -> None:
-        assert router.ask(own(path, b"Content-Length: 0\r\n", method=method)).status == 404
+        answer = router.ask(own(path, b"Content-Length: 0\r\n", method=method))
+        assert (answer.status, answer.value(b"Cache-Control")) == (404, b"no-store")
         assert upstream.exchanges == []
 
     @pytest.mark.parametrize(
