@@ -9,6 +9,12 @@ import os
 import sys
 from pathlib import Path
 
+# gunicorn has put the working directory first on the path, and does so again if it is not there. It may be the
+# user's, with an `app` or a `requests.py` in it, so it goes last, and our own comes first.
+sys.path.append(os.getcwd())
+sys.path.remove(os.getcwd())
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 import app
 from app.errors import ConfigError
 from app.metrics.layout import slots_for

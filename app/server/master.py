@@ -161,9 +161,10 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def _check(self) -> str:
         """What would keep a worker from booting now; "" when nothing would."""
-        command = [sys.executable, "-m", "app.cli.preflight", *filter(None, [self.cfg.config])]
+        command = [sys.executable, "-P", "-m", "app.cli.preflight", *filter(None, [self.cfg.config])]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_CHECK_TIMEOUT_S)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_CHECK_TIMEOUT_S, env=environment)
         except (OSError, subprocess.TimeoutExpired) as error:
             return str(error)
         return "" if done.returncode == 0 else done.stderr.strip() or f"exit status {done.returncode}"

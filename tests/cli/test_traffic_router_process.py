@@ -90,6 +90,19 @@ def cli(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *argv], capture_output=True, text=True, timeout=50)
 
 
+def test_home_may_have_modules_of_the_same_names(home: Path, port: int, upstream: RawUpstream) -> None:
+    """It may be the application's own folder."""
+    for name in ("app", "requests", "gevent", "gunicorn.conf"):
+        (home / f"{name}.py").write_text("raise SystemExit('a module of the user was imported')\n")
+    start_in_background()
+    try:
+        for change in ("reload", "upgrade"):
+            done = cli(change)
+            assert done.returncode == 0, done.stderr
+    finally:
+        cli("stop")
+
+
 def test_start_status_test_metrics_reload_stop(router: psutil.Process, port: int) -> None:
     status = cli("status")
     assert status.returncode == 0, status.stdout
