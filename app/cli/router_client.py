@@ -56,9 +56,11 @@ class RouterClient:
         self._timeout_s = timeout_s
         self._token = config.admin_token
 
-    def get(self, path: str) -> Answer:
-        """Ask for a path; raises `RouterUnreachable` when no answer comes."""
+    def get(self, path: str, host: str = "") -> Answer:
+        """Ask for a path, of the application under the name `host`; raises `RouterUnreachable` without an answer."""
         headers = {"Accept": "application/json", "User-Agent": "traffic_router"}
+        if host:
+            headers["Host"] = host
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         began = time.monotonic()

@@ -54,7 +54,7 @@ def print_tests(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 def _test_backend(loaded: Loaded, client: RouterClient) -> tuple[bool, str]:
     path = loaded.app.health_path
-    answer = client.get(path)
+    answer = client.get(path, loaded.app.health_host)
     seen = f"{path} answered {answer.status} in {ms_text(answer.elapsed_ms)}"
     if loaded.app.expects(answer.status):
         return True, seen

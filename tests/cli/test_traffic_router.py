@@ -312,6 +312,15 @@ def test_port_of_another_server_is_told_from_a_router_whose_metrics_are_off(
     assert f"❌ Router health: port {canned.port} answers, but not as a traffic router" in capsys.readouterr().out
 
 
+def test_application_is_asked_by_the_name_that_it_knows(
+    canned: CannedRouter, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    (home / "traffic_router.toml").write_text('[app]\nhealth_host = "shop.example.org"\n')
+
+    assert call("test") == 0
+    assert canned.fields[canned.asked.index("/health")]["Host"] == "shop.example.org"
+
+
 def test_health_path_that_the_metrics_leave_out_is_no_fault(
     canned: CannedRouter, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
