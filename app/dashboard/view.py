@@ -71,12 +71,14 @@ class View:
         self._renderer = Renderer(pause)
         self.live = Live(self._fragments)
         self._assets = {name: (_STATIC / name).read_bytes() for name in ASSETS}
-        self._digests = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in self._assets.items()}
+        self._digests = {name: _digest(content) for name, content in self._assets.items()}
         self._links = {name: f"{PREFIX}/{name}?v={digest}" for name, digest in self._digests.items()}
         self._settings = model.settings(service.config, service.app_config, sources)
+        self._edition = _digest(repr((__version__, self._digests, self._settings)).encode())
 
     def _fragments(self) -> Mapping[str, str]:
-        return self._renderer.fragments(self._observer.look())
+        # A page that stays open over a reload or an upgrade finds by the edition that it is to load itself again.
+        return {**self._renderer.fragments(self._observer.look()), "edition": self._edition}
 
     # --- the page -----------------------------------------------------------------------------------------
 
@@ -187,6 +189,10 @@ class View:
             )
         _protect(answer)
         return answer
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 def _is_over_tls(config: RouterConfig) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser.page import Page, open_browser
 from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import ROOT, RouterProcess, running_router, write_state
 
@@ -57,6 +58,29 @@ def router(
     with running_router(folder, upstream.port, health_check_interval=0.5) as running:
         write_state(running.state_file, "blue", blue=upstream.port, green=standby.port)
         yield running
+
+
+@pytest.fixture(scope="session")
+def browser_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """One browser for all tests."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    assert chromium is not None
+    assert driver is not None
+    browser = open_browser(chromium, driver, tmp_path_factory.mktemp("profile"))
+    yield Page(browser)
+    browser.quit()
+
+
+@pytest.fixture
+def page(browser_page: Page) -> Iterator[Page]:
+    """The browser as at first; at the end its console must have nothing to say."""
+    browser_page.look()
+    browser_page.complaints()
+    yield browser_page
+    said = browser_page.complaints()
+    browser_page.browser.get("about:blank")
+    browser_page.browser.delete_all_cookies()
+    assert said == []
 
 
 @pytest.fixture(scope="session")

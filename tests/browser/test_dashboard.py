@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 from app.state.model import promote
 from app.state.store import StateStore
 from tests.browser.conftest import missing
-from tests.browser.page import Page, open_browser
+from tests.browser.page import Page
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import RouterProcess, running_router
@@ -28,29 +26,6 @@ GET = b"GET /work HTTP/1.1\r\nHost: x.test\r\n\r\n"
 EVENTS = b"GET /__router_dashboard/events HTTP/1.1\r\nHost: x.test\r\n\r\n"
 
 PAPER = {"light": "rgb(244, 245, 247)", "dark": "rgb(14, 17, 22)"}
-
-
-@pytest.fixture(scope="module")
-def browser_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """One browser for all tests."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert chromium is not None
-    assert driver is not None
-    browser = open_browser(chromium, driver, tmp_path_factory.mktemp("profile"))
-    yield Page(browser)
-    browser.quit()
-
-
-@pytest.fixture
-def page(browser_page: Page) -> Iterator[Page]:
-    """The browser as at first; at the end its console must have nothing to say."""
-    browser_page.look()
-    browser_page.complaints()
-    yield browser_page
-    said = browser_page.complaints()
-    browser_page.browser.get("about:blank")
-    browser_page.browser.delete_all_cookies()
-    assert said == []
 
 
 def switch(router: RouterProcess, version: str) -> None:

@@ -125,9 +125,20 @@ class TestParts:
         frame = client.get("/__router_dashboard/frame").json
         assert isinstance(frame, dict)
         page = client.get("/monitoring").text
-        plain = {"title", "tone", "topic", "icon"}
+        plain = {"title", "tone", "topic", "icon", "edition"}
         assert all(f'id="{name}"' in page for name in frame if name not in plain)
         assert plain <= set(frame)
+
+    def test_page_that_is_open_learns_of_other_settings_by_the_edition(self, open_app: Open) -> None:
+        def edition(client: FlaskClient) -> str:
+            frame = client.get("/__router_dashboard/frame").json
+            assert isinstance(frame, dict)
+            assert f'data-edition="{frame["edition"]}"' in client.get("/monitoring").text
+            return str(frame["edition"])
+
+        first = edition(open_app())
+        assert edition(open_app()) == first
+        assert edition(open_app(read_timeout=31)) != first
 
     def test_every_chart_in_the_page_is_well_formed(self, client: FlaskClient) -> None:
         frame = client.get("/__router_dashboard/frame").json

@@ -8,6 +8,8 @@
   const POLL_MS = 2000;
   const RETRY_STREAM_MS = 30000;
   const SILENCE_MS = 5000;
+  const DEAD_MS = 20000;
+  const RELOAD_MS = 3000;
 
   // --- what the server says ------------------------------------------------------------------------------
 
@@ -17,6 +19,8 @@
     tone: (text) => { byId("now").dataset.tone = text; },
     // Spoken once for each new topic; the figures in the sentence change every second.
     topic: () => { spoken = false; },
+    // Another program or other settings, which only a new page shows; in a moment, when all workers have them.
+    edition: (text) => { if (text !== byId("main").dataset.edition) setTimeout(() => location.reload(), RELOAD_MS); },
   };
   let spoken = true;
   const shown = new Map();
@@ -50,10 +54,14 @@
   // --- events, or asking again and again -----------------------------------------------------------------
 
   let lastHeard = 0;
+  let lastTried = 0;
   let polling = 0;
+  let source;
 
   function listen() {
-    const source = new EventSource(`${prefix}/events`);
+    lastTried = Date.now();
+    source?.close();
+    source = new EventSource(`${prefix}/events`);
     source.onmessage = (event) => {
       lastHeard = Date.now();
       clearTimeout(polling);
@@ -72,6 +80,10 @@
   async function poll() {
     try {
       const answer = await fetch(`${prefix}/frame`, { cache: "no-store" });
+      if (source.readyState === EventSource.OPEN) {
+        polling = 0;
+        return;
+      }
       if (answer.status === 401 || answer.status === 403) location.reload();
       if (!answer.ok) throw new Error(answer.statusText);
       apply(await answer.json());
@@ -84,7 +96,10 @@
   }
 
   setInterval(() => {
-    if (Date.now() - lastHeard > SILENCE_MS) say("lost", "No answer from the router");
+    const silence = Date.now() - lastHeard;
+    if (silence > SILENCE_MS) say("lost", "No answer from the router");
+    // A network that has forgotten the connection never ends the stream: after a night's sleep, for instance.
+    if (Math.min(silence, Date.now() - lastTried) > DEAD_MS && !polling) listen();
   }, 1000);
 
   // --- the figures under the pointer ---------------------------------------------------------------------
