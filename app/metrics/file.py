@@ -1,9 +1,10 @@
-"""The file behind the shared metrics: made whole, checked before use, replaced by rename, never resized.
+"""The file behind the shared metrics: made whole, checked before use, given more slots, replaced by rename.
 
 A store into a page that a full disk cannot back, or behind the end of a file that someone shrank, is a
-SIGBUS and kills the worker. So every byte is allocated when the file is made (`posix_fallocate` reports a
-full disk as an error), and a file that does not fit is replaced by a new one under the same name: whoever
-still maps the old one finishes on it undisturbed.
+SIGBUS and kills the worker. So every byte is allocated before it is mapped (`posix_fallocate` reports a
+full disk as an error), and the file never gets shorter. More slots are put behind the others, whoever may
+have the shorter file mapped; the header's number of them says that they are there. A file of another map is
+replaced by a new one under the same name: whoever still maps the old one finishes on it undisturbed.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class MappedFile:
 
 
 def create_or_attach(path: Path, slots: int, before: MappedFile | None = None) -> MappedFile:
-    """Maps the file for writing, making, enlarging or replacing it when needed; never raises.
+    """Maps the file for writing, making, lengthening or replacing it when needed; never raises.
 
     What cannot be done (full disk, read-only directory, a foreign file) ends in a mapping in memory, which
     forked workers share as they would the file, and in a `fault` that says what is wrong. Where workers
@@ -125,14 +126,29 @@ def _attach_or_make(path: Path, slots: int) -> MappedFile:
     try:
         mapped = _map(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK), mmap.PROT_READ | mmap.PROT_WRITE)
     except (FileNotFoundError, OutdatedFile):
-        return _make(path, slots, b"")
-    if mapped.slots >= slots or has_live_slots(mapped):
+        return _make(path, slots)
+    return mapped if mapped.slots >= slots else _lengthened(mapped, slots)
+
+
+def _lengthened(mapped: MappedFile, slots: int) -> MappedFile:
+    """The same file with more slots; as it is where the disk has no room for them, so that what fits is counted."""
+    try:
+        os.posix_fallocate(mapped.fd, 0, file_bytes(slots))
+    except OSError:
         return mapped
-    # More workers than the file was made for, and nobody writes: the same content with more slots behind it.
-    content = mapped.memory[:]
     mapped.memory.close()
-    os.close(mapped.fd)
-    return _make(path, slots, content)
+    memory = mmap.mmap(mapped.fd, file_bytes(slots))
+    with memoryview(memory) as view, view.cast("Q") as words:
+        words[H["slots"]] = slots  # last of all: who sees it may map them
+    return MappedFile(memory, mapped.fd, slots, "")
+
+
+def followed(mapped: MappedFile) -> MappedFile:
+    """A file that was given more slots since it was mapped, mapped anew to read from."""
+    with memoryview(mapped.memory) as view, view.cast("Q") as words:
+        slots = words[H["slots"]]
+    memory = mmap.mmap(mapped.fd, file_bytes(slots), mmap.MAP_SHARED, mmap.PROT_READ)
+    return MappedFile(memory, mapped.fd, slots, mapped.fault)
 
 
 def has_live_slots(mapped: MappedFile) -> bool:
@@ -166,15 +182,14 @@ def _slots_in(fd: int) -> int:
         raise ForeignFile("it is not a metrics file of this router; move it away or set metrics_file")
     slots = head[H["slots"]]
     boot = (head[H["boot_id_high"]], head[H["boot_id_low"]])
-    expected = (layout.LAYOUT_VERSION, layout.checksum(), file_bytes(slots), boot_id())
-    if (head[H["layout_version"]], head[H["checksum"]], head[H["length"]], boot) != expected:
+    if (head[H["layout_version"]], head[H["checksum"]], boot) != (layout.LAYOUT_VERSION, layout.checksum(), boot_id()):
         raise OutdatedFile("it was written by another release of the router or before a restart of the machine")
-    if status.st_size < head[H["length"]]:
+    if status.st_size < file_bytes(slots):
         raise OutdatedFile("it is shorter than it says")
     return slots
 
 
-def _make(path: Path, slots: int, content: bytes) -> MappedFile:
+def _make(path: Path, slots: int) -> MappedFile:
     """Builds a complete file beside the path and puts it there in one step. Raises OSError.
 
     Only its owner may read it (`mkstemp` makes it so): the rows of what is in flight hold request paths.
@@ -184,7 +199,6 @@ def _make(path: Path, slots: int, content: bytes) -> MappedFile:
     try:
         os.posix_fallocate(fd, 0, file_bytes(slots))
         memory = mmap.mmap(fd, file_bytes(slots))
-        memory[: len(content)] = content
         _write_header(memory, slots)
         os.rename(draft, path)
     except BaseException:
@@ -207,14 +221,13 @@ def let_go_of_history(memory: mmap.mmap) -> None:
 
 
 def _write_header(memory: mmap.mmap, slots: int) -> None:
-    """Fills in what identifies the file; what an enlarged file already has stays."""
+    """Fills in what identifies the file."""
     with memoryview(memory) as view, view.cast("Q") as words:
         words[H["layout_version"]] = layout.LAYOUT_VERSION
         words[H["checksum"]] = layout.checksum()
-        words[H["length"]] = file_bytes(slots)
         words[H["slots"]] = slots
         words[H["boot_id_high"]], words[H["boot_id_low"]] = boot_id()
-        words[H["created_at_us"]] = words[H["created_at_us"]] or time.time_ns() // 1000
+        words[H["created_at_us"]] = time.time_ns() // 1000
         words[H["magic"]] = layout.MAGIC
 
 

@@ -36,8 +36,9 @@
     probe row  serial            1, 2, 3 …; 0 while the row is being written or empty
                at_us, ok << 16 | status, latency_us, reason length, reason (88 bytes of UTF-8)
 
-Slots come last, so that a file can be given more of them by appending. The header carries a checksum of
-every name and size in this module: a file written under another map is never read with this one.
+Slots come last: a file that is to have more gets them behind these, and then a higher number in its header. The
+header carries a checksum of every name and size in this module: a file written under another map is never read
+with this one.
 """
 
 from __future__ import annotations
@@ -62,7 +63,6 @@ HEADER = (
     "magic",
     "layout_version",
     "checksum",
-    "length",  # bytes
     "slots",
     "boot_id_high",  # the monotonic clock, and so every tag and age in the file, only means something
     "boot_id_low",  # within one boot of the machine

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from app.metrics import layout, summary
 from app.metrics.cells import Cell, read_cell, read_tally, spread, together
+from app.metrics.file import MappedFile, followed
 from app.metrics.layout import C, H, S
 from app.metrics.locks import ByteLocks, alive_byte
 from app.metrics.rows import cut_requests, live_rows
@@ -27,21 +28,21 @@ _MOST_TRIES = 100  # a slot changes hands a few times a second at the very worst
 class Reader:
     """Reads a mapping of the file; `asking` tells who is alive and must not itself hold any lock."""
 
-    def __init__(
-        self,
-        words: memoryview[int],
-        narrow: memoryview[int],
-        memory: mmap.mmap,
-        slots: int,
-        asking: ByteLocks,
-    ) -> None:
-        self._words, self._narrow, self._memory, self._slots, self._asking = (
-            words,
-            narrow,
-            memory,
-            slots,
-            asking,
-        )
+    def __init__(self, mapped: MappedFile, asking: ByteLocks) -> None:
+        self._asking = asking
+        self._use(mapped)
+
+    def _use(self, mapped: MappedFile) -> None:
+        self._mapped, self._memory = mapped, mapped.memory
+        view = memoryview(mapped.memory)
+        self._words: memoryview[int] = view.cast("Q")
+        self._narrow: memoryview[int] = view.cast("I")
+
+    def _slots(self) -> range:
+        """All slots, those too that a reload to more workers has put behind the others since the file was mapped."""
+        if self._words[H["slots"]] > self._mapped.slots:
+            self._use(followed(self._mapped))
+        return range(self._mapped.slots)
 
     # Accounts -----------------------------------------------------------------------------------------------
 
@@ -154,11 +155,11 @@ class Reader:
 
     def live_slots(self) -> int:
         """How many slots have a live owner."""
-        return sum(self._is_alive(slot) for slot in range(self._slots))
+        return sum(map(self._is_alive, self._slots()))
 
     def _used(self) -> list[int]:
         """The slots that were ever claimed; the others are empty."""
-        return [slot for slot in range(self._slots) if self._words[layout.slot_at(slot) + S["generation"]]]
+        return [slot for slot in self._slots() if self._words[layout.slot_at(slot) + S["generation"]]]
 
     def _account(self, slot: int) -> tuple[memoryview[int], bool]:
         """A slot's head and version blocks, and whether its owner lives; a dead owner's in-flight as

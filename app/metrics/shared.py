@@ -26,7 +26,7 @@ from app.metrics.locks import ByteLocks, alive_byte, claim_byte, leader_byte
 from app.metrics.reader import Reader
 from app.metrics.rows import CutRing
 from app.metrics.shares import Shares
-from app.metrics.slot import SlotWriter
+from app.metrics.slot import Later, SlotWriter, at_once
 from app.metrics.snapshot import CutRequest, Failover, History, InFlightRow, Probe, Series, Snapshot
 
 
@@ -61,8 +61,8 @@ class SharedMetrics:
     ) -> Self:
         """The metrics file for writing, made or replaced when there is no usable one; never raises.
 
-        A file that has at least `slots` slots is taken as it is. Look at `fault` afterwards. `before` is what a
-        router that is reloaded counts in so far: it is kept rather than begun anew in memory.
+        A file with fewer slots than `slots` is given more. Look at `fault` afterwards. `before` is what a router
+        that is reloaded counts in so far: it is kept rather than begun anew in memory.
         """
         metrics = cls(Path(path), file.create_or_attach(Path(path), slots, before), clock)
         metrics._note_start()
@@ -101,11 +101,12 @@ class SharedMetrics:
 
     # Writing ------------------------------------------------------------------------------------------------
 
-    def claim_slot(self, pid: int, role: str = "worker") -> SlotWriter:
+    def claim_slot(self, pid: int, role: str = "worker", later: Later = at_once) -> SlotWriter:
         """The calling process's own slot, the lowest free one, to count on from where its last owner stopped.
 
-        Call it in the process that will write, after the fork. Never raises: without a free slot the writer
-        counts into memory of its own, and `fault` says so.
+        Call it in the process that will write, after the fork. With an event loop, `later` calls a function at the
+        end of its turn. Never raises: without a free slot the writer counts into memory of its own, and `fault` says
+        so.
         """
         try:
             self._follow()
@@ -114,7 +115,7 @@ class SharedMetrics:
             return self._private_writer(f"no slot of {self.path}: {error.strerror}")
         for slot in range(self.slots):
             if locks.take(claim_byte(slot)):
-                return self._take_over(slot, locks, pid, role)
+                return self._take_over(slot, locks, pid, role, later)
         locks.close()
         return self._private_writer(f"all {self.slots} slots of {self.path} are taken")
 
@@ -130,14 +131,15 @@ class SharedMetrics:
         return SlotWriter(mapped.memory, memoryview(mapped.memory).cast("Q"), 0, lambda: None)
 
     def _follow(self) -> None:
-        """Maps the file anew when it is no longer the one under its name, as after someone deleted it."""
-        if not self._mapped.fault and not self._mapped.is_at(self.path):
+        """Maps the file anew when it is no longer the one under its name, as after someone deleted it, or is longer."""
+        is_longer = self._words[H["slots"]] > self.slots
+        if not self._mapped.fault and (is_longer or not self._mapped.is_at(self.path)):
             found = file.create_or_attach(self.path, self.slots, before=self._mapped)
             self._let_go()
             self._use(found)
             self._note_start()
 
-    def _take_over(self, slot: int, locks: ByteLocks, pid: int, role: str) -> SlotWriter:
+    def _take_over(self, slot: int, locks: ByteLocks, pid: int, role: str, later: Later) -> SlotWriter:
         """Settles the last owner's account and makes the slot ours; may be killed at any point of it.
 
         Until the alive byte is held, readers see the dead owner: what it started and did not finish is
@@ -161,7 +163,7 @@ class SharedMetrics:
         words[head + S["connections"]] = 0
         words[head + S["holding"]] = 0
         words[head + S["diversion"]] &= ~1
-        writer = SlotWriter(self._mapped.memory, self._words, slot, locks.close)
+        writer = SlotWriter(self._mapped.memory, self._words, slot, locks.close, later)
         writer.beat(now_us)
         locks.take(alive_byte(slot))
         words[head + S["generation"]] += 1
@@ -279,7 +281,7 @@ class SharedMetrics:
         self._words: memoryview[int] = view.cast("Q")
         self._narrow: memoryview[int] = view.cast("I")
         self._asking = ByteLocks(mapped.lock_path, may_take=False)
-        self._reader = Reader(self._words, self._narrow, mapped.memory, mapped.slots, self._asking)
+        self._reader = Reader(mapped, self._asking)
 
     def _let_go(self) -> None:
         """Closes what we opened; the mapping itself goes with its last user, which may be a slot writer."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from app.metrics.shared import SharedMetrics
 from tests.support.hammering import Hammering
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import RawUpstream, reply
@@ -175,3 +176,26 @@ def test_request_in_flight_ends_in_the_old_worker(router: RouterProcess, upstrea
         assert client.read_response().body == b"late"
     upstream.answers(reply(b"blue"))
     wait_until(lambda: workers.isdisjoint(router.worker_pids), "the end of the old workers", 20)
+
+
+def test_reload_that_needs_more_slots_counts_everybody(router: RouterProcess, project: Path) -> None:
+    """All slots are taken, as by more workers than there were to be, and the new workers get further ones."""
+    code = project / "app" / "metrics" / "layout.py"
+    before = code.read_text()
+    metrics = SharedMetrics.open(router.folder / "router_metrics.mmap")
+    slots, counted = metrics.slots, metrics.snapshot().overall.requests
+    writing = SharedMetrics.create_or_attach(metrics.path, slots)
+    others = [writing.claim_slot(os.getpid(), "script") for _ in range(slots - len(router.worker_pids))]
+    try:
+        code.write_text(before.replace("max(16, 4 * workers)", "20"))
+        assert reload(router) == ""
+        assert {worker.slot for worker in metrics.snapshot().workers} >= {slots, slots + 1}
+        assert [router.ask(GET).status for _ in range(20)] == [200] * 20
+        assert metrics.snapshot().overall.requests == counted + 20
+        assert "is not counted" not in router.log
+    finally:
+        code.write_text(before)
+        for other in others:
+            other.close()
+        writing.close()
+        metrics.close()

@@ -93,19 +93,50 @@ def test_more_workers_get_a_longer_file_with_the_same_figures(path: Path, clock:
     large = SharedMetrics.create_or_attach(path, 6, clock)
     assert (large.slots, large.fault, large.snapshot().overall.requests) == (6, "", 5)
     assert large.snapshot(10).overall.requests == 5
-    assert "removed or replaced" in small.fault
+    assert path.stat().st_size == layout.file_bytes(6)
     small.close()
     large.close()
 
 
-def test_a_file_in_use_is_not_replaced_for_more_slots(path: Path, clock: FakeClock) -> None:
-    small = SharedMetrics.create_or_attach(path, 2, clock)
-    worker = small.claim_slot(os.getpid())
-    other = SharedMetrics.create_or_attach(path, 6, clock)
-    assert (other.slots, other.fault, small.fault) == (2, "", "")
-    worker.close()
-    small.close()
-    other.close()
+def test_who_has_a_file_mapped_sees_the_slots_that_it_is_given(path: Path, clock: FakeClock) -> None:
+    small, reader = SharedMetrics.create_or_attach(path, 2, clock), SharedMetrics.open(path, clock)
+    writers = [small.claim_slot(os.getpid()) for _ in range(2)]
+    assert small.try_lead()
+    large = SharedMetrics.create_or_attach(path, 6, clock)
+    writers += [large.claim_slot(os.getpid()) for _ in range(3)]
+    for writer in writers:
+        count(writer, clock, 1)
+        writer.start(1, b"GET", b"/in-flight", clock())
+    for metrics in (small, reader, large):
+        assert (metrics.fault, metrics.live_slots(), metrics.in_flight("green")) == ("", 5, 5)
+        assert (metrics.snapshot().versions["blue"].requests, len(metrics.in_flight_rows("green"))) == (5, 5)
+    clock.advance(1)
+    small.fold()
+    assert large.history(2).versions["blue"].requests[-1] == 5
+    writers.append(small.claim_slot(os.getpid()))  # as an old master does, of which a worker has died
+    assert [writer.slot for writer in writers] == [0, 1, 2, 3, 4, 5]
+    assert small.fault == ""
+    for writer in writers:
+        writer.close()
+    for metrics in (small, reader, large):
+        metrics.close()
+
+
+@needs_root
+def test_disk_without_room_for_more_slots_keeps_those_there_are(tmp_path: Path, clock: FakeClock) -> None:
+    with mounted(tmp_path / "small", f"size={layout.file_bytes(2) + 65536}") as folder:
+        before = SharedMetrics.create_or_attach(folder / "m.mmap", 2, clock)
+        writer = before.claim_slot(os.getpid())
+        count(writer, clock, 3)
+        after = SharedMetrics.create_or_attach(folder / "m.mmap", 6, clock, before.mapped)
+        second = after.claim_slot(os.getpid())
+        count(second, clock, 2)
+        assert (after.slots, after.fault, after.snapshot().overall.requests) == (2, "", 5)
+        assert "all 2 slots" in (after.claim_slot(os.getpid()), after.fault)[1]
+        writer.close()
+        second.close()
+        before.close()
+        after.close()
 
 
 def test_fewer_workers_keep_the_longer_file(metrics: SharedMetrics, path: Path, clock: FakeClock) -> None:
