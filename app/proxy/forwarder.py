@@ -145,11 +145,12 @@ class Forwarder:
         """A request with a permit for a preview, which no version ever sees."""
         permit = self._previews.take_off(request)
         try:
-            if not self._previews.shows_standby(permit):
-                row, target = self._door.claim(request, request_id)
-                return self._send(Flight(self._ledger, request, row, target, request_id))
+            is_visit = self._previews.shows_standby(permit)
             if permit.query and request.head.method in (b"GET", b"HEAD"):
                 return self._redirect(request, permit, request_id)
+            if not is_visit:
+                row, target = self._door.claim(request, request_id)
+                return self._send(Flight(self._ledger, request, row, target, request_id))
             row, target = self._door.claim(request, request_id, of_standby=True)
         except RouterError as error:
             return self.refuse(request, error, request_id)

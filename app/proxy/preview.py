@@ -20,6 +20,9 @@ MARK = PARAMETER.encode()
 
 _FIELD = FIELD.lower().encode()
 
+_LEAVE = b"off"
+"""In place of a link's token: the browser's preview ends before its time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Permit:
@@ -46,6 +49,8 @@ def taken_off(raw: bytes) -> tuple[bytes, Permit]:
         if name.lower() == _FIELD:
             in_field = in_field or value.strip(b" \t")
             continue
+        if name.lower() == b"referer" and MARK in value:
+            continue  # from a page that is shown under a link's own address, as the answer to a POST is
         if name.lower() == b"cookie" and MARK in value:
             others, found = _parted(value, b";")
             in_cookie = in_cookie or found
@@ -94,6 +99,8 @@ class Previews:
 
         Raises PreviewRefused.
         """
+        if permit.query == _LEAVE:
+            return False
         said = permit.query or permit.field
         shown = self._shown(said or permit.cookie)
         if said and shown is None:
@@ -110,9 +117,11 @@ class Previews:
         return verify(state.preview_key, token.decode("latin-1"), time()) if state is not None else None
 
     def to_clean_address(self, request: ClientRequest, permit: Permit) -> Parts:
-        """The redirect of a link to the same address without its permit, which goes into a cookie."""
-        token = permit.query.decode("latin-1")
-        lasts_s = max(0, int(token.split(".")[1]) - int(time()))
+        """The redirect of a link to the same address without its permit, which goes into a cookie or ends one."""
+        token, lasts_s = "", 0
+        if permit.query != _LEAVE:
+            token = permit.query.decode("latin-1")
+            lasts_s = max(0, int(token.split(".")[1]) - int(time()))
         location = request.head.target.decode("latin-1")
         if location.startswith("//"):
             location = "/." + location  # a reference that began with two slashes would name another host
@@ -123,6 +132,8 @@ class Previews:
             ("Location", location),
             ("Set-Cookie", cookie),
             ("Cache-Control", "no-store"),
+            # Files that the browser has stored of the active version would be shown on the standby's pages.
+            ("Clear-Site-Data", '"cache"'),
             ("Referrer-Policy", "no-referrer"),
             ("Content-Length", "0"),
         ]

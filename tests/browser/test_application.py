@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 
 from tests.browser.conftest import missing
 from tests.browser.page import open_browser
+from tests.browser.websocket import greet
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
 from tests.support.router_process import RouterProcess
 from tests.support.waiting import wait_until
@@ -29,7 +28,6 @@ socket.onmessage = event => seen.socket = event.data
 </script>"""
 
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: streamed\n\n"
-MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def application(exchange: Exchange) -> None:
@@ -41,11 +39,7 @@ def application(exchange: Exchange) -> None:
         exchange.send(EVENTS)
         exchange.wait_for_hang_up()
     elif path == b"/socket":
-        key = exchange.head.value(b"Sec-WebSocket-Key") or b""
-        accept = base64.b64encode(hashlib.sha1(key + MAGIC, usedforsecurity=False).digest())
-        upgrade = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        exchange.send(upgrade + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n" + b"\x81\x07greeted")
-        exchange.wait_for_hang_up()
+        greet(exchange, b"greeted")
     else:
         exchange.send(reply(PAGE, fields=[(b"Content-Type", b"text/html")]))
 

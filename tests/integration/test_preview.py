@@ -67,6 +67,7 @@ class TestWays:
         assert (answer.status, answer.value(b"Location")) == (303, b"/shop?a=1&b=%20x")
         assert answer.value(b"Cache-Control") == b"no-store"
         assert answer.value(b"Referrer-Policy") == b"no-referrer"
+        assert answer.value(b"Clear-Site-Data") == b'"cache"'
         cookie, *attributes = (answer.value(b"Set-Cookie") or b"").split(b"; ")
         assert cookie == b"__router_preview=" + permit
         assert {b"Path=/", b"HttpOnly", b"SameSite=Lax"} < set(attributes)
@@ -76,6 +77,20 @@ class TestWays:
         assert site.ask(b"/shop?a=1&b=%20x", b"Cookie: a=1; %b; b=2\r\n" % cookie).body == b"green"
         assert site.green.only.target == b"/shop?a=1&b=%20x"
         assert site.green.only.head.values(b"Cookie") == [b"a=1; b=2"]
+
+    def test_link_ends_a_preview_before_its_time(self, site: Site) -> None:
+        answer = site.ask(b"/shop?__router_preview=off&a", b"Cookie: __router_preview=" + token() + b"\r\n")
+        assert (answer.status, answer.value(b"Location")) == (303, b"/shop?a")
+        assert answer.value(b"Set-Cookie") == b"__router_preview=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"
+        assert site.ask(b"/?__router_preview=off", method=b"POST").body == b"blue"
+
+    def test_link_to_the_version_that_has_become_active_is_cleaned_too(self, site: Site) -> None:
+        site.put("green")
+        assert site.ask(b"/?a&__router_preview=" + token()).value(b"Location") == b"/?a"
+
+    def test_referer_with_a_permit_goes_nowhere(self, site: Site) -> None:
+        assert site.ask(fields=b"Referer: http://x.test/?__router_preview=" + token() + b"\r\n").body == b"blue"
+        assert site.blue.only.head.values(b"Referer") == []
 
     def test_cookie_of_an_unencrypted_link_is_not_for_https_alone(self, site: Site) -> None:
         """Nobody is trusted here, so that what the client claims does not count."""

@@ -38,10 +38,12 @@ def test_query(target: bytes, clean: bytes, token: bytes) -> None:
         (b"cookie: a=1;__router_preview=t;b=2\r\n", b"cookie: a=1;b=2\r\n", b"t"),
         (b"Cookie: a=__router_preview\r\n", b"Cookie: a=__router_preview\r\n", b""),
         (b"Cookie: __router_preview=t\r\nA: b\r\nCookie: __router_preview=u; c\r\n", b"A: b\r\nCookie: c\r\n", b"t"),
+        (b"Referer: http://x/?__router_preview=t\r\n", b"", b""),
+        (b"Referer: http://x/\r\n", b"Referer: http://x/\r\n", b""),
         (b"X-Cookie: __router_preview=t\r\n", b"X-Cookie: __router_preview=t\r\n", b""),
     ],
 )
-def test_cookie(fields: bytes, kept: bytes, token: bytes) -> None:
+def test_cookie_and_referer(fields: bytes, kept: bytes, token: bytes) -> None:
     assert taken_off(HEAD % (b"/", fields)) == (HEAD % (b"/", kept), Permit(cookie=token))
 
 
