@@ -84,7 +84,7 @@ def _play(script: Script, crowd: Crowd, seconds: float, names: list[str]) -> Non
         event = script.play(name)
         crowd.check()
         _tell(f"{elapsed:4.0f} of {seconds:.0f} s", event, crowd.count())
-        script.pass_time(0.0, 0.3)
+        script.pass_time(0.0, 0.15)
     script.finish()
     if sys.stderr.isatty():
         _say("")

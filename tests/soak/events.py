@@ -77,8 +77,8 @@ class Script:
             self._settled = (time.monotonic(), self.site.active)
 
     def wait_perhaps(self) -> list[str]:
-        """`--wait`, every fourth time."""
-        return ["--wait"] if self.random.random() < 0.25 else []
+        """`--wait`, every eighth time."""
+        return ["--wait"] if self.random.random() < 0.125 else []
 
     def pass_time(self, least_s: float, most_s: float) -> None:
         """Let the clients go on for a while: this is load, no condition to wait for."""
