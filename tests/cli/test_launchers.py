@@ -12,10 +12,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["traffic_router", "blue_green_deploy"]
 
+SHOW = """#!/bin/sh
+echo "in <$PWD> at home in <$TRAFFIC_ROUTER_HOME>"
+printf '<%s>\\n' "$@"
+"""
+"""Stands in for Python, to see what it would be started with."""
 
-def launch(launcher: Path, *argv: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+
+def launch(
+    launcher: Path, *argv: str, cwd: Path, by: tuple[str, ...] = ("python3",), **environ: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["python3", str(launcher), *argv],
+        [*by, str(launcher), *argv],
         cwd=cwd,
         env={**os.environ, **environ},
         capture_output=True,
@@ -68,6 +76,25 @@ def test_launcher_whose_python_is_gone_says_where_it_was(command: str, tmp_path:
     assert done.returncode == 1
     assert "/root/of/somebody/else/python3 is not there, or not for this user" in done.stderr
     assert "make clean setup SYSTEM_PYTHON=" in done.stderr
+
+
+@pytest.mark.parametrize("by", [(), ("python3",), ("sh",)], ids=["by itself", "by python3", "by sh"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_launcher_hands_everything_on_as_it_is(command: str, by: tuple[str, ...], tmp_path: Path) -> None:
+    root = tmp_path / "a folder; $(id) with spaces"
+    (root / "bin").mkdir(parents=True)
+    (root / ".venv" / "bin").mkdir(parents=True)
+    launcher = Path(shutil.copy(ROOT / "bin" / command, root / "bin"))
+    python = root / ".venv" / "bin" / "python"
+    python.write_text(SHOW)
+    python.chmod(0o755)
+
+    done = launch(launcher, "a  b", "", "*", "-x", cwd=tmp_path, by=by, TRAFFIC_ROUTER_HOME="my home")
+
+    place, *words = done.stdout.splitlines()
+    assert place == f"in <{root}> at home in <{tmp_path / 'my home'}>"
+    assert words == ["<-m>", "<app.cli>", f"<{command}>", "<a  b>", "<>", "<*>", "<-x>"]
+    assert done.stderr == ""
 
 
 def test_home_may_be_relative_to_where_one_is(tmp_path: Path) -> None:
