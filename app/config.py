@@ -7,8 +7,9 @@ line over environment (`TRAFFIC_ROUTER_<FIELD>`, and `PORT`) over `traffic_route
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from app import config_checks as checks
 from app.app_config import APP_RULES, AppConfig, DeployConfig
@@ -267,14 +268,13 @@ class RouterConfig(HoldConfig):
         return str(PurePosixPath(self.state_file).parent / name)
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """The settings in effect, and the source of each: `sources["read_timeout"]`, `sources["app.dir"]`."""
 
     config: RouterConfig
     app: AppConfig
     sources: Mapping[str, str]
-    deploy: DeployConfig = field(default_factory=DeployConfig)
+    deploy: DeployConfig
 
 
 def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, object]) -> Loaded:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 __all__ = ["Setting", "read", "shown"]
 
@@ -33,8 +33,7 @@ _BOOLS: Mapping[str, bool] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """All that is known about one field: enough to read, check, print and document it.
 
     `low` and `high` are inclusive, and given together. `check` sees one text (each item of a list, each name
@@ -144,13 +143,12 @@ def _read_table(about: Setting, raw: object) -> dict[str, str]:
         raise ValueError
     # A bare number is how people write a variable's value in TOML; true and lists are ambiguous and refused.
     return {
-        _read_text(about, name): str(value) if type(value) is int else _read_text(replace(about, check=None), value)
+        _read_text(about, name): str(value) if type(value) is int else _read_text(about._replace(check=None), value)
         for name, value in raw.items()
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(NamedTuple):
     noun: str
     read: Callable[[Setting, object], object]
 

@@ -10,10 +10,9 @@ nothing about the router and touches nothing outside: mappings in, values or `Co
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from dataclasses import MISSING, field, fields
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from app.errors import ConfigError
 from app.setting_kinds import Setting, read, shown
@@ -29,8 +28,7 @@ T = TypeVar("T")
 _METADATA_KEY = "setting"
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(NamedTuple):
     """One value that somebody gave for a setting, as it was written, and where."""
 
     name: str
@@ -38,8 +36,7 @@ class Given:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """What the layers come to: a value and a source for every field, and everything that is wrong."""
 
     values: Mapping[str, Any]  # each has the type of its field, which a mapping's type cannot say
@@ -47,8 +44,7 @@ class Resolved:
     faults: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """Settings that must fit together: `holds` gets their values in the order of `names`."""
 
     names: tuple[str, ...]
@@ -80,7 +76,7 @@ def describe(cls: type[DataclassInstance]) -> dict[str, Setting]:
     """The settings of a class by name, in the order in which they are written; inherited ones last."""
     own_first = sorted(fields(cls), key=lambda f: f.name not in cls.__annotations__)
     return {
-        f.name: replace(f.metadata[_METADATA_KEY], name=f.name, default=_default_of(f.default, f.default_factory))
+        f.name: f.metadata[_METADATA_KEY]._replace(name=f.name, default=_default_of(f.default, f.default_factory))
         for f in own_first
     }
 
@@ -172,5 +168,7 @@ def raise_faults(faults: Sequence[str]) -> None:
 
 def unknown_name(name: str, known: Iterable[str], source: str, prefix: str = "") -> str:
     """The fault for a name that is no setting, with the nearest one that is; a `prefix` of all says nothing."""
+    import difflib  # nobody who types well waits for it
+
     near = difflib.get_close_matches(name.removeprefix(prefix), [one.removeprefix(prefix) for one in known], n=1)
     return f"{name}: no such setting" + (f"; did you mean {prefix}{near[0]}?" if near else "") + f" ({source})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -129,6 +130,8 @@ class Call:
 
 def _why_blind(config: RouterConfig) -> str:
     """Why the traffic of a running router cannot be seen; empty when none runs."""
+    if not os.path.exists(config.pid_path):  # spares the import, which takes as long as a switch
+        return ""
     from app.cli.health_view import read_health
     from app.cli.router_client import RouterClient
     from app.cli.router_process import find_router

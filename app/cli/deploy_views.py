@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.cli.render import bold, dim, heading, mark, ms_text
@@ -68,8 +68,8 @@ def status_json(overview: Overview) -> dict[str, object]:
         "switched_at": state.switched_at,
         "serial": state.serial,
         "state_file": str(overview.state_file),
-        "pause": asdict(state.pause) if state.pause else None,
-        "maintenance": asdict(state.maintenance) if state.maintenance else None,
+        "pause": state.pause._asdict() if state.pause else None,
+        "maintenance": state.maintenance._asdict() if state.maintenance else None,
         "router": {"pid": router.pid, "port": router.port} if router else None,
         "held": overview.held,
         "failover": overview.failover,

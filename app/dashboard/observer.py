@@ -113,14 +113,13 @@ class Observer:
         metrics = self._metrics
         rows = metrics.in_flight_rows()
         versions = {
-            name: replace(stats, in_flight=metrics.in_flight(name)) for name, stats in snapshot.versions.items()
+            name: stats._replace(in_flight=metrics.in_flight(name)) for name, stats in snapshot.versions.items()
         }
         in_flight = sum(stats.in_flight for stats in versions.values())
-        return replace(
-            snapshot,
+        return snapshot._replace(
             rows=rows,
             versions=versions,
-            overall=replace(snapshot.overall, in_flight=in_flight),
+            overall=snapshot.overall._replace(in_flight=in_flight),
             probes={name: metrics.probes(index) for index, name in enumerate(VERSIONS)},
             fault=metrics.fault,
         )

@@ -10,20 +10,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from app.deploy.commands import run_commands
 from app.deploy.events import Diagnosed, Launched, Promoted
 from app.deploy.gate import Verdict
-from app.deploy.launch import launch_of
-from app.deploy.log_file import size, tail
 from app.deploy.phases import Operation, Phase
 from app.deploy.reconcile import ending_text
 from app.deploy.steps import PROGRAM, Request, Steps, port_is_open
-from app.deploy.watching import watch
 from app.errors import OperatorError, ProcessError, UnhealthyVersion
 from app.state.model import VERSIONS, VersionState, promote
 from app.state.process_start import start_time
 
 __all__ = ["act"]
+
+# A plain switch or rollback goes through few of the phases; what the others need is imported by them.
 
 _LOG_LINES = 20
 
@@ -45,6 +43,9 @@ def _clear(steps: Steps, request: Request) -> None:
 
 def _launch(steps: Steps, request: Request) -> None:
     """Start the target's process and record it."""
+    from app.deploy.launch import launch_of
+    from app.deploy.log_file import size
+
     version = request.described
     launch = launch_of(version, steps.app, steps.environ)
     # What a crashed process has left behind would keep the port.
@@ -85,6 +86,8 @@ def _pass_gate(steps: Steps, request: Request) -> None:
 
 def _smoke(steps: Steps, request: Request) -> None:
     """Try the target with the configured commands while nobody depends on it."""
+    from app.deploy.commands import run_commands
+
     version = steps.store.read().version(request.target)
     failure = run_commands(steps, steps.deploy.smoke, version)
     if failure and request.force:
@@ -110,6 +113,8 @@ def _make_active(steps: Steps, request: Request) -> None:
 
 def _run_post(steps: Steps, request: Request) -> None:
     """Run the configured commands after the switch; one that fails takes the switch back."""
+    from app.deploy.commands import run_commands
+
     failure = run_commands(steps, steps.deploy.post, steps.store.read().version(request.target))
     if failure:
         raise UnhealthyVersion(
@@ -119,6 +124,8 @@ def _run_post(steps: Steps, request: Request) -> None:
 
 def _watch(steps: Steps, request: Request) -> None:
     """Compare the target under traffic with the version before it."""
+    from app.deploy.watching import watch
+
     regression = watch(steps, request)
     if regression:
         raise UnhealthyVersion(
@@ -196,6 +203,8 @@ def _fail_gate(steps: Steps, version: VersionState, verdict: Verdict, request: R
     if request.force:
         steps.note(f"{reason}; going on because of --force", warns=True)
         return
+    from app.deploy.log_file import tail
+
     log = steps.processes.log_path(version.name)
     begin = steps.log_begin if request.launches else 0
     log_tail = tail(log, _LOG_LINES, begin) if request.launches or found.alive else []

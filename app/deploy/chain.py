@@ -11,8 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = ["FIRST", "Link", "chained", "last_hash", "links"]
 
@@ -20,8 +19,7 @@ FIRST: Final = ""
 """The `prev` of the first line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """One line: its number from 1, its hash, and what is wrong with it or "".
 
     A line from before the chain was introduced has no hash, and nothing is wrong with it.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO, Final
@@ -44,6 +42,9 @@ def run_commands(steps: Steps, commands: Sequence[str], version: VersionState) -
 
 def _run(launch: Launch, timeout_s: float) -> tuple[str, tuple[str, ...]]:
     """How a command failed, or "", and the end of its output."""
+    import subprocess  # these two take their time, and most switches run no command
+    import tempfile
+
     # A file, for a pipe would stay open for as long as anything lives that the command has started.
     with tempfile.TemporaryFile() as output:
         try:

@@ -8,16 +8,13 @@ the old state or the new one at every moment.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
-from app.deploy.commands import check_commands
 from app.deploy.drain import OnTimeout
 from app.deploy.events import Ended, Noted
 from app.deploy.execution import Execution
 from app.deploy.history import History, Intent
-from app.deploy.launch import launch_of
-from app.deploy.past import return_to
 from app.deploy.phases import Checks, Operation, Phase, check_plan, plan
 from app.deploy.reconcile import ending_text
 from app.deploy.steps import PROGRAM, Request, Steps
@@ -34,12 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Deployer", "Overrides"]
 
+# What a plain switch or rollback does without is imported where it is needed: those two are to be there at once.
+
 LOCK_WAIT_S = 30.0
 """Longer than most starts take, so that two commands given at once both succeed, one after the other."""
 
 
-@dataclass(frozen=True, slots=True)
-class Overrides:
+class Overrides(NamedTuple):
     """What a start or deploy says about the version itself; None leaves it as it is."""
 
     release: str | None = None
@@ -178,6 +176,8 @@ class Deployer:
 
         def decide(state: BlueGreenState) -> Request | None:
             if to is not None:
+                from app.deploy.past import return_to
+
                 request = return_to(self._steps, self._history.entries(), to, state)
             else:
                 request = self._back(state)
@@ -187,7 +187,7 @@ class Deployer:
                 self._checked(request.described)
                 self._check_ours(state.version(request.target))
             phases = (*request.phases, Phase.DRAINING) if wait and request.leaving else request.phases
-            return replace(request, phases=check_plan(phases), on_timeout=on_timeout)
+            return request._replace(phases=check_plan(phases), on_timeout=on_timeout)
 
         self._execution.carry_out(decide)
 
@@ -231,7 +231,7 @@ class Deployer:
                 target_runs=self._steps.is_alive(version),
                 drains=has_old,
                 retires=stop_old and has_old,
-                checks=replace(self._checks(described), watch=watch_s > 0 and has_old),
+                checks=self._checks(described)._replace(watch=watch_s > 0 and has_old),
             )
             return Request(
                 Operation.DEPLOY,
@@ -266,11 +266,16 @@ class Deployer:
 
     def _checks(self, version: VersionState) -> Checks:
         """The configured checks of a switch to this version; raises `ConfigError` for one that cannot be run."""
-        check_commands(self._steps, version)
+        if self._steps.deploy.smoke or self._steps.deploy.post:
+            from app.deploy.commands import check_commands
+
+            check_commands(self._steps, version)
         return Checks(smoke=bool(self._steps.deploy.smoke), post=bool(self._steps.deploy.post))
 
     def _checked(self, version: VersionState) -> VersionState:
         """The version, if it could be started; better to learn now of a missing program than half way."""
+        from app.deploy.launch import launch_of
+
         launch_of(version, self._steps.app, self._steps.environ)
         return version
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.deploy.events import Drained, Draining, Overdue, Reporter
 from app.deploy.receipt import Conduct, Cut, Tally
@@ -71,8 +71,7 @@ class Traffic(Protocol):
         """How a version did in the last so many seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a drain ended: `remaining` requests when the time was up, 0 when it is complete.
 
     `named` are those of them that are known by name, oldest first, such as
@@ -88,7 +87,7 @@ class Outcome:
         return self.remaining == 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Drain:
     """Watches the requests of versions come to their end; `clock` is monotonic."""
 

@@ -1,10 +1,12 @@
-"""What a deploy command tells while it works: values that the command line renders and tests compare."""
+"""What a deploy command tells while it works: values that the command line renders and tests compare.
 
-from __future__ import annotations
+Named tuples with plain annotations: each command waits for these classes to be made, and twenty dataclasses take it
+longer than a switch does. Annotations as texts (`from __future__`) would be compiled one by one.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from app.deploy.receipt import Conduct, Receipt
 from app.upstream.health import ProbeResult
@@ -35,24 +37,21 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class TimedProbe:
+class TimedProbe(NamedTuple):
     """A probe and when in the gate it was made, in seconds since the gate began."""
 
     elapsed_s: float
     result: ProbeResult
 
 
-@dataclass(frozen=True, slots=True)
-class LockAwaited:
+class LockAwaited(NamedTuple):
     """Another command is at work; `holder` names it as far as is known."""
 
     holder: str
     wait_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """An earlier command has no end in the history: what it was doing and what stands.
 
     `has_broken_off`: it was killed at that. Otherwise it may well have come to its end, which the history has lost.
@@ -65,16 +64,14 @@ class Found:
     has_broken_off: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(NamedTuple):
     """Something the operator should know; a warning when `warns`."""
 
     text: str
     warns: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Launched:
+class Launched(NamedTuple):
     """A process was started for a version."""
 
     version: str
@@ -87,8 +84,7 @@ class Launched:
     is_demo: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
+class Probed(NamedTuple):
     """A probe of the health gate: `streak` of the `needed` successes in a row so far."""
 
     version: str
@@ -98,8 +94,7 @@ class Probed:
     needed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosed:
+class Diagnosed(NamedTuple):
     """Why a version did not get through the gate: its last probes and the end of its log, oldest first."""
 
     version: str
@@ -108,8 +103,7 @@ class Diagnosed:
     log_tail: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Promoted:
+class Promoted(NamedTuple):
     """From now on each new request goes to `version`."""
 
     version: str
@@ -118,8 +112,7 @@ class Promoted:
     is_first: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Draining:
+class Draining(NamedTuple):
     """What a version still has in flight; `oldest` is one such as "GET /report", "" when unknown."""
 
     version: str
@@ -129,16 +122,14 @@ class Draining:
     left_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Drained:
+class Drained(NamedTuple):
     """A version has no request in flight any more, `duration_s` after the drain began."""
 
     version: str
     duration_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Overdue:
+class Overdue(NamedTuple):
     """The time for a drain is up and requests are in flight; `named` are those that are known by name."""
 
     version: str
@@ -148,23 +139,20 @@ class Overdue:
     will_wait: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiptReady:
+class ReceiptReady(NamedTuple):
     """What became of every request."""
 
     receipt: Receipt
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(NamedTuple):
     """A smoke or post command runs."""
 
     command: str
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(NamedTuple):
     """A smoke or post command has ended; `failure` is empty when it did well, `output` is the end of what it said."""
 
     command: str
@@ -173,8 +161,7 @@ class Ran:
     output: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Watching:
+class Watching(NamedTuple):
     """How the new version does so far, and how the old one did before the switch."""
 
     version: str
@@ -183,8 +170,7 @@ class Watching:
     after: Conduct
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(NamedTuple):
     """The end of the watch, no more errors having been found."""
 
     version: str
@@ -192,8 +178,7 @@ class Watched:
     after: Conduct
 
 
-@dataclass(frozen=True, slots=True)
-class RolledBack:
+class RolledBack(NamedTuple):
     """The new version was found wanting under traffic, and the one before it is active again."""
 
     version: str
@@ -201,8 +186,7 @@ class RolledBack:
     gave_up: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stopping:
+class Stopping(NamedTuple):
     """A version's process was asked to end and has `timeout_s` seconds for it."""
 
     version: str
@@ -210,8 +194,7 @@ class Stopping:
     timeout_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(NamedTuple):
     """A version's process has ended; `was_killed` when it needed SIGKILL."""
 
     version: str
@@ -220,8 +203,7 @@ class Stopped:
     was_killed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A version in the foreground ended by itself."""
 
     version: str

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.config import AppConfig
 from app.deploy.events import Probed, Reporter, TimedProbe
@@ -22,15 +23,14 @@ _KEPT_PROBES = 5
 """As many as a person reads to see why a version is not well."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """How the gate ended. `reason` is empty when the version is healthy; `probes` are the last ones."""
 
     reason: str
     probes: tuple[TimedProbe, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Gate:
     """Probes versions as `app` says; `clock` is monotonic."""
 

@@ -14,9 +14,8 @@ import os
 import pwd
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.deploy.chain import Link, chained, last_hash, links
 from app.deploy.phases import Operation, Phase
@@ -31,8 +30,7 @@ _RECENT_BYTES = 65_536
 """Some hundred commands; a command that broke off is the last one or nearly so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """What a command is about to do; the active version before it is `came_from`, after it `goes_to`.
 
     `runs` is what the target is started with, or was: its release, dir and command. `replaces` is what it was
@@ -46,12 +44,11 @@ class Intent:
     goes_to: str | None
     release: str | None
     phases: tuple[Phase, ...]
-    runs: Mapping[str, str | None] = field(default_factory=dict)
-    replaces: Mapping[str, str | None] = field(default_factory=dict)
+    runs: Mapping[str, str | None] = {}
+    replaces: Mapping[str, str | None] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One command as the history tells it; `outcome` is None when no end was written.
 
     `at` is wall time in seconds since the epoch. `detail` says in words what came of it. `number` counts the
@@ -72,10 +69,10 @@ class Entry:
     outcome: str | None = None
     detail: str = ""
     duration_s: float | None = None
-    facts: Mapping[str, object] = field(default_factory=dict)
+    facts: Mapping[str, object] = {}
     phases: Sequence[str] = ()
-    runs: Mapping[str, str | None] = field(default_factory=dict)
-    replaces: Mapping[str, str | None] = field(default_factory=dict)
+    runs: Mapping[str, str | None] = {}
+    replaces: Mapping[str, str | None] = {}
     number: int = 0
 
     @property
@@ -124,7 +121,7 @@ class History:
     def begin(self, intent: Intent) -> OpenEntry:
         """Write the intent to the disk before anything is done; raises `StateError` when that fails."""
         id_ = os.urandom(6).hex()
-        what = {_WRITTEN.get(key, key): value for key, value in asdict(intent).items()}
+        what = {_WRITTEN.get(key, key): value for key, value in intent._asdict().items()}
         at, began = self._now(), self.clock()  # together: the time and the duration tell when it ended
         self.append({"id": id_, "at": round(at, 3), "who": user_name(), "pid": os.getpid(), **what})
         return OpenEntry(self, id_, began)
@@ -160,12 +157,12 @@ class History:
                 continue
             try:
                 known = {_READ.get(key, key): value for key, value in line.items() if key in _KEYS}
-                found[id_] = replace(found[id_], **known) if id_ in found else Entry(**known)  # type: ignore[arg-type]  # JSON
+                found[id_] = found[id_]._replace(**known) if id_ in found else Entry(**known)  # type: ignore[arg-type]  # JSON
             except TypeError:
                 continue  # the line that began this command is damaged
         entries = list(found.values())
         if last_bytes is None:
-            entries = [replace(entry, number=number) for number, entry in enumerate(entries, 1)]
+            entries = [entry._replace(number=number) for number, entry in enumerate(entries, 1)]
         return entries
 
     def verify(self) -> list[Link]:
@@ -205,7 +202,7 @@ class History:
 
     def as_json(self, entry: Entry) -> dict[str, object]:
         """An entry under the names that the file uses."""
-        return {_WRITTEN.get(key, key): value for key, value in asdict(entry).items()}
+        return {_WRITTEN.get(key, key): value for key, value in entry._asdict().items()}
 
 
 _WRITTEN = {"came_from": "from", "goes_to": "to"}
@@ -213,7 +210,7 @@ _WRITTEN = {"came_from": "from", "goes_to": "to"}
 
 _READ = {written: name for name, written in _WRITTEN.items()}
 
-_KEYS = frozenset(_WRITTEN.get(f.name, f.name) for f in fields(Entry))
+_KEYS = frozenset(_WRITTEN.get(name, name) for name in Entry._fields)
 
 
 def user_name() -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from app.config import AppConfig
 from app.errors import ConfigError, UsageError
@@ -48,8 +47,7 @@ _DROPPED = frozenset(
 _DROPPED_PREFIX = "TRAFFIC_ROUTER_"
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(NamedTuple):
     """One process to be: no shell comes between these arguments and the program."""
 
     arguments: tuple[str, ...]
@@ -123,6 +121,8 @@ def clean_environment(environ: Mapping[str, str], prefix: str) -> dict[str, str]
 
 def _check_program(program: str, directory: Path, environment: Mapping[str, str], hint: str) -> None:
     """Look where exec would look: on the version's own PATH, or in its directory for a name with a slash."""
+    import shutil  # takes its time, and only who starts something needs it
+
     where = str(directory / program) if "/" in program else program
     if shutil.which(where, path=environment.get("PATH")) is None:
         if os.path.isfile(where) and "/" in program:

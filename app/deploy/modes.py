@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 
 from app.deploy.execution import Execution
 from app.deploy.history import History
@@ -46,7 +45,7 @@ class Modes:
 
         def decide(state: BlueGreenState) -> Request:
             request = self._request(state, Operation.PAUSE, change, drain)
-            return replace(request, drain_timeout_s=min(self._steps.drain_timeout_s, max_hold_s))
+            return request._replace(drain_timeout_s=min(self._steps.drain_timeout_s, max_hold_s))
 
         self._execution.carry_out(decide)
         pause = self._steps.store.read().pause

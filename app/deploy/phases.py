@@ -20,9 +20,8 @@ intent. A command that was killed therefore leaves a record from which the next 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.errors import OperatorError
 
@@ -80,8 +79,7 @@ class Operation(StrEnum):
     PREVIEW = "preview"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """What holds for one phase. `locked` phases exclude every other command; a drain must not, for while it
     lasts the operator may want to roll back. `left_behind` says what stands when the phase did not come to
     its end.
@@ -180,8 +178,7 @@ def check_plan(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
     return phases
 
 
-@dataclass(frozen=True, slots=True)
-class Checks:
+class Checks(NamedTuple):
     """Which of the optional checks a command makes around its switch."""
 
     smoke: bool = False

@@ -12,20 +12,21 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from app.deploy import supervisor
-from app.deploy.launch import Launch
 from app.errors import ProcessError
 from app.state.model import VersionState
 from app.state.process_start import is_zombie, start_time
 from app.state.store import mending
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from app.deploy.launch import Launch
 
 __all__ = ["Found", "Processes", "Record", "is_same_process"]
 
@@ -46,8 +47,7 @@ _KILL_WAIT_S: Final = 5.0
 """SIGKILL takes effect at once, except on a process that waits inside the kernel."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What the kernel and the record say about a version's process at this moment.
 
     `pid` is the process that lives, or the last one that did. `exit_status` is None while it lives and when
@@ -62,8 +62,7 @@ class Found:
     in_foreground: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """The content of a version's record file and whether its writer still holds it."""
 
     pid: int
@@ -127,6 +126,10 @@ class Processes:
 
     def _supervised(self, name: str, launch: Launch) -> subprocess.Popen[bytes]:
         """Starts a supervisor that starts the version, the lock on its record handed on to it. Raises OSError."""
+        import subprocess  # takes its time, and only who starts something needs it
+
+        from app.deploy import supervisor
+
         log = self.log_path(name)
         log.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         # Whatever record is there from now on is this process's, though this command should be killed.

@@ -13,16 +13,14 @@ Of the started ones some were *held* back for a while before they were sent, and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from app.metrics.histogram import BUCKETS, bucket_low
 
 __all__ = ["MOST_IDS", "Account", "Conduct", "Cut", "Receipt", "Tally", "settle_account"]
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """What became of a version's requests since the metrics began; only the difference of two means something.
 
     `ended` counts the cut ones too. `failed` are those whose client got a 5xx or a broken-off answer.
@@ -49,8 +47,7 @@ class Cut(Protocol):
     def request_id(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Conduct:
+class Conduct(NamedTuple):
     """How a version did in some stretch of time; `p95_ms` is None without requests."""
 
     requests: int
@@ -58,8 +55,7 @@ class Conduct:
     p95_ms: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """What became of a version's requests from the switch to the end of the command.
 
     `held_max_ms` is exact when no hold was ever longer, else at most 1/32 too long. `cut_ids` are the request
@@ -83,8 +79,7 @@ class Account:
         return self.started == self.finished + self.cut + self.in_flight
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """The accounts of both versions; `drain_s` is None when the command did not wait for a drain.
 
     `remaining` names requests that were in flight when the time for the drain was up.
@@ -103,7 +98,7 @@ class Receipt:
     def as_json(self) -> dict[str, object]:
         """The receipt as the history keeps it."""
         return {
-            "versions": {name: asdict(one) | {"cut_ids": list(one.cut_ids)} for name, one in self.accounts.items()},
+            "versions": {name: one._asdict() | {"cut_ids": list(one.cut_ids)} for name, one in self.accounts.items()},
             "longest_hold_ms": self.longest_hold_ms,
             "duration_s": round(self.duration_s, 3),
             "drain_s": None if self.drain_s is None else round(self.drain_s, 3),

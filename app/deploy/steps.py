@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
 
 from app.config import AppConfig, DeployConfig
 from app.deploy.drain import Drain, OnTimeout, Traffic
 from app.deploy.events import Noted, ReceiptReady, Reporter, Stopped, Stopping
 from app.deploy.gate import Gate
-from app.deploy.launch import Launch
 from app.deploy.phases import Operation, Phase
 from app.deploy.processes import Found
 from app.deploy.receipt import Cut, Receipt, Tally, settle_account
@@ -26,6 +25,9 @@ from app.errors import DrainTimedOut, OperatorError
 from app.state.model import VERSIONS, BlueGreenState, Pause, VersionState, put_version, with_pause, without_pause
 from app.state.process_start import start_time
 from app.state.store import StateStore
+
+if TYPE_CHECKING:
+    from app.deploy.launch import Launch
 
 __all__ = ["PROGRAM", "Books", "ProcessTable", "Request", "Steps", "port_is_open"]
 
@@ -42,8 +44,7 @@ class ProcessTable(Protocol):
     def stop(self, version: VersionState, timeout_s: float) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One command, decided: what it does to which version.
 
     `leaving` is the version that loses its traffic or is to be stopped. `described` is the target with the
@@ -68,7 +69,7 @@ class Request:
         return Phase.LAUNCHING in self.phases
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Books:
     """The tallies at the moment of a switch, to be compared with those at the end of the command.
 
@@ -111,7 +112,7 @@ class Books:
         return Receipt(complete, now - self.opened_at, self.drain_s, self.remaining)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Steps:
     """Acts on the versions of one state file. `traffic` is None while no router runs; `now` is wall time.
 

@@ -6,8 +6,7 @@ The comparison needs evidence. Of three requests one bad one says nothing; of th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.deploy.events import Watched, Watching
 from app.deploy.receipt import Conduct
@@ -41,8 +40,7 @@ _SLOWER_MS: Final = 50.0
 """Twice as slow, and by an amount that somebody notices."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """The old version before the switch and the new one after it."""
 
     before: Conduct

@@ -13,12 +13,11 @@ import fcntl
 import mmap
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from app.errors import MetricsError
 from app.metrics import layout
@@ -36,8 +35,7 @@ class OutdatedFile(MetricsError):
     """A metrics file of ours, but of another map or an earlier boot: to be replaced."""
 
 
-@dataclass(frozen=True, slots=True)
-class MappedFile:
+class MappedFile(NamedTuple):
     """A mapping and the open file it came from.
 
     `fd` is the file itself, or an empty one that only carries locks when the mapping is in memory (`fault`
@@ -194,6 +192,8 @@ def _make(path: Path, slots: int) -> MappedFile:
 
     Only its owner may read it (`mkstemp` makes it so): the rows of what is in flight hold request paths.
     """
+    import tempfile  # takes its time, and readers make no file
+
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     draft = Path(name)
     try:

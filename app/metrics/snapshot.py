@@ -1,9 +1,8 @@
 """The values a reader of the shared metrics gets: plain, frozen, detached from the file."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +25,7 @@ class Latency:
     counts: Sequence[int] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class VersionStats:
+class VersionStats(NamedTuple):
     """What happened to the requests of one version, or of all together.
 
     `requests` = finished + aborted. `failed` = the client got a 5xx or a broken-off answer, the aborted
@@ -74,8 +72,7 @@ WORKER_DIED = "worker_died"
 """The cause of a cut request that was in flight in a worker when it died; no error of ours stands for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class InFlightRow:
+class InFlightRow(NamedTuple):
     """One request that is being answered right now."""
 
     version: str
@@ -104,8 +101,7 @@ class CutRequest:
     """When it was broken off, monotonic µs; None while nobody has found the death of its worker."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStats:
+class WorkerStats(NamedTuple):
     """One live writer of the file."""
 
     slot: int
@@ -125,8 +121,7 @@ class WorkerStats:
     is_leader: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """One health probe of a version, as the leading worker saw it."""
 
     at: float
@@ -152,8 +147,7 @@ class Failover:
     """How often it happened since the file was made: once for all workers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """Everything the file says at one moment, over all workers."""
 
     at: float
@@ -183,8 +177,7 @@ class Snapshot:
         return sum(worker.held for worker in self.workers)
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(NamedTuple):
     """One version's history; one entry per point of `History.times`."""
 
     requests: Sequence[int]
@@ -194,8 +187,7 @@ class Series:
     in_flight: Sequence[int]
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(NamedTuple):
     """What happened when: complete steps only, oldest first, without gaps."""
 
     step_s: int

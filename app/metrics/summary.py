@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from sys import byteorder
 
@@ -180,7 +179,7 @@ def window_overall(cell: Cell, in_flight: int) -> VersionStats:
         together.sums[layout.CELL_SUMS.index(name) * len(_VERSIONS)] = sum(
             cell.of_sum(name, version) for version in _VERSIONS
         )
-    return replace(window_stats(together, 0, in_flight), name=OVERALL)
+    return window_stats(together, 0, in_flight)._replace(name=OVERALL)
 
 
 def tally(totals: Account) -> Cell:

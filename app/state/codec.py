@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Final, cast, get_args
+from typing import Final, NamedTuple, cast, get_args
 
 from app.config_checks import is_network
 from app.errors import StateError
@@ -29,7 +29,7 @@ def encode(state: BlueGreenState) -> bytes:
     versions = {
         name: {key: getattr(version, key) for key in _VERSION_FIELDS} for name, version in state.versions.items()
     }
-    modes = {key: None if getattr(state, key) is None else asdict(getattr(state, key)) for key in _MODES}
+    modes = {key: None if getattr(state, key) is None else getattr(state, key)._asdict() for key in _MODES}
     known = {"schema": SCHEMA, **{key: getattr(state, key) for key in _TOP_FIELDS}, **modes, "versions": versions}
     extra = {key: value for key, value in state.extra.items() if key not in known}
     return json.dumps({**known, **extra}, indent=2, allow_nan=False).encode("ascii") + b"\n"
@@ -112,8 +112,7 @@ def _maintenance(value: object) -> Maintenance | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Field:
+class _Field(NamedTuple):
     """How one key of the file is checked, in words for the message, and what it is when absent."""
 
     allowed: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Final, Literal, TypedDict, Unpack
+from typing import Final, Literal, NamedTuple, TypedDict, Unpack
 
 from app.errors import StateError, UsageError
 
@@ -81,8 +81,7 @@ class VersionChanges(TypedDict, total=False):
     command: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Pause:
+class Pause(NamedTuple):
     """New requests wait from `since` to `until`, wall time in seconds, or until somebody resumes.
 
     The end stands in the state from the beginning: should nobody come back to resume, the traffic does.
@@ -99,8 +98,7 @@ class Pause:
         return self.since - _CLOCK_SLACK_S <= now < self.until
 
 
-@dataclass(frozen=True, slots=True)
-class Maintenance:
+class Maintenance(NamedTuple):
     """Clients are answered 503 since `since` (wall time), but for those from the networks in `allow`.
 
     `message` is shown to people; empty means the usual text. `retry_after_s` is the Retry-After field's

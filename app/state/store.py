@@ -16,8 +16,9 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from app.errors import LockBusy, StateError, StateMissing
 from app.state.codec import decode, encode
@@ -34,8 +35,7 @@ FILE_MODE = 0o644
 FOLDER_MODE = 0o755
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """The command that holds the lock, or did when it died. `started` is the process's create_time."""
 
     pid: int
@@ -245,4 +245,4 @@ def _write_holder(descriptor: int, holder: Holder) -> None:
     # A full disk must not keep anybody from switching: the lock holds without the name.
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(asdict(holder)).encode(), 0)
+        os.pwrite(descriptor, json.dumps(holder._asdict()).encode(), 0)

@@ -56,10 +56,15 @@ class BlockingEndpoint:
 
 
 def connect_blocking(address: tuple[str, int], limit: Limit) -> BlockingEndpoint:
-    """Connects to `address`. Raises OSError when refused or unreachable, and Expired."""
+    """Connects to `address`, whose host is an IPv4 one. Raises OSError when refused or unreachable, and Expired."""
+    sock = socket.socket()  # not `create_connection`: its look-up of the address takes longer than the connection
     try:
-        sock = socket.create_connection(address, timeout=limit.seconds or None)
-    except TimeoutError as error:
-        raise Expired(limit) from error
+        sock.settimeout(limit.seconds or None)
+        sock.connect(address)
+    except OSError as error:
+        sock.close()
+        if isinstance(error, TimeoutError):
+            raise Expired(limit) from error
+        raise
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return BlockingEndpoint(sock)

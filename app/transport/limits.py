@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 __all__ = ["Expired", "Limit", "TimeLimit"]
 
@@ -15,8 +14,7 @@ class Limit(Protocol):
     def seconds(self) -> float: ...
 
 
-@dataclass(frozen=True, slots=True)
-class TimeLimit:
+class TimeLimit(NamedTuple):
     """A plain limit. `Deadlines` is the one that the workers use."""
 
     seconds: float

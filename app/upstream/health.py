@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.config import AppConfig
 from app.errors import UpstreamError
@@ -25,8 +25,7 @@ BODY_START_BYTES = 200
 _HOST = "127.0.0.1"
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeResult:
+class ProbeResult(NamedTuple):
     """One answer, or the lack of one. `status` is None without an answer; `reason` is empty when `ok`.
 
     `location` is the target of a redirect (which is never followed), `body_start` the body's first bytes.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,7 +172,7 @@ def test_a_receipt_is_a_table() -> None:
     none = Account(0, 0, 0, 0, 0, held=0, held_mean_ms=None, held_max_ms=None, retried=0)
     holds = {"held": 4, "held_mean_ms": 45.0, "held_max_ms": 1340.0}
     well = Account(started=1200, finished=1190, cut=0, in_flight=10, failed=3, retried=2, **holds)  # type: ignore[arg-type]  # by name
-    waited = replace(none, held=2, held_mean_ms=30.0, held_max_ms=40.0)
+    waited = none._replace(held=2, held_mean_ms=30.0, held_max_ms=40.0)
     assert receipt_lines(Receipt({"blue": none, "green": well, "router": none}, 2.0, 1.5)) == [
         "🧾 Requests since the switch, 2.0 s, drained in 1.5 s",
         "   blue        0 = 0 finished + 0 cut + 0 in flight",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from app.dashboard.observation import Column, Figures, Observation, Past
 from app.deploy.history import Entry
@@ -88,7 +88,7 @@ def worker_stats(
     pid: int, requests: int = 0, in_flight: int = 0, *, held: int = 0, is_leader: bool = False
 ) -> WorkerStats:
     """A worker that started an hour ago."""
-    known = {field.name: 0 for field in fields(WorkerStats)}
+    known = dict.fromkeys(WorkerStats._fields, 0)
     own = {"pid": pid, "role": "worker", "started_at": AT - 3700, "heartbeat_age_s": 0.4, "is_leader": is_leader}
     return WorkerStats(**{**known, **own, "requests": requests, "in_flight": in_flight, "held": held})  # type: ignore[arg-type]  # by name
 
@@ -145,7 +145,7 @@ def command(operation: str, ago_s: float, target: str = "green", **changes: obje
         detail="",
         duration_s=2.4,
     )
-    return replace(entry, **changes)  # type: ignore[arg-type]  # fields of an entry
+    return entry._replace(**changes)  # type: ignore[arg-type]  # fields of an entry
 
 
 def observation(**changes: object) -> Observation:

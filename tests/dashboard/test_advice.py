@@ -43,7 +43,7 @@ def test_program_is_called_as_its_own_hints_call_it() -> None:
         pytest.param({"minute": ALONE}, "restart blue", id="failing alone"),
         pytest.param({"minute": ALONE, "state": state(blue="crashed")}, "start blue", id="crashed alone"),
         pytest.param({"minute": ERRORS}, "switch green", id="errors, standby well"),
-        pytest.param({"minute": replace(ERRORS, probes={"blue": probes("+"), "green": ()})}, "logs blue", id="errors"),
+        pytest.param({"minute": ERRORS._replace(probes={"blue": probes("+"), "green": ()})}, "logs blue", id="errors"),
         pytest.param({"commands": [command("deploy", 9, outcome="failed")]}, "status", id="command failed"),
     ],
 )

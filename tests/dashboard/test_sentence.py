@@ -219,7 +219,7 @@ def test_active_version_that_is_well_but_answers_with_errors() -> None:
     seen = observation(minute=minute)
     assert said(seen).startswith("Blue 1.4.2 serves all traffic, but 30 % of the last minute's requests failed.")
     assert sentence(seen).tone == "alarm"
-    later = replace(seen, minute=replace(minute, versions={**minute.versions, "blue": stats("blue", 2400, 800)}))
+    later = replace(seen, minute=minute._replace(versions={**minute.versions, "blue": stats("blue", 2400, 800)}))
     assert sentence(later).topic == sentence(seen).topic
 
 

@@ -169,8 +169,8 @@ WELL = Conduct(1000, 0, 20.0)
 def traffic(*after: tuple[int, int], p95_ms: float = 20.0) -> FakeTraffic:
     """Blue did well; of green's requests since the switch so many ended and failed, look by look."""
     # What an earlier release called green did before the switch must not count.
-    earlier = replace(QUIET, ended=500, failed=400)
-    looks = [replace(QUIET, ended=500 + ended, failed=400 + failed) for ended, failed in after]
+    earlier = QUIET._replace(ended=500, failed=400)
+    looks = [QUIET._replace(ended=500 + ended, failed=400 + failed) for ended, failed in after]
     return FakeTraffic(
         counts={"green": [earlier, earlier, *looks]}, conducts={"blue": [WELL], "green": [Conduct(999, 999, p95_ms)]}
     )
@@ -259,8 +259,8 @@ def test_without_a_router_there_is_nothing_to_watch(both: Deployment) -> None:
 
 
 def test_a_switch_has_a_receipt_in_the_history(both: Deployment) -> None:
-    old = [QUIET, replace(QUIET, ended=4), replace(QUIET, ended=11, cut=1, failed=1)]  # four came before the switch
-    new = [QUIET, QUIET, replace(QUIET, in_flight=3)]
+    old = [QUIET, QUIET._replace(ended=4), QUIET._replace(ended=11, cut=1, failed=1)]  # four came before the switch
+    new = [QUIET, QUIET, QUIET._replace(in_flight=3)]
     both.traffic = FakeTraffic({"blue": [2, 0]}, counts={"blue": old, "green": new})
     both.deployer().switch("green", wait=True)
     (ready,) = both.seen(ReceiptReady)

@@ -367,7 +367,7 @@ def test_what_the_target_gets_in_the_moment_of_the_switch_is_in_the_receipt(both
 
         def tallies(self) -> dict[str, Tally]:
             is_sent = both.state.active_version == "green"
-            return {"blue": QUIET, "green": replace(QUIET, ended=1, held=1, retried=1) if is_sent else QUIET}
+            return {"blue": QUIET, "green": QUIET._replace(ended=1, held=1, retried=1) if is_sent else QUIET}
 
     both.traffic = HeldUntilTheSwitch()
     both.deployer().switch("green")

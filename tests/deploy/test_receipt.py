@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +27,7 @@ def holds(*held_us: int) -> dict[str, object]:
 
 @given(st.lists(st.integers(0, 200_000_000), max_size=5), st.lists(st.integers(0, 130_000_000), min_size=1, max_size=5))
 def test_the_longest_hold_is_never_too_short_and_at_most_a_32nd_too_long(earlier: list[int], later: list[int]) -> None:
-    before, after = (replace(BEFORE, **holds(*held)) for held in (earlier, earlier + later))
+    before, after = (BEFORE._replace(**holds(*held)) for held in (earlier, earlier + later))
     account = settle_account(before, after)
     assert account is not None and account.held_max_ms is not None
     longest_ms = max(later) / 1000
@@ -40,20 +38,20 @@ def test_the_longest_hold_is_never_too_short_and_at_most_a_32nd_too_long(earlier
 
 
 def test_without_a_hold_there_is_no_longest_one() -> None:
-    account = settle_account(replace(BEFORE, **holds(5000)), replace(BEFORE, **holds(5000)))
+    account = settle_account(BEFORE._replace(**holds(5000)), BEFORE._replace(**holds(5000)))
     assert account is not None
     assert (account.held, account.held_max_ms, Receipt({"blue": account}, 1.0).longest_hold_ms) == (0, None, None)
 
 
 def test_the_list_of_cut_requests_is_bounded() -> None:
-    after = replace(BEFORE, ended=BEFORE.ended + 500, cut=BEFORE.cut + 500)
+    after = BEFORE._replace(ended=BEFORE.ended + 500, cut=BEFORE.cut + 500)
     account = settle_account(BEFORE, after, [f"id-{number}" for number in range(500)])
     assert account is not None
     assert (account.cut, len(account.cut_ids), account.cut_ids[0]) == (500, MOST_IDS, "id-0")
 
 
 def test_metrics_that_were_begun_anew_give_no_account() -> None:
-    assert settle_account(BEFORE, replace(BEFORE, ended=4)) is None
+    assert settle_account(BEFORE, BEFORE._replace(ended=4)) is None
 
 
 counts = st.integers(0, 10_000)
