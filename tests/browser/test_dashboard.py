@@ -25,6 +25,7 @@ if missing():
 GET = b"GET /work HTTP/1.1\r\nHost: x.test\r\n\r\n"
 EVENTS = b"GET /__router_dashboard/events HTTP/1.1\r\nHost: x.test\r\n\r\n"
 
+INK_OF_GREEN = "rgb(17, 120, 63)"
 PAPER = {"light": "rgb(244, 245, 247)", "dark": "rgb(14, 17, 22)"}
 
 
@@ -107,6 +108,19 @@ def test_theme_follows_the_system_and_the_button(
     page.ask("document.querySelector('#theme').click()")
     assert page.colour("body") == PAPER[system]
     assert page.ask("return document.cookie") == ""
+
+
+@pytest.mark.parametrize("by", ["system", "button"])
+def test_paper_is_white_whatever_the_theme(page: Page, router: RouterProcess, by: str) -> None:
+    page.look(dark=by == "system")
+    page.open(router.port)
+    if by == "button":
+        page.ask("document.querySelector('#theme').click()")
+    assert page.colour("body") == PAPER["dark"]
+    page.command("Emulation.setEmulatedMedia", media="print")
+    assert page.colour("body") == "rgb(255, 255, 255)"
+    wait_until(lambda: page.colour("#card-green h2", "color") == INK_OF_GREEN, "the ink of paper")
+    page.command("Emulation.setEmulatedMedia", media="")
 
 
 def test_keyboard_reaches_everything_and_reads_the_charts(page: Page, router: RouterProcess) -> None:
