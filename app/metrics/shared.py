@@ -26,7 +26,7 @@ from app.metrics.locks import ByteLocks, alive_byte, claim_byte, leader_byte
 from app.metrics.reader import Reader
 from app.metrics.rows import CutRing
 from app.metrics.shares import Shares
-from app.metrics.slot import Later, SlotWriter, at_once
+from app.metrics.slot import SlotWriter
 from app.metrics.snapshot import CutRequest, Failover, History, InFlightRow, Probe, Series, Snapshot
 
 
@@ -101,12 +101,11 @@ class SharedMetrics:
 
     # Writing ------------------------------------------------------------------------------------------------
 
-    def claim_slot(self, pid: int, role: str = "worker", later: Later = at_once) -> SlotWriter:
+    def claim_slot(self, pid: int, role: str = "worker") -> SlotWriter:
         """The calling process's own slot, the lowest free one, to count on from where its last owner stopped.
 
-        Call it in the process that will write, after the fork. With an event loop, `later` calls a function at the
-        end of its turn. Never raises: without a free slot the writer counts into memory of its own, and `fault` says
-        so.
+        Call it in the process that will write, after the fork. Never raises: without a free slot the writer
+        counts into memory of its own, and `fault` says so.
         """
         try:
             self._follow()
@@ -115,7 +114,7 @@ class SharedMetrics:
             return self._private_writer(f"no slot of {self.path}: {error.strerror}")
         for slot in range(self.slots):
             if locks.take(claim_byte(slot)):
-                return self._take_over(slot, locks, pid, role, later)
+                return self._take_over(slot, locks, pid, role)
         locks.close()
         return self._private_writer(f"all {self.slots} slots of {self.path} are taken")
 
@@ -139,7 +138,7 @@ class SharedMetrics:
             self._use(found)
             self._note_start()
 
-    def _take_over(self, slot: int, locks: ByteLocks, pid: int, role: str, later: Later) -> SlotWriter:
+    def _take_over(self, slot: int, locks: ByteLocks, pid: int, role: str) -> SlotWriter:
         """Settles the last owner's account and makes the slot ours; may be killed at any point of it.
 
         Until the alive byte is held, readers see the dead owner: what it started and did not finish is
@@ -163,7 +162,7 @@ class SharedMetrics:
         words[head + S["connections"]] = 0
         words[head + S["holding"]] = 0
         words[head + S["diversion"]] &= ~1
-        writer = SlotWriter(self._mapped.memory, self._words, slot, locks.close, later)
+        writer = SlotWriter(self._mapped.memory, self._words, slot, locks.close)
         writer.beat(now_us)
         locks.take(alive_byte(slot))
         words[head + S["generation"]] += 1

@@ -5,9 +5,9 @@ store is one aligned 8-byte store through a cast memoryview, which a reader in a
 not at all; `struct.pack_into` would zero the bytes first. What happened in which second is none of a worker's
 business: the leader sees the counters grow (`app.metrics.leader`), which keeps this path short.
 
-Requests that end in the same turn of the event loop are counted together at its end: sums are added up first, and
-the code and the words are in the caches after the first of them. Until then they count as in flight, so that a worker
-that is killed in between leaves nothing uncounted: to a reader they end a moment later.
+In a worker, requests that end in the same turn of the event loop are counted together at its end: sums are added up
+first, and the code and the words are in the caches after the first of them. Until then they count as in flight, so that
+a worker that is killed in between leaves nothing uncounted: to a reader they end a moment later.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ def at_once(work: Callable[[int], None], argument: int, /) -> None:
 class SlotWriter:
     """Counts one process's requests into its slot of the shared file; made by `SharedMetrics.claim_slot`.
 
+    Attributes:
+        later: when to count what is done: at once, or in a worker at the end of the event loop's turn.
+
     All times are whole microseconds; `now_us` is `time.monotonic_ns() // 1000`. `version` is 0 blue, 1 green,
     2 the router itself. Not thread-safe, and nothing may be forked from the process that expects to keep the
     slot.
@@ -65,27 +68,21 @@ class SlotWriter:
         "_done",
         "_free",
         "_indexes",
-        "_later",
         "_memory",
         "_release",
         "_slot_at",
         "_started",
         "_unclaimed",
         "_words",
+        "later",
         "slot",
     )
 
-    def __init__(
-        self,
-        memory: mmap.mmap,
-        words: memoryview[int],
-        slot: int,
-        release: Callable[[], None],
-        later: Later = at_once,
-    ) -> None:
+    def __init__(self, memory: mmap.mmap, words: memoryview[int], slot: int, release: Callable[[], None]) -> None:
         """`words` is the mapping in 8-byte words; `release` gives the slot's locks back."""
-        self._memory, self._words, self._release, self._later = memory, words, release, later
+        self._memory, self._words, self._release = memory, words, release
         self.slot = slot
+        self.later: Later = at_once
         self._done: tuple[list[_Done], ...] = tuple([] for _ in _VERSIONS)
         self._slot_at = layout.slot_at(slot)
         blocks = [layout.version_at(slot, version) for version in _VERSIONS]
@@ -151,7 +148,7 @@ class SlotWriter:
         done = self._done[version]
         done.append((row, status, cause, bytes_in, bytes_out, total_us, first_byte_us, upstream_us))
         if len(done) == 1:
-            self._later(self._count, version)
+            self.later(self._count, version)
 
     def _count(self, version: int) -> None:
         """Counts what is done on a version."""
