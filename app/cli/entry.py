@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
 import signal
@@ -16,7 +18,7 @@ from app import __version__
 from app.config import HOME_VARIABLE
 from app.errors import ConfigError, OperatorError, UsageError
 
-__all__ = ["ROOT", "Arguments", "enter_home", "read_arguments", "run", "stop_printing"]
+__all__ = ["ROOT", "Arguments", "cannot_print", "enter_home", "read_arguments", "run", "stop_printing"]
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project's root: where `bin/`, `app/` and `gunicorn.conf.py` are."""
@@ -85,6 +87,7 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = No
 
     Ctrl-C ends with 130 as a shell would report it, and a reader that has gone (`… | head`) is no error.
     """
+    _prepare_streams()
     try:
         code = command(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
@@ -99,6 +102,33 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = No
     except BrokenPipeError:
         stop_printing()
         return 0
+    except OSError as error:
+        if error.errno not in _UNPRINTABLE:
+            raise
+        stop_printing()
+        print(f"❌ {cannot_print(error)}", file=sys.stderr)
+        return OperatorError.exit_code
+
+
+_UNPRINTABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What a print may fail with; other files have errors of their own by the time that they come here."""
+
+
+def cannot_print(error: OSError) -> str:
+    """What is said instead of the output."""
+    return f"the output cannot be written: {error.strerror}"
+
+
+def _prepare_streams() -> None:
+    """Give a closed stream (`>&-`) somewhere to go, and print "?" for what an old encoding does not have."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            # The number must be taken, too: the next file to be opened would get it, and a child's output.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+            setattr(sys, name, open(number, "w", closefd=False))
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def stop_printing() -> None:

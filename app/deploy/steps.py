@@ -196,7 +196,7 @@ class Steps:
 
         A rollback to it must not start the release that has just failed.
         """
-        version = self.store.read().version(before.name)
+        version = self.store.read_or_new().version(before.name)  # nothing is written yet where the first start failed
         known = {"release": before.release, "dir": before.dir, "command": before.command}
         if known != {"release": version.release, "dir": version.dir, "command": version.command}:
             self.put(replace(before, status="stopped", pid=None, pid_started=None, exit_status=None))

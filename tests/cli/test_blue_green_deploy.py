@@ -580,6 +580,17 @@ def test_status_names_the_running_router_and_what_else_answers(site: Path, capsy
     assert "Try:" not in out
 
 
+def test_a_deploy_whose_output_has_no_room_goes_on(site: Path) -> None:
+    assert deploy("start", "blue") == 0
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, str(LAUNCHER), "start", "green"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 0
+    assert done.stderr == "⚠️  the output cannot be written: No space left on device; the command goes on\n"
+    assert version(site, "green")["status"] == "running"
+
+
 def test_a_drain_that_sees_nothing_says_why(site: Path, capsys: Captured) -> None:
     """The router runs and counts in its memory, for its disk is full."""
     fault = "metrics are kept in memory only: No space left on device"

@@ -97,6 +97,29 @@ def test_launcher_hands_everything_on_as_it_is(command: str, by: tuple[str, ...]
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        (">/dev/full", 1, "❌ the output cannot be written: No space left on device\n"),
+        (">&-", 0, ""),
+        (">&- 2>&-", 0, ""),
+    ],
+)
+def test_output_that_cannot_be_written_is_said_without_a_traceback(redirection: str, code: int, said: str) -> None:
+    command = f"python3 {ROOT}/bin/traffic_router config {redirection}"
+
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+def test_encoding_without_our_marks_gets_question_marks(tmp_path: Path) -> None:
+    done = launch(ROOT / "bin" / "traffic_router", "status", "--port=1", cwd=tmp_path, PYTHONIOENCODING="ascii")
+
+    assert done.returncode == 1
+    assert "? Router: UNHEALTHY" in done.stdout
+
+
 def test_home_may_be_relative_to_where_one_is(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

@@ -168,6 +168,13 @@ def test_a_taken_port_names_who_has_it(deployment: Deployment) -> None:
         deployment.deployer().start("blue")
 
 
+def test_a_taken_port_is_told_at_the_very_first_start(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment.store.path.unlink()
+    monkeypatch.setattr("app.deploy.actions.port_is_open", lambda port: True)
+    with pytest.raises(ProcessError, match="port 5005 of blue is taken"):
+        deployment.deployer().start("blue")
+
+
 def test_starting_a_running_version_is_no_error_but_changing_it_is(both: Deployment) -> None:
     pid = both.version("green").pid
     both.deployer().start("green")
