@@ -20,6 +20,7 @@ from app.errors import ConfigError
 from app.metrics.layout import slots_for
 from app.metrics.shared import SharedMetrics
 from app.settings_file import load_settings
+from app.state.watch import LastState
 
 try:
     _loaded = load_settings()
@@ -91,7 +92,8 @@ def on_starting(server):
         Path(_config.state_file).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
         server.log.error("%s cannot be made: %s", error.filename, error.strerror)
-    CarefulMaster.adopt(server, PidFile(Path(_config.pid_path), _config.main_port, bind[0]))
+    pid_file = PidFile(Path(_config.pid_path), _config.main_port, bind[0])
+    CarefulMaster.adopt(server, pid_file, LastState(_config.state_file))
     _share_metrics(server)
 
 
@@ -113,13 +115,14 @@ def when_ready(server):
 
 def on_reload(server):
     """The state file, and what lies beside it, may have moved; the workers to come may be more."""
-    server.move_pid_file(Path(_config.pid_path))
+    server.move_pid_file(Path(_config.pid_path), LastState(_config.state_file))
     _share_metrics(server)
 
 
 def post_fork(server, worker):
-    """Makes a worker that does not serve yet end when it is told to."""
+    """Makes a worker that does not serve yet end when it is told to; and it shall know what its siblings know."""
     server.born()
+    worker.last_state = server.last_state.raw
 
 
 def pre_exec(server):
@@ -129,6 +132,7 @@ def pre_exec(server):
 
 def post_worker_init(worker):
     """Starts the worker's heartbeat and, in one of them, the health checks."""
+    worker.wsgi.service.router.state.inherit(worker.last_state)
     worker.wsgi.service.start()
     # What has been built stays until the worker's end. A full collection, as many new connections bring it about,
     # takes 50 ms and more, in which nobody is served, to look through it all.

@@ -26,6 +26,7 @@ from gunicorn.errors import HaltServer
 
 from app.server.marks import Mark, has_mark, set_mark
 from app.server.pid_file import PidFile
+from app.state.watch import LastState
 
 __all__ = ["UPGRADE_TIMEOUT_S", "CarefulMaster"]
 
@@ -48,6 +49,7 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     LISTENERS: list[Any]
     pid_file: PidFile
+    last_state: LastState
     _outdated_age = 0  # workers up to this age have the settings of before the last reload
     _has_served = False
     _no_boot_before = 0.0  # monotonic seconds, as the next
@@ -56,13 +58,20 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     _is_replaced = False  # by another master, which serves now
 
     @classmethod
-    def adopt(cls, arbiter: Any, pid_file: PidFile) -> Self:
+    def adopt(cls, arbiter: Any, pid_file: PidFile, last_state: LastState) -> Self:
         """Makes gunicorn's arbiter, just starting, one of ours; ends the process where it could not take over."""
-        if arbiter.master_pid and (fault := _moved(pid_file.held_address(), pid_file.address)):
+        last_state.look()
+        fault = _moved(pid_file.held_address(), pid_file.address)
+        if not last_state.raw:
+            fault = (
+                f"The state file {last_state.path} cannot be used, and only the old router knows the last good state"
+            )
+        if arbiter.master_pid and fault:
             arbiter.log.error(fault)
             raise SystemExit(1)
         arbiter.__class__ = cls
         arbiter.pid_file = pid_file
+        arbiter.last_state = last_state
         arbiter._gives_up_at = time.monotonic() + UPGRADE_TIMEOUT_S
         # gunicorn would run its own file by path, which after `python -m gunicorn` hides the standard `http`.
         arbiter.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
@@ -81,6 +90,7 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def manage_workers(self) -> None:
         """Starts workers where some are missing; ends those that others have replaced."""
+        self.last_state.look()
         missing = self.num_workers - sum(map(self._is_wanted, self.WORKERS.values()))
         if time.monotonic() >= self._no_boot_before:
             for _ in range(missing):
@@ -283,11 +293,12 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             lost = "the commands that stop and reload the router do not find it"
             self.log.error("%s cannot be written (%s): %s", self.pid_file.path, error.strerror, lost)
 
-    def move_pid_file(self, path: Path) -> None:
+    def move_pid_file(self, path: Path, last_state: LastState) -> None:
         """After a reload that has moved the state file, and the pid file with it."""
         if path != self.pid_file.path:
             self.pid_file.remove()
             self.pid_file.path = path
+            self.last_state = last_state
 
 
 @contextlib.contextmanager

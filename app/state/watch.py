@@ -9,6 +9,7 @@ is wrong.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import time
@@ -18,7 +19,7 @@ from app.errors import StateError
 from app.state.codec import decode
 from app.state.model import BlueGreenState
 
-__all__ = ["MAX_STATE_BYTES", "StateWatch"]
+__all__ = ["MAX_STATE_BYTES", "LastState", "StateWatch"]
 
 MAX_STATE_BYTES = 1 << 20
 """A real state file has about a kilobyte; anything this large is another file put in its place."""
@@ -56,6 +57,11 @@ class StateWatch:
         if seen.st_mtime_ns == self._mtime_ns and seen.st_ino == self._ino and seen.st_size == self._size:
             return self._state
         return self._reread(seen)
+
+    def inherit(self, raw: bytes) -> None:
+        """Takes the bytes of a state file of before for the last good state, until a file can be read; b"" is none."""
+        with contextlib.suppress(StateError):  # another release has read them
+            self._state = self._state or decode(raw)
 
     def _reread(self, seen: os.stat_result) -> BlueGreenState | None:
         # A FIFO or a device in the file's place would block or feed us for ever, so it is never opened.
@@ -95,6 +101,26 @@ class StateWatch:
 
     def _forget(self) -> None:
         self._mtime_ns = self._ino = self._size = _UNKNOWN
+
+
+class LastState:
+    """The bytes of the last good state file, which the master keeps for workers that begin when it cannot be read.
+
+    They are `raw`, and b"" before there was any.
+    """
+
+    __slots__ = ("path", "raw")
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).absolute()
+        self.raw = b""
+
+    def look(self) -> None:
+        """To be called now and then, and before a worker begins."""
+        with contextlib.suppress(OSError, StateError):
+            raw, _ = _read(os.fsencode(self.path))
+            decode(raw)
+            self.raw = raw
 
 
 def _read(raw_path: bytes) -> tuple[bytes, os.stat_result]:

@@ -165,6 +165,26 @@ def test_killed_master_costs_no_request_in_flight(upstream: RawUpstream, tmp_pat
         assert psutil.wait_procs(workers, timeout=20)[1] == []
 
 
+@pytest.mark.parametrize("content", [None, b"{"], ids=["gone", "torn"])
+def test_worker_that_begins_without_a_state_file_has_the_last_good_state(
+    upstream: RawUpstream, tmp_path: Path, content: bytes | None
+) -> None:
+    """Killed, or renewed by a reload: it is no reason for everybody's 503."""
+    with running_router(tmp_path, upstream.port, workers=1) as router:
+        if content is None:
+            router.state_file.unlink()
+        else:
+            router.state_file.write_bytes(content)
+        for how in (lambda: os.kill(router.worker_pids[0], signal.SIGKILL), router.reload):
+            workers = [psutil.Process(pid) for pid in router.worker_pids]
+            how()
+            assert psutil.wait_procs(workers, timeout=30)[1] == []
+            assert router.ask(GET).body == b"blue"
+        router.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: "cannot be used, and only the old router" in router.log, "the refusal", 30)
+        assert router.ask(GET).body == b"blue"
+
+
 @pytest.mark.parametrize("how", ["stopped", "busy"])
 def test_hung_worker_is_found_and_replaced(two_workers: RouterProcess, how: str) -> None:
     clients = clients_of(two_workers)

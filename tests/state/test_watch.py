@@ -8,7 +8,7 @@ import pytest
 
 from app.state.model import BlueGreenState, promote
 from app.state.store import StateStore
-from app.state.watch import MAX_STATE_BYTES, StateWatch
+from app.state.watch import MAX_STATE_BYTES, LastState, StateWatch
 
 BLUE = promote(BlueGreenState(), "blue", 1.0)
 GREEN = promote(BLUE, "green", 2.0)
@@ -138,6 +138,23 @@ def test_a_file_that_may_not_be_opened_is_tried_again(
         assert "cannot be read (Permission denied)" in watch.fault
     assert watch.current() == BLUE  # chmod changes neither inode, size nor time stamp
     assert watch.fault == ""
+
+
+def test_the_last_good_state_can_be_handed_on(watch: StateWatch, store: StateStore) -> None:
+    last = LastState(store.path)
+    last.look()
+    watch.inherit(last.raw)
+    assert (last.raw, watch.current()) == (b"", None)
+    store.write(BLUE)
+    last.look()
+    store.path.write_bytes(b"{")
+    last.look()
+    watch.inherit(b"of another release")
+    watch.inherit(last.raw)
+    assert watch.current() == BLUE
+    assert "serving the last good state" in watch.fault
+    store.write(GREEN)
+    assert (watch.current(), watch.fault) == (GREEN, "")
 
 
 def test_a_relative_path_stays_where_it_was(store: StateStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
