@@ -65,11 +65,15 @@ class SystemdMachine:
             group = stack.enter_context(_control_group("systemd"))
             boot = ["sh", str(BOOT), str(room), str(project), sys.prefix]
             command = ["setpriv", "--pdeathsig", "KILL", "unshare", *NAMESPACES, "--fork", "--kill-child", *boot]
-            with (self._folder / "boot.log").open("wb") as log:
+            log_file = self._folder / "boot.log"
+            with log_file.open("wb") as log:
                 process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=lambda: _enter(group))
             stack.callback(self._end, process)
-            self.pid = wait_until(lambda: _child(process.pid), "systemd's process", 20)
-            wait_until(self._has_booted, f"systemd's boot, {self._folder / 'boot.log'}", 40)
+            try:
+                self.pid = wait_until(lambda: _child(process.pid), "systemd's process", 20)
+                wait_until(self._has_booted, "systemd's boot", 40)
+            except AssertionError as error:
+                raise AssertionError(f"{error}\n{log_file.read_text()}") from error
             self._stack = stack.pop_all()
         return self
 
