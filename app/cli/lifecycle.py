@@ -15,6 +15,7 @@ from app.cli.router_client import HEALTH_PATH, METRICS_PATH, START_COMMAND, Rout
 from app.cli.router_process import (
     RunningRouter,
     check_port_is_free,
+    child_pids,
     find_router,
     gunicorn_command,
     start_detached,
@@ -84,14 +85,20 @@ def start_in_background(config: RouterConfig, cli: Mapping[str, str]) -> int:
     begin = size(log)
     process = start_detached(gunicorn_command(), router_environment(cli), log)
     client = RouterClient(config, timeout_s=1)
-    wait_until(lambda _: process.poll() is not None or client.answers(), _START_TIMEOUT_S)
-    if process.poll() is None and client.answers():
+
+    def serves() -> bool:
+        """Whether it is this router that answers, and not one that was started at the same time."""
+        return client.worker() in child_pids(process.pid)
+
+    wait_until(lambda _: process.poll() is not None or serves(), _START_TIMEOUT_S)
+    if process.poll() is None and serves():
         print(f"✅ Router running in the background (pid {process.pid})\n   Log: {log}")
         return 0
     ended = process.poll()
     if ended is None:
         process.terminate()
         process.wait()
+    check_port_is_free(config)
     what = f"ended with status {ended}" if ended is not None else f"did not answer in {_START_TIMEOUT_S:.0f} s"
     raise ProcessError(f"The router {what}{_end_of(log, begin)}", _CHECK)
 

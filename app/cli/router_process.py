@@ -24,7 +24,7 @@ from app.deploy.sessions import port_holder
 from app.errors import OperatorError, ProcessError
 from app.state.store import mending
 
-__all__ = ["RunningRouter", "check_port_is_free", "find_router", "gunicorn_command", "start_detached"]
+__all__ = ["RunningRouter", "check_port_is_free", "child_pids", "find_router", "gunicorn_command", "start_detached"]
 __all__ += ["wait_until"]
 
 _POLL_S = 0.05
@@ -49,9 +49,7 @@ class RunningRouter:
 
     def workers(self) -> set[int]:
         """The pids of its worker processes; empty when the router has ended."""
-        with suppress(psutil.NoSuchProcess):
-            return {child.pid for child in self.process().children()}
-        return set()
+        return child_pids(self.pid)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the master; raises `ProcessError` when it belongs to somebody else."""
@@ -64,6 +62,13 @@ class RunningRouter:
             raise ProcessError(
                 f"The router (pid {self.pid}) belongs to {owner}", f"sudo -u {owner} the same command"
             ) from error
+
+
+def child_pids(pid: int) -> set[int]:
+    """The processes that one has started; empty when it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return {child.pid for child in psutil.Process(pid).children()}
+    return set()
 
 
 def find_router(config: RouterConfig) -> RunningRouter | None:

@@ -126,6 +126,23 @@ def test_start_status_test_metrics_reload_stop(router: psutil.Process, port: int
     assert cli("status").returncode == 1
 
 
+def test_of_two_routers_started_at_once_one_runs_and_the_other_says_so(port: int, upstream: RawUpstream) -> None:
+    starts = [
+        subprocess.Popen([*COMMAND, "start", "--daemon"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]
+    said = {start.communicate(timeout=50)[0]: start.returncode for start in starts}
+    pid = running(port)
+    try:
+        assert sorted(said.values()) == [0, 1], said
+        (won,) = [text for text, code in said.items() if code == 0]
+        (lost,) = [text for text, code in said.items() if code == 1]
+        assert f"✅ Router running in the background (pid {pid})" in won
+        assert f"The router is already running on port {port} (pid {pid})" in lost
+    finally:
+        cli("stop")
+
+
 def test_foreground_router_prints_the_banner_and_ends_on_sigterm(port: int, upstream: RawUpstream) -> None:
     with subprocess.Popen([*COMMAND, "start"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as started:
         try:
