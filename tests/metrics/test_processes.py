@@ -80,8 +80,8 @@ def test_forked_workers_share_figures_without_a_file(tmp_path: Path) -> None:
     metrics = SharedMetrics.create_or_attach(tmp_path / "foreign", 4)
     assert metrics.fault
     with child(lambda: one_request_then_hang(metrics)), child(lambda: one_request_then_hang(metrics)):
-        wait_until(lambda: metrics.in_flight("blue") == 2, "both workers' requests")
-        assert metrics.snapshot().overall.requests == 2
+        wait_until(lambda: metrics.snapshot().overall.requests == 2, "both workers' requests")
+        wait_until(lambda: metrics.in_flight("blue") == 2, "those that they hang in")
     assert metrics.in_flight("blue") == 0
     metrics.close()
 
