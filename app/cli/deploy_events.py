@@ -120,7 +120,7 @@ class EventPrinter:
             f"🚀 {event.version} started on port {event.port} (pid {event.pid}{release})",
             dim(f"   Command: {'the bundled demo application' if event.is_demo else event.command}"),
             dim(f"   Directory: {event.directory}"),
-            dim(f"   Log: {event.log}"),
+            *([dim(f"   Log: {event.log}")] if event.log else []),
         )
 
     def _probed(self, event: ev.Probed) -> None:

@@ -65,7 +65,7 @@ def _launch(steps: Steps, request: Request) -> None:
             command=launch.command,
             directory=launch.directory,
             release=version.release,
-            log=steps.processes.log_path(version.name),
+            log=None if request.operation is Operation.RUN else steps.processes.log_path(version.name),
             is_demo=not (version.command or steps.app.command),
         )
     )

@@ -72,7 +72,7 @@ class Noted(NamedTuple):
 
 
 class Launched(NamedTuple):
-    """A process was started for a version."""
+    """A process was started for a version; it has no `log` of ours when it writes to our own output."""
 
     version: str
     pid: int
@@ -80,7 +80,7 @@ class Launched(NamedTuple):
     command: str
     directory: Path
     release: str | None
-    log: Path
+    log: Path | None
     is_demo: bool
 
 

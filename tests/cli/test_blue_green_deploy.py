@@ -391,6 +391,7 @@ def test_run_hands_signals_on_and_passes_the_exit_status(
         out, err = running.communicate(timeout=20)
     assert running.returncode == code, out + err
     assert "tiny app" in out
+    assert "Log:" not in out
     assert "blue ended:" in out
     assert version(site, "blue")["status"] == "stopped"
 
