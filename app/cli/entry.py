@@ -9,6 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -48,10 +49,31 @@ def read_arguments(doc: str, argv: Sequence[str], program: str) -> Arguments:
 
     Raises `UsageError` with the usage lines, and the slip where it can be told, when it does not fit them.
     """
+    own = _own_usage(doc, argv, program)
+    if own:
+        # Nobody who types well waits for docopt to compare the usage of every command with every other's.
+        with suppress(DocoptExit):
+            return _Given(docopt(own, list(argv), help=False))
     try:
         return cast(Arguments, docopt(doc, list(argv), version=f"{program} {__version__}"))
     except DocoptExit as error:
         raise UsageError(_misuse(doc, argv, program, str(error)), f"{program} --help") from None
+
+
+class _Given(dict[str, str | bool | None]):
+    """The arguments of one command; those that only others have are None."""
+
+    def __missing__(self, name: str) -> None:
+        return None
+
+
+def _own_usage(doc: str, argv: Sequence[str], program: str) -> str:
+    """The usage of the command that `argv` begins with, and all options; "" where it begins with none."""
+    _, usage, *_ = sections = doc.split("\n\n")
+    commands = usage.split(f"\n  {program} ")[1:-1]  # the last line has what is no command: --help, --version
+    own = [command for command in commands if argv and command.split()[0] == argv[0]]
+    options = [section for section in sections if section.startswith("Options:")]
+    return "\n\n".join(["Usage:" + "".join(f"\n  {program} {command}" for command in own), *options]) if own else ""
 
 
 def _misuse(doc: str, argv: Sequence[str], program: str, said: str) -> str:
