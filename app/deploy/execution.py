@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,7 +14,7 @@ from app.deploy.history import ROLLED_BACK, History, Intent, OpenEntry
 from app.deploy.phases import PHASES, Operation, Phase, Undo
 from app.deploy.recovery import recover
 from app.deploy.steps import Request, Steps
-from app.errors import DrainTimedOut, OperatorError, StateError, UnhealthyVersion
+from app.errors import DrainTimedOut, OperatorError, StateError, StateMissing, UnhealthyVersion
 from app.state.model import BlueGreenState, VersionState, promote
 from app.state.store import Holder
 
@@ -39,6 +40,7 @@ class Execution:
         """
         with ExitStack() as lock:
             stale = self.take_lock(lock)
+            self._check_state_is_there()
             # First, because the record of a version tells of a command that was killed how far it came.
             recover(self._steps, self._history, stale)
             state = self._steps.settle()
@@ -55,6 +57,18 @@ class Execution:
             finally:
                 self._steps.store.writer = ""
             self.close(entry, "done", "", self._steps.close_books())
+
+    def _check_state_is_there(self) -> None:
+        """Raises `StateMissing` for a state file that is gone: the router goes on without one, not with a new one."""
+        store = self._steps.store
+        if os.path.lexists(store.path):
+            return
+        for entry in reversed(self._history.entries()):
+            if entry.operation in set(Operation) and entry.has_switched and entry.goes_to:
+                raise StateMissing(
+                    f"the state file {store.path} is gone; {entry.goes_to} was active at last",
+                    store.by_hand(entry.goes_to),
+                )
 
     def _work_through(self, request: Request, entry: OpenEntry, lock: ExitStack) -> None:
         is_locked = True

@@ -62,7 +62,9 @@ class StateStore:
     def read(self) -> BlueGreenState:
         """The state; raises `StateMissing` without a file and `StateError` for one that is no state file."""
         try:
-            raw = self.path.read_bytes()
+            # Without waiting: it may be a FIFO by now.
+            with open(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+                raw = file.read()
         except FileNotFoundError as error:
             raise StateMissing(
                 f"there is no state file {self.path}", "python3 bin/blue_green_deploy start blue"
@@ -74,9 +76,12 @@ class StateStore:
         try:
             return decode(raw)
         except StateError as error:
-            path = shlex.quote(str(self.path))
-            hint = f'echo \'{{"active_version": "blue"}}\' > {path}   # with the version that serves now'
-            raise StateError(f"state file {self.path} is not usable: {error}", hint) from error
+            raise StateError(f"state file {self.path} is not usable: {error}", self.by_hand("blue")) from error
+
+    def by_hand(self, active: str) -> str:
+        """The command that writes a state file anew."""
+        path = shlex.quote(str(self.path))
+        return f'echo \'{{"active_version": "{active}"}}\' > {path}   # with the version that serves now'
 
     def read_or_new(self) -> BlueGreenState:
         """The state, or the empty one before the first start; raises `StateError` as `read` does."""

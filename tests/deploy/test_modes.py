@@ -150,6 +150,18 @@ def test_a_preview_is_of_the_standby_and_signed_with_one_key(site: Deployment) -
     assert site.outcomes() == [("preview", "done")]
 
 
+@pytest.mark.parametrize("command", ["pause", "resume", "start_maintenance"])
+def test_a_state_file_that_is_gone_is_not_begun_anew(site: Deployment, command: str) -> None:
+    """The router serves on without it; an empty one would tell it that nothing is active."""
+    arguments = {"pause": (60,), "start_maintenance": ("", 60, ())}.get(command, ())
+    site.modes("maintenance off").start_maintenance("", 60, ())
+    site.store.path.unlink()
+    with pytest.raises(StateMissing, match="is gone; blue was active at last") as caught:
+        getattr(site.modes(), command)(*arguments)
+    assert """echo '{"active_version": "blue"}' >""" in caught.value.hint
+    assert not site.store.path.exists()
+
+
 def test_a_preview_of_nothing_is_refused(site: Deployment) -> None:
     with pytest.raises(UsageError, match="no version 'red'"):
         site.modes().preview("red", 60)

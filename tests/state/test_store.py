@@ -58,6 +58,13 @@ def test_the_hint_for_a_torn_file_can_be_pasted_whatever_the_path(tmp_path: Path
     assert store.read().active_version == "blue"
 
 
+def test_a_fifo_in_its_place_makes_nobody_wait(store: StateStore) -> None:
+    store.folder.mkdir(parents=True)
+    os.mkfifo(store.path)
+    with pytest.raises(StateError, match="the file is empty"):
+        store.read()
+
+
 def test_a_folder_in_the_files_place_is_a_state_error(store: StateStore) -> None:
     store.path.mkdir(parents=True)
     with pytest.raises(StateError, match="cannot be read: Is a directory"):
