@@ -37,6 +37,7 @@ class Renderer:
         self._environment = Environment(
             loader=FileSystemLoader(Path(__file__).with_name("templates")),
             autoescape=True,
+            auto_reload=False,  # new files come with a reload of the router, and with the code that belongs to them
             trim_blocks=True,
             lstrip_blocks=True,
             undefined=StrictUndefined,

@@ -6,7 +6,7 @@
   const prefix = new URL(document.currentScript.src).pathname.replace(/\/[^/]*$/, "");
   const byId = (id) => document.getElementById(id);
   const POLL_MS = 2000;
-  const RETRY_STREAM_MS = 30000;
+  const RETRY_STREAM_MS = 10000;
   const SILENCE_MS = 5000;
   const DEAD_MS = 20000;
   const RELOAD_MS = 3000;
