@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -63,8 +64,9 @@ def differences(shown: Sequence[str], printed: Sequence[str]) -> str:
 
 
 def _kept(lines: Sequence[str]) -> list[str]:
-    """Without the lines of progress, of which there are as many as there is time, and without empty ones."""
-    return [even(line) for line in lines if line.strip() and not line.startswith("⏳")]
+    """Without progress and empty lines; of like lines in a row, such as checks, there are as many as there is time."""
+    kept = (even(line) for line in lines if line.strip() and not line.startswith("⏳"))
+    return [line for line, _alike in groupby(kept)]
 
 
 def _matches(wanted: Sequence[str], found: Sequence[str]) -> bool:

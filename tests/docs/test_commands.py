@@ -110,5 +110,6 @@ def test_comparison_sees_what_differs_and_passes_what_may() -> None:
 
     assert not differences(["✅ blue is healthy (200 in 12 ms)", "pid 9 of x"], printed)
     assert not differences(["…", "pid 9 …"], printed)
+    assert not differences(["  0.0 s  no answer", "  0.2 s  no answer"], ["  0.3 s  no answer"])
     assert "printed is" in differences(["✅ green is healthy (200 in 12 ms)", "pid 9 of x"], printed)
     assert "printed is" in differences(["✅ blue is healthy (200 in 12 ms)"], printed)
