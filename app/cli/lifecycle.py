@@ -7,7 +7,10 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from app.cli.entry import ROOT
 from app.cli.render import Progress, clock_text
@@ -280,7 +283,19 @@ def _indented(text: str) -> str:
 def _running(config: RouterConfig) -> RunningRouter:
     router = find_router(config)
     if router is None:
-        holder = port_holder(config.main_port)
-        also = f"; port {config.main_port} belongs to {holder}" if holder else ""
-        raise ProcessError(f"Router is not running{also}", START_COMMAND)
+        raise _not_found(config)
     return router
+
+
+def _not_found(config: RouterConfig) -> ProcessError:
+    port = config.main_port
+    if worker := RouterClient(config, timeout_s=1).worker():
+        with suppress(psutil.NoSuchProcess):
+            master = psutil.Process(worker).ppid()
+            return ProcessError(
+                f"A router (pid {master}) serves on port {port}, but {config.pid_path} does not name it",
+                f"kill -TERM {master}   # to stop it; -HUP to reload it",
+            )
+    holder = port_holder(port)
+    also = f"; port {port} belongs to {holder}" if holder else ""
+    return ProcessError(f"Router is not running{also}", START_COMMAND)

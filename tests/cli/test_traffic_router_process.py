@@ -249,6 +249,11 @@ def test_router_that_cannot_say_who_it_is_serves_all_the_same(home: Path, port: 
     master = int(done.stdout.partition("(pid ")[2].partition(")")[0])
     try:
         assert cli("status").returncode == 0
+        stopped = cli("stop").stderr
+        assert (
+            f"A router (pid {master}) serves on port {port}, but .local_context/router.pid does not name it" in stopped
+        )
+        assert f"Try: kill -TERM {master}" in stopped
         assert ".local_context/router.pid cannot be written (" in (home / ".local_context/logs/router.log").read_text()
         assert [path.name for path in (home / ".local_context").glob("router.pid*")] == ["router.pid"]
     finally:
