@@ -71,6 +71,7 @@ def soak(folder: Path, seconds: float, seed: int, workers: int, names: list[str]
         site.close()
     evidence.events, evidence.kills = script.events, script.kills
     evidence.spells, evidence.quiet = script.spells, script.quiet
+    script.write_down(folder / "script.json")
     return evidence
 
 

@@ -28,8 +28,7 @@ ANNOUNCED_S = 1.5
 may find its connection closed, as with every server."""
 
 LAG_S = 0.5
-"""Between the last byte of an answer and the moment at which the client, or the worker, has noted it."""
-
+"""Between the last byte of an answer, or a look at a connection, and the moment that the client or the worker notes."""
 
 HELD_EXACTNESS = 1 + 1 / 32
 """A receipt may take the longest hold from a histogram."""
@@ -66,7 +65,7 @@ class Books:
         """Whether the connection that its client had kept was closed, and no killed worker explains that."""
         since = seen.start - seen.idle_s
         return seen.found_closed and not any(
-            since <= kill.end and kill.start <= seen.start for kill in self.worker_kills
+            since - LAG_S <= kill.end and kill.start <= seen.start + LAG_S for kill in self.worker_kills
         )
 
     def reason(self, seen: Seen) -> Kill | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from random import Random
 
 import psutil
@@ -65,6 +67,16 @@ class Script:
         """No more events: the last spell is over."""
         since, version = self._settled
         self.spells.append(Spell(since, time.monotonic(), version))
+
+    def write_down(self, path: Path) -> None:
+        """The record, for who looks into a fault."""
+        record = {
+            "events": [asdict(event) for event in self.events],
+            "kills": [asdict(kill) for kill in self.kills],
+            "spells": [asdict(spell) for spell in self.spells],
+            "quiet": self.quiet,
+        }
+        path.write_text(json.dumps(record, indent=1) + "\n")
 
     # --- pieces ----------------------------------------------------------------------------------------------
 

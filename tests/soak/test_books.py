@@ -155,6 +155,14 @@ def test_connection_that_was_idle_for_long_or_in_a_killed_worker_may_be_closed()
     assert CONNECTIONS not in faults(evidence)
 
 
+@pytest.mark.parametrize(("start", "idle_s"), [(5.3, 0.2), (4.9, 0.3)], ids=["noted-late", "looked-late"])
+def test_client_on_a_busy_machine_may_note_late_what_a_kill_has_done(start: float, idle_s: float) -> None:
+    """The answer before it came just before the kill, or the connection was looked at just after its noted start."""
+    evidence = in_order()
+    add("seen", Seen("get-5", "get", start, 5.5, 5.5, "blue", 200, idle_s=idle_s, found_closed=True))(evidence)
+    assert CONNECTIONS not in faults(evidence)
+
+
 def test_report_names_faults_and_requests() -> None:
     evidence = in_order()
     change(0, error="502")(evidence)
