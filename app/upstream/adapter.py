@@ -60,14 +60,18 @@ class UpstreamAdapter(HTTPAdapter):
                 return UpstreamAnswer(request, head, AnswerBody(connection, head), connections, exchange.unfinished())
 
     def _not_closed(self, connection: UpstreamConnection) -> UpstreamConnection:
-        """A connection that is not known to be closed.
+        """A connection that is not known to be closed, and not about to be.
 
         The pool drops what its watcher has seen closing. What closed since the loop last looked is found here,
-        by a system call that only requests pay which could not be sent again.
+        by a system call that only requests pay which could not be sent again. One that is as old as those were
+        which the version has closed might cross with the request, so a new one takes its place.
         """
         while connection.reused and connection.endpoint.has_closed():
             self.connections.discard(connection)
             connection = self.connections.acquire()
+        if connection.reused and self.connections.is_doubtful(connection):
+            self.connections.discard(connection)
+            connection = self.connections.acquire(fresh=True)
         return connection
 
     def reach(self) -> None:

@@ -25,14 +25,16 @@ class UpstreamConnection:
     Attributes:
         endpoint: an `Endpoint` or a `BlockingEndpoint`.
         reused: it has carried an exchange before, so it may have been closed in the meantime.
+        idle_since: when that exchange ended, monotonic seconds.
     """
 
-    __slots__ = ("endpoint", "parser", "reused")
+    __slots__ = ("endpoint", "idle_since", "parser", "reused")
 
     def __init__(self, endpoint: Any) -> None:
         self.endpoint = endpoint
         self.parser = ResponseParser()
         self.reused = False
+        self.idle_since = 0.0
 
     def take_head(self, method: bytes) -> ResponseHead | None:
         """The next head when its bytes are all in the buffer, else None. Raises UpstreamProtocolError."""

@@ -28,6 +28,9 @@ class Connections(Protocol):
     def discard(self, connection: UpstreamConnection) -> None:
         """Ends the use of a connection that nobody may use again."""
 
+    def is_doubtful(self, connection: UpstreamConnection) -> bool:
+        """Whether a connection that is used again may be closed before a request arrives."""
+
     def part_with(self, connection: UpstreamConnection) -> None:
         """Forgets a connection that somebody else closes: a tunnel is not one of a version's request slots."""
 
@@ -63,6 +66,10 @@ class FreshConnections:
     def discard(self, connection: UpstreamConnection) -> None:
         """Closes it."""
         connection.close()
+
+    def is_doubtful(self, connection: UpstreamConnection) -> bool:
+        """Never: it is not used again."""
+        return False
 
     def part_with(self, connection: UpstreamConnection) -> None:
         """Nothing to forget."""

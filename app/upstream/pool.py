@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
+from time import monotonic
 
 from gevent import Timeout
 from gevent.event import AsyncResult
@@ -14,6 +16,9 @@ from app.upstream.connection import UpstreamConnection
 from app.upstream.fresh import open_connection
 
 __all__ = ["ConnectionPool"]
+
+_NEAR = 0.9
+"""From which part of its time on an idle connection is too old for a request that cannot be sent again."""
 
 
 class ConnectionPool:
@@ -38,6 +43,7 @@ class ConnectionPool:
         self._idle: dict[Endpoint, UpstreamConnection] = {}
         self._idle_deadlines = Deadlines(idle_s, self._drop)
         self._waiting: deque[AsyncResult] = deque()
+        self._closes_after_s = inf  # what the version is seen to keep an idle connection for
 
     def acquire(self, fresh: bool = False) -> UpstreamConnection:
         """The connection used last, else a new one; a new one when it must be `fresh`.
@@ -80,12 +86,21 @@ class ConnectionPool:
             self.discard(connection)
             return
         connection.reused = True
+        connection.idle_since = monotonic()
         if self._hand_over(connection):
             return
         endpoint = connection.endpoint
         self._idle[endpoint] = connection
         self._idle_deadlines.add(endpoint)
-        endpoint.watch_idle(self._drop)
+        endpoint.watch_idle(self._ended)
+
+    def is_doubtful(self, connection: UpstreamConnection) -> bool:
+        """Whether the version may be closing this open connection just now, as it did others that were idle as long."""
+        idle_s = monotonic() - connection.idle_since
+        is_near = idle_s > _NEAR * self._closes_after_s
+        # A restart closes them early: what is open for longer tells that it was no habit.
+        self._closes_after_s = max(self._closes_after_s, idle_s)
+        return is_near
 
     def discard(self, connection: UpstreamConnection) -> None:
         """Closes a connection that nobody may use again; more than once is harmless."""
@@ -101,6 +116,13 @@ class ConnectionPool:
         """Closes every idle connection: the port has been given to another process."""
         for endpoint in list(self._idle):
             self._drop(endpoint)
+
+    def _ended(self, endpoint: Endpoint) -> None:
+        """The version has closed an idle connection, or says something unasked."""
+        connection = self._idle.get(endpoint)
+        if connection is not None:
+            self._closes_after_s = min(self._closes_after_s, monotonic() - connection.idle_since)
+        self._drop(endpoint)
 
     def _drop(self, endpoint: Endpoint) -> None:
         connection = self._idle.pop(endpoint, None)

@@ -84,6 +84,9 @@ class _Nowhere:
     def discard(self, connection: UpstreamConnection) -> None:
         connection.close()
 
+    def is_doubtful(self, connection: UpstreamConnection) -> bool:
+        return False
+
     def part_with(self, connection: UpstreamConnection) -> None:
         """Nothing to forget."""
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -174,6 +175,17 @@ class TestStaleConnections:
                 os.kill(worker, signal.SIGCONT)
             assert client.read_response().status == 200
         assert len(upstream.exchanges) == 2
+
+    def test_post_does_not_cross_with_the_closing_of_an_idle_connection(self, farm: RouterFarm) -> None:
+        """A new connection takes it when the one at hand is as old as one that the version has closed."""
+        router, upstream = farm.get(**ROUTER_SETTINGS, keepalive_timeout=74)
+        assert router.ask(GET).status == 200
+        time.sleep(0.5)
+        upstream.hang_up()
+        for waits_s, connections in ((0, 2), (0, 2), (0.5, 3)):
+            time.sleep(waits_s)
+            assert router.ask(POST_WITH_BODY).status == 200
+            assert len(upstream.connections) == connections
 
     @pytest.mark.parametrize("ending", [close_unanswered, reset_unanswered], ids=["closed", "reset"])
     @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS", b"DELETE", b"PUT"])

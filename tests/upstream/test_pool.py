@@ -11,6 +11,7 @@ from app.errors import PoolExhausted, UpstreamConnectError, UpstreamConnectTimeo
 from app.transport.deadlines import Deadlines
 from app.upstream.connection import UpstreamConnection
 from app.upstream.pool import ConnectionPool
+from tests.support.fake_clock import FakeSeconds
 from tests.support.raw_upstream import RawUpstream
 from tests.support.waiting import wait_until
 from tests.transport.loopback import closed_address, full_listener
@@ -19,6 +20,12 @@ from tests.upstream.sessions import TrackedPool
 
 def pool_of(port: int, size: int = 2, *, idle_s: float = 60, connecting_s: float = 10) -> ConnectionPool:
     return TrackedPool(port, size, Deadlines(connecting_s), idle_s)
+
+
+def exchange_on(connection: UpstreamConnection) -> None:
+    """A request and its answer."""
+    connection.endpoint.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", Deadlines(10))
+    assert connection.endpoint.read(Deadlines(10)).endswith(b"ok")
 
 
 def wait_for_closing(connection: UpstreamConnection) -> None:
@@ -46,6 +53,31 @@ def test_connection_used_last_comes_first(upstream: RawUpstream) -> None:
     pool.release(first)
     pool.release(second)
     assert [pool.acquire(), pool.acquire()] == [second, first]
+
+
+def test_connection_is_doubtful_when_others_as_old_were_closed(
+    upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that cannot be sent again would cross with the version's closing."""
+    now = FakeSeconds()
+    monkeypatch.setattr("app.upstream.pool.monotonic", now)
+    pool = pool_of(upstream.port)
+
+    def used(idle_s: float) -> UpstreamConnection:
+        connection = pool.acquire()
+        exchange_on(connection)
+        pool.release(connection)
+        now.now += idle_s
+        return connection
+
+    assert not pool.is_doubtful(used(60))
+    closed = used(2)
+    upstream.hang_up()
+    wait_for_closing(closed)
+    assert not pool.is_doubtful(used(1.7))
+    assert pool.is_doubtful(used(1.9))
+    assert pool.is_doubtful(used(3)), "it is open still, so it was no habit"
+    assert not pool.is_doubtful(used(2))
 
 
 def test_fresh_connection_is_never_one_that_was_used(upstream: RawUpstream) -> None:
@@ -100,8 +132,7 @@ def test_connection_in_use_is_not_dropped_as_idle(upstream: RawUpstream) -> None
 def test_idle_connection_that_the_version_closes_is_dropped(upstream: RawUpstream) -> None:
     pool = pool_of(upstream.port)
     idle = pool.acquire()
-    idle.endpoint.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", Deadlines(10))
-    assert idle.endpoint.read(Deadlines(10)).endswith(b"ok")
+    exchange_on(idle)
     pool.release(idle)
     upstream.hang_up()
     wait_for_closing(idle)
@@ -111,8 +142,7 @@ def test_idle_connection_that_the_version_closes_is_dropped(upstream: RawUpstrea
 def test_idle_connection_on_which_the_version_speaks_unasked_is_dropped(upstream: RawUpstream) -> None:
     pool = pool_of(upstream.port)
     idle = pool.acquire()
-    idle.endpoint.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", Deadlines(10))
-    assert idle.endpoint.read(Deadlines(10)).endswith(b"ok")
+    exchange_on(idle)
     pool.release(idle)
     upstream.only.send(b"HTTP/1.1 200 OK\r\n\r\n")
     wait_for_closing(idle)
