@@ -79,7 +79,7 @@ def page(browser_page: Page) -> Iterator[Page]:
     yield browser_page
     said = browser_page.complaints()
     browser_page.browser.get("about:blank")
-    browser_page.browser.delete_all_cookies()
+    browser_page.command("Network.clearBrowserCookies")  # of every page, not only of the one that is shown
     assert said == []
 
 

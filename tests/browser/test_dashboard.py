@@ -209,9 +209,10 @@ def test_refused_stream_falls_back_to_asking(page: Page, router: RouterProcess) 
             viewer.read_head()
         page.open(router.port)
         page.wait_for("#link", "Live, every 2 s")
+        page.browser.get("about:blank")
         refusals = page.complaints()
-        assert len(refusals) == 1
-        assert "503" in refusals[0]
+        assert refusals
+        assert all("503" in refusal for refusal in refusals)
 
 
 def test_router_that_is_gone_is_said_to_be(
