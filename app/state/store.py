@@ -185,6 +185,7 @@ def replace_file(path: Path, content: bytes) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     try:
         try:
+            os.fchmod(descriptor, FILE_MODE)  # whatever the umask: a router that cannot read it would not switch
             _write_all(descriptor, content)
             _give_to_owner_of_folder(descriptor, path.parent)
             now = max(time.time_ns(), _mtime_ns(path) + 1)

@@ -84,6 +84,15 @@ def test_nothing_is_world_writable_whatever_the_umask(store: StateStore) -> None
         assert not path.stat().st_mode & (stat.S_IWOTH | stat.S_IWGRP), path
 
 
+def test_the_router_can_read_it_whatever_the_umask(store: StateStore) -> None:
+    before = os.umask(0o077)
+    try:
+        store.write(BLUE)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(store.path.stat().st_mode) == 0o644
+
+
 def test_files_belong_to_the_owner_of_the_folder_when_root_writes(store: StateStore) -> None:
     store.folder.mkdir(parents=True)
     owner = 1234 if os.geteuid() == 0 else os.geteuid()
@@ -153,7 +162,7 @@ def test_a_failing_step_leaves_the_old_state(store: StateStore, monkeypatch: pyt
     assert [path.name for path in store.folder.iterdir()] == ["bg_state.json"]
 
 
-WRITING = ("open", "write", "fsync", "close", "utime", "rename", "unlink", "fstat", "fchown", "stat", "mkdir")
+WRITING = ("open", "write", "fsync", "close", "utime", "rename", "unlink", "fstat", "fchown", "fchmod", "stat", "mkdir")
 
 
 @pytest.mark.parametrize("error", [28, 5, 30, 13], ids=["disk full", "input/output error", "read-only", "not allowed"])
