@@ -198,8 +198,11 @@ _ACTIONS: Final[Mapping[Phase, Callable[[Steps, Request], None]]] = {
 def _fail_gate(steps: Steps, version: VersionState, verdict: Verdict, request: Request) -> None:
     reason = f"{version.name} on port {version.port} is not healthy: {verdict.reason}"
     found = steps.processes.find(version)
+    answers = any(probe.result.status is not None for probe in verdict.probes)
     if request.launches and not found.alive:
         reason += f" ({ending_text(found.exit_status)})"
+    elif request.launches and not answers:
+        reason += "; it runs, but does not answer there: does its command take {port}, or $PORT?"
     if request.force:
         steps.note(f"{reason}; going on because of --force", warns=True)
         return
@@ -209,7 +212,6 @@ def _fail_gate(steps: Steps, version: VersionState, verdict: Verdict, request: R
     begin = steps.log_begin if request.launches else 0
     log_tail = tail(log, _LOG_LINES, begin) if request.launches or found.alive else []
     steps.report(Diagnosed(version.name, verdict.probes, log, tuple(log_tail)))
-    answers = any(probe.result.status is not None for probe in verdict.probes)
     raise UnhealthyVersion(reason, _mending(request, found.alive or answers))
 
 

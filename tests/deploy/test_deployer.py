@@ -160,6 +160,12 @@ def test_a_program_that_cannot_be_executed_is_a_failed_start(deployment: Deploym
     assert deployment.outcomes() == [("start", "failed")]
 
 
+def test_a_version_that_listens_elsewhere_is_asked_about_its_port(deployment: Deployment) -> None:
+    deployment.app = replace(deployment.app, start_timeout=0.5, health_timeout=0.5)
+    with pytest.raises(UnhealthyVersion, match=r"does its command take \{port\}, or \$PORT\?"):
+        deployment.deployer().start("blue", Overrides(command="sleep 60"))
+
+
 def test_a_taken_port_names_who_has_it(deployment: Deployment) -> None:
     with (
         socket.create_server(("127.0.0.1", deployment.ports["blue"])),
