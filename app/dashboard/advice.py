@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.dashboard.doings import at_work
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import Sentence, failing_probes, own_probes
 from app.state.model import VERSIONS, BlueGreenState, VersionState, other
@@ -29,11 +30,9 @@ def _words(seen: Observation, said: Sentence) -> str:
         return "maintenance off"
     if state.pause is not None and state.pause.holds(seen.at):
         return "resume"
-    if said.tone == "alarm" and not seen.at_work:
-        return _way_out(seen, state, state.active)
-    if said.tone == "busy" and not seen.at_work and not said.topic.startswith("drain"):
-        return "status"
-    return ""
+    if at_work(seen.at_work) is not None or said.topic.startswith("drain"):
+        return ""
+    return {"alarm": _way_out(seen, state, state.active), "busy": "status", "calm": ""}[said.tone]
 
 
 def _way_out(seen: Observation, state: BlueGreenState, active: VersionState) -> str:

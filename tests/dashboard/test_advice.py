@@ -56,6 +56,10 @@ def test_whoever_works_on_it_needs_no_advice() -> None:
     assert advised(observation(minute=REFUSED, at_work=[work])) == ""
 
 
+def test_version_in_the_foreground_is_nobody_who_works_on_it() -> None:
+    assert advised(observation(minute=REFUSED, at_work=[command("run", 300, "blue", outcome=None)])) == "switch green"
+
+
 def test_drain_needs_patience_only() -> None:
     left = snapshot(stats("blue", in_flight=3), probes={"blue": probes("+"), "green": probes("+")})
     assert advised(observation(state=state("green", switched_ago_s=5), minute=left)) == ""
