@@ -162,6 +162,10 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def handle_hup(self) -> None:
         """HUP: new workers with the settings and the code of now, if those are fit to run."""
         self.log.info("Hang up: %s", self.master_name)
+        if self.reexec_pid:
+            # New workers of ours would be told to end as soon as the new master serves.
+            self.log.error("An upgrade is under way; reload when it is over")
+            return
         fault = self._check()
         if not fault:
             fault = self._reload()
@@ -239,7 +243,7 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def handle_term(self) -> None:
         """TERM: from the new master, which has taken over; from anybody else, the end of both."""
-        if self.reexec_pid and self.pid_file.owner() == self.reexec_pid:
+        if self._has_successor():
             systemd.sd_notify(f"MAINPID={self.reexec_pid}", self.log)
             self._is_replaced = True
         elif self.reexec_pid:
@@ -280,7 +284,13 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         self.log.error("Upgrade failed; the router goes on as it is. %s", fault)
         self._note_change(fault)
 
+    def _has_successor(self) -> bool:
+        """Whether the new master has taken over."""
+        return self.reexec_pid != 0 and self.pid_file.owner() == self.reexec_pid
+
     def _note_change(self, fault: str) -> None:
+        if self._has_successor():
+            return  # the file is the new master's: by it a signal to end is known as coming from there
         self.pid_file.changes += 1
         self.pid_file.fault = fault
         self._write_pid_file()

@@ -126,6 +126,20 @@ def test_start_status_test_metrics_reload_stop(router: psutil.Process, port: int
     assert cli("status").returncode == 1
 
 
+def test_a_reload_in_the_midst_of_an_upgrade_does_not_end_the_router(router: psutil.Process, port: int) -> None:
+    workers = len(router.children())
+    with subprocess.Popen([*COMMAND, "upgrade"], stdout=subprocess.DEVNULL) as upgrade:
+        wait_until(lambda: len(router.children()) > workers, "the new master", 30)
+        cli("reload")
+        assert upgrade.wait(50) == 0
+    successor = psutil.Process(running(port))
+    try:
+        assert successor.pid != router.pid
+        assert cli("status").returncode == 0
+    finally:
+        cli("stop")
+
+
 def test_of_two_routers_started_at_once_one_runs_and_the_other_says_so(port: int, upstream: RawUpstream) -> None:
     starts = [
         subprocess.Popen([*COMMAND, "start", "--daemon"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
