@@ -286,7 +286,7 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def _has_successor(self) -> bool:
         """Whether the new master has taken over."""
-        return self.reexec_pid != 0 and self.pid_file.owner() == self.reexec_pid
+        return bool(self.reexec_pid and self.pid_file.owner() == self.reexec_pid)
 
     def _note_change(self, fault: str) -> None:
         if self._has_successor():
