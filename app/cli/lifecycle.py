@@ -115,6 +115,13 @@ def _check_start(config: RouterConfig) -> None:
             raise ConfigError(
                 f"main_port = {config.main_port}: {version.name} listens there", "--port with another number"
             )
+    running = find_router(config)
+    # Two would write one pid file, and the commands lose sight of one of them.
+    if running is not None and running.port != config.main_port:
+        raise ProcessError(
+            f"The router is already running on port {running.port} (pid {running.pid})",
+            "bin/traffic_router stop, or TRAFFIC_ROUTER_HOME=FOLDER for one beside it",
+        )
     # A socket that systemd opened for this very process is no stranger on our port (sd_listen_fds(3)).
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         check_port_is_free(config)

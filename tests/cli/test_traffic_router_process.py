@@ -103,6 +103,13 @@ def test_home_may_have_modules_of_the_same_names(home: Path, port: int, upstream
         cli("stop")
 
 
+def test_second_router_of_one_folder_is_refused_on_another_port_too(router: psutil.Process, port: int) -> None:
+    """They would write one pid file, and the commands know of one of them only."""
+    done = cli("start", "--daemon", f"--port={free_port()}")
+    assert (done.returncode, f"already running on port {port} (pid {router.pid})" in done.stderr) == (1, True)
+    assert running(port) == router.pid
+
+
 def test_start_status_test_metrics_reload_stop(router: psutil.Process, port: int) -> None:
     status = cli("status")
     assert status.returncode == 0, status.stdout
