@@ -190,17 +190,25 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         code = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "app"}
         try:
             self.app.reload()
-            fault = _moved(self.pid_file.address, self.app.cfg.bind[0])
+            fault = _moved(self.pid_file.address, self.app.cfg.bind[0]) or self._take_up()
         except SystemExit:  # what gunicorn does about a settings file that it cannot use
             fault = f"{settings.config} cannot be used"
         if fault:
             self.app.cfg = settings
             sys.modules.update(code)
+            self.setup(self.app)
             return fault
-        self.setup(self.app)
-        self.log.reopen_files()
-        self.cfg.on_reload(self)
         self._outdated_age = self.worker_age
+        return ""
+
+    def _take_up(self) -> str:
+        """Makes the settings that are loaded those of this master; returns what is against it, or ""."""
+        try:
+            self.setup(self.app)
+            self.log.reopen_files()
+            self.cfg.on_reload(self)
+        except Exception as error:  # the hooks are those of another release, this object is of the one before
+            return f"{error!r}: a master of before cannot run this release; bin/traffic_router upgrade starts a new one"
         return ""
 
     # --- upgrade ------------------------------------------------------------------------------------------

@@ -120,6 +120,21 @@ def test_reload_that_would_not_boot_is_refused_and_the_router_goes_on(
     assert router.ask(GET).status == 200
 
 
+def test_reload_to_a_release_that_this_master_does_not_fit_is_refused(router: RouterProcess, project: Path) -> None:
+    config, workers = project / "gunicorn.conf.py", set(router.worker_pids)
+    kept = config.read_text()
+    config.write_text(kept.replace("server.move_pid_file(", "server.what_only_the_next_master_has("))
+    try:
+        fault = reload(router)
+    finally:
+        config.write_text(kept)
+    assert "what_only_the_next_master_has" in fault
+    assert "bin/traffic_router upgrade" in fault
+    assert set(router.worker_pids) == workers
+    assert reload(router) == ""
+    assert router.ask(GET).status == 200
+
+
 def test_worker_replaced_after_a_refused_reload_has_the_old_settings(router: RouterProcess, project: Path) -> None:
     (project / "traffic_router.toml").write_text("read_timeout = -1\n")
     assert "read_timeout" in reload(router)
