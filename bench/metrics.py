@@ -163,13 +163,15 @@ def report_serving(rounds: int, turns: int) -> None:
     for name in PATHS:
         median = statistics.median(turn[name] for turn in found)
         print(f"  {name:<36} {median:7.1f} µs {1e6 / median:9,.0f}")
-    print(f"  counted ones cost {_difference(found, 'counted', 'not counted')}")
-    print(f"  counted ones differ from counted ones by {_difference(found, 'counted again', 'counted')}", flush=True)
+    cost = [(turn["counted"] + turn["counted again"]) / 2 / turn["not counted"] for turn in found]
+    print(f"  counted ones cost {_difference(cost)}")
+    again = [turn["counted again"] / turn["counted"] for turn in found]
+    print(f"  counted ones differ from counted ones by {_difference(again)}", flush=True)
 
 
-def _difference(turns: list[dict[str, float]], name: str, base: str) -> str:
-    """The median over turns and a 95 % interval for it, from the ranks of a binomial distribution."""
-    ratios = sorted(100 * (costs[name] / costs[base] - 1) for costs in turns)
+def _difference(found: list[float]) -> str:
+    """How far the median of ratios is from 1, and a 95 % interval for it, from the ranks of a binomial distribution."""
+    ratios = sorted(100 * (ratio - 1) for ratio in found)
     middle, reach = len(ratios) / 2, 0.98 * len(ratios) ** 0.5
     low, high = ratios[max(0, int(middle - reach))], ratios[min(len(ratios) - 1, int(middle + reach))]
     return f"{statistics.median(ratios):+.1f} % (95 % sure: {low:+.1f} … {high:+.1f} %; {len(ratios)} turns)"
