@@ -26,7 +26,6 @@ from app.transport.deadlines import Deadlines
 from bench.router import write_state
 from bench.start import SETTLE_S
 from bench.table import figure, render_table
-from bench.turns import Turns
 
 __all__: list[str] = []
 
@@ -53,7 +52,7 @@ def pieces(folder: Path, metrics: SharedMetrics) -> dict[str, Callable[[], objec
     requests, answers = RequestParser(max_fields=200), ResponseParser()
     forwarding = Forwarding(b"127.0.0.1", b"http", 5004, 0)
     writer, watch, deadlines = metrics.claim_slot(os.getpid()), StateWatch(write_state(folder, 1)), Deadlines(30)
-    ids, greenlet, turns = request_ids(), object(), Turns(writer)
+    ids, greenlet = request_ids(), object()
     time.sleep(SETTLE_S)
     watch.current()
 
@@ -65,7 +64,6 @@ def pieces(folder: Path, metrics: SharedMetrics) -> dict[str, Callable[[], objec
         now_us = monotonic_us()
         row = writer.start(0, b"GET", b"/articles/2026/a-page", now_us)
         writer.finish(row, 0, 200, 0, 0, 12, 900, 850, 800)
-        turns.count()
 
     minimal, browser, answer = requests.parse(MINIMAL), requests.parse(BROWSER), answers.parse(ANSWER, b"GET")
     return {

@@ -35,7 +35,6 @@ from bench.closed_loop import run_load
 from bench.origin import run_origin
 from bench.processes import Cores, Server, on_cores, raise_exit_on_signal
 from bench.router import router
-from bench.turns import Turns
 
 __all__: list[str] = []
 
@@ -52,22 +51,18 @@ PATHS = {"counted": "/counted-1", "not counted": "/uncounted", "counted again": 
 
 def record_counted(writer: SlotWriter, now_us: int) -> None:
     """What a worker does for each request."""
-    turns = Turns(writer)
     for number in range(RECORDED):
         us = number % 15_000  # spread over the buckets, as real durations are, up to 16 ms
         row = writer.start(0, b"GET", b"/api/items/12345?page=2", now_us, REQUEST_ID)
         writer.finish(row, 0, 200, 0, 0, 1234, 1000 + us, 900 + us, 800 + us)
-        turns.count()
 
 
 def record_slow(writer: SlotWriter, now_us: int) -> None:
     """The same for requests so slow that their buckets are not looked up but computed."""
-    turns = Turns(writer)
     for number in range(RECORDED):
         us = 100_000 + number
         row = writer.start(0, b"GET", b"/api/items/12345?page=2", now_us, REQUEST_ID)
         writer.finish(row, 0, 200, 0, 0, 1234, 1000 + us, 900 + us, 800 + us)
-        turns.count()
 
 
 def record_claimed(writer: SlotWriter, now_us: int) -> None:

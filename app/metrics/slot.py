@@ -4,17 +4,12 @@ Everything here runs on the worker's hub thread and never yields, so `words[i] +
 store is one aligned 8-byte store through a cast memoryview, which a reader in another process sees whole or
 not at all; `struct.pack_into` would zero the bytes first. What happened in which second is none of a worker's
 business: the leader sees the counters grow (`app.metrics.leader`), which keeps this path short.
-
-In a worker, requests that end in the same turn of the event loop are counted together at its end: sums are added up
-first, and the code and the words are in the caches after the first of them. Until then they count as in flight, so that
-a worker that is killed in between leaves nothing uncounted: to a reader they end a moment later.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 from app.errors import CAUSES, RouterError
 from app.metrics import layout
@@ -24,7 +19,7 @@ from app.metrics.rows import CutRing
 
 _VERSIONS = range(len(layout.VERSION_LABELS))
 _EMPTY_ROWS = bytes(layout.ROWS * layout.ROW_WORDS * layout.WORD)
-_HELD = 3 * BUCKETS
+_FIRST_BYTE, _UPSTREAM, _HELD = BUCKETS, 2 * BUCKETS, 3 * BUCKETS
 _TEXT = layout.ROW_TEXT_BYTES
 
 
@@ -37,26 +32,8 @@ def _failing_causes(cls: type[RouterError]) -> set[str]:
 _FAILS = tuple(cause in _failing_causes(RouterError) for cause in CAUSES)
 
 
-_Done = tuple[int, int, int, int, int, int, int, int]
-"""What `finish` is told of a request, but for the version."""
-
-
-class Later(Protocol):
-    """Calls a function with its argument at the end of the event loop's turn, as gevent's `loop.run_callback` does."""
-
-    def __call__(self, work: Callable[[int], None], argument: int, /) -> object: ...
-
-
-def at_once(work: Callable[[int], None], argument: int, /) -> None:
-    """For who has no event loop."""
-    work(argument)
-
-
 class SlotWriter:
     """Counts one process's requests into its slot of the shared file; made by `SharedMetrics.claim_slot`.
-
-    Attributes:
-        later: when to count what is done: at once, or in a worker at the end of the event loop's turn.
 
     All times are whole microseconds; `now_us` is `time.monotonic_ns() // 1000`. `version` is 0 blue, 1 green,
     2 the router itself. Not thread-safe, and nothing may be forked from the process that expects to keep the
@@ -65,7 +42,6 @@ class SlotWriter:
 
     __slots__ = (
         "_cuts",
-        "_done",
         "_free",
         "_indexes",
         "_memory",
@@ -74,7 +50,6 @@ class SlotWriter:
         "_started",
         "_unclaimed",
         "_words",
-        "later",
         "slot",
     )
 
@@ -82,8 +57,6 @@ class SlotWriter:
         """`words` is the mapping in 8-byte words; `release` gives the slot's locks back."""
         self._memory, self._words, self._release = memory, words, release
         self.slot = slot
-        self.later: Later = at_once
-        self._done: tuple[list[_Done], ...] = tuple([] for _ in _VERSIONS)
         self._slot_at = layout.slot_at(slot)
         blocks = [layout.version_at(slot, version) for version in _VERSIONS]
         self._started = tuple(block + C["started"] for block in blocks)
@@ -145,48 +118,35 @@ class SlotWriter:
         byte of the answer's head sent; `upstream_us` from the request sent upstream to the answer's head
         received. A negative duration means "there was none" and is left out of its histogram.
         """
-        done = self._done[version]
-        done.append((row, status, cause, bytes_in, bytes_out, total_us, first_byte_us, upstream_us))
-        if len(done) == 1:
-            self.later(self._count, version)
-
-    def _count(self, version: int) -> None:
-        """Counts what is done on a version."""
-        done = self._done[version]
-        if not done:
-            return
-        rows, statuses, causes, bytes_in, bytes_out, totals, first_bytes, upstreams = zip(*done, strict=True)
-        done.clear()
         words = self._words
-        finished, status_at, into, out, sums, longest, histograms = self._indexes[version]
-        for status in set(statuses):
-            words[status_at + status] += statuses.count(status)
-        if any(causes) or max(statuses) >= 500:
-            for status, cause in zip(statuses, causes, strict=True):
-                self._count_trouble(version, status, cause)
-        if any(bytes_in):
-            words[into] += sum(bytes_in)
-        words[out] += sum(bytes_out)
-        words[longest] = max(words[longest], *totals)
-        self._count_times(histograms, sums, totals)
-        self._count_times(histograms + BUCKETS, sums + 1, first_bytes)
-        self._count_times(histograms + 2 * BUCKETS, sums + 2, upstreams)
+        finished, statuses, into, out, sums, longest, histograms = self._indexes[version]
+        words[statuses + status] += 1
+        if cause or status >= 500:
+            self._count_trouble(version, status, cause)
+        if bytes_in:
+            words[into] += bytes_in
+        words[out] += bytes_out
 
-        # Last: who sees these requests gone from the ones in flight finds all of the above.
-        words[finished] += len(rows)
-        for row in rows:
-            if row >= 0:
-                words[row] = 0
-                self._free.append(row)
+        bucket = BUCKET_TABLE[total_us] if 0 <= total_us < TABLED_US else bucket_index(total_us)
+        words[histograms + bucket] += 1
+        if total_us > 0:  # a word cannot go below zero
+            words[sums] += total_us
+            if total_us > words[longest]:
+                words[longest] = total_us
+        if first_byte_us >= 0:
+            bucket = BUCKET_TABLE[first_byte_us] if first_byte_us < TABLED_US else bucket_index(first_byte_us)
+            words[histograms + _FIRST_BYTE + bucket] += 1
+            words[sums + 1] += first_byte_us
+        if upstream_us >= 0:
+            bucket = BUCKET_TABLE[upstream_us] if upstream_us < TABLED_US else bucket_index(upstream_us)
+            words[histograms + _UPSTREAM + bucket] += 1
+            words[sums + 2] += upstream_us
 
-    def _count_times(self, histogram: int, sum_at: int, times_us: Sequence[int]) -> None:
-        """Counts durations in a histogram and their sum."""
-        if min(times_us) < 0:
-            times_us = [us for us in times_us if us >= 0]
-        words, table, tabled = self._words, BUCKET_TABLE, TABLED_US
-        for us in times_us:
-            words[histogram + (table[us] if us < tabled else bucket_index(us))] += 1
-        words[sum_at] += sum(times_us)
+        # Last: who sees this request gone from the ones in flight finds all of the above.
+        words[finished] += 1
+        if row >= 0:
+            words[row] = 0
+            self._free.append(row)
 
     def count_cut(self, row: int, version: int, cause: int, now_us: int) -> None:
         """Counts a request whose answer is broken off, and names it; `finish` comes next."""
@@ -231,8 +191,6 @@ class SlotWriter:
 
     def close(self) -> None:
         """Gives the slot up; what was still in flight counts as aborted from now on."""
-        for version in _VERSIONS:
-            self._count(version)
         self._release()
 
     def _count_trouble(self, version: int, status: int, cause: int) -> None:

@@ -7,8 +7,6 @@ from collections import Counter
 from logging import getLogger
 from typing import Any, Self
 
-import gevent
-
 from app.errors import RouterError, TooManyConnections
 from app.proxy.service import Service
 from app.server.connection import ClientConnection
@@ -60,7 +58,6 @@ class Serving:
         self._service = service
         self._notices = Notices(logger)
         self._slot = service.slot
-        self._slot.later = gevent.get_hub().loop.run_callback
         self._before = service.slot.requests()
         self._connections: set[ClientConnection] = set()
         self._by_address: Counter[str] = Counter()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 import pytest
 
@@ -241,28 +240,3 @@ def test_heartbeat_and_state_fault_are_seen(metrics: SharedMetrics, writer: Slot
     assert snapshot.state_fault is True
     writer.beat(clock())
     assert metrics.snapshot().state_fault is False
-
-
-def test_requests_that_end_in_one_turn_of_the_loop_are_in_flight_until_its_end(
-    metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock
-) -> None:
-    turn: list[tuple[Callable[[int], None], int]] = []
-    writer.later = lambda work, version: turn.append((work, version))
-    rows = [writer.start(version, b"GET", b"/", clock()) for version in (0, 0, 1)]
-    for row, version, status, us in zip(rows, (0, 0, 1), (200, 502, 200), (3_000, 5_000, -1), strict=True):
-        writer.finish(row, version, status, CONNECT_REFUSED if status == 502 else 0, 3, 4, us, us, us)
-    assert (metrics.in_flight("blue"), metrics.in_flight("green"), len(metrics.in_flight_rows())) == (2, 1, 3)
-    for work, version in turn:
-        work(version)
-    stats = blue(metrics)
-    assert (stats.in_flight, stats.requests, stats.failed, stats.statuses) == (0, 2, 1, {200: 1, 502: 1})
-    assert (stats.bytes_in, stats.bytes_out, stats.total.sum_ms, stats.total.max_ms) == (6, 8, 8.0, 5.0)
-    assert (metrics.in_flight("green"), metrics.in_flight_rows(), len(turn)) == (0, [], 2)
-
-
-def test_what_has_ended_is_counted_when_the_slot_is_given_up(metrics: SharedMetrics, clock: FakeClock) -> None:
-    writer = metrics.claim_slot(os.getpid())
-    writer.later = lambda work, version: None
-    writer.finish(writer.start(0, b"GET", b"/", clock()), 0, 200, 0, 0, 0, 1, 1, 1)
-    writer.close()
-    assert (blue(metrics).requests, blue(metrics).aborted) == (1, 0)
