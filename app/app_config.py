@@ -20,7 +20,7 @@ APP_RULES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AppConfig:
     """Everything that can be set about the application; raises `ConfigError` with every fault when made."""
 
@@ -79,7 +79,7 @@ class AppConfig:
         return any(int(part[:3]) <= status <= int(part[-3:]) for part in parts)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeployConfig:
     """What a switch has to stand besides the health gate; raises `ConfigError` with every fault when made.
 

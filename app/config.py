@@ -67,7 +67,7 @@ _ROUTER_RULES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RouterConfig(HoldConfig):
     """Everything that can be set about the router; raises `ConfigError` with every fault when made."""
 

@@ -10,7 +10,7 @@ from app.settings import setting
 __all__ = ["HoldConfig"]
 
 
-@dataclass(frozen=True, slots=True, init=False, repr=False, eq=False)  # only its child is ever made
+@dataclass(frozen=True, init=False, repr=False, eq=False)  # only its child is ever made
 class HoldConfig:
     """The part of `RouterConfig` that is about losing no request."""
 

@@ -87,7 +87,7 @@ class Outcome(NamedTuple):
         return self.remaining == 0
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Drain:
     """Watches the requests of versions come to their end; `clock` is monotonic."""
 

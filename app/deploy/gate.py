@@ -30,7 +30,7 @@ class Verdict(NamedTuple):
     probes: tuple[TimedProbe, ...]
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Gate:
     """Probes versions as `app` says; `clock` is monotonic."""
 

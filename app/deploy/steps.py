@@ -69,7 +69,7 @@ class Request(NamedTuple):
         return Phase.LAUNCHING in self.phases
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Books:
     """The tallies at the moment of a switch, to be compared with those at the end of the command.
 
@@ -112,7 +112,7 @@ class Books:
         return Receipt(complete, now - self.opened_at, self.drain_s, self.remaining)
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class Steps:
     """Acts on the versions of one state file. `traffic` is None while no router runs; `now` is wall time.
 

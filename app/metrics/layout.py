@@ -44,7 +44,7 @@ with this one.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.errors import CAUSES
 from app.metrics.histogram import BUCKETS, COARSE_BUCKETS
@@ -189,8 +189,7 @@ def probe_at(version: int, row: int) -> int:
     return PROBES_AT + (version * PROBES + row) * PROBE_WORDS
 
 
-@dataclass(frozen=True, slots=True)
-class Ring:
+class Ring(NamedTuple):
     """A ring of cells somewhere in the file; tick n lives in cell n modulo its size."""
 
     at: int  # word

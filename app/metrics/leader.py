@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import mmap
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.metrics import layout
 from app.metrics.cells import read_cell, spread, together, write_cell, write_tally
@@ -20,8 +20,7 @@ from app.metrics.layout import H
 from app.metrics.reader import Reader
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """Requests for a version go to the standby from now on, or back to it."""
 
     version: int

@@ -29,7 +29,8 @@ def _failing_causes(cls: type[RouterError]) -> set[str]:
     return failing.union(*map(_failing_causes, cls.__subclasses__()))
 
 
-_FAILS = tuple(cause in _failing_causes(RouterError) for cause in CAUSES)
+_FAILING = _failing_causes(RouterError)
+_FAILS = tuple(cause in _FAILING for cause in CAUSES)
 
 
 class SlotWriter:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Latency:
     """How long something took, in ms; every figure None when nothing was measured.
 
@@ -85,7 +85,7 @@ class InFlightRow(NamedTuple):
     """Its X-Request-ID; "" for what a script records."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CutRequest:
     """One request whose answer was broken off."""
 
@@ -133,7 +133,7 @@ class Probe(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Failover:
     """Whether requests for a version that is down go to the standby at this moment."""
 

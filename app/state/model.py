@@ -41,7 +41,7 @@ PORTS: Final[Mapping[str, int]] = MappingProxyType({"blue": 5005, "green": 5006}
 Status = Literal["stopped", "starting", "running", "stopping", "crashed"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class VersionState:
     """What was last recorded about one version; whether its process still lives is for the reader to check.
 
@@ -119,7 +119,7 @@ def _default_versions() -> Mapping[str, VersionState]:
     return MappingProxyType({name: VersionState(name, PORTS[name]) for name in VERSIONS})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class BlueGreenState:
     """One state of the deployment. Every change makes a new one whose `serial` is one higher.
 
