@@ -79,7 +79,7 @@ class SharedMetrics:
         if self._mapped.fault or self._fault:
             return self._mapped.fault or self._fault
         if not self._mapped.is_at(self.path):
-            return f"the metrics file {self.path} was removed or replaced; restart the router to use the new one"
+            return f"the metrics file {self.path} was removed or replaced; `bin/traffic_router reload` makes it anew"
         return ""
 
     @property
@@ -130,9 +130,12 @@ class SharedMetrics:
         return SlotWriter(mapped.memory, memoryview(mapped.memory).cast("Q"), 0, lambda: None)
 
     def _follow(self) -> None:
-        """Maps the file anew when it is no longer the one under its name, as after someone deleted it, or is longer."""
-        is_longer = self._words[H["slots"]] > self.slots
-        if not self._mapped.fault and (is_longer or not self._mapped.is_at(self.path)):
+        """Maps the file anew when it has become longer, as a reload to more workers makes it.
+
+        One that was deleted or replaced is not followed: the other workers count in what they have mapped, and a
+        command that finds only one of us in a new file would take a version for quiet that is not.
+        """
+        if not self._mapped.fault and self.is_current and self._words[H["slots"]] > self.slots:
             found = file.create_or_attach(self.path, self.slots, before=self._mapped)
             self._let_go()
             self._use(found)

@@ -104,3 +104,25 @@ def test_reload_keeps_the_account_while_there_is_no_file(
         ask_all(router)
         assert_all_agree(router, ASKED if is_mended else 2 * ASKED)
         assert bool(health(router)["metrics"]["fault"]) is not is_mended
+
+
+def test_workers_stay_together_when_the_file_is_deleted_until_a_reload_makes_it_anew(
+    tmp_path: Path, upstream: RawUpstream
+) -> None:
+    file = tmp_path / "metrics.mmap"
+    with running_router(tmp_path / "site", upstream.port, workers=WORKERS, metrics_file=file) as router:
+        ask_all(router)
+        file.unlink()
+        killed, *others = router.worker_pids
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda: killed not in router.worker_pids and len(router.worker_pids) == WORKERS, "the new worker")
+        ask_all(router)
+        assert_all_agree(router, 2 * ASKED)
+        # A file that knows of the new worker only would let a drain end while the others have requests.
+        assert not file.exists()
+        router.reload()
+        wait_until(lambda: not set(others) & set(router.worker_pids), "new workers in place of the old", 30)
+        ask_all(router)
+        assert_all_agree(router, ASKED)
+        assert file.exists()
+        assert not health(router)["metrics"]["fault"]

@@ -262,22 +262,18 @@ def test_reader_cannot_write(metrics: SharedMetrics, path: Path) -> None:
     reader.close()
 
 
-def test_worker_makes_the_file_anew_when_it_was_deleted(metrics: SharedMetrics, path: Path, clock: FakeClock) -> None:
-    path.unlink()
-    assert "removed or replaced" in metrics.fault
-    record(metrics, clock)
-    assert (metrics.fault, requests_in(path)) == ("", 1)
-
-
-def test_worker_stays_with_the_others_when_the_deleted_file_cannot_be_made_anew(
-    metrics: SharedMetrics, path: Path, clock: FakeClock
+@pytest.mark.parametrize("replaced_by", [None, b"somebody else's" * 1000])
+def test_worker_stays_with_the_others_when_the_file_was_deleted(
+    metrics: SharedMetrics, path: Path, clock: FakeClock, replaced_by: bytes | None
 ) -> None:
     record(metrics, clock, 2)
     path.unlink()
-    path.write_bytes(b"somebody else's" * 1000)
+    if replaced_by is not None:
+        path.write_bytes(replaced_by)
     record(metrics, clock, 3)
     assert metrics.snapshot().overall.requests == 5
-    assert "metrics are kept in memory only" in metrics.fault
+    assert "removed or replaced" in metrics.fault
+    assert path.exists() == (replaced_by is not None)
 
 
 @pytest.mark.parametrize(("slots", "is_other_map", "requests"), [(4, False, 2), (5, False, 0), (4, True, 0)])
