@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from app.config import RouterConfig
 from app.deploy.drain import Row, Traffic
@@ -27,16 +28,20 @@ def open_traffic(config: RouterConfig) -> Traffic | None:
 
 
 class _RouterTraffic:
-    """Follows the metrics file: a router that is restarted during a drain may make a new one."""
+    """Follows the metrics file: a router that is reloaded or upgraded during a drain may make a new one.
+
+    Workers of before then finish what they have, and count it in the old one.
+    """
 
     def __init__(self, metrics: SharedMetrics) -> None:
-        self._metrics = metrics
+        self._files = [metrics]  # the one that is under the name now comes last
 
     def in_flight(self, version: str) -> int:
-        return self._current().in_flight(version)
+        return sum(metrics.in_flight(version) for metrics in self._in_use())
 
     def in_flight_rows(self, version: str) -> Sequence[Row]:
-        return self._current().in_flight_rows(version)
+        rows = [row for metrics in self._in_use() for row in metrics.in_flight_rows(version)]
+        return sorted(rows, key=lambda row: -row.age_s)
 
     def held(self) -> int:
         return self._current().held()
@@ -56,14 +61,17 @@ class _RouterTraffic:
         return Conduct(stats.requests, stats.failed, stats.total.p95_ms)
 
     def _current(self) -> SharedMetrics:
-        if not self._metrics.is_current:
-            try:
-                newer = SharedMetrics.open(self._metrics.path)
-            except MetricsError:
-                return self._metrics  # workers that still run count in the file that they have mapped
-            self._metrics.close()
-            self._metrics = newer
-        return self._metrics
+        return self._in_use()[-1]
+
+    def _in_use(self) -> Sequence[SharedMetrics]:
+        if not self._files[-1].is_current:
+            with suppress(MetricsError):  # it was deleted, and the workers go on with what they have mapped
+                self._files.append(SharedMetrics.open(self._files[-1].path))
+        for metrics in self._files[:-1]:
+            if metrics.live_slots() == 0:
+                metrics.close()
+                self._files.remove(metrics)
+        return self._files
 
 
 def _tally(stats: VersionStats) -> Tally:
