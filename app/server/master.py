@@ -38,6 +38,9 @@ _CHECK_TIMEOUT_S = 60.0
 _BOOT_PAUSE_S = 1.0
 """Between two attempts at a worker that could not boot while others serve."""
 
+_LAST_STATE = "ROUTER_LAST_STATE"
+"""The variable in which a new master gets the last good state, should the state file be unusable just then."""
+
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
 _END_LOOK_S = 0.1
@@ -60,15 +63,10 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     @classmethod
     def adopt(cls, arbiter: Any, pid_file: PidFile, last_state: LastState) -> Self:
         """Makes gunicorn's arbiter, just starting, one of ours; ends the process where it could not take over."""
-        last_state.look()
-        fault = _moved(pid_file.held_address(), pid_file.address)
-        if not last_state.raw:
-            fault = (
-                f"The state file {last_state.path} cannot be used, and only the old router knows the last good state"
-            )
-        if arbiter.master_pid and fault:
+        if arbiter.master_pid and (fault := _moved(pid_file.held_address(), pid_file.address)):
             arbiter.log.error(fault)
             raise SystemExit(1)
+        last_state.raw = os.fsencode(os.environ.pop(_LAST_STATE, ""))
         arbiter.__class__ = cls
         arbiter.pid_file = pid_file
         arbiter.last_state = last_state
@@ -223,6 +221,7 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def reexec(self) -> None:
         """Starts the new master. In the child this does not return."""
+        self.cfg.env_orig[_LAST_STATE] = os.fsdecode(self.last_state.raw)
         with _signals_kept_waiting():
             super().reexec()
 

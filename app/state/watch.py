@@ -21,8 +21,9 @@ from app.state.model import BlueGreenState
 
 __all__ = ["MAX_STATE_BYTES", "LastState", "StateWatch"]
 
-MAX_STATE_BYTES = 1 << 20
-"""A real state file has about a kilobyte; anything this large is another file put in its place."""
+MAX_STATE_BYTES = 1 << 16
+"""A real state file has about a kilobyte; anything this large is another file put in its place. The variable of the
+environment in which an upgrade hands it on has room for twice as much."""
 
 _SETTLED_NS = 50_000_000
 """A file younger than this may change again without a new time stamp: the kernel stamps files with its own

@@ -87,6 +87,20 @@ def test_upgrade_can_be_done_again(router: RouterProcess) -> None:
     assert router.ask(GET).body == b"blue"
 
 
+@pytest.mark.parametrize("content", [None, b"{"], ids=["gone", "torn"])
+def test_last_good_state_goes_on_over_upgrades(router: RouterProcess, content: bytes | None) -> None:
+    kept = router.state_file.read_bytes()
+    try:
+        router.state_file.unlink()
+        if content is not None:
+            router.state_file.write_bytes(content)
+        for _ in range(2):
+            upgrade(router)
+            assert router.ask(GET).body == b"blue"
+    finally:
+        router.state_file.write_bytes(kept)
+
+
 def test_request_in_flight_ends_in_the_old_worker(router: RouterProcess, upstream: RawUpstream) -> None:
     old = master_pid(router)
 

@@ -180,9 +180,6 @@ def test_worker_that_begins_without_a_state_file_has_the_last_good_state(
             how()
             assert psutil.wait_procs(workers, timeout=30)[1] == []
             assert router.ask(GET).body == b"blue"
-        router.process.send_signal(signal.SIGUSR2)
-        wait_until(lambda: "cannot be used, and only the old router" in router.log, "the refusal", 30)
-        assert router.ask(GET).body == b"blue"
 
 
 @pytest.mark.parametrize("how", ["stopped", "busy"])
