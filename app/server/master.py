@@ -26,6 +26,7 @@ from gunicorn.errors import HaltServer
 
 from app.server.marks import Mark, has_mark, set_mark
 from app.server.pid_file import PidFile
+from app.server.succession import hand_on, moved, take_up
 from app.state.watch import LastState
 
 __all__ = ["UPGRADE_TIMEOUT_S", "CarefulMaster"]
@@ -37,9 +38,6 @@ _CHECK_TIMEOUT_S = 60.0
 
 _BOOT_PAUSE_S = 1.0
 """Between two attempts at a worker that could not boot while others serve."""
-
-_LAST_STATE = "ROUTER_LAST_STATE"
-"""The variable in which a new master gets the last good state, should the state file be unusable just then."""
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -63,10 +61,10 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     @classmethod
     def adopt(cls, arbiter: Any, pid_file: PidFile, last_state: LastState) -> Self:
         """Makes gunicorn's arbiter, just starting, one of ours; ends the process where it could not take over."""
-        if arbiter.master_pid and (fault := _moved(pid_file.held_address(), pid_file.address)):
+        fault = take_up(os.environ, pid_file, last_state)
+        if arbiter.master_pid and fault:
             arbiter.log.error(fault)
             raise SystemExit(1)
-        last_state.raw = os.fsencode(os.environ.pop(_LAST_STATE, ""))
         arbiter.__class__ = cls
         arbiter.pid_file = pid_file
         arbiter.last_state = last_state
@@ -188,7 +186,7 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         code = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "app"}
         try:
             self.app.reload()
-            fault = _moved(self.pid_file.address, self.app.cfg.bind[0]) or self._take_up()
+            fault = moved(self.pid_file.address, self.app.cfg.bind[0]) or self._take_up()
         except SystemExit:  # what gunicorn does about a settings file that it cannot use
             fault = f"{settings.config} cannot be used"
         if fault:
@@ -221,9 +219,17 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
 
     def reexec(self) -> None:
         """Starts the new master. In the child this does not return."""
-        self.cfg.env_orig[_LAST_STATE] = os.fsdecode(self.last_state.raw)
-        with _signals_kept_waiting():
-            super().reexec()
+        ours = os.getpid()
+        hand_on(self.cfg.env_orig, self.pid_file, self.last_state)
+        try:
+            with _signals_kept_waiting():
+                super().reexec()
+        except Exception as error:  # gunicorn would end the workers for it, from within the child as well
+            fault = f"The new master cannot be started: {error}"
+            self.log.error(fault)
+            if os.getpid() != ours:
+                os._exit(1)
+            self._note_change(fault)
 
     def maybe_promote_master(self) -> None:
         """In a new master beside an old one: takes over when it serves, gives up when it does not in time."""
@@ -326,13 +332,6 @@ def _signals_kept_waiting() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-
-
-def _moved(held: str, wanted: str) -> str:
-    """Why a router that goes on without a gap, with its sockets, cannot take settings up; "" when it can."""
-    if held in ("", wanted):
-        return ""
-    return f"The router listens at {held}, and the settings say {wanted}: that takes a stop and a start"
 
 
 def _has_beaten(worker: Any) -> bool:

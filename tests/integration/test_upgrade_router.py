@@ -21,6 +21,7 @@ from tests.support.router_process import ROOT, RouterProcess, start_router
 from tests.support.upgraded import has_ended, master_pid, record, until_ended
 from tests.support.waiting import wait_until
 
+CONFIG = (ROOT / "gunicorn.conf.py").read_text()
 GET = b"GET / HTTP/1.1\r\nHost: x.test\r\n\r\n"
 
 
@@ -47,13 +48,19 @@ def running(project: Path, upstream: RawUpstream, tmp_path_factory: pytest.TempP
         yield router
 
 
+@pytest.fixture(autouse=True)
+def put_back(project: Path) -> Iterator[None]:
+    """What a test has changed of the project."""
+    yield
+    (project / "traffic_router.toml").unlink(missing_ok=True)
+    (project / "gunicorn.conf.py").write_text(CONFIG)
+
+
 @pytest.fixture
-def router(running: RouterProcess, upstream: RawUpstream, project: Path) -> Iterator[RouterProcess]:
+def router(running: RouterProcess, upstream: RawUpstream) -> RouterProcess:
     upstream.reset()
     upstream.answers(reply(b"blue"))
-    yield running
-    (project / "traffic_router.toml").unlink(missing_ok=True)
-    shutil.copy(ROOT / "gunicorn.conf.py", project)
+    return running
 
 
 def upgrade(router: RouterProcess) -> tuple[int, int]:
@@ -122,10 +129,9 @@ def test_request_in_flight_ends_in_the_old_worker(router: RouterProcess, upstrea
         pytest.param("traffic_router.toml", "read_timeout = -1\n", id="settings"),
         pytest.param("gunicorn.conf.py", "import no_such_package\n", id="package"),
         pytest.param(
-            "gunicorn.conf.py",
-            (ROOT / "gunicorn.conf.py").read_text() + "\ndef post_fork(server, worker):\n    raise ValueError\n",
-            id="worker",
+            "gunicorn.conf.py", CONFIG + "\ndef post_fork(server, worker):\n    raise ValueError\n", id="worker"
         ),
+        pytest.param("gunicorn.conf.py", CONFIG.replace("_config.pid_path", "'elsewhere.pid'"), id="moved pid file"),
     ],
 )
 def test_upgrade_that_does_not_boot_leaves_the_old_router(
@@ -139,6 +145,22 @@ def test_upgrade_that_does_not_boot_leaves_the_old_router(
     assert "ended before it served" in str(record(router)["fault"])
     assert (master_pid(router), children(router)) == (old, workers)
     assert clients.failures == []
+
+
+def test_new_master_that_cannot_be_executed_leaves_the_old_workers(
+    upstream: RawUpstream, project: Path, tmp_path: Path
+) -> None:
+    """As when its Python is gone."""
+    with (project / "gunicorn.conf.py").open("a") as file:
+        file.write("\ndef pre_exec(server):\n    raise OSError('there is none')\n")
+    with until_ended(start_router(tmp_path / "router", upstream.port, {"graceful_timeout": 5}, root=project)) as router:
+        workers = children(router)
+        with Hammering(router.port, clients=1) as clients:
+            os.kill(router.process.pid, signal.SIGUSR2)
+            wait_until(lambda: record(router).get("fault"), "the failure", 30)
+        assert "The new master cannot be started: there is none" in router.log
+        assert children(router) == workers
+        assert clients.failures == []
 
 
 def test_new_master_that_cannot_take_the_pid_file_over_leaves_the_old_one(router: RouterProcess) -> None:
