@@ -206,7 +206,7 @@ def test_reload_that_needs_more_slots_counts_everybody(router: RouterProcess, pr
         assert reload(router) == ""
         assert {worker.slot for worker in metrics.snapshot().workers} >= {slots, slots + 1}
         assert [router.ask(GET).status for _ in range(20)] == [200] * 20
-        assert metrics.snapshot().overall.requests == counted + 20
+        wait_until(lambda: metrics.snapshot().overall.requests == counted + 20, "balanced counters")
         assert "is not counted" not in router.log
     finally:
         code.write_text(before)
