@@ -63,12 +63,8 @@ def router(
 @pytest.fixture(scope="session")
 def browser_page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """One browser for all tests."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert chromium is not None
-    assert driver is not None
-    browser = open_browser(chromium, driver, tmp_path_factory.mktemp("profile"))
-    yield Page(browser)
-    browser.quit()
+    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield Page(browser)
 
 
 @pytest.fixture

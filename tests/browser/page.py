@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,22 @@ ARGUMENTS = (
 )
 
 
-def open_browser(chromium: str, driver: str, profile: Path) -> webdriver.Chrome:
-    """A headless Chromium with a profile of its own, whose console is recorded."""
+@contextmanager
+def open_browser(profile: Path) -> Iterator[webdriver.Chrome]:
+    """A headless Chromium with a profile of its own, whose console is recorded; it ends with the block."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    assert chromium is not None
+    assert driver is not None
     options = webdriver.ChromeOptions()
     for argument in (*ARGUMENTS, f"--user-data-dir={profile}"):
         options.add_argument(argument)
     options.binary_location = chromium
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options=options, service=Service(driver))
+    browser = webdriver.Chrome(options=options, service=Service(driver))
+    try:
+        yield browser
+    finally:
+        browser.quit()
 
 
 class Page:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,19 +46,13 @@ def application(exchange: Exchange) -> None:
 @pytest.fixture
 def seen(router: RouterProcess, upstream: RawUpstream, tmp_path: Path) -> Iterator[dict[str, str]]:
     """What the page has received once everything has come."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert chromium is not None
-    assert driver is not None
     upstream.handler = application
     router.set_state("blue", blue=upstream.port)
-    browser = open_browser(chromium, driver, tmp_path)
-    try:
+    with open_browser(tmp_path) as browser:
         browser.get(f"http://127.0.0.1:{router.port}/")
         wait_until(lambda: len(browser.execute_script("return Object.keys(seen)")) == 3, "all three", 20)
         yield browser.execute_script("return seen")
-    finally:
-        browser.quit()
-        upstream.reset()
+    upstream.reset()
 
 
 def test_page_fetches_streams_and_speaks_through_the_router(seen: dict[str, str]) -> None:

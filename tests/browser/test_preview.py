@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -98,12 +97,8 @@ class Visitor:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert chromium is not None
-    assert driver is not None
-    browser = open_browser(chromium, driver, tmp_path_factory.mktemp("profile"))
-    yield Page(browser)
-    browser.quit()
+    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield Page(browser)
 
 
 @pytest.fixture
