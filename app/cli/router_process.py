@@ -36,13 +36,13 @@ class RunningRouter:
 
     pid: int
     port: int
-    created: float  # psutil's create_time, without which a pid proves nothing
+    birth: str  # of the process, without which a pid proves nothing
     changes: int = 0  # reloads and upgrades that are over
     fault: str = ""  # why the last of them failed
 
     def is_alive(self) -> bool:
         """Whether that very process still lives; it takes its pid file away a moment before it ends."""
-        return is_same_process(self.pid, self.created)
+        return is_same_process(self.pid, self.birth)
 
     def process(self) -> psutil.Process:
         return psutil.Process(self.pid)
@@ -78,7 +78,7 @@ def find_router(config: RouterConfig) -> RunningRouter | None:
         router = RunningRouter(
             int(noted["pid"]),
             int(noted["port"]),
-            float(noted["create_time"]),
+            str(noted["birth"]),
             int(noted.get("changes", 0)),
             str(noted.get("fault", "")),
         )

@@ -17,7 +17,7 @@ from app.deploy.reconcile import ending_text
 from app.deploy.steps import PROGRAM, Request, Steps, port_is_open
 from app.errors import OperatorError, ProcessError, UnhealthyVersion
 from app.state.model import VERSIONS, VersionState, promote
-from app.state.process_start import start_time
+from app.state.process_birth import birth
 
 __all__ = ["act"]
 
@@ -52,11 +52,11 @@ def _launch(steps: Steps, request: Request) -> None:
     steps.processes.stop(version, steps.app.stop_timeout)
     if port_is_open(version.port):
         raise _port_taken(version)
-    fresh = replace(version, status="starting", pid=None, pid_started=None, started_at=steps.now(), exit_status=None)
+    fresh = replace(version, status="starting", pid=None, pid_birth=None, started_at=steps.now(), exit_status=None)
     steps.put(fresh)
     steps.log_begin = size(steps.processes.log_path(version.name))
     pid = steps.processes.start(version.name, launch)
-    steps.put(replace(fresh, pid=pid, pid_started=start_time(pid)))
+    steps.put(replace(fresh, pid=pid, pid_birth=birth(pid)))
     steps.report(
         Launched(
             version=version.name,

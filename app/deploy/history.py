@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from app.deploy.chain import Link, chained, last_hash, links
 from app.deploy.phases import Operation, Phase
 from app.errors import StateError
+from app.state.process_birth import birth
 from app.state.store import mending
 
 __all__ = ["Entry", "History", "Intent", "OpenEntry", "user_name"]
@@ -52,7 +53,8 @@ class Entry(NamedTuple):
     """One command as the history tells it; `outcome` is None when no end was written.
 
     `at` is wall time in seconds since the epoch. `detail` says in words what came of it. `number` counts the
-    commands from 1; 0 where only the end of the file was read. `facts` holds the receipt of a switch.
+    commands from 1; 0 where only the end of the file was read. `facts` holds the receipt of a switch. `birth` is
+    that of the process `pid`, which tells whether it is still at work.
     """
 
     id: str
@@ -74,6 +76,7 @@ class Entry(NamedTuple):
     runs: Mapping[str, str | None] = {}
     replaces: Mapping[str, str | None] = {}
     number: int = 0
+    birth: str | None = None
 
     @property
     def has_switched(self) -> bool:
@@ -122,8 +125,9 @@ class History:
         """Write the intent to the disk before anything is done; raises `StateError` when that fails."""
         id_ = os.urandom(6).hex()
         what = {_WRITTEN.get(key, key): value for key, value in intent._asdict().items()}
+        pid = os.getpid()
         at, began = self._now(), self.clock()  # together: the time and the duration tell when it ended
-        self.append({"id": id_, "at": round(at, 3), "who": user_name(), "pid": os.getpid(), **what})
+        self.append({"id": id_, "at": round(at, 3), "who": user_name(), "pid": pid, "birth": birth(pid), **what})
         return OpenEntry(self, id_, began)
 
     def note(self, name: str, came_from: str, goes_to: str, detail: str, at: float) -> None:

@@ -3,7 +3,7 @@ kernel.
 
 A version is a group of processes in a session of its own, with a supervisor outside of it that keeps a record
 (`<version>.process` beside the state file) and outlives the command that started it. A locked record proves
-that its process lives; without a supervisor, a pid is believed only together with the process's start time.
+that its process lives; without a supervisor, a pid is believed only together with the process's birth.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from app.errors import ProcessError
 from app.state.model import VersionState
-from app.state.process_start import is_zombie, start_time
+from app.state.process_birth import birth, is_zombie
 from app.state.store import mending
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from app.deploy.launch import Launch
 
 __all__ = ["Found", "Processes", "Record", "is_same_process"]
-
-_SAME_START_S = 1.0
-"""Two readings of one process's start time differ by less, and a pid is not used again so soon."""
 
 _FORK_HINT = "free -m; ulimit -u   # memory and processes that are left"
 
@@ -94,11 +91,11 @@ class Processes:
         return self.folder / f"{name}.process"
 
     def find(self, version: VersionState) -> Found:
-        """Look for a version's process: by its record first, else by the recorded pid and start time."""
+        """Look for a version's process: by its record first, else by the recorded pid and birth."""
         record = self._record(version.name)
         if record is not None and record.is_held and record.exit_status is None:
             return Found(True, record.pid, None, record.supervisor, record.in_foreground)
-        if version.pid is not None and is_same_process(version.pid, version.pid_started):
+        if version.pid is not None and is_same_process(version.pid, version.pid_birth):
             return Found(True, version.pid)
         # A record of an earlier process says nothing about how this one ended.
         if record is not None and version.pid in (None, record.pid):
@@ -201,10 +198,9 @@ class Processes:
         return True
 
 
-def is_same_process(pid: int, started: float | None) -> bool:
-    """Whether the process that began at `started` lives; another one that got its pid does not count."""
-    begun = start_time(pid)
-    return begun is not None and started is not None and abs(begun - started) <= _SAME_START_S and not is_zombie(pid)
+def is_same_process(pid: int, noted: str | None) -> bool:
+    """Whether the process whose birth was noted lives; another one that got its pid does not count."""
+    return noted is not None and noted == birth(pid) and not is_zombie(pid)
 
 
 def _is_locked(descriptor: int) -> bool:

@@ -18,10 +18,10 @@ from typing import Final
 from app.deploy.events import Found
 from app.deploy.history import Entry, History
 from app.deploy.phases import PHASES, Operation, Phase, Recovery
+from app.deploy.processes import is_same_process
 from app.deploy.steps import PROGRAM, Steps
 from app.errors import StateError
 from app.state.model import VERSIONS, BlueGreenState, Status
-from app.state.process_start import start_time
 from app.state.store import Holder
 
 __all__ = ["recover"]
@@ -31,8 +31,8 @@ def recover(steps: Steps, history: History, stale: Holder | None) -> None:
     """Bring the commands that broke off to an end; `stale` died holding the lock. Only for who holds it."""
     told = set()
     for entry in history.unfinished():
-        if _is_at_work(entry):
-            continue
+        if is_same_process(entry.pid, entry.birth):
+            continue  # a drain goes on without the lock, and so does a version in the foreground
         outcome, stands = _judged(steps, history, entry)
         steps.report(Found(entry.command, entry.pid, entry.phase or "", stands, outcome == _BROKEN_OFF))
         _close(steps, history, entry, outcome, stands)
@@ -144,9 +144,3 @@ _RECOVERIES: Final[Mapping[Recovery, Callable[[Steps, Entry], str]]] = {
     Recovery.STOP_TARGET: _undo_start,
     Recovery.FINISH_STOP: _finish_stop,
 }
-
-
-def _is_at_work(entry: Entry) -> bool:
-    """Whether the command's process lives: draining, or running a version, goes on without the lock."""
-    started = start_time(entry.pid)
-    return started is not None and started <= entry.at + 1.0

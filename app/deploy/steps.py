@@ -23,7 +23,7 @@ from app.deploy.receipt import Cut, Receipt, Tally, settle_account
 from app.deploy.reconcile import as_found
 from app.errors import DrainTimedOut, OperatorError
 from app.state.model import VERSIONS, BlueGreenState, Pause, VersionState, put_version, with_pause, without_pause
-from app.state.process_start import start_time
+from app.state.process_birth import birth
 from app.state.store import StateStore
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Steps:
             found = self.processes.find(recorded)
             actual = as_found(recorded, found, is_settled=is_settled)
             if actual.pid is not None and actual.pid != recorded.pid:
-                actual = replace(actual, pid_started=start_time(actual.pid))
+                actual = replace(actual, pid_birth=birth(actual.pid))
             if actual != recorded:
                 state = put_version(state, actual)
         return state
@@ -199,7 +199,7 @@ class Steps:
         version = self.store.read_or_new().version(before.name)  # nothing is written yet where the first start failed
         known = {"release": before.release, "dir": before.dir, "command": before.command}
         if known != {"release": version.release, "dir": version.dir, "command": version.command}:
-            self.put(replace(before, status="stopped", pid=None, pid_started=None, exit_status=None))
+            self.put(replace(before, status="stopped", pid=None, pid_birth=None, exit_status=None))
 
     # --- acting ---------------------------------------------------------------------------------------------
 

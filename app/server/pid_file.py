@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.state.process_start import start_time
+from app.state.process_birth import birth
 
 __all__ = ["PidFile"]
 
@@ -17,8 +17,8 @@ __all__ = ["PidFile"]
 class PidFile:
     """One master's own record, and the file where the master in charge keeps it.
 
-    The file is JSON: `pid`, `port` and `create_time` of the process (a pid alone proves nothing, it may have
-    been given to another one), `address`, where the settings say it listens, `changes`, how many reloads and
+    The file is JSON: `pid`, `port` and `birth` of the process (a pid alone proves nothing, it may have been
+    given to another one), `address`, where the settings say it listens, `changes`, how many reloads and
     upgrades it has been asked for and are over, and `fault`, why the last of them failed, "" when it did not.
     """
 
@@ -27,7 +27,7 @@ class PidFile:
     address: str
     changes: int = 0
     fault: str = ""
-    _create_time: float | None = field(default_factory=lambda: start_time(os.getpid()))
+    _birth: str | None = field(default_factory=lambda: birth(os.getpid()))
 
     def write(self) -> None:
         """Puts our record there, whoever's was there before. Raises OSError."""
@@ -35,7 +35,7 @@ class PidFile:
             "pid": os.getpid(),
             "port": self.port,
             "address": self.address,
-            "create_time": self._create_time,
+            "birth": self._birth,
             "changes": self.changes,
             "fault": self.fault,
         }

@@ -181,7 +181,7 @@ _VERSION_FIELDS: Mapping[str, _Field] = {
     "status": _Field(f"one of {', '.join(_STATUSES)}", lambda value: value in _STATUSES),
     "release": _TEXT,
     "pid": _Field("a process id or null", _or_null(_is_positive)),
-    "pid_started": _TIME,
+    "pid_birth": _TEXT,
     "started_at": _TIME,
     "exit_status": _Field("a whole number or null", _or_null(_is_whole)),
     "dir": _TEXT,

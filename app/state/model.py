@@ -45,16 +45,16 @@ Status = Literal["stopped", "starting", "running", "stopping", "crashed"]
 class VersionState:
     """What was last recorded about one version; whether its process still lives is for the reader to check.
 
-    A pid means nothing without `pid_started` (psutil's create_time, in seconds since the epoch): the kernel
-    hands pids out again. `exit_status` is the process's exit code, or minus the number of the signal that
-    killed it. `dir` and `command` are set where the start command named others than the configured ones.
+    A pid means nothing without `pid_birth` (`app.state.process_birth`): the kernel hands pids out again.
+    `exit_status` is the process's exit code, or minus the number of the signal that killed it. `dir` and
+    `command` are set where the start command named others than the configured ones.
     """
 
     name: str
     port: int
     release: str | None = None
     pid: int | None = None
-    pid_started: float | None = None
+    pid_birth: str | None = None
     started_at: float | None = None
     status: Status = "stopped"
     exit_status: int | None = None
@@ -73,7 +73,7 @@ class VersionChanges(TypedDict, total=False):
     port: int
     release: str | None
     pid: int | None
-    pid_started: float | None
+    pid_birth: str | None
     started_at: float | None
     status: Status
     exit_status: int | None

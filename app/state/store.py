@@ -23,7 +23,6 @@ from typing import NamedTuple
 from app.errors import LockBusy, StateError, StateMissing
 from app.state.codec import decode, encode
 from app.state.model import BlueGreenState
-from app.state.process_start import start_time
 
 __all__ = ["Holder", "StateStore", "mending", "replace_file"]
 
@@ -36,10 +35,9 @@ FOLDER_MODE = 0o755
 
 
 class Holder(NamedTuple):
-    """The command that holds the lock, or did when it died. `started` is the process's create_time."""
+    """The command that holds the lock, or did when it died."""
 
     pid: int
-    started: float
     command: str
     since: float
 
@@ -119,7 +117,7 @@ class StateStore:
         try:
             self._acquire(descriptor, wait_s, on_wait)
             stale = _read_holder(descriptor)
-            _write_holder(descriptor, Holder(os.getpid(), start_time(os.getpid()) or 0.0, command, time.time()))
+            _write_holder(descriptor, Holder(os.getpid(), command, time.time()))
             try:
                 yield stale
             finally:

@@ -27,6 +27,7 @@ from app.deploy.processes import Processes
 from app.deploy.steps import port_is_open
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.state.model import VersionState
+from app.state.process_birth import birth
 from app.state.store import StateStore
 from app.upstream.health import ProbeResult
 from tests.deploy.deployment import COMMAND
@@ -567,7 +568,7 @@ def test_a_health_check_shows_where_a_refused_redirect_leads() -> None:
 def test_status_names_the_running_router_and_what_else_answers(site: Path, capsys: Captured) -> None:
     port = StateStore(site / ".local_context" / "bg_state.json").read().version("green").port
     process = psutil.Process()
-    pid_file = {"pid": process.pid, "port": 7004, "create_time": process.create_time()}
+    pid_file = {"pid": process.pid, "port": 7004, "birth": birth(process.pid)}
     (site / ".local_context" / "router.pid").write_text(json.dumps(pid_file))
     with subprocess.Popen([*shlex.split(COMMAND.format(port=port))], cwd=site) as stranger:
         wait_until(lambda: port_is_open(port), "an application that somebody else started")
@@ -599,7 +600,7 @@ def test_a_drain_that_sees_nothing_says_why(site: Path, capsys: Captured) -> Non
     assert [deploy("start", name) for name in ("blue", "green")] == [0, 0]
     with CannedRouter() as router:
         router.answers["/__router_health"] = (200, {**HEALTHY, "metrics": {"fault": fault}})
-        pid_file = {"pid": process.pid, "port": router.port, "create_time": process.create_time()}
+        pid_file = {"pid": process.pid, "port": router.port, "birth": birth(process.pid)}
         (site / ".local_context" / "router.pid").write_text(json.dumps(pid_file))
         capsys.readouterr()
         assert deploy("stop", "green") == 1

@@ -20,7 +20,7 @@ from app.errors import OperatorError, ProcessError
 from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import free_port, write_state
 
-LONG_GONE = RunningRouter(pid=4_194_305, port=1, created=1.0)  # beyond the kernel's highest pid
+LONG_GONE = RunningRouter(pid=4_194_305, port=1, birth="of-another")  # beyond the kernel's highest pid
 
 
 def test_gone_router_has_no_workers_and_takes_signals_in_silence() -> None:

@@ -329,14 +329,15 @@ def test_stop_says_who_else_has_the_port(monkeypatch: pytest.MonkeyPatch, capsys
     [
         "",
         "[]",
-        '{"pid": "x", "port": 1, "create_time": 1}',
+        '{"pid": "x", "port": 1, "birth": "of-another"}',
         '{"pid": 1, "port": 1}',
+        f'{{"pid": {os.getpid()}, "port": 1, "birth": "of-another"}}',
+        '{"pid": 4194305, "port": 1, "birth": "of-another"}',
         f'{{"pid": {os.getpid()}, "port": 1, "create_time": 1.0}}',
-        '{"pid": 4194305, "port": 1, "create_time": 1.0}',
     ],
-    ids=["empty", "list", "text", "incomplete", "pid of another process", "no such process"],
+    ids=["empty", "list", "text", "incomplete", "pid of another process", "no such process", "of an earlier program"],
 )
-def test_pid_file_is_believed_only_with_the_process_start(home: Path, content: str) -> None:
+def test_pid_file_is_believed_only_with_the_process_birth(home: Path, content: str) -> None:
     (home / ".local_context").mkdir()
     (home / ".local_context" / "router.pid").write_text(content)
 

@@ -117,7 +117,13 @@ def state(active: str | None = "blue", switched_ago_s: float | None = None, **ve
     for name, release, pid in (("blue", "1.4.2", 4011), ("green", "1.5.0", 4012)):
         status: VersionState = replace(found.version(name), status=versions.get(name, "running"))  # type: ignore[arg-type]  # a name of a status
         found = with_version(
-            found, name, status=status.status, release=release, pid=pid, started_at=AT - 11_520, pid_started=AT - 11_520
+            found,
+            name,
+            status=status.status,
+            release=release,
+            pid=pid,
+            started_at=AT - 11_520,
+            pid_birth="9f1c60d2-8123345",
         )
     return found
 

@@ -128,7 +128,7 @@ def test_command_whose_process_is_gone_is_not_at_work(scene: Scene) -> None:
 
 def test_crash_is_seen_with_its_time(scene: Scene) -> None:
     ended = time.time() - 30
-    version = {"status": "running", "pid": GONE_PID, "pid_started": 1.0, "port": 5905}
+    version = {"status": "running", "pid": GONE_PID, "port": 5905}
     state = {"active_version": "blue", "versions": {"blue": version}}
     (scene.folder / "state.json").write_text(json.dumps(state))
     record = {"pid": GONE_PID, "supervisor": GONE_PID, "mode": "detached", "exit_status": 3, "ended_at": ended}

@@ -42,6 +42,7 @@ from app.errors import (
     UsageError,
 )
 from app.state.model import Pause, promote, put_version
+from app.state.process_birth import birth
 from tests.deploy.deployment import COMMAND, QUIET, Deployment, FakeTraffic, Row
 from tests.support.waiting import wait_until
 
@@ -68,7 +69,7 @@ def test_first_version_becomes_active_and_the_second_does_not(deployment: Deploy
     green = deployment.version("green")
     assert (green.status, green.release) == ("running", "r2")
     assert green.pid is not None
-    assert green.pid_started == psutil.Process(green.pid).create_time()
+    assert green.pid_birth == birth(green.pid)
 
 
 def test_version_runs_in_its_own_session_and_directory_with_a_clean_environment(
@@ -483,7 +484,7 @@ def test_rollback_to_a_version_that_does_not_get_healthy_changes_nothing(both: D
 
 def test_rollback_goes_to_a_version_that_somebody_else_runs(both: Deployment) -> None:
     both.deployer().switch("green")
-    stranger = replace(both.version("blue"), pid=None, pid_started=None, status="stopped")
+    stranger = replace(both.version("blue"), pid=None, pid_birth=None, status="stopped")
     both.processes.record_path("blue").rename(both.home / "blue.process")
     both.store.write(put_version(both.state, stranger))
     try:
@@ -611,9 +612,7 @@ def test_the_next_command_says_what_a_killed_one_left_behind(both: Deployment) -
     dead = 4_194_000  # no process has this pid: it is above what the kernel hands out in tests
     intent = Intent(Operation.DEPLOY, "deploy --release=r3", "green", "blue", "green", "r3", (Phase.GATING,))
     both.history.begin(intent).enter(Phase.GATING)
-    text = both.history.path.read_text().replace(
-        f'"pid": {os.getpid()}, "operation": "deploy"', f'"pid": {dead}, "operation": "deploy"'
-    )
+    text = both.history.path.read_text().replace(f'"pid": {os.getpid()}, "birth"', f'"pid": {dead}, "birth"')
     both.history.path.write_text(text)
     both.deployer().switch("green")
     assert both.seen(Found) == [
@@ -626,14 +625,14 @@ def test_the_next_command_says_what_a_killed_one_left_behind(both: Deployment) -
 
 
 def test_a_lock_whose_holder_died_before_its_intent_is_mentioned(both: Deployment) -> None:
-    holder = {"pid": 4_194_000, "started": 1.0, "command": "switch green", "since": 2.0}
+    holder = {"pid": 4_194_000, "command": "switch green", "since": 2.0}
     both.store.lock_path.write_text(json.dumps(holder))
     both.deployer().switch("green")
     assert any("took over the lock of pid 4194000 (switch green)" in event.text for event in both.seen(Noted))
 
 
 def test_a_version_whose_start_was_cut_off_is_found_again(both: Deployment) -> None:
-    blank = replace(both.version("green"), status="starting", pid=None, pid_started=None)
+    blank = replace(both.version("green"), status="starting", pid=None, pid_birth=None)
     pid = both.version("green").pid
     both.store.write(put_version(both.state, blank))
     settled = both.steps().settle().version("green")

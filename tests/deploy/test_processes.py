@@ -15,11 +15,11 @@ import pytest
 
 from app.deploy import supervisor
 from app.deploy.launch import Launch
-from app.deploy.processes import Found, Processes, is_same_process
+from app.deploy.processes import Found, Processes
 from app.deploy.sessions import port_holder
 from app.errors import ProcessError
 from app.state.model import VersionState
-from app.state.process_start import start_time
+from app.state.process_birth import birth, is_zombie
 from tests.support.router_process import free_port
 from tests.support.waiting import wait_until
 
@@ -70,7 +70,7 @@ def test_no_zombie_is_left_to_whoever_started_it(processes: Processes) -> None:
 
 def test_a_living_process_is_found_by_its_record_alone(processes: Processes) -> None:
     pid = processes.start("blue", launch(*SLEEP))
-    found = processes.find(replace(BLUE, pid=1, pid_started=1.0))
+    found = processes.find(replace(BLUE, pid=1, pid_birth="of-another"))
     assert (found.alive, found.pid, found.in_foreground) == (True, pid, False)
     assert found.supervisor is not None
     # the one that keeps the record is small
@@ -108,16 +108,16 @@ def test_the_supervisor_outlives_the_command_that_started_it(
     assert ended(processes).exit_status == -9
 
 
-def test_without_a_supervisor_pid_and_start_time_are_believed_together(processes: Processes) -> None:
+def test_without_a_supervisor_pid_and_birth_are_believed_together(processes: Processes) -> None:
     pid = processes.start("blue", launch(*SLEEP))
     keeper = processes.find(BLUE).supervisor
     assert keeper is not None
     os.kill(keeper, signal.SIGKILL)
-    wait_until(lambda: start_time(keeper) is None or not is_same_process(keeper, start_time(keeper)), "its end")
-    recorded = replace(BLUE, pid=pid, pid_started=start_time(pid))
+    wait_until(lambda: is_zombie(keeper), "its end")
+    recorded = replace(BLUE, pid=pid, pid_birth=birth(pid))
     assert processes.find(recorded) == Found(True, pid)
-    assert not processes.find(replace(recorded, pid_started=1.0)).alive
-    assert not processes.find(replace(recorded, pid_started=None)).alive
+    assert not processes.find(replace(recorded, pid_birth="of-another")).alive
+    assert not processes.find(replace(recorded, pid_birth=None)).alive
     assert processes.stop(recorded, 5) is False
     assert not processes.find(recorded).alive
 
@@ -125,7 +125,7 @@ def test_without_a_supervisor_pid_and_start_time_are_believed_together(processes
 def test_a_record_of_an_earlier_process_says_nothing_about_this_one(processes: Processes) -> None:
     processes.start("blue", launch("sh", "-c", "exit 3"))
     ended(processes)
-    assert processes.find(replace(BLUE, pid=4_194_000, pid_started=1.0)) == Found(False, 4_194_000)
+    assert processes.find(replace(BLUE, pid=4_194_000, pid_birth="of-another")) == Found(False, 4_194_000)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": 1}', '{"pid": "x", "supervisor": 1}'])
@@ -162,7 +162,7 @@ def test_what_a_crashed_version_left_behind_is_ended(processes: Processes) -> No
 def test_a_session_that_now_belongs_to_somebody_else_is_left_alone(processes: Processes) -> None:
     with subprocess.Popen(SLEEP, start_new_session=True) as stranger:
         try:
-            processes.stop(replace(BLUE, pid=stranger.pid, pid_started=1.0), 0)
+            processes.stop(replace(BLUE, pid=stranger.pid, pid_birth="of-another"), 0)
             assert stranger.poll() is None
         finally:
             stranger.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from app.deploy.deployer import Overrides
 from app.deploy.events import Found
-from app.deploy.history import Intent
+from app.deploy.history import History, Intent
 from app.deploy.phases import Operation, Phase
 from app.errors import OperatorError
 from app.state.model import promote, with_version
@@ -22,6 +23,8 @@ from tests.support.waiting import wait_until
 
 DEAD = 4_194_000
 """No process has this pid: it is above what the kernel hands out in tests."""
+
+STOP = Intent(Operation.STOP, "stop green", "green", "blue", "blue", None, (Phase.DRAINING, Phase.RETIRING))
 
 
 @pytest.fixture
@@ -246,6 +249,23 @@ def test_a_command_that_is_at_work_is_left_alone(both: Deployment) -> None:
     both.history.begin(intent).enter(Phase.DRAINING)
     both.modes().resume()
     assert both.seen(Found) == []
+
+
+def test_a_command_that_drained_on_when_the_wall_clock_was_stepped_is_left_alone(both: Deployment) -> None:
+    before = History(both.history.path, now=lambda: time.time() - 86_400)
+    before.begin(STOP).enter(Phase.RETIRING)
+    both.modes("resume").resume()
+    assert both.seen(Found) == []
+    assert both.version("green").status == "running"
+
+
+def test_a_command_whose_pid_another_process_has_got_is_not_at_work(both: Deployment) -> None:
+    before = History(both.history.path, now=lambda: time.time() + 86_400)  # set back since
+    entry = before.begin(STOP)
+    before.append({"id": entry.id, "birth": "of-another"})
+    entry.enter(Phase.RETIRING)
+    both.modes("resume").resume()
+    assert [found.left_behind for found in both.seen(Found)] == ["green has been stopped now"]
 
 
 def an_open_end(deployment: Deployment, operation: str) -> bytes:

@@ -6,10 +6,10 @@ import json
 import os
 from pathlib import Path
 
-import psutil
 import pytest
 
 from app.server.pid_file import PidFile
+from app.state.process_birth import birth
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def pid_file(tmp_path: Path) -> PidFile:
 def test_start_is_the_one_that_the_commands_will_find(pid_file: PidFile) -> None:
     pid_file.write()
     record = json.loads(pid_file.path.read_text())
-    assert record["create_time"] == pytest.approx(psutil.Process().create_time(), abs=0.02)
+    assert record["birth"] == birth(os.getpid())
     assert (record["pid"], record["port"]) == (os.getpid(), 5004)
 
 

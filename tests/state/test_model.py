@@ -221,7 +221,7 @@ def versions(name: str, ports: st.SearchStrategy[int]) -> st.SearchStrategy[Vers
         port=ports,
         release=texts,
         pid=st.none() | st.integers(1, 4_194_304),
-        pid_started=times,
+        pid_birth=texts,
         started_at=times,
         status=st.sampled_from(("stopped", "starting", "running", "stopping", "crashed")),
         exit_status=st.none() | st.integers(-64, 255),
@@ -271,7 +271,7 @@ def test_any_bytes_give_a_state_or_a_state_error(raw: bytes) -> None:
 
 @given(
     json_values,
-    st.dictionaries(st.sampled_from(("port", "pid", "status", "release", "pid_started")), json_values),
+    st.dictionaries(st.sampled_from(("port", "pid", "status", "release", "pid_birth")), json_values),
 )
 def test_any_json_gives_a_state_or_a_state_error(active: object, blue: dict[str, object]) -> None:
     raw = json.dumps({"active_version": active, "versions": {"blue": blue}}).encode()
