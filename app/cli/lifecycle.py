@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -24,13 +23,12 @@ from app.cli.router_process import (
     start_detached,
     wait_until,
 )
+from app.cli.start_checks import check_start
 from app.config import ENV_PREFIX, RouterConfig
 from app.deploy.log_file import size, tail
 from app.deploy.sessions import port_holder
-from app.errors import ConfigError, ProcessError, StateError
-from app.proxy.access_log import AccessLog
-from app.state.model import BlueGreenState
-from app.state.store import StateStore, make_folder, mending
+from app.errors import ProcessError, StateError
+from app.state.store import StateStore
 
 __all__ = ["banner", "reload", "router_environment", "start", "start_in_background", "stop", "upgrade"]
 
@@ -74,7 +72,7 @@ def start(config: RouterConfig, cli: Mapping[str, str]) -> int:
 
     The process stays the same, so signals and service managers see one tree. Comes back only by an error.
     """
-    _check_start(config)
+    check_start(config)
     print(banner(config.main_port), flush=True)
     command = gunicorn_command()
     os.execve(command[0], command, router_environment(cli))
@@ -82,7 +80,7 @@ def start(config: RouterConfig, cli: Mapping[str, str]) -> int:
 
 def start_in_background(config: RouterConfig, cli: Mapping[str, str]) -> int:
     """Start the router detached, wait for its answer, print its pid; raises `ProcessError` if none comes."""
-    _check_start(config)
+    check_start(config)
     print(banner(config.main_port), flush=True)
     log = _log(config)
     begin = size(log)
@@ -104,56 +102,6 @@ def start_in_background(config: RouterConfig, cli: Mapping[str, str]) -> int:
     check_port_is_free(config)
     what = f"ended with status {ended}" if ended is not None else f"did not answer in {_START_TIMEOUT_S:.0f} s"
     raise ProcessError(f"The router {what}{_end_of(log, begin)}", _CHECK)
-
-
-def _check_start(config: RouterConfig) -> None:
-    """Find out beforehand what would stand in the router's way; it itself could only say so in its log."""
-    _check_files(config)
-    state = _read_state(config)
-    for version in state.versions.values():
-        if version.port == config.main_port:
-            raise ConfigError(
-                f"main_port = {config.main_port}: {version.name} listens there", "--port with another number"
-            )
-    running = find_router(config)
-    # Two would write one pid file, and the commands lose sight of one of them.
-    if running is not None and running.port != config.main_port:
-        raise ProcessError(
-            f"The router is already running on port {running.port} (pid {running.pid})",
-            "bin/traffic_router stop, or TRAFFIC_ROUTER_HOME=FOLDER for one beside it",
-        )
-    # A socket that systemd opened for this very process is no stranger on our port (sd_listen_fds(3)).
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        check_port_is_free(config)
-    if state.active_version is None:
-        reason, hint = _state_fault(config) or ("No version is active", "python3 bin/blue_green_deploy start blue")
-        print(f"⚠️  {reason}: requests get 503\n   Try: {hint}", file=sys.stderr)
-
-
-def _check_files(config: RouterConfig) -> None:
-    folder = Path(config.state_file).parent
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise ProcessError(f"{folder} cannot be made: {error.strerror}", mending(error, folder)) from error
-    if config.access_log:
-        AccessLog(config.access_log)
-
-
-def _state_fault(config: RouterConfig) -> tuple[str, str] | None:
-    """What is wrong with a state file that is there, and the command that mends it."""
-    try:
-        StateStore(config.state_file).read_or_new()
-    except StateError as error:
-        return str(error), error.hint
-    return None
-
-
-def _read_state(config: RouterConfig) -> BlueGreenState:
-    try:
-        return StateStore(config.state_file).read()
-    except StateError:
-        return BlueGreenState()  # the router starts all the same, and says so in its health
 
 
 def stop(config: RouterConfig) -> int:
@@ -251,8 +199,11 @@ def upgrade(config: RouterConfig) -> int:
 
 def _pause_end(config: RouterConfig) -> float:
     """When requests flow again, wall time in seconds; 0 when they do."""
-    pause = _read_state(config).pause
-    return pause.until if pause is not None and pause.holds(time.time()) else 0.0
+    with suppress(StateError):
+        pause = StateStore(config.state_file).read().pause
+        if pause is not None and pause.holds(time.time()):
+            return pause.until
+    return 0.0
 
 
 def _tell_of_pause(config: RouterConfig) -> None:

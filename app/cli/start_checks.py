@@ -1,0 +1,64 @@
+"""What would stand in the way of a router that is to be started; it itself could only say so in its log."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from app.cli.router_process import check_port_is_free, find_router
+from app.config import RouterConfig
+from app.errors import ConfigError, ProcessError, StateError, StateMissing
+from app.proxy.access_log import AccessLog
+from app.state.model import BlueGreenState
+from app.state.store import StateStore, make_folder, mending
+
+__all__ = ["check_start"]
+
+
+def check_start(config: RouterConfig) -> None:
+    """Warn when requests would get 503; raises `ConfigError` or `ProcessError` for what must not or cannot be."""
+    _check_files(config)
+    state, reason, hint = _state(config)
+    _check_address(config, state)
+    if state.active_version is None:
+        print(f"⚠️  {reason}: requests get 503\n   Try: {hint}", file=sys.stderr)
+
+
+def _check_files(config: RouterConfig) -> None:
+    folder = Path(config.state_file).parent
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise ProcessError(f"{folder} cannot be made: {error.strerror}", mending(error, folder)) from error
+    if config.access_log:
+        AccessLog(config.access_log)
+
+
+def _state(config: RouterConfig) -> tuple[BlueGreenState, str, str]:
+    """The state, as far as it can be read; why no version may be active in it, and what helps."""
+    reason, hint = "No version is active", "python3 bin/blue_green_deploy start blue"
+    try:
+        return StateStore(config.state_file).read(), reason, hint
+    except StateMissing:
+        return BlueGreenState(), reason, hint
+    except StateError as error:
+        return BlueGreenState(), str(error), error.hint
+
+
+def _check_address(config: RouterConfig, state: BlueGreenState) -> None:
+    for version in state.versions.values():
+        if version.port == config.main_port:
+            raise ConfigError(
+                f"main_port = {config.main_port}: {version.name} listens there", "--port with another number"
+            )
+    running = find_router(config)
+    # Two would write one pid file, and the commands lose sight of one of them.
+    if running is not None and running.port != config.main_port:
+        raise ProcessError(
+            f"The router is already running on port {running.port} (pid {running.pid})",
+            "bin/traffic_router stop, or TRAFFIC_ROUTER_HOME=FOLDER for one beside it",
+        )
+    # A socket that systemd opened for this very process is no stranger on our port (sd_listen_fds(3)).
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        check_port_is_free(config)
