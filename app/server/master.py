@@ -89,8 +89,7 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         self.last_state.look()
         missing = self.num_workers - sum(map(self._is_wanted, self.WORKERS.values()))
         if time.monotonic() >= self._no_boot_before:
-            for _ in range(missing):
-                self.spawn_worker()
+            self._spawn(missing)
         wanted = sorted(filter(self._is_wanted, self.WORKERS.values()), key=lambda worker: worker.age)
         serving = sum(map(_serves, wanted))
         self._has_served = self._has_served or serving > 0
@@ -98,6 +97,19 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             replaced = [worker for worker in self.WORKERS.values() if not self._is_wanted(worker)]
             for worker in replaced + wanted[: len(wanted) - self.num_workers]:
                 self._tell_to_end(worker)
+
+    def _spawn(self, missing: int) -> None:
+        try:
+            for _ in range(missing):
+                self.spawn_worker()
+        except OSError as error:  # no room for a process or its files; gunicorn would end the others for it
+            if not self._has_served:
+                raise
+            self._wait_with_boots(f"No worker can be started: {error}.")
+
+    def _wait_with_boots(self, fault: str) -> None:
+        self._no_boot_before = time.monotonic() + _BOOT_PAUSE_S
+        self.log.error("%s The others serve on; next attempt in %g s", fault, _BOOT_PAUSE_S)
 
     def _is_wanted(self, worker: Any) -> bool:
         """Whether a worker counts; the others serve on until they are replaced."""
@@ -145,8 +157,7 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             except HaltServer as halt:
                 if self.master_pid or not self._has_served:
                     raise
-                self._no_boot_before = time.monotonic() + _BOOT_PAUSE_S
-                self.log.error("%s The others serve on; next attempt in %g s", halt.reason, _BOOT_PAUSE_S)
+                self._wait_with_boots(halt.reason)
             finally:
                 for pid in before.keys() - self.WORKERS.keys():
                     before[pid].tmp.close()  # left open where gunicorn would have halted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import time
 from collections.abc import Iterator
@@ -37,6 +38,8 @@ class Log:
     def critical(self, text: str, *values: object) -> None:
         self.lines.append(text % values)
 
+    error = critical
+
 
 class Master(CarefulMaster):
     """Without processes: notes what it would do to them."""
@@ -50,8 +53,11 @@ class Master(CarefulMaster):
         self.worker_age = 0
         self.timeout = TIMEOUT_S
         self.told: list[tuple[int, signal.Signals]] = []
+        self.is_machine_full = False
 
     def spawn_worker(self) -> int:
+        if self.is_machine_full:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         self.worker_age += 1
         pid = 100 + self.worker_age
         self.WORKERS[pid] = Worker(self.worker_age, pid)
@@ -148,6 +154,27 @@ def test_next_attempt_waits_after_a_worker_that_could_not_boot(master: Master) -
     master._no_boot_before = time.monotonic()
     master.look()
     assert list(master.WORKERS) == [102, 103]
+
+
+def test_machine_without_room_for_a_worker_leaves_the_others(master: Master) -> None:
+    master.bury(101)
+    master.is_machine_full = True
+    master.look()
+    assert list(master.WORKERS) == [102]
+    assert "Resource temporarily unavailable. The others serve on" in master.log.lines[0]
+    master.is_machine_full = False
+    master.look()
+    assert list(master.WORKERS) == [102], "not at once"
+    master._no_boot_before = time.monotonic()
+    master.look()
+    assert list(master.WORKERS) == [102, 103]
+
+
+def test_router_that_has_never_served_says_that_there_is_no_room() -> None:
+    master = Master()
+    master.is_machine_full = True
+    with pytest.raises(BlockingIOError):
+        master.look()
 
 
 def test_worker_that_hangs_while_it_boots_is_killed(master: Master) -> None:
