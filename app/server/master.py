@@ -87,18 +87,19 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     def manage_workers(self) -> None:
         """Starts workers where some are missing; ends those that others have replaced."""
         self.last_state.look()
-        missing = self.num_workers - sum(map(self._is_wanted, self.WORKERS.values()))
-        if time.monotonic() >= self._no_boot_before:
-            self._spawn(missing)
         wanted = sorted(filter(self._is_wanted, self.WORKERS.values()), key=lambda worker: worker.age)
         serving = sum(map(_serves, wanted))
         self._has_served = self._has_served or serving > 0
-        if serving >= self.num_workers:
+        if len(wanted) < self.num_workers:
+            self._spawn(self.num_workers - len(wanted))
+        elif serving >= self.num_workers:
             replaced = [worker for worker in self.WORKERS.values() if not self._is_wanted(worker)]
             for worker in replaced + wanted[: len(wanted) - self.num_workers]:
                 self._tell_to_end(worker)
 
     def _spawn(self, missing: int) -> None:
+        if time.monotonic() < self._no_boot_before:
+            return
         try:
             for _ in range(missing):
                 self.spawn_worker()

@@ -170,6 +170,15 @@ def test_machine_without_room_for_a_worker_leaves_the_others(master: Master) -> 
     assert list(master.WORKERS) == [102, 103]
 
 
+def test_machine_without_room_is_no_end_for_those_that_serve_since_a_moment_ago(master: Master) -> None:
+    """Nobody has looked yet since they began."""
+    master._has_served = False
+    master.bury(101)
+    master.is_machine_full = True
+    master.look()
+    assert list(master.WORKERS) == [102]
+
+
 def test_router_that_has_never_served_says_that_there_is_no_room() -> None:
     master = Master()
     master.is_machine_full = True
