@@ -148,6 +148,8 @@ def reload(config: RouterConfig) -> int:
     renewed = wait_until(is_renewed, limit_s)
     progress.clear()
     if not router.is_alive():
+        if new := _successor(config, router):
+            raise ProcessError(f"An upgrade has put another router (pid {new.pid}) in its place", "bin/traffic_router reload")
         raise ProcessError(f"The router ended instead of reloading{_end_of(log, begin)}", START_COMMAND)
     if fault := _refusal(config, router):
         raise ProcessError(f"The router refused to reload and goes on as it is:\n{_indented(fault)}", _CHECK)

@@ -137,11 +137,13 @@ def test_a_reload_in_the_midst_of_an_upgrade_does_not_end_the_router(router: psu
     workers = len(router.children())
     with subprocess.Popen([*COMMAND, "upgrade"], stdout=subprocess.DEVNULL) as upgrade:
         wait_until(lambda: len(router.children()) > workers, "the new master", 30)
-        cli("reload")
+        reloaded = cli("reload")
         assert upgrade.wait(50) == 0
     successor = psutil.Process(running(port))
     try:
         assert successor.pid != router.pid
+        assert reloaded.returncode == 1
+        assert f"An upgrade has put another router (pid {successor.pid}) in its place" in reloaded.stderr
         assert cli("status").returncode == 0
     finally:
         cli("stop")
@@ -292,6 +294,15 @@ def test_start_with_a_torn_state_says_what_mends_it(home: Path, port: int) -> No
     assert stopped.returncode == 0
     assert "bg_state.json is not usable: not JSON" in done.stderr
     assert "   Try: echo " in done.stderr
+
+
+def test_router_that_has_never_had_a_state_file_can_be_upgraded(home: Path, port: int) -> None:
+    start_in_background()
+    upgraded = cli("upgrade")
+    stopped = cli("stop")
+
+    assert (upgraded.returncode, stopped.returncode) == (0, 0), upgraded.stderr
+    assert not (home / STATE).exists()
 
 
 def test_start_in_the_background_prints_banner_pid_and_log(port: int) -> None:
