@@ -148,9 +148,7 @@ def reload(config: RouterConfig) -> int:
     renewed = wait_until(is_renewed, limit_s)
     progress.clear()
     if not router.is_alive():
-        if new := _successor(config, router):
-            raise ProcessError(f"An upgrade has put another router (pid {new.pid}) in its place", "bin/traffic_router reload")
-        raise ProcessError(f"The router ended instead of reloading{_end_of(log, begin)}", START_COMMAND)
+        raise _ended(config, router, _end_of(log, begin))
     if fault := _refusal(config, router):
         raise ProcessError(f"The router refused to reload and goes on as it is:\n{_indented(fault)}", _CHECK)
     if not renewed:
@@ -161,6 +159,14 @@ def reload(config: RouterConfig) -> int:
     if workers & old:
         _tell_of_pause(config)
     return 0
+
+
+def _ended(config: RouterConfig, router: RunningRouter, log_end: str) -> ProcessError:
+    if new := _successor(config, router):
+        return ProcessError(
+            f"An upgrade has put another router (pid {new.pid}) in its place", "bin/traffic_router reload"
+        )
+    return ProcessError(f"The router ended instead of reloading{log_end}", START_COMMAND)
 
 
 def upgrade(config: RouterConfig) -> int:
