@@ -18,10 +18,8 @@ import pytest
 
 from app.cli import blue_green_deploy
 from app.cli.deploy_events import probe_text
-from app.cli.deploy_traffic import open_traffic
 from app.cli.deploy_views import age_text, health_lines
 from app.cli.entry import run
-from app.config import RouterConfig
 from app.deploy.events import TimedProbe
 from app.deploy.processes import Processes
 from app.deploy.steps import port_is_open
@@ -619,23 +617,3 @@ def test_a_waiting_command_says_for_whom(site: Path) -> None:
         waiting.communicate(timeout=20)
     assert waiting.returncode == 130
     assert state(site)["active_version"] is None
-
-
-def test_traffic_follows_a_metrics_file_that_is_made_anew(home: Path) -> None:
-    config = RouterConfig(state_file=str(home / "bg_state.json"))
-    assert open_traffic(config) is None
-    metrics = SharedMetrics.create_or_attach(config.metrics_path, 4)
-    assert open_traffic(config) is None  # a file that nobody writes: no router runs
-    writer = metrics.claim_slot(os.getpid())
-    traffic = open_traffic(config)
-    assert traffic is not None
-    writer.start(0, b"GET", b"/report", monotonic_us())
-    assert (traffic.in_flight("blue"), traffic.in_flight_rows("blue")[0].path) == (1, "/report")
-
-    Path(config.metrics_path).unlink()
-    assert traffic.in_flight("blue") == 1  # workers that still run count in the file that they have mapped
-    newer = SharedMetrics.create_or_attach(config.metrics_path, 4)
-    assert traffic.in_flight("blue") == 0
-    writer.close()
-    for opened in (metrics, newer):
-        opened.close()
