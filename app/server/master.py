@@ -16,15 +16,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 from gunicorn import sock, systemd
-from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from app.server.marks import Mark, has_mark, set_mark
+from app.server.keeper import ENDING, WorkerKeeper, serves, signals_kept_waiting
+from app.server.marks import Mark, set_mark
 from app.server.pid_file import PidFile
 from app.server.succession import hand_on, moved, take_up
 from app.state.watch import LastState
@@ -36,25 +35,17 @@ UPGRADE_TIMEOUT_S = 30.0
 
 _CHECK_TIMEOUT_S = 60.0
 
-_BOOT_PAUSE_S = 1.0
-"""Between two attempts at a worker that could not boot while others serve."""
-
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-
 _END_LOOK_S = 0.1
 """Between two looks at workers that are about to end."""
 
 
-class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
+class CarefulMaster(WorkerKeeper):
     """The arbiter that `gunicorn.conf.py` turns gunicorn's into; gunicorn has no setting for another class."""
 
     LISTENERS: list[Any]
     pid_file: PidFile
     last_state: LastState
-    _outdated_age = 0  # workers up to this age have the settings of before the last reload
-    _has_served = False
-    _no_boot_before = 0.0  # monotonic seconds, as the next
-    _gives_up_at = 0.0
+    _gives_up_at = 0.0  # monotonic seconds
     _has_taken_over = False
     _is_replaced = False  # by another master, which serves now
 
@@ -82,88 +73,10 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         if not self.master_pid:
             self._write_pid_file()
 
-    # --- workers ------------------------------------------------------------------------------------------
-
     def manage_workers(self) -> None:
-        """Starts workers where some are missing; ends those that others have replaced."""
+        """Starts and ends workers, which get the last good state."""
         self.last_state.look()
-        wanted = sorted(filter(self._is_wanted, self.WORKERS.values()), key=lambda worker: worker.age)
-        serving = sum(map(_serves, wanted))
-        self._has_served = self._has_served or serving > 0
-        if len(wanted) < self.num_workers:
-            self._spawn(self.num_workers - len(wanted))
-        elif serving >= self.num_workers:
-            replaced = [worker for worker in self.WORKERS.values() if not self._is_wanted(worker)]
-            for worker in replaced + wanted[: len(wanted) - self.num_workers]:
-                self._tell_to_end(worker)
-
-    def _spawn(self, missing: int) -> None:
-        if time.monotonic() < self._no_boot_before:
-            return
-        try:
-            for _ in range(missing):
-                self.spawn_worker()
-        except OSError as error:  # no room for a process or its files; gunicorn would end the others for it
-            if not self._has_served:
-                raise
-            self._wait_with_boots(f"No worker can be started: {error}.")
-
-    def _wait_with_boots(self, fault: str) -> None:
-        self._no_boot_before = time.monotonic() + _BOOT_PAUSE_S
-        self.log.error("%s The others serve on; next attempt in %g s", fault, _BOOT_PAUSE_S)
-
-    def _is_wanted(self, worker: Any) -> bool:
-        """Whether a worker counts; the others serve on until they are replaced."""
-        if worker.age <= self._outdated_age or _was_told(worker):
-            return False
-        # Not more of them at a time than there are workers: each may take long to finish its last requests.
-        asks_to_go = has_mark(worker.tmp, Mark.ASKS_TO_GO)
-        return not (asks_to_go and sum(map(_was_told, self.WORKERS.values())) < self.num_workers)
-
-    def _tell_to_end(self, worker: Any) -> None:
-        if not _was_told(worker):
-            worker.was_told = True
-            self.kill_worker(worker.pid, signal.SIGTERM)
-
-    def spawn_worker(self) -> int:
-        """Starts a worker. In the child this does not return."""
-        with _signals_kept_waiting():
-            pid: int = super().spawn_worker()
-        self.WORKERS[pid].spawned_at = time.monotonic()
-        return pid
-
-    def born(self) -> None:
-        """In a new worker or master, first of all: until it has handlers of its own a signal to end just ends it."""
-        for number in _ENDING:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-
-    def murder_workers(self) -> None:
-        """Ends workers that hang; gunicorn's own rule looks only at those that have come to serve."""
-        super().murder_workers()
-        latest = time.monotonic() - self.timeout
-        for pid, worker in list(self.WORKERS.items()):
-            if self.timeout and not _has_beaten(worker) and worker.spawned_at < latest:
-                self.log.critical("WORKER TIMEOUT while booting (pid:%s)", pid)
-                self.kill_worker(pid, signal.SIGKILL)
-
-    def reap_workers(self) -> None:
-        """Buries the dead. One that could not boot halts a router that has never served, and no other."""
-        while True:
-            before = dict(self.WORKERS)
-            successor = self.reexec_pid
-            try:
-                super().reap_workers()
-                return
-            except HaltServer as halt:
-                if self.master_pid or not self._has_served:
-                    raise
-                self._wait_with_boots(halt.reason)
-            finally:
-                for pid in before.keys() - self.WORKERS.keys():
-                    before[pid].tmp.close()  # left open where gunicorn would have halted
-                if successor and not self.reexec_pid:
-                    self._note_failed_upgrade(successor)
+        super().manage_workers()
 
     # --- reload -------------------------------------------------------------------------------------------
 
@@ -234,7 +147,7 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         ours = os.getpid()
         hand_on(self.cfg.env_orig, self.pid_file, self.last_state)
         try:
-            with _signals_kept_waiting():
+            with signals_kept_waiting():
                 super().reexec()
         except Exception as error:  # gunicorn would end the workers for it, from within the child as well
             fault = f"The new master cannot be started: {error}"
@@ -242,6 +155,15 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             if os.getpid() != ours:
                 os._exit(1)
             self._note_change(fault)
+
+    def reap_workers(self) -> None:
+        """Buries the dead, a new master that has given up among them."""
+        successor = self.reexec_pid
+        try:
+            super().reap_workers()
+        finally:
+            if successor and not self.reexec_pid:
+                self._note_failed_upgrade(successor)
 
     def maybe_promote_master(self) -> None:
         """In a new master beside an old one: takes over when it serves, gives up when it does not in time."""
@@ -252,7 +174,7 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             self._write_pid_file()  # the old one is gone, by whatever way
         elif self._has_taken_over:
             return
-        elif sum(map(_serves, self.WORKERS.values())) >= self.num_workers:
+        elif sum(map(serves, self.WORKERS.values())) >= self.num_workers:
             self._take_over()
         elif time.monotonic() > self._gives_up_at:
             raise HaltServer(f"The new workers did not serve within {UPGRADE_TIMEOUT_S:g} s", 1)
@@ -298,7 +220,7 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         while self.WORKERS:
             with contextlib.suppress(queue.Empty):
                 number = self.SIG_QUEUE.get(timeout=_END_LOOK_S)
-                if number in _ENDING:
+                if number in ENDING:
                     return bool(number == signal.SIGTERM)
             self.murder_workers()
             self.reap_workers()
@@ -334,32 +256,3 @@ class CarefulMaster(Arbiter):  # type: ignore[misc]  # gunicorn has no types
             self.pid_file.remove()
             self.pid_file.path = path
             self.last_state = last_state
-
-
-@contextlib.contextmanager
-def _signals_kept_waiting() -> Iterator[None]:
-    """Around a fork: the child begins with our handlers, and a signal to end would be lost in its copy of our queue."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-
-
-def _has_beaten(worker: Any) -> bool:
-    """Whether a worker's heart has begun to beat, which is when it accepts connections.
-
-    Its file has the wall clock's time when it is made, and the monotonic clock's from the first beat on.
-    """
-    try:
-        return bool(worker.tmp.last_update() < time.time() / 2)
-    except (OSError, ValueError):  # closed: it is dead
-        return False
-
-
-def _serves(worker: Any) -> bool:
-    return _has_beaten(worker) and not worker.aborted
-
-
-def _was_told(worker: Any) -> bool:
-    return getattr(worker, "was_told", False)
