@@ -52,6 +52,7 @@ def _spin_when_told():
 
     while not os.path.exists(f"{folder}/spin.{os.getpid()}"):
         gevent.sleep(0.05)
+    open(f"{folder}/spins.{os.getpid()}", "w").close()
     while True:
         pass
 """
@@ -190,6 +191,7 @@ def test_hung_worker_is_found_and_replaced(two_workers: RouterProcess, how: str)
         os.kill(victim, signal.SIGSTOP)
     else:
         (two_workers.folder / f"spin.{victim}").touch()
+        wait_until((two_workers.folder / f"spins.{victim}").exists, "the loop")  # or it might take a request first
     with Hammering(two_workers.port, clients=1) as hammering:
         wait_for_replacement(two_workers, victim)
     assert clients[other][0].ask(GET).body == b"blue"
