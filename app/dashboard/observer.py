@@ -11,13 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import psutil
-
 from app.config import RouterConfig
 from app.dashboard.observation import Observation, Past
 from app.dashboard.timeline import Timeline
 from app.deploy.history import Entry, History
-from app.deploy.processes import Processes
+from app.deploy.processes import Processes, is_same_process
 from app.deploy.reconcile import as_found
 from app.errors import StateError
 from app.metrics.shared import SharedMetrics
@@ -90,7 +88,7 @@ class Observer:
         minute = self._fresh(minute)
         commands = self._commands.read()
         state = self._watch.current()
-        at_work = [entry for entry in commands if entry.outcome is None and psutil.pid_exists(entry.pid)]
+        at_work = [entry for entry in commands if entry.outcome is None and is_same_process(entry.pid, entry.birth)]
         if state is not None:
             state = self._as_found(state, is_settled=not at_work)
         return Observation(

@@ -14,6 +14,7 @@ from app.config import RouterConfig
 from app.dashboard.observer import Observer, Throttled
 from app.metrics.shared import SharedMetrics
 from app.metrics.slot import SlotWriter
+from app.state.process_birth import birth
 from app.state.watch import StateWatch
 from tests.support.router_process import write_state
 
@@ -109,7 +110,7 @@ def test_rates_of_workers(scene: Scene) -> None:
 
 
 def test_command_whose_process_lives_is_at_work(scene: Scene) -> None:
-    scene.note(**INTENT, pid=os.getpid(), phases=[])
+    scene.note(**INTENT, pid=os.getpid(), birth=birth(os.getpid()), phases=[])
     scene.note(id="a1", phase="gating")
     seen = scene.observer.look()
     assert [(entry.id, entry.phase) for entry in seen.at_work] == [("a1", "gating")]
@@ -119,8 +120,15 @@ def test_command_whose_process_lives_is_at_work(scene: Scene) -> None:
     assert [entry.outcome for entry in seen.commands] == ["done"]
 
 
-def test_command_whose_process_is_gone_is_not_at_work(scene: Scene) -> None:
-    scene.note(**INTENT, pid=GONE_PID, phases=[])
+@pytest.mark.parametrize(
+    ("pid", "noted"),
+    [
+        pytest.param(GONE_PID, "9f1c60d2-8123345", id="gone"),
+        pytest.param(os.getpid(), "9f1c60d2-1", id="another's pid"),
+    ],
+)
+def test_command_whose_process_is_gone_is_not_at_work(scene: Scene, pid: int, noted: str) -> None:
+    scene.note(**INTENT, pid=pid, birth=noted, phases=[])
     seen = scene.observer.look()
     assert len(seen.commands) == 1
     assert seen.at_work == []
