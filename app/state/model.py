@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, TypedDict, Unpack
 
-from app.errors import StateError, UsageError
+from app.errors import UsageError
 
 __all__ = [
     "PORTS",
@@ -21,7 +21,6 @@ __all__ = [
     "other",
     "promote",
     "put_version",
-    "roll_back",
     "with_maintenance",
     "with_pause",
     "with_preview_key",
@@ -178,13 +177,6 @@ def promote(state: BlueGreenState, version: str, now: float) -> BlueGreenState:
     check_version(version)
     previous = state.previous_version if version == state.active_version else state.active_version
     return replace(state, active_version=version, previous_version=previous, switched_at=now, serial=state.serial + 1)
-
-
-def roll_back(state: BlueGreenState, now: float) -> BlueGreenState:
-    """Make the previous version the active one again; raises `StateError` when none is recorded."""
-    if state.previous_version is None:
-        raise StateError("no version was active before this one", f"{_PROGRAM} switch VERSION")
-    return promote(state, state.previous_version, now)
 
 
 def with_version(state: BlueGreenState, name: str, **changes: Unpack[VersionChanges]) -> BlueGreenState:

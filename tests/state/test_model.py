@@ -18,7 +18,6 @@ from app.state.model import (
     VersionState,
     other,
     promote,
-    roll_back,
     with_maintenance,
     with_pause,
     with_preview_key,
@@ -77,16 +76,9 @@ def test_promoting_the_active_version_keeps_the_previous_one() -> None:
     assert promote(state, "green", 3.0).previous_version == "blue"
 
 
-def test_two_rollbacks_lead_back() -> None:
-    state = promote(promote(BlueGreenState(), "blue", 1.0), "green", 2.0)
-    back = roll_back(state, 3.0)
+def test_promoting_the_previous_version_leads_back() -> None:
+    back = promote(promote(promote(BlueGreenState(), "blue", 1.0), "green", 2.0), "blue", 3.0)
     assert (back.active_version, back.previous_version) == ("blue", "green")
-    assert roll_back(back, 4.0).active_version == "green"
-
-
-def test_rollback_without_a_previous_version_is_refused() -> None:
-    with pytest.raises(StateError, match="no version was active before"):
-        roll_back(promote(BlueGreenState(), "blue", 1.0), 2.0)
 
 
 def test_with_version_changes_one_version_and_counts() -> None:

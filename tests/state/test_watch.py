@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import timeit
 from pathlib import Path
 
 import pytest
@@ -165,11 +164,11 @@ def test_a_relative_path_stays_where_it_was(store: StateStore, tmp_path: Path, m
     assert watch.current() == BLUE
 
 
-def test_an_unchanged_call_costs_little_more_than_its_stat(watch: StateWatch, store: StateStore) -> None:
+def test_an_unchanged_file_is_not_read(watch: StateWatch, store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write(BLUE)
     settle(store.path)
     watch.current()
-    raw_path = os.fsencode(store.path)
-    call = min(timeit.repeat(watch.current, number=2000, repeat=20))
-    bare = min(timeit.repeat(lambda: os.stat(raw_path), number=2000, repeat=20))
-    assert call < bare * 2
+    read: list[bytes] = []
+    monkeypatch.setattr("app.state.watch._read", read.append)
+    assert [watch.current() for _ in range(100)] == [BLUE] * 100
+    assert read == []
