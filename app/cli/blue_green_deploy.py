@@ -100,9 +100,10 @@ from typing import Final
 from app.cli.deploy_call import Call
 from app.cli.deploy_events import EventPrinter
 from app.cli.entry import enter_home, read_arguments, run
-from app.deploy.steps import PROGRAM, port_is_open
+from app.deploy.steps import port_is_open
 from app.errors import OperatorError, UnhealthyVersion
 from app.settings_file import load_settings
+from app.state.model import PROGRAM
 from app.upstream.health import probe
 
 __all__ = ["main"]

@@ -16,9 +16,9 @@ from app.deploy.drain import OnTimeout
 from app.deploy.gate import Gate
 from app.deploy.history import History
 from app.deploy.processes import Processes
-from app.deploy.steps import PROGRAM, Steps, port_is_open
+from app.deploy.steps import Steps, port_is_open
 from app.errors import UsageError
-from app.state.model import BlueGreenState, check_version
+from app.state.model import PROGRAM, BlueGreenState, check_version
 from app.state.store import StateStore
 from app.upstream.health import ProbeResult, probe
 

@@ -9,8 +9,8 @@ from typing import Final
 from app.cli.deploy_call import HELP, Call
 from app.cli.render import clock_text, dim, duration_text
 from app.config_checks import is_network
-from app.deploy.steps import PROGRAM
 from app.errors import UsageError
+from app.state.model import PROGRAM
 from app.state.preview import FIELD, PARAMETER
 
 __all__ = ["COMMANDS"]

@@ -12,8 +12,7 @@ from app.cli.router_process import RunningRouter
 from app.deploy.drain import Traffic
 from app.deploy.log_file import tail
 from app.deploy.reconcile import ending_text
-from app.deploy.steps import PROGRAM
-from app.state.model import BlueGreenState, VersionState, other
+from app.state.model import PROGRAM, BlueGreenState, VersionState, other
 from app.upstream.health import ProbeResult
 
 __all__ = [

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.cli.render import heading, mark
-from app.cli.router_client import HEALTH_PATH, RouterClient, RouterUnreachable
+from app.cli.router_client import HEALTH_PATH, Answer, RouterClient, RouterUnreachable
 from app.deploy.sessions import port_holder
 
-__all__ = ["Health", "read_health", "status_text"]
+__all__ = ["Health", "health_in", "read_health", "status_text"]
 
 _MODES = {
     "paused": "⏸️  Traffic: PAUSED, new requests wait",
@@ -26,16 +26,21 @@ Health = Mapping[str, Any]
 def read_health(client: RouterClient) -> Health:
     """Ask the router how it is; a router that does not answer, or is none, is an unhealthy one."""
     try:
-        answer = client.get(HEALTH_PATH)
-        health = answer.json()
+        return health_in(client.get(HEALTH_PATH), client.port)
     except RouterUnreachable as error:
         return _silent(str(error), error.hint)
+
+
+def health_in(answer: Answer, port: int) -> Health:
+    """What an answer to `HEALTH_PATH` from a port says; that of another program says that no router is there."""
+    try:
+        health = answer.json()
     except ValueError:
         health = {}
     if health.get("status") in ("healthy", "unhealthy"):
         return health
-    holder = port_holder(client.port) or "another program"
-    return _silent(f"port {client.port} answers, but not as a traffic router: {holder}", f"lsof -i :{client.port}")
+    holder = port_holder(port) or "another program"
+    return _silent(f"port {port} answers, but not as a traffic router: {holder}", f"lsof -i :{port}")
 
 
 def _silent(reason: str, hint: str) -> Health:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from app.cli.health_view import read_health
+from app.cli.health_view import health_in
 from app.cli.metrics_view import read_metrics
 from app.cli.render import heading, mark, ms_text
 from app.cli.router_client import HEALTH_PATH, METRICS_PATH, RouterClient
 from app.cli.router_process import wait_until
 from app.config import Loaded
 from app.errors import OperatorError
+from app.metrics.exclusion import Exclusion
 
 __all__ = ["print_tests", "run_tests"]
 
@@ -63,7 +64,7 @@ def _test_backend(loaded: Loaded, client: RouterClient) -> tuple[bool, str]:
 
 def _test_router(_loaded: Loaded, client: RouterClient) -> tuple[bool, str]:
     answer = client.get(HEALTH_PATH)
-    health = read_health(client)
+    health = health_in(answer, client.port)
     version, port = health.get("active_version"), health.get("active_port")
     took = ms_text(answer.elapsed_ms)
     if version and answer.status == 200:
@@ -73,7 +74,7 @@ def _test_router(_loaded: Loaded, client: RouterClient) -> tuple[bool, str]:
 
 def _test_metrics(loaded: Loaded, client: RouterClient) -> tuple[bool, str]:
     path, before = loaded.app.health_path, read_metrics(client)["total_requests"]
-    if _is_left_out(path, loaded.config.metrics_exclude):
+    if Exclusion(loaded.config.metrics_exclude).covers(path.encode()):
         took = ms_text(client.get(METRICS_PATH).elapsed_ms)
         return True, f"{before:,} requests counted, {path} never (metrics_exclude), read in {took}"
     client.get(path)
@@ -83,11 +84,6 @@ def _test_metrics(loaded: Loaded, client: RouterClient) -> tuple[bool, str]:
     if is_counted:
         return True, f"{read_metrics(client)['total_requests']:,} requests counted, read in {took}"
     return False, f"a request for {path} was not counted"
-
-
-def _is_left_out(path: str, excluded: Sequence[str]) -> bool:
-    path = path.partition("?")[0]
-    return any(path.startswith(entry[:-1]) if entry.endswith("*") else path == entry for entry in excluded)
 
 
 _TESTS: dict[str, Callable[[Loaded, RouterClient], tuple[bool, str]]] = {

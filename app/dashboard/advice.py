@@ -5,11 +5,9 @@ from __future__ import annotations
 from app.dashboard.doings import at_work
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import Sentence, failing_probes, own_probes
-from app.state.model import VERSIONS, BlueGreenState, VersionState, other
+from app.state.model import PROGRAM, VERSIONS, BlueGreenState, VersionState, other
 
-__all__ = ["PROGRAM", "advice"]
-
-PROGRAM = "python3 bin/blue_green_deploy"
+__all__ = ["advice"]
 
 _LIVING = frozenset({"starting", "running", "stopping"})
 

@@ -14,9 +14,9 @@ from app.deploy.events import Diagnosed, Launched, Promoted
 from app.deploy.gate import Verdict
 from app.deploy.phases import Operation, Phase
 from app.deploy.reconcile import ending_text
-from app.deploy.steps import PROGRAM, Request, Steps, port_is_open
+from app.deploy.steps import Request, Steps, port_is_open
 from app.errors import OperatorError, ProcessError, UnhealthyVersion
-from app.state.model import VERSIONS, VersionState, promote
+from app.state.model import PROGRAM, VERSIONS, VersionState, promote
 from app.state.process_birth import birth
 
 __all__ = ["act"]

@@ -17,14 +17,14 @@ from app.deploy.execution import Execution
 from app.deploy.history import History, Intent
 from app.deploy.phases import Checks, Operation, Phase, check_plan, plan
 from app.deploy.reconcile import ending_text
-from app.deploy.steps import PROGRAM, Request, Steps
+from app.deploy.steps import Request, Steps
 from app.errors import (
     OperatorError,
     ProcessError,
     StateError,
     UnhealthyVersion,
 )
-from app.state.model import VERSIONS, BlueGreenState, VersionState, check_version
+from app.state.model import PROGRAM, VERSIONS, BlueGreenState, VersionState, check_version
 
 if TYPE_CHECKING:
     from app.deploy.foreground import ForegroundProcesses

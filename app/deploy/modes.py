@@ -8,9 +8,10 @@ from collections.abc import Callable
 from app.deploy.execution import Execution
 from app.deploy.history import History
 from app.deploy.phases import Operation, plan
-from app.deploy.steps import PROGRAM, Request, Steps
+from app.deploy.steps import Request, Steps
 from app.errors import OperatorError
 from app.state.model import (
+    PROGRAM,
     VERSIONS,
     BlueGreenState,
     Maintenance,

@@ -8,9 +8,9 @@ from dataclasses import replace
 from app.config import AppConfig
 from app.deploy.history import Entry
 from app.deploy.phases import Operation, plan
-from app.deploy.steps import PROGRAM, Request, Steps
+from app.deploy.steps import Request, Steps
 from app.errors import StateError
-from app.state.model import VERSIONS, BlueGreenState, VersionState
+from app.state.model import PROGRAM, VERSIONS, BlueGreenState, VersionState
 
 __all__ = ["return_to"]
 

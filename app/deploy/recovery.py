@@ -19,9 +19,9 @@ from app.deploy.events import Found
 from app.deploy.history import Entry, History
 from app.deploy.phases import PHASES, Operation, Phase, Recovery
 from app.deploy.processes import is_same_process
-from app.deploy.steps import PROGRAM, Steps
+from app.deploy.steps import Steps
 from app.errors import StateError
-from app.state.model import VERSIONS, BlueGreenState, Status
+from app.state.model import PROGRAM, VERSIONS, BlueGreenState, Status
 from app.state.store import Holder
 
 __all__ = ["recover"]

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from app.config import AppConfig, DeployConfig
 from app.deploy.drain import Drain, OnTimeout, Traffic
@@ -22,17 +22,23 @@ from app.deploy.processes import Found
 from app.deploy.receipt import Cut, Receipt, Tally, settle_account
 from app.deploy.reconcile import as_found
 from app.errors import DrainTimedOut, OperatorError
-from app.state.model import VERSIONS, BlueGreenState, Pause, VersionState, put_version, with_pause, without_pause
+from app.state.model import (
+    PROGRAM,
+    VERSIONS,
+    BlueGreenState,
+    Pause,
+    VersionState,
+    put_version,
+    with_pause,
+    without_pause,
+)
 from app.state.process_birth import birth
 from app.state.store import StateStore
 
 if TYPE_CHECKING:
     from app.deploy.launch import Launch
 
-__all__ = ["PROGRAM", "Books", "ProcessTable", "Request", "Steps", "port_is_open"]
-
-PROGRAM: Final = "python3 bin/blue_green_deploy"
-"""How the commands are named in hints."""
+__all__ = ["Books", "ProcessTable", "Request", "Steps", "port_is_open"]
 
 
 class ProcessTable(Protocol):

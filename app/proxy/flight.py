@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from gevent import getcurrent
 
 from app.errors import CAUSES
+from app.metrics.exclusion import Exclusion
 from app.proxy.access_log import AccessLog
 from app.proxy.client import ClientRequest
 from app.proxy.long_lived import LongLived
@@ -62,7 +63,7 @@ class Ledger:
         long_lived: the requests among them that have no end by themselves.
     """
 
-    __slots__ = ("_counts", "_exact", "_prefixes", "access_log", "counts_all", "long_lived", "recorder")
+    __slots__ = ("_counts", "_excluded", "access_log", "counts_all", "long_lived", "recorder")
 
     def __init__(
         self, recorder: Recorder, access_log: AccessLog | None, counts: bool, excluded: tuple[str, ...] = ()
@@ -72,15 +73,11 @@ class Ledger:
         self.long_lived = LongLived()
         self._counts = counts
         self.counts_all = counts and not excluded
-        self._exact = frozenset(path.encode() for path in excluded if not path.endswith("*"))
-        self._prefixes = tuple(path[:-1].encode() for path in excluded if path.endswith("*"))
+        self._excluded = Exclusion(excluded)
 
     def leaves_out(self, target: bytes) -> bool:
         """Whether a request for `target` is not counted."""
-        if not self._counts:
-            return True
-        path = target.partition(b"?")[0]
-        return path in self._exact or path.startswith(self._prefixes)
+        return not self._counts or self._excluded.covers(target)
 
 
 class Flight:

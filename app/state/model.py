@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple, TypedDict, Unpack
 from app.errors import UsageError
 
 __all__ = [
+    "PROGRAM",
     "PORTS",
     "VERSIONS",
     "BlueGreenState",
@@ -29,7 +30,8 @@ __all__ = [
     "without_pause",
 ]
 
-_PROGRAM: Final = "python3 bin/blue_green_deploy"
+PROGRAM: Final = "python3 bin/blue_green_deploy"
+"""How the commands are named in hints."""
 
 VERSIONS: Final = ("blue", "green")
 """The names of the two versions; a version's index in the shared metrics is its index here."""
@@ -159,7 +161,7 @@ def check_version(name: str) -> str:
     """Give the name back when it names a version; raises `UsageError` otherwise."""
     if name not in VERSIONS:
         raise UsageError(
-            f"there is no version {name!r}; the versions are {' and '.join(VERSIONS)}", f"{_PROGRAM} --help"
+            f"there is no version {name!r}; the versions are {' and '.join(VERSIONS)}", f"{PROGRAM} --help"
         )
     return name
 

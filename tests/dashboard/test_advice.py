@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from app.dashboard.advice import PROGRAM, advice
+from app.dashboard.advice import advice
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import sentence
 from app.deploy import steps
-from app.state.model import BlueGreenState, Maintenance, Pause
+from app.state.model import PROGRAM, BlueGreenState, Maintenance, Pause
 from tests.dashboard.observations import AT, command, observation, probes, snapshot, state, stats
 
 REFUSED = snapshot(probes={"blue": probes("+--"), "green": probes("+")})
