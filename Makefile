@@ -4,9 +4,14 @@ SYSTEM_PYTHON ?= python3
 PYTHON := .venv/bin/python
 READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
+PEERS := .venv-peers
+READY_PEERS := $(PEERS)/.ready
+
+# Prints the packages of a dependency group of pyproject.toml, one a line.
+GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage fuzz soak lint types format reference clean \
+.PHONY: help setup run test peers coverage fuzz soak lint types format reference clean \
 	bench bench-quick bench-metrics bench-memory bench-websocket bench-start bench-switch bench-workers bench-viewers bench-layers
 
 help: ## List the targets
@@ -24,10 +29,14 @@ run: $(READY) ## Start blue and the router on port 5004; Ctrl-C stops both
 # Several at a time, since most of them wait (tests/conftest.py); ARGS="-n 0 -s" shows what they print.
 # -rfEs: what failed, and which tests were left out because a program is not here, and which program that is.
 test: $(READY_DEV) ## Run all tests, several at a time
-	@$(PYTHON) -m pytest -n auto --dist worksteal -rfEs $(ARGS)
+	@$(PYTHON) -m pytest -n auto --dist worksteal -rfEs --ignore=tests/peers $(ARGS)
+
+# Several packages of these are large, so they are installed where they are wanted only.
+peers: $(READY_DEV) $(READY_PEERS) ## Run the tests with other people's servers and clients, some minutes
+	@$(PYTHON) -m pytest -n auto --dist worksteal -rfEs tests/peers $(ARGS)
 
 coverage: $(READY_DEV) ## Run all tests and show which branches they left out; takes half as long again
-	@$(PYTHON) -m pytest -n auto --dist worksteal --cov --cov-report=term -rfEs $(ARGS)
+	@$(PYTHON) -m pytest -n auto --dist worksteal --cov --cov-report=term -rfEs --ignore=tests/peers $(ARGS)
 
 fuzz: $(READY_DEV) ## Feed random messages to the parsers for ten minutes (ARGS="--seconds 60 --seed 1")
 	@$(PYTHON) -m tests.fuzz --seconds 600 $(ARGS)
@@ -82,7 +91,7 @@ bench-layers: $(READY) ## Measure the pieces of a request's way, without sockets
 	@$(PYTHON) -m bench.layers
 
 clean: ## Remove .venv and caches; .local_context, the deployment's state, stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps make the second time instant; a changed list of packages makes them stale.
@@ -97,7 +106,13 @@ $(READY): requirements.txt
 
 $(READY_DEV): $(READY) pyproject.toml
 	@echo 'Installing the developer tools of pyproject.toml into .venv …'
-	@$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' \
-		> .venv/dev-requirements.txt
+	@$(GROUP) dev > .venv/dev-requirements.txt
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r .venv/dev-requirements.txt
+	@touch $@
+
+$(READY_PEERS): $(READY) pyproject.toml
+	@echo 'Installing the servers and clients of pyproject.toml into $(PEERS) …'
+	@test -x $(PEERS)/bin/python || $(SYSTEM_PYTHON) -m venv $(PEERS)
+	@$(GROUP) peers > $(PEERS)/requirements.txt
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(PEERS)/requirements.txt
 	@touch $@
