@@ -263,6 +263,15 @@ class HandoverCut(RouterError):
     retry_after_s = 1
 
 
+class WorkerStopped(RouterError):
+    """The worker ends and has waited for this request for as long as it may."""
+
+    status = 503
+    cause = "worker_stopped"
+    text = "Service restarting"
+    retry_after_s = 1
+
+
 def _causes(cls: type[RouterError]) -> list[str]:
     """The cause codes of a class and all its children, in order of definition, without repeats."""
     found = [cls.cause]

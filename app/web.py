@@ -142,7 +142,9 @@ def create_app(
 
     @app.errorhandler(RouterError)
     def refuse(error: RouterError) -> Response:
-        return Response(f"{error.text}: {error}\n", error.status, content_type="text/plain; charset=utf-8")
+        answer = Response(f"{error.text}: {error}\n", error.status, content_type="text/plain; charset=utf-8")
+        answer.retry_after = error.retry_after_s
+        return answer
 
     def proxy(path: str = "") -> Any:
         """The catch-all view: whatever is not ours goes to the active version. `wsgi_app` knows the way by heart."""

@@ -8,8 +8,10 @@ from logging import getLogger
 from time import monotonic_ns, time
 from typing import Any
 
+from gevent import GreenletExit
+
 from app.config import RouterConfig
-from app.errors import RouterError, UnderMaintenance, UpstreamDeadline, UpstreamError
+from app.errors import RouterError, UnderMaintenance, UpstreamDeadline, UpstreamError, WorkerStopped
 from app.protocol.heads import upstream_head
 from app.protocol.response import ResponseHead
 from app.proxy.client import RATE_GRACE_S, ClientRequest
@@ -111,8 +113,10 @@ class Forwarder:
         except Exception:
             logger.exception("%s: a fault of the router's own", request_id.decode("latin-1"))
             return Refusal(flight, RouterError("a fault of the router's own"), self._waits.sending)
-        except BaseException:  # the worker is being stopped and does not wait for this request any more
-            flight.end(RouterError.status, RouterError.cause)
+        except GreenletExit:  # by a stock worker that stops and does not wait any longer
+            return Refusal(flight, WorkerStopped("the worker ends"), self._waits.sending)
+        except BaseException:
+            flight.end(WorkerStopped.status, WorkerStopped.cause)
             raise
         flight.head_us = monotonic_ns() // 1000
         if answer.status_code == 101:

@@ -12,6 +12,7 @@ from app.errors import (
     UpstreamDeadline,
     UpstreamReadTimeout,
     UpstreamTruncated,
+    WorkerStopped,
 )
 from app.protocol.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
 from app.protocol.events import is_event_stream
@@ -88,7 +89,7 @@ class Answer:
             cause, is_cut = UpstreamDeadline.cause, True
             client.abort()
         except BaseException:
-            cause, is_cut = "internal_error", True
+            cause, is_cut = WorkerStopped.cause, True
             client.abort()
             raise
         finally:

@@ -8,7 +8,7 @@ from typing import Any
 
 import gevent
 
-from app.errors import HandoverCut
+from app.errors import HandoverCut, WorkerStopped
 from app.protocol.heads import client_head
 from app.protocol.websocket import SERVICE_RESTART, close_frame
 from app.proxy.flight import Flight
@@ -40,7 +40,7 @@ class Tunnel:
         version: the index of the version at the other end.
     """
 
-    __slots__ = ("_added", "_down", "_flight", "_greenlet", "_idle", "_is_cut", "_last", "_up", "_upstream", "version")
+    __slots__ = ("_added", "_cut_by", "_down", "_flight", "_greenlet", "_idle", "_last", "_up", "_upstream", "version")
 
     def __init__(self, flight: Flight, upstream: UpstreamAnswer, added: bytes, idle: Deadlines) -> None:
         self.version = flight.target.version
@@ -49,7 +49,7 @@ class Tunnel:
         self._added = added
         self._idle = idle
         self._last = 0.0  # monotonic seconds when bytes last moved, either way
-        self._is_cut = False
+        self._cut_by = ""  # the cause
         self._greenlet: Any = None  # gevent has no types
         self._up: Way | None = None  # of a WebSocket: its frames
         self._down: Way | None = None
@@ -76,11 +76,15 @@ class Tunnel:
             self._run(client, upstream)
         except (OSError, Expired, _Ended):
             pass  # one side is gone or both are silent, which is how tunnels end
+        except WorkerStopped as error:
+            self._cut_by = error.cause
         finally:
             flight.long_lived.discard(self)
-            upstream.close()
-            client.close()
-            flight.end(101, HandoverCut.cause if self._is_cut else "none", self._is_cut)
+            for end in (upstream, client):
+                if self._cut_by:
+                    end.abort()  # nobody shall take it for all that there was to be said
+                end.close()
+            flight.end(101, self._cut_by or "none", bool(self._cut_by))
         return ()
 
     # --- hand-over ----------------------------------------------------------------------------------------
@@ -98,7 +102,7 @@ class Tunnel:
 
     def cut(self) -> None:
         """Ends the tunnel wherever it is; one whose two sides have said goodbye is no loss."""
-        self._is_cut = not self.is_over
+        self._cut_by = "" if self.is_over else HandoverCut.cause
         gevent.kill(self._greenlet, _Ended())
 
     # --- bytes --------------------------------------------------------------------------------------------

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from time import monotonic_ns
 
-from app.errors import ClientDisconnected, RouterError, UpstreamReadTimeout
+from gevent import GreenletExit
+
+from app.errors import ClientDisconnected, RouterError, UpstreamReadTimeout, WorkerStopped
 from app.proxy.flight import Flight
 from app.transport.deadlines import Deadlines
 from app.transport.limits import Expired
@@ -35,6 +37,9 @@ class WsgiBody:
                     yield data
         except RouterError as error:
             self._cause = error.cause
+            raise
+        except GreenletExit:
+            self._cause = WorkerStopped.cause
             raise
         except Expired as error:
             self._cause = UpstreamReadTimeout.cause

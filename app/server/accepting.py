@@ -102,7 +102,7 @@ class Acceptor:
         """Ends all connections, after giving them `timeout` seconds."""
         self.close()
         self.pool.join(timeout=timeout)
-        self.pool.kill(block=True, timeout=1)
+        self.pool.kill(block=True, timeout=timeout)
 
     # --- in the hub ---------------------------------------------------------------------------------------
 

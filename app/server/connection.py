@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from time import monotonic, monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from gevent import get_hub, getcurrent
 
 from app.errors import (
     BodyTooLarge,
@@ -13,6 +15,7 @@ from app.errors import (
     RequestLineTooLong,
     RequestTimeout,
     RouterError,
+    WorkerStopped,
 )
 from app.protocol.heads import Forwarding
 from app.protocol.request import RequestHead, RequestParser
@@ -25,17 +28,13 @@ from app.transport.limits import Expired
 if TYPE_CHECKING:
     from app.server.serving import Serving
 
-__all__ = ["ClientConnection", "WorkerStops"]
+__all__ = ["ClientConnection"]
 
 LINGER_S = 10.0
 """How long we read on from a client that we have answered for the last time: closing with unread bytes would
 reset the connection and might destroy the answer on its way (RFC 9112 §9.6)."""
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-
-
-class WorkerStops(Exception):
-    """Raised in an idle connection that is to be closed because its worker stops."""
 
 
 class ClientConnection:
@@ -50,6 +49,7 @@ class ClientConnection:
     __slots__ = (
         "_endpoint",
         "_forwarding",
+        "_greenlet",
         "_is_idle",
         "_parser",
         "_request",
@@ -66,6 +66,7 @@ class ClientConnection:
         self._forwarding = Forwarding(peer.encode(), b"http", config.main_port, config.forwarded_hops)
         self._request: ClientRequest | None = None
         self._is_idle = False
+        self._greenlet: Any = getcurrent()  # gevent has no types; None once all is said
         self._wsgi_answer = WsgiAnswer(serving.waits.sending)
         self._start_response = self._wsgi_answer.start_response
 
@@ -82,7 +83,15 @@ class ClientConnection:
     def close_if_idle(self) -> None:
         """Ends the connection when it waits for its next request."""
         if self._is_idle:
-            self._endpoint.interrupt(WorkerStops(), lambda: self._is_idle)
+            self._endpoint.interrupt(WorkerStopped("the connection is idle"), lambda: self._is_idle)
+
+    def cut_off(self) -> None:
+        """Ends what is under way: with an answer where none has begun, else with a reset."""
+        get_hub().loop.run_callback(self._throw, WorkerStopped("the worker ends and has waited long enough"))
+
+    def _throw(self, error: WorkerStopped) -> None:
+        if self._greenlet is not None:
+            self._greenlet.throw(error)
 
     def serve(self) -> None:
         """Serves until the connection ends; closes it in every case."""
@@ -95,6 +104,8 @@ class ClientConnection:
             linger = True
         except (OSError, Expired):
             pass  # the client went away between requests, or said nothing for too long
+        except WorkerStopped:
+            endpoint.abort()  # a page of ours was on its way
         finally:
             if linger and not endpoint.closed:
                 self._linger()
@@ -144,7 +155,7 @@ class ClientConnection:
             self._is_idle = True
             try:
                 data = endpoint.read(self._serving.idle)
-            except WorkerStops:
+            except WorkerStopped:
                 return b""
             finally:
                 self._is_idle = False
@@ -235,6 +246,7 @@ class ClientConnection:
 
     def _linger(self) -> None:
         """Says that nothing more comes, then reads what is still on its way, so that no reset overtakes it."""
+        self._greenlet = None
         endpoint = self._endpoint
         endpoint.end_writing()
         ends = monotonic() + LINGER_S

@@ -13,7 +13,10 @@ import stat
 from enum import IntEnum
 from typing import Any
 
-__all__ = ["Mark", "has_mark", "set_mark"]
+__all__ = ["CUTTING_S", "Mark", "has_mark", "set_mark"]
+
+CUTTING_S = 2
+"""What a worker may take to answer or reset what is left once `graceful_timeout` is over; no master kills it sooner."""
 
 
 class Mark(IntEnum):

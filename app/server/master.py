@@ -23,7 +23,7 @@ from gunicorn import sock, systemd
 from gunicorn.errors import HaltServer
 
 from app.server.keeper import ENDING, WorkerKeeper, serves, signals_kept_waiting
-from app.server.marks import Mark, set_mark
+from app.server.marks import CUTTING_S, Mark, set_mark
 from app.server.pid_file import PidFile
 from app.server.succession import hand_on, moved, take_up
 from app.state.watch import LastState
@@ -207,6 +207,8 @@ class CarefulMaster(WorkerKeeper):
             graceful = self._let_workers_end()
         for worker in self.WORKERS.values():
             set_mark(worker.tmp, Mark.IS_LAST)
+        # By then gunicorn kills, and a worker has waited for as long before it says its last words.
+        self.cfg.set("graceful_timeout", self.cfg.graceful_timeout + CUTTING_S + 1)
         super().stop(graceful)
 
     def _let_workers_end(self) -> bool:

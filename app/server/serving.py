@@ -120,6 +120,11 @@ class Serving:
         """Answers the requests that wait for the end of a pause: they cannot be served here any more."""
         self._service.door.close()
 
+    def cut_off(self) -> None:
+        """Answers or resets whatever is still under way: the worker does not wait any longer."""
+        for connection in self._connections:
+            connection.cut_off()
+
     def close_idle(self) -> None:
         """Ends the connections that wait for their next request."""
         self.is_draining = True

@@ -18,7 +18,7 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.errors import ConfigError
-from app.server.marks import Mark, has_mark, set_mark
+from app.server.marks import CUTTING_S, Mark, has_mark, set_mark
 
 if TYPE_CHECKING:
     from app.server.serving import Serving
@@ -42,6 +42,7 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     _serving: Serving | None = None
     _has_asked = False  # to be replaced
+    _is_hurried = False  # whoever ends the router does not want to wait
 
     def init_process(self) -> None:
         """Sends our log to where gunicorn's goes, then boots as usual."""
@@ -114,6 +115,11 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             except ConfigError as error:  # raised into whatever this signal interrupts, it would end the worker
                 self.log.error("%s; its lines go on into the file that was open", error)
 
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """INT and QUIT: as TERM, but waits for no request."""
+        self._is_hurried = True
+        self.handle_exit(sig, frame)
+
     def handle_exit(self, sig: int, frame: Any) -> None:
         """TERM: stops accepting without waiting for the next heartbeat."""
         super().handle_exit(sig, frame)
@@ -125,7 +131,7 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             gevent.get_hub().loop.run_callback_threadsafe(stopping.set)
 
     def _drain(self, servers: list[Any]) -> None:
-        """Lets what is in flight end within `graceful_timeout`, then cuts the rest.
+        """Lets what is in flight end within `graceful_timeout`, then answers or resets the rest.
 
         Where others serve on, requests that are held by a pause have its time, and then as long as all others.
         When the whole router ends, they wait only for a pause that is over in time.
@@ -136,7 +142,7 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         grace_ends = time.monotonic() + min(IDLE_GRACE_S, self.cfg.graceful_timeout / 2)
         if serving is not None:
             serving.keep_no_connection(limit_s)
-        while time.monotonic() < ends:
+        while time.monotonic() < ends and not self._is_hurried:
             if not any(len(server.pool) for server in servers):
                 return
             if serving is not None:
@@ -146,8 +152,10 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             self.notify()
             gevent.sleep(0.05)
         self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
+        if serving is not None:
+            serving.cut_off()
         for server in servers:
-            server.stop(timeout=1)
+            server.stop(timeout=CUTTING_S / 2)
 
     def _time_for_holds(self, serving: Serving, ends: float, limit_s: float) -> float:
         """When the draining ends, as far as requests that a pause holds have a say in it; else `ends`."""
