@@ -23,9 +23,6 @@ from app.upstream.messages import UpstreamAnswer, UpstreamRequest
 
 __all__ = ["Rescue"]
 
-RESENDS = 2
-"""How often one request is sent once more after a reset: one that kills the application must not do so for ever."""
-
 FIRST_LOOK_S = 0.02
 LAST_LOOK_S = 0.25
 """A version that is down is asked whether it takes connections after this long, then after twice as long, …"""
@@ -85,13 +82,11 @@ class Rescue:
         and what laying a claim raises.
         """
         began = monotonic()
-        resends = 0
         held_s = 0.0
         try:
             while True:
                 self._outages.failed(flight.target)
-                self._check_can_wait(flight, error, resends)
-                resends += isinstance(error, UpstreamReset)
+                self._check_can_wait(flight, error)
                 waits_from = monotonic()
                 left_s = began + self._hold_s - waits_from
                 if left_s <= 0:
@@ -112,13 +107,13 @@ class Rescue:
             if held_s:
                 self._recorder.count_held(flight.target.version, int(held_s * 1e6))
 
-    def _check_can_wait(self, flight: Flight, error: UpstreamError, resends: int) -> None:
+    def _check_can_wait(self, flight: Flight, error: UpstreamError) -> None:
         """Raises what the client is told when waiting is of no use, or sending again might do harm."""
         target = flight.target
         if not self._hold_s or flight.is_preview:
             raise error
         if isinstance(error, UpstreamReset):
-            if not (error.may_be_repeated and resends < RESENDS and self._budget.take()):
+            if not (error.may_be_repeated and self._budget.take()):
                 raise error
         elif not isinstance(error, UpstreamConnectError) or self._is_gone(target):
             raise error

@@ -8,7 +8,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
 from app.errors import UpstreamReset
-from app.protocol.retry import IDEMPOTENT
+from app.protocol.retry import IDEMPOTENT, has_surely_read
 from app.upstream.connection import AnswerBody, UpstreamConnection
 from app.upstream.exchange import Exchange, Limits
 from app.upstream.fresh import Connections
@@ -41,15 +41,17 @@ class UpstreamAdapter(HTTPAdapter):
         and whatever reading the request's body raises.
         """
         connections = self.connections
-        connection = connections.acquire()
-        if connection.reused and request.raw_method not in IDEMPOTENT:
-            connection = self._not_closed(connection)
+        body = request.raw_body
+        connection = connections.acquire(fresh=request.times_written > 0)
+        if connection.reused and (body is not None or request.raw_method not in IDEMPOTENT):
+            connection = self._trusted(connection)
         while True:
             exchange = Exchange(connection, request, self._limits)
             try:
                 head = exchange.run()
             except BaseException as error:
                 connections.discard(connection)
+                request.times_written += exchange.has_written
                 if not (isinstance(error, UpstreamReset) and exchange.may_be_repeated()):
                     raise
                 if not connection.reused:
@@ -57,16 +59,19 @@ class UpstreamAdapter(HTTPAdapter):
                     raise
                 connection = connections.acquire(fresh=True)
             else:
+                connection.is_trusted = body is None or has_surely_read(body.size, head.status)
                 return UpstreamAnswer(request, head, AnswerBody(connection, head), connections, exchange.unfinished())
 
-    def _not_closed(self, connection: UpstreamConnection) -> UpstreamConnection:
+    def _trusted(self, connection: UpstreamConnection) -> UpstreamConnection:
         """A connection that is not known to be closed, and not about to be.
 
         The pool drops what its watcher has seen closing. What closed since the loop last looked is found here,
-        by a system call that only requests pay which could not be sent again. One that is as old as those were
-        which the version has closed might cross with the request, so a new one takes its place.
+        by a system call that only requests pay which could not be sent again. One on which the version may not
+        have read what came last, or that is as old as those were which the version has closed, might cross with
+        the request, so another takes its place. Others may use such a one; it is trusted again when they were
+        answered.
         """
-        while connection.reused and connection.endpoint.has_closed():
+        while connection.reused and not (connection.is_trusted and not connection.endpoint.has_closed()):
             self.connections.discard(connection)
             connection = self.connections.acquire()
         if connection.reused and self.connections.is_doubtful(connection):

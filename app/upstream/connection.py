@@ -25,15 +25,17 @@ class UpstreamConnection:
     Attributes:
         endpoint: an `Endpoint` or a `BlockingEndpoint`.
         reused: it has carried an exchange before, so it may have been closed in the meantime.
+        is_trusted: the version has surely read all that was sent in that exchange, so it does not close because of it.
         idle_since: when that exchange ended, monotonic seconds.
     """
 
-    __slots__ = ("endpoint", "idle_since", "parser", "reused")
+    __slots__ = ("endpoint", "idle_since", "is_trusted", "parser", "reused")
 
     def __init__(self, endpoint: Any) -> None:
         self.endpoint = endpoint
         self.parser = ResponseParser()
         self.reused = False
+        self.is_trusted = True
         self.idle_since = 0.0
 
     def take_head(self, method: bytes) -> ResponseHead | None:

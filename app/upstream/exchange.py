@@ -66,7 +66,7 @@ class Exchange:
     it, the answer as the upstream sends it, and a client that goes away.
     """
 
-    __slots__ = ("_connection", "_endpoint", "_has_heard", "_has_written", "_limits", "_request", "_upload")
+    __slots__ = ("_connection", "_endpoint", "_has_heard", "_limits", "_request", "_upload", "has_written")
 
     def __init__(self, connection: UpstreamConnection, request: UpstreamRequest, limits: Limits) -> None:
         self._connection = connection
@@ -74,13 +74,19 @@ class Exchange:
         self._request = request
         self._limits = limits
         self._upload: Upload | None = None
-        self._has_written = False
+        self.has_written = False
         self._has_heard = False
 
     def may_be_repeated(self) -> bool:
         """Whether the request may be sent on another connection after this one has failed."""
-        consumed = self._upload is not None and self._upload.consumed
-        return may_send_again(self._request.raw_method, consumed, self._has_written, self._has_heard)
+        return may_send_again(
+            self._request.raw_method,
+            is_reused=self._connection.reused,
+            times_written=self._request.times_written,
+            has_written=self.has_written,
+            body_consumed=self._upload is not None and self._upload.consumed,
+            has_heard=self._has_heard,
+        )
 
     def unfinished(self) -> Upload | None:
         """What is left of the request's body when the answer came first."""
@@ -114,7 +120,7 @@ class Exchange:
     def _send(self, data: bytes) -> None:
         endpoint = self._endpoint
         sent = endpoint.send_some(data)
-        self._has_written = True
+        self.has_written = True
         if sent < len(data):
             endpoint.send(data[sent:], self._limits.reading)
 
@@ -130,7 +136,7 @@ class Exchange:
             self._send(request.first_part)
         else:
             sent = self._endpoint.send_some(request.first_part)
-            self._has_written = True
+            self.has_written = True
             upload.unsent = request.first_part[sent:]
 
     def _final_head(self) -> ResponseHead:

@@ -34,7 +34,10 @@ class UpstreamRequest(requests.PreparedRequest):
 
     Attributes:
         first_part: the bytes that are sent first, kept so that they can be sent again; None before.
+        times_written: on how many connections that failed some of it was written.
     """
+
+    times_written = 0
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class UpstreamRequest(requests.PreparedRequest):
         Of the body, what `earlier` has taken goes out again, and with it what has arrived in the meantime:
         an exchange only waits for bytes that are still in the socket. Raises what reading the body raises.
         """
+        self.times_written = earlier.times_written
         if earlier.first_part is not None and self.raw_body is not None:
             self.first_part = self.head + earlier.first_part[len(earlier.head) :] + self.raw_body.take_buffered()
 

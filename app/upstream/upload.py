@@ -17,12 +17,14 @@ class RequestBody(Protocol):
     Attributes:
         client: the endpoint that more bytes come from, None when `take` itself waits for them.
         complete: all of it has been taken, the end of a chunked one included.
+        size: bytes of it that have been taken, without framing.
 
     `take`, `fill` and `take_buffered` raise MalformedRequest, BodyTooLarge, RequestTimeout and ClientDisconnected.
     """
 
     client: Any
     complete: bool
+    size: int
 
     @property
     def unread(self) -> int:

@@ -266,23 +266,22 @@ class TestNotHeld:
 class TestReset:
     """The active version closes the connection before a byte of the answer."""
 
-    @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS", b"DELETE", b"PUT"])
-    def test_idempotent_request_is_sent_again(
-        self, router: RouterProcess, upstream: RawUpstream, method: bytes
+    @pytest.mark.parametrize(("method", "body"), [(b"GET", b""), (b"HEAD", b""), (b"OPTIONS", b""), (b"GET", b"body")])
+    def test_safe_request_is_sent_again(
+        self, router: RouterProcess, upstream: RawUpstream, method: bytes, body: bytes
     ) -> None:
         upstream.answers_in_turn(close_unanswered, answering(reply(b"")))
-        asked = request(method, b"/again", b"body" if method == b"PUT" else b"")
-        assert router.ask(asked).status == 200
+        assert router.ask(request(method, b"/again", body)).status == 200
         assert [exchange.target for exchange in upstream.exchanges] == [b"/again", b"/again"]
         assert len({exchange.head.raw for exchange in upstream.exchanges}) == 1
-        assert {exchange.body for exchange in upstream.exchanges} == {b"body" if method == b"PUT" else b""}
+        assert {exchange.body for exchange in upstream.exchanges} == {body}
 
     @pytest.mark.parametrize(
         "asked",
-        [POST, request(b"POST"), request(b"PATCH"), request(b"PURGE")],
-        ids=["body", "post", "patch", "unknown"],
+        [POST, *(request(method) for method in (b"POST", b"PATCH", b"PURGE", b"DELETE", b"PUT", b"PROPFIND"))],
+        ids=["body", "post", "patch", "unknown", "delete", "put", "propfind"],
     )
-    def test_request_that_may_have_acted_is_never_sent_twice(
+    def test_request_that_may_have_ended_the_version_is_not_sent_to_another(
         self, router: RouterProcess, upstream: RawUpstream, asked: bytes
     ) -> None:
         upstream.handler = close_unanswered
@@ -303,13 +302,16 @@ class TestReset:
             assert client.read_response().status == 502
         assert len(upstream.exchanges) == 1
 
+    @pytest.mark.parametrize("is_kept", [False, True], ids=["new", "used"])
     def test_request_that_kills_the_version_each_time_is_given_up(
-        self, router: RouterProcess, upstream: RawUpstream
+        self, router: RouterProcess, upstream: RawUpstream, is_kept: bool
     ) -> None:
+        if is_kept:
+            assert router.ask(GET).status == 200
         upstream.handler = close_unanswered
         answer = router.ask(GET)
         assert (answer.status, answer.value(b"X-Router-Cause")) == (502, b"upstream_reset")
-        assert len(upstream.exchanges) == 3
+        assert len(upstream.exchanges) - is_kept == 2
 
     @pytest.mark.parametrize("first", [b"H", b"HTTP/1.1 103 Hint\r\nA: b\r\n\r\n"])
     def test_request_with_part_of_an_answer_is_not_sent_again(

@@ -252,6 +252,28 @@ class TestStaleConnections:
         assert len(upstream.exchanges) - seen <= 2
 
 
+def refused(exchange: Exchange) -> None:
+    """Answer without reading, say nothing of closing, and close a moment later, as gunicorn's threads do."""
+    exchange.send(reply(status=b"405 Method Not Allowed"))
+    time.sleep(0.02)
+    exchange.close()
+
+
+class TestUnreadBodies:
+    """A version that has not read a body closes the connection because of it, whatever its answer says."""
+
+    @pytest.mark.parametrize("size", [10, 200_000])
+    def test_no_request_is_lost_after_a_refused_upload(
+        self, router: RouterProcess, upstream: RawUpstream, size: int
+    ) -> None:
+        for _ in range(5):
+            upstream.answers_in_turn(refused, answering(reply()))
+            with router.connect() as one, router.connect() as two:
+                upload = b"POST /up HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % size
+                assert one.ask(upload + bytes(size)).status == 405
+                assert two.ask(POST_WITH_BODY).status == 200
+
+
 def fill_pool(router: RouterProcess, upstream: RawUpstream, count: int) -> None:
     """Leave `count` idle connections in the router's pool by as many requests at once."""
     event = threading.Event()

@@ -17,6 +17,8 @@ SERVERS = {
     "fastapi": "uvicorn --host 127.0.0.1 --port {port} --log-level warning tests.support.apps.fastapi_app:app",
     "django": "gunicorn -k gthread --threads 8 --no-control-socket -b 127.0.0.1:{port} "
     "tests.support.apps.django_app:create()",
+    "demo": "gunicorn -k gthread --threads 32 --keep-alive 75 --no-control-socket -b 127.0.0.1:{port} "
+    "app.demo.demo_app:create_app()",
 }
 """Module and arguments of each application, as after `python -m`."""
 

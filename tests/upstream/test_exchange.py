@@ -357,6 +357,49 @@ def test_post_finds_out_that_its_connection_was_closed_before_it_is_written(
     assert [exchange.method for exchange in upstream.exchanges] == [b"GET", b"POST"]
 
 
+def exchange_with_body(version: Version, size: int, method: bytes = b"POST") -> None:
+    """A request with so large a body, and its answer to the end."""
+    with client() as asking:
+        asking.peer.sendall(bytes(size))
+        version.read(version.send(asking.request(version.port, b"Content-Length: %d\r\n" % size, method=method)))
+
+
+@pytest.mark.parametrize(
+    ("size", "status", "is_trusted"),
+    [
+        pytest.param(4, b"200 OK", True, id="small"),
+        pytest.param(4, b"413 Content Too Large", False, id="refused"),
+        pytest.param(9_000, b"200 OK", False, id="large"),
+    ],
+)
+@pytest.mark.parametrize("method", [b"POST", b"PUT"])
+def test_request_with_a_body_takes_no_connection_on_which_another_may_be_unread(
+    upstream: RawUpstream, version: Version, size: int, status: bytes, is_trusted: bool, method: bytes
+) -> None:
+    upstream.answers(reply(status=status))
+    exchange_with_body(version, size)
+    exchange_with_body(version, 1, method)
+    assert len(upstream.connections) == 2 - is_trusted
+
+
+def test_connection_is_trusted_again_when_what_can_be_repeated_was_answered(
+    upstream: RawUpstream, version: Version
+) -> None:
+    exchange_with_body(version, 9_000)
+    assert version.ask() == b"ok"
+    assert version.ask(method=b"POST") == b"ok"
+    assert len(upstream.connections) == 1
+
+
+def test_another_idle_connection_is_preferred_to_a_new_one(upstream: RawUpstream, version: Version) -> None:
+    answers = [version.send(plain(version.port)) for _ in range(2)]
+    for answer in answers:
+        version.read(answer)
+    exchange_with_body(version, 9_000)
+    assert version.ask(method=b"POST") == b"ok"
+    assert len(upstream.connections) == 2
+
+
 def test_session_takes_nothing_from_the_environment_and_keeps_no_cookies(
     upstream: RawUpstream, version: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
