@@ -64,10 +64,16 @@ class AppConfig:
     )
     stop_timeout: float = setting(
         10.0,
-        "Wait from SIGTERM to SIGKILL; no shorter than the application's own graceful timeout.",
+        "Wait from `stop_signal` to SIGKILL; no shorter than the application's own graceful timeout.",
         unit="seconds",
         low=0,
         high=3600,
+    )
+    stop_signal: str = setting(
+        "TERM",
+        "Signal on which the application finishes its requests and ends; a version keeps the one it was started with.",
+        rule=f"one of {', '.join(checks.STOP_SIGNALS)}",
+        check=checks.is_stop_signal,
     )
 
     def __post_init__(self) -> None:

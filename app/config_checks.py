@@ -14,6 +14,9 @@ _PATH = re.compile(r"/[!-~]*")
 _LABEL = r"[0-9A-Za-z_-]{1,63}"
 _HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 _HOST_FIELD = re.compile(r"([0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+STOP_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH")
+"""Signals that servers take for the word to end, or for something else: gunicorn has a meaning for each of these."""
+
 _STATUSES = re.compile(r"[1-5]\d\d(-[1-5]\d\d)?")
 
 
@@ -49,6 +52,10 @@ def is_log_level(text: str) -> bool:
 
 def is_handover(text: str) -> bool:
     return text in ("graceful", "keep", "cut")
+
+
+def is_stop_signal(text: str) -> bool:
+    return text in STOP_SIGNALS
 
 
 def is_file(text: str) -> bool:

@@ -49,10 +49,18 @@ def _launch(steps: Steps, request: Request) -> None:
     version = request.described
     launch = launch_of(version, steps.app, steps.environ)
     # What a crashed process has left behind would keep the port.
-    steps.processes.stop(version, steps.app.stop_timeout)
+    steps.end(version)
     if port_is_open(version.port):
         raise _port_taken(version)
-    fresh = replace(version, status="starting", pid=None, pid_birth=None, started_at=steps.now(), exit_status=None)
+    fresh = replace(
+        version,
+        status="starting",
+        pid=None,
+        pid_birth=None,
+        started_at=steps.now(),
+        exit_status=None,
+        stop_signal=steps.app.stop_signal,
+    )
     steps.put(fresh)
     steps.log_begin = size(steps.processes.log_path(version.name))
     pid = steps.processes.start(version.name, launch)
@@ -201,6 +209,8 @@ def _fail_gate(steps: Steps, version: VersionState, verdict: Verdict, request: R
     answers = any(probe.result.status is not None for probe in verdict.probes)
     if request.launches and not found.alive:
         reason += f" ({ending_text(found.exit_status)})"
+        if found.exit_status == 0:
+            reason += "; a version has to stay in the foreground until it is stopped"
     elif request.launches and not answers:
         reason += "; it runs, but does not answer there: does its command take {port}, or $PORT?"
     if request.force:

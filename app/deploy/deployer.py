@@ -251,7 +251,7 @@ class Deployer:
         `processes` is the table that the steps use. Raises as `start` does.
         """
         end_timeout_s = self._steps.app.stop_timeout
-        processes.forward_signals(end_timeout_s)
+        processes.forward_signals(end_timeout_s, self._steps.app.stop_signal)
         try:
             self.start(name, overrides, Operation.RUN)
         except UnhealthyVersion:

@@ -1,7 +1,8 @@
 """A version in the foreground, for systemd, Procfile managers and containers: this process is its supervisor.
 
-Signals are handed on to the application and its exit status becomes ours. An application that is told to end and
-does not is killed. Whoever started us decides about restarts.
+Signals are handed on to the application and its exit status becomes ours. SIGTERM, by which every manager tells a
+process to end, becomes the application's own `stop_signal`. An application that is told to end and does not is killed.
+Whoever started us decides about restarts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from app.config_checks import STOP_SIGNALS
 from app.deploy import supervisor
 from app.deploy.launch import Launch
 from app.deploy.processes import Found, Processes
@@ -23,11 +25,8 @@ from app.state.model import VersionState
 
 __all__ = ["FORWARDED", "ForegroundProcesses"]
 
-FORWARDED: Final = (
-    *(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT),
-    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH),
-)
-"""What a process manager may send to a server; gunicorn, for one, has a meaning for each of these."""
+FORWARDED: Final = tuple(signal.Signals[f"SIG{name}"] for name in STOP_SIGNALS)
+"""What a process manager may send to a server."""
 
 _ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
 
@@ -40,6 +39,7 @@ class ForegroundProcesses(Processes):
         self._child: subprocess.Popen[bytes] | None = None
         self._record_fd = -1
         self._end_timeout_s = 0.0
+        self._stop_signal = signal.SIGTERM
         self.was_asked_to_end = False
         self.was_killed = False
 
@@ -83,25 +83,27 @@ class ForegroundProcesses(Processes):
         """Whether the process that was started still lives."""
         return self._child is not None and self._child.poll() is None
 
-    def forward_signals(self, end_timeout_s: float) -> None:
+    def forward_signals(self, end_timeout_s: float, stop_signal: str = "TERM") -> None:
         """Hand each signal on to the child from now on; before there is one, a request to end ends us.
 
-        A child that was asked to end and lives `end_timeout_s` seconds later is killed.
+        SIGTERM reaches it as `stop_signal`. A child that was asked to end and lives `end_timeout_s` seconds later is
+        killed.
         """
         self._end_timeout_s = end_timeout_s
+        self._stop_signal = signal.Signals[f"SIG{stop_signal}"]
         for number in FORWARDED:
             signal.signal(number, self._forward)
         signal.signal(signal.SIGALRM, self._kill)
 
     def _forward(self, number: int, _frame: FrameType | None) -> None:
-        if number in _ENDING:
+        if number in _ENDING or number == self._stop_signal:
             if self._child is None:
                 raise KeyboardInterrupt
             if not self.was_asked_to_end:
                 # 0 would mean never.
                 signal.setitimer(signal.ITIMER_REAL, max(self._end_timeout_s, 0.001))
             self.was_asked_to_end = True
-        self._send(number)
+        self._send(self._stop_signal if number == signal.SIGTERM else number)
 
     def _kill(self, _number: int, _frame: FrameType | None) -> None:
         self.was_killed = self._child is not None and self._child.returncode is None

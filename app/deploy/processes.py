@@ -145,10 +145,10 @@ class Processes:
         finally:
             os.close(held)
 
-    def stop(self, version: VersionState, timeout_s: float) -> bool:
+    def stop(self, version: VersionState, timeout_s: float, stop_signal: str = "TERM") -> bool:
         """End a version's process and all that it started; gives whether that took a SIGKILL.
 
-        SIGTERM to the process group, `timeout_s` seconds to finish, SIGKILL to whatever of it is left. Raises
+        `stop_signal` to the process group, `timeout_s` seconds to finish, SIGKILL to whatever of it is left. Raises
         `ProcessError` when even that does not end it, or when it belongs to another user.
         """
         found = self.find(version)
@@ -157,7 +157,7 @@ class Processes:
         from app.deploy.sessions import Session  # psutil takes its time, and only who stops something needs it
 
         session = Session(found.pid, version.name, is_trusted=found.alive)
-        session.signal(signal.SIGTERM)
+        session.signal(signal.Signals[f"SIG{stop_signal}"])
         was_killed = not self._wait(session.is_empty, timeout_s)
         if was_killed:
             session.signal(signal.SIGKILL)

@@ -47,7 +47,7 @@ class ProcessTable(Protocol):
     def log_path(self, name: str) -> Path: ...
     def find(self, version: VersionState) -> Found: ...
     def start(self, name: str, launch: Launch) -> int: ...
-    def stop(self, version: VersionState, timeout_s: float) -> bool: ...
+    def stop(self, version: VersionState, timeout_s: float, stop_signal: str) -> bool: ...
 
 
 class Request(NamedTuple):
@@ -215,11 +215,18 @@ class Steps:
         if found.alive and found.pid is not None:
             self.put(replace(version, status="stopping"))
             self.report(Stopping(version.name, found.pid, self.app.stop_timeout))
-        was_killed = self.processes.stop(version, self.app.stop_timeout)
+        was_killed = self.end(version)
         ended = self.processes.find(version)
         self.put(replace(version, status="stopped", exit_status=ended.exit_status))
         if found.alive and found.pid is not None:
             self.report(Stopped(version.name, found.pid, ended.exit_status, was_killed))
+
+    def end(self, version: VersionState) -> bool:
+        """End what there is of a version's processes, in its own way; gives whether that took a SIGKILL.
+
+        Nothing is recorded.
+        """
+        return self.processes.stop(version, self.app.stop_timeout, version.stop_signal or self.app.stop_signal)
 
     def hold_requests(self, name: str) -> None:
         """Before the active version is stopped: let new requests wait for it, and those that it has come to their end.

@@ -14,7 +14,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, NamedTuple, cast, get_args
 
-from app.config_checks import is_network
+from app.config_checks import STOP_SIGNALS, is_network
 from app.errors import StateError
 from app.state.model import PORTS, VERSIONS, BlueGreenState, Maintenance, Pause, Status, VersionChanges, VersionState
 
@@ -186,6 +186,7 @@ _VERSION_FIELDS: Mapping[str, _Field] = {
     "exit_status": _Field("a whole number or null", _or_null(_is_whole)),
     "dir": _TEXT,
     "command": _TEXT,
+    "stop_signal": _Field(f"one of {', '.join(STOP_SIGNALS)}, or null", _or_null(lambda value: value in STOP_SIGNALS)),
 }
 _KNOWN_KEYS = frozenset((*_TOP_FIELDS, *_MODES, "schema", "versions"))
 

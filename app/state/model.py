@@ -48,7 +48,8 @@ class VersionState:
 
     A pid means nothing without `pid_birth` (`app.state.process_birth`): the kernel hands pids out again.
     `exit_status` is the process's exit code, or minus the number of the signal that killed it. `dir` and
-    `command` are set where the start command named others than the configured ones.
+    `command` are set where the start command named others than the configured ones. `stop_signal` is what the process
+    that was started last is told to end by, such as "TERM": the setting may have become another server's since.
     """
 
     name: str
@@ -61,6 +62,7 @@ class VersionState:
     exit_status: int | None = None
     dir: str | None = None
     command: str | None = None
+    stop_signal: str | None = None
 
     @property
     def index(self) -> int:
@@ -80,6 +82,7 @@ class VersionChanges(TypedDict, total=False):
     exit_status: int | None
     dir: str | None
     command: str | None
+    stop_signal: str | None
 
 
 class Pause(NamedTuple):

@@ -395,6 +395,39 @@ def test_run_hands_signals_on_and_passes_the_exit_status(
     assert version(site, "blue")["status"] == "stopped"
 
 
+@pytest.mark.parametrize(
+    ("stop_signal", "sent", "code"),
+    [
+        ("INT", signal.SIGTERM, 0),  # what every manager sends becomes what the application wants
+        ("INT", signal.SIGINT, 0),
+        ("WINCH", signal.SIGTERM, 0),
+        ("WINCH", signal.SIGWINCH, 0),  # KillSignal=SIGWINCH in a unit
+        ("INT", signal.SIGQUIT, 128 + signal.SIGQUIT),  # any other one is meant as it is
+    ],
+)
+def test_run_tells_the_application_to_end_in_its_own_way(
+    site: Path, stop_signal: str, sent: signal.Signals, code: int
+) -> None:
+    (site / "polite").write_text(stop_signal)
+    toml = site / "traffic_router.toml"
+    toml.write_text(toml.read_text() + f'stop_signal = "{stop_signal}"\n')
+    with typed("run", "blue") as running:
+        wait_until(lambda: state(site)["active_version"] == "blue", "blue active", 20)
+        running.send_signal(sent)
+        out, err = running.communicate(timeout=20)
+    assert running.returncode == code, out + err
+    assert (version(site, "blue")["status"], version(site, "blue")["stop_signal"]) == ("stopped", stop_signal)
+
+
+def test_run_of_a_version_that_ends_with_status_0_before_it_is_healthy_fails(site: Path) -> None:
+    """systemd takes exit status 0 for the end that was wanted, and would not tell anybody."""
+    with typed("run", "blue", "--command=true") as running:
+        _, err = running.communicate(timeout=30)
+    assert running.returncode == 3
+    assert "it has ended (exit status 0" in err
+    assert state(site)["active_version"] is None
+
+
 def test_run_kills_a_version_that_ignores_the_signal(site: Path) -> None:
     (site / "stubborn").touch()
     toml = site / "traffic_router.toml"

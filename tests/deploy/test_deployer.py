@@ -117,6 +117,20 @@ def test_a_version_that_dies_is_reported_at_once_with_its_exit_status(deployment
     assert (deployment.version("blue").status, deployment.version("blue").exit_status) == ("crashed", 7)
 
 
+@pytest.mark.parametrize("command", ["start", "restart", "deploy"])
+def test_a_version_that_ends_with_status_0_has_failed_to_start_all_the_same(both: Deployment, command: str) -> None:
+    """As hypercorn does when it cannot import the application, and whatever goes into the background."""
+    both.app = replace(both.app, start_timeout=600, command="echo no module named shop")
+    deployer = both.deployer()
+    if command == "start":
+        deployer.stop("green")
+    act = {"start": lambda: deployer.start("green"), "restart": lambda: deployer.restart("green")}
+    with pytest.raises(UnhealthyVersion, match=r"it has ended \(exit status 0.*foreground"):
+        act.get(command, deployer.deploy)()
+    assert both.seen(Diagnosed)[0].log_tail == ("no module named shop",)
+    assert both.state.active_version == "blue"
+
+
 def test_the_log_of_a_failed_start_shows_only_that_start(deployment: Deployment) -> None:
     deployment.deployer().start("blue")
     deployment.deployer().stop("blue", force=True)
@@ -256,6 +270,53 @@ def test_a_version_that_ignores_sigterm_is_killed(deployments: Deployments) -> N
     deployment.deployer().start("blue")
     deployment.deployer().stop("blue", force=True)
     assert [(event.was_killed, event.exit_status) for event in deployment.seen(Stopped)] == [(True, -9)]
+
+
+@pytest.mark.parametrize("stop_signal", ["TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH"])
+def test_a_version_is_told_to_end_in_its_own_way(deployments: Deployments, stop_signal: str) -> None:
+    deployment = deployments(stop_signal=stop_signal)
+    (deployment.home / "polite").write_text(stop_signal)
+    deployment.deployer().start("blue")
+    deployment.deployer().stop("blue", force=True)
+    assert [(event.was_killed, event.exit_status) for event in deployment.seen(Stopped)] == [(False, 0)]
+
+
+def test_every_command_that_stops_a_version_tells_it_in_its_own_way(deployments: Deployments) -> None:
+    deployment = deployments(stop_signal="INT")
+    (deployment.home / "polite").write_text("INT")
+    for name in ("blue", "green"):
+        deployment.deployer().start(name)
+    deployment.deployer().restart("blue")
+    deployment.deployer().deploy(stop_old=True)
+    (deployment.home / "broken").touch()
+    with pytest.raises(UnhealthyVersion):
+        deployment.deployer().start("blue")
+    assert {event.exit_status for event in deployment.seen(Stopped)} == {0}
+    assert len(deployment.seen(Stopped)) == 4
+
+
+def test_a_version_keeps_the_signal_that_it_was_started_with(deployments: Deployments) -> None:
+    """The move to another server: the old one is to end in its way, though the setting is the new one's by now."""
+    deployment = deployments(stop_signal="INT")
+    (deployment.home / "polite").write_text("INT")
+    deployment.deployer().start("blue")
+    assert deployment.version("blue").stop_signal == "INT"
+    deployment.app = replace(deployment.app, stop_signal="TERM")
+    (deployment.home / "polite").write_text("TERM")
+    deployment.deployer().deploy(stop_old=True)
+    assert [(event.version, event.exit_status) for event in deployment.seen(Stopped)] == [("blue", 0)]
+    deployment.deployer().stop("green", force=True)
+    assert [(event.version, event.exit_status) for event in deployment.seen(Stopped)][1:] == [("green", 0)]
+
+
+def test_a_version_whose_signal_was_not_recorded_gets_the_one_that_is_set(deployments: Deployments) -> None:
+    """One that an older program has started."""
+    deployment = deployments(stop_signal="INT")
+    (deployment.home / "polite").write_text("INT")
+    deployment.deployer().start("blue")
+    deployment.store.write(put_version(deployment.state, replace(deployment.version("blue"), stop_signal=None)))
+    deployment.deployer().stop("blue", force=True)
+    assert [event.exit_status for event in deployment.seen(Stopped)] == [0]
 
 
 def test_restarting_the_active_version_warns_without_a_router(both: Deployment) -> None:

@@ -1,7 +1,7 @@
 """An application that starts fast and does what files in its directory say.
 
-`broken`: the health check answers 500. `stubborn`: SIGTERM is ignored. `env`: the environment is written
-there.
+`broken`: the health check answers 500. `stubborn`: SIGTERM is ignored. `polite`: the signal that is named there, and no
+other, ends it with status 0. `env`: the environment is written there.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def end(_number: int, _frame: object) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if Path("stubborn").exists() else end)
+    polite = Path("polite").read_text() if Path("polite").exists() else "TERM"
+    signal.signal(signal.Signals[f"SIG{polite}"], signal.SIG_IGN if Path("stubborn").exists() else end)
     if Path("env").exists():
         Path("env").write_text(json.dumps(dict(os.environ)))
     sys.stdout.write(f"tiny app, release {os.environ.get('BG_RELEASE')}\n")

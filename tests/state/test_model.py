@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.config_checks import STOP_SIGNALS
 from app.errors import StateError, UsageError
 from app.state.codec import decode, encode
 from app.state.model import (
@@ -219,6 +220,7 @@ def versions(name: str, ports: st.SearchStrategy[int]) -> st.SearchStrategy[Vers
         exit_status=st.none() | st.integers(-64, 255),
         dir=texts,
         command=texts,
+        stop_signal=st.sampled_from((None, *STOP_SIGNALS)),
     )
 
 
