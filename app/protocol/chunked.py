@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["LAST_CHUNK", "ChunkedDecoder", "encode_chunk", "encode_last_chunk"]
+from app.protocol.fields import fault_in_lines
+
+__all__ = ["LAST_CHUNK", "BrokenChunks", "ChunkedDecoder", "encode_chunk", "encode_last_chunk"]
 
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -21,7 +23,22 @@ _TRAILER_MAX = 16384
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 """1*HEXDIG and extensions without controls; 16 digits are more than any counter below needs."""
 
-_BARE_LF = re.compile(rb"(?<!\r)\n")
+_SIZE_LINE_BEGUN = re.compile(
+    rb"(?:[0-9A-Fa-f]{1,16}(?:[ \t]*|(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r?))?",
+)
+"""Every beginning of such a line, up to its CR."""
+
+
+class BrokenChunks(ValueError):
+    """The coding is broken.
+
+    Args:
+        body: the body's bytes that came before that and were not given out yet.
+    """
+
+    def __init__(self, fault: str, body: bytes) -> None:
+        super().__init__(fault)
+        self.body = body
 
 
 class ChunkedDecoder:
@@ -44,7 +61,8 @@ class ChunkedDecoder:
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Returns (body bytes, what follows the message). The second is empty until `done`.
 
-        Raises ValueError for a bad size line, a chunk without its CRLF, or a section beyond its bound.
+        Raises BrokenChunks, at the first byte that shows it, for a bad size line, a chunk without its CRLF, a bare
+        CR or LF, or a section beyond its bound. Nothing may be fed after that.
         """
         if self._pending:
             data = self._pending + data
@@ -60,7 +78,10 @@ class ChunkedDecoder:
                 self._left -= len(piece)
                 if self._left:
                     break
-            following = self._framing(data, position, end)
+            try:
+                following = self._framing(data, position, end)
+            except ValueError as error:
+                raise BrokenChunks(str(error), b"".join(pieces)) from error
             if following < 0:
                 self._pending = data[position:]
                 break
@@ -88,6 +109,8 @@ class ChunkedDecoder:
         if eol < 0:
             if len(data) - position >= _SIZE_LINE_MAX:
                 raise ValueError(f"chunk size line is longer than {_SIZE_LINE_MAX} bytes")
+            if _SIZE_LINE_BEGUN.fullmatch(data, position) is None:
+                raise ValueError("invalid chunk size line")
             return -1
         match = _SIZE_LINE.fullmatch(data, position, eol - 1) if data[eol - 1 : eol] == b"\r" else None
         if match is None:
@@ -107,8 +130,9 @@ class ChunkedDecoder:
             return position + 2
         ending = data.find(b"\r\n\r\n", position, position + _TRAILER_MAX)
         if ending < 0:
-            if _BARE_LF.search(data, position):
-                raise ValueError("line of the trailer section ends with a bare LF")
+            fault = fault_in_lines(data, position)
+            if fault:
+                raise ValueError(f"trailer section: {fault}")
             if len(data) - position >= _TRAILER_MAX:
                 raise ValueError(f"trailer section is longer than {_TRAILER_MAX} bytes")
             return -1

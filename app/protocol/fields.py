@@ -7,13 +7,28 @@ from enum import IntEnum
 
 from httptools import HttpParserError, HttpResponseParser
 
-__all__ = ["MEANINGS", "Field", "FieldParser", "Meaning", "meaning_of", "split_list"]
+__all__ = ["MEANINGS", "Field", "FieldParser", "Meaning", "fault_in_lines", "meaning_of", "split_list"]
 
 Field = tuple[bytes, bytes]
 """A field as it came: (name, value without leading white space), in wire order."""
 
 _PREFIX = b"HTTP/1.1 304 \r\n"
 """A start line that never has a body (RFC 9112 §6.3), so that the tokenizer is ready again after each block."""
+
+
+_NO_LINE = re.compile(rb"(?<!\r)(?P<LF>\n)|(?P<CR>\r)(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""What no line of a head or a trailer section may hold (RFC 9112 §2.2, RFC 9110 §5.5)."""
+
+
+def fault_in_lines(begun: bytes, start: int = 0) -> str:
+    """What keeps lines that are still arriving from ever becoming valid ones, in words; "" while nothing does.
+
+    So that nobody waits for the rest. What came before `start` was looked at already.
+    """
+    found = _NO_LINE.search(begun, start)
+    if found is None:
+        return ""
+    return f"a line has a bare {found.lastgroup}" if found.lastgroup else "a line has a control character"
 
 
 class FieldParser:

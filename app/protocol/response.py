@@ -7,9 +7,9 @@ from collections.abc import Callable
 from enum import Enum
 
 from app.errors import UpstreamProtocolError
-from app.protocol.fields import MEANINGS, FieldParser, Meaning, meaning_of, split_list
+from app.protocol.fields import MEANINGS, FieldParser, Meaning, fault_in_lines, meaning_of, split_list
 
-__all__ = ["MAX_FIELDS", "Framing", "ResponseHead", "ResponseParser"]
+__all__ = ["MAX_FIELDS", "Framing", "ResponseHead", "ResponseParser", "check_begun"]
 
 MAX_FIELDS = 1000
 """Bound on the fields of an answer; they cost us an object each, and applications send a few dozen."""
@@ -93,9 +93,7 @@ class ResponseParser:
         Raises UpstreamProtocolError for whatever is not a valid HTTP/1.x response head.
         """
         eol = raw.find(b"\r\n")
-        line = _STATUS_LINE.fullmatch(raw, 0, eol)
-        if line is None:
-            raise UpstreamProtocolError(f"invalid status line {raw[: min(eol, 60)]!r}")
+        line = _status_line(raw, eol)
         head = ResponseHead(int(line[2]), line[3] or b"", line[1] == b"0", raw)
         if line[3] is None:
             head.rewrites_line = True  # RFC 9112 §4: the space before an empty reason is not optional
@@ -118,6 +116,28 @@ class ResponseParser:
         if head.framing is Framing.CLOSE:
             head.keep_alive = False
         return head
+
+
+def check_begun(begun: bytes, start: int = 0) -> None:
+    """Raises UpstreamProtocolError as soon as bytes that arrive cannot become a head; see `fault_in_lines`.
+
+    Empty lines before a status line are a fault as well: RFC 9112 §2.2 has only servers skip them.
+    """
+    fault = fault_in_lines(begun, start)
+    if fault:
+        raise UpstreamProtocolError(f"{fault}: {begun[:60]!r}")
+    if not b"HTTP/".startswith(begun[:5]):
+        raise UpstreamProtocolError(f"not an HTTP answer: {begun[:60]!r}")
+    eol = begun.find(b"\r\n")
+    if eol >= 0:
+        _status_line(begun, eol)
+
+
+def _status_line(raw: bytes, eol: int) -> re.Match[bytes]:
+    line = _STATUS_LINE.fullmatch(raw, 0, eol)
+    if line is None:
+        raise UpstreamProtocolError(f"invalid status line {raw[: min(eol, 60)]!r}")
+    return line
 
 
 def _content_length(head: ResponseHead, index: int, value: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logging import getLogger
 from typing import Any
 
 import gevent
@@ -10,6 +11,7 @@ from app.errors import (
     ClientDisconnected,
     RouterError,
     UpstreamDeadline,
+    UpstreamError,
     UpstreamReadTimeout,
     UpstreamTruncated,
     WorkerStopped,
@@ -31,6 +33,8 @@ from app.upstream.messages import UpstreamAnswer
 from app.upstream.upload import Upload
 
 __all__ = ["Answer"]
+
+logger = getLogger(__name__)
 
 _TURN_BYTES = 1 << 20
 """How much of a long body goes before others do; about a third of a millisecond."""
@@ -82,12 +86,10 @@ class Answer:
         except ClientDisconnected as error:
             status, cause = error.status, error.cause
         except RouterError as error:
-            # The status is out, so the only honest end is a broken one (RFC 9112 §8: incomplete message).
-            cause, is_cut = error.cause, True
-            client.abort()
-        except Expired:
-            cause, is_cut = UpstreamDeadline.cause, True
-            client.abort()
+            cause, is_cut = self._cut(client, error), True
+        except Expired as error:
+            late = UpstreamDeadline(f"the answer was not complete within {error.limit.seconds:g} s")
+            cause, is_cut = self._cut(client, late), True
         except BaseException:
             cause, is_cut = WorkerStopped.cause, True
             client.abort()
@@ -97,6 +99,18 @@ class Answer:
                 flight.request.persist = False
             self._upstream.end()
             flight.end(status, cause, is_cut)
+
+    def _cut(self, client: Endpoint, error: RouterError) -> str:
+        """Breaks the answer off, and gives the cause; the log tells of what is the version's doing.
+
+        The status is out, so the only honest end is a broken one (RFC 9112 §8: incomplete message).
+        """
+        client.abort()
+        if isinstance(error, UpstreamError):
+            flight = self._flight
+            said = f"{error} ({flight.target.name}, after {flight.bytes_out} bytes of the body)"
+            logger.warning("%s %s: %s", flight.request_id.decode("latin-1"), error.cause, said)
+        return error.cause
 
     def _transfer(self, client: Endpoint) -> None:
         flight, upstream = self._flight, self._upstream
@@ -126,13 +140,7 @@ class Answer:
         Many servers send head and body one after the other; they then go on in one system call instead of two.
         """
         body = self._upstream.stream
-        if body.complete or body.framing is not Framing.LENGTH:
-            return b""
-        try:
-            data = body.connection.endpoint.receive()
-        except OSError as error:
-            raise UpstreamTruncated(f"the answer broke off: {error.strerror}") from error
-        return b"" if data is None else body.decode(data)
+        return b"" if body.complete or body.framing is not Framing.LENGTH else body.take_received()
 
     def _can_be_chunked(self) -> bool:
         """Whether the client understands chunked; if not, the connection's end ends the body (RFC 9112 §6.3)."""
@@ -238,14 +246,12 @@ class Answer:
         return framed + (encode_last_chunk(body.trailers) if body.trailers else LAST_CHUNK)
 
     def _next(self, client: Endpoint, uploading: bool) -> bytes:
-        """Waits for the next part of the body; b"" when it was only the client that spoke."""
+        """Waits for the next part of the body; b"" when it was only the client that spoke, or nothing more can come."""
         body = self._upstream.stream
+        if body.fault is not None:
+            raise body.fault
         self._wait(client, uploading)
-        try:
-            data = body.connection.endpoint.receive()
-        except OSError as error:
-            raise UpstreamTruncated(f"the answer broke off: {error.strerror}") from error
-        return b"" if data is None else body.decode(data)
+        return body.take_received()
 
     def _wait(self, client: Endpoint, uploading: bool) -> None:
         """Waits for the upstream, with an eye on the client."""

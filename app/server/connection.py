@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from app.errors import (
     RouterError,
     WorkerStopped,
 )
+from app.protocol.fields import fault_in_lines
 from app.protocol.heads import Forwarding
 from app.protocol.request import RequestHead, RequestParser
 from app.proxy.client import ClientBody, ClientRequest
@@ -33,8 +33,6 @@ __all__ = ["ClientConnection"]
 LINGER_S = 10.0
 """How long we read on from a client that we have answered for the last time: closing with unread bytes would
 reset the connection and might destroy the answer on its way (RFC 9112 §9.6)."""
-
-_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 class ClientConnection:
@@ -205,8 +203,9 @@ class ClientConnection:
     def _check_begun(self, data: bytes, seen: int) -> None:
         """Refuses at once what cannot become a request, instead of waiting for its end; `seen` bytes were fine."""
         config = self._serving.config
-        if _BARE_LF.search(data, seen):
-            raise MalformedRequest("line ends with a bare LF")
+        fault = fault_in_lines(data, max(0, seen - 1))
+        if fault:
+            raise MalformedRequest(fault)
         eol = data.find(b"\n")
         if eol < 0:
             if len(data) > config.max_request_line_bytes + 1:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.errors import UpstreamProtocolError, UpstreamTruncated
-from app.protocol.chunked import ChunkedDecoder
-from app.protocol.response import Framing, ResponseHead, ResponseParser
+from app.errors import UpstreamError, UpstreamProtocolError, UpstreamTruncated
+from app.protocol.chunked import BrokenChunks, ChunkedDecoder
+from app.protocol.response import Framing, ResponseHead, ResponseParser, check_begun
 from app.protocol.trailers import safe_trailers
 from app.transport.limits import Limit
 
@@ -29,7 +29,7 @@ class UpstreamConnection:
         idle_since: when that exchange ended, monotonic seconds.
     """
 
-    __slots__ = ("endpoint", "idle_since", "is_trusted", "parser", "reused")
+    __slots__ = ("_searched", "endpoint", "idle_since", "is_trusted", "parser", "reused")
 
     def __init__(self, endpoint: Any) -> None:
         self.endpoint = endpoint
@@ -37,17 +37,22 @@ class UpstreamConnection:
         self.reused = False
         self.is_trusted = True
         self.idle_since = 0.0
+        self._searched = 0  # up to where a head that trickles in has neither its end nor a fault
 
     def take_head(self, method: bytes) -> ResponseHead | None:
-        """The next head when its bytes are all in the buffer, else None. Raises UpstreamProtocolError."""
+        """The next head when its bytes are all in the buffer, else None.
+
+        Raises UpstreamProtocolError, as soon as the bytes cannot become a head any more.
+        """
         buffered: bytes = self.endpoint.buffered
-        end = buffered.find(b"\r\n\r\n")
+        end = buffered.find(b"\r\n\r\n", self._searched)
         if end < 0:
             if len(buffered) > MAX_HEAD_BYTES:
                 raise UpstreamProtocolError(f"the answer's head is longer than {MAX_HEAD_BYTES} bytes")
-            if len(buffered) >= 5 and not buffered.startswith(b"HTTP/"):
-                raise UpstreamProtocolError(f"not an HTTP answer: {buffered[:60]!r}")
+            check_begun(buffered, self._searched)
+            self._searched = max(0, len(buffered) - 3)
             return None
+        self._searched = 0
         end += 4
         if end > MAX_HEAD_BYTES:
             raise UpstreamProtocolError(f"the answer's head is longer than {MAX_HEAD_BYTES} bytes")
@@ -68,10 +73,12 @@ class AnswerBody:
     Attributes:
         complete: the whole body has been taken.
         left: bytes of a body of known length still to come; -1 when the length is not known.
+        fault: why the rest can never come; None while it can. What came before it is a part like any other, so what
+            becomes of a broken answer does not depend on how its bytes were split.
         trailers: the trailer lines that may be passed on, once complete.
     """
 
-    __slots__ = ("_connection", "_decoder", "complete", "framing", "left", "trailers")
+    __slots__ = ("_connection", "_decoder", "complete", "fault", "framing", "left", "trailers")
 
     def __init__(self, connection: UpstreamConnection, head: ResponseHead) -> None:
         self._connection = connection
@@ -79,6 +86,7 @@ class AnswerBody:
         self.complete = head.framing is Framing.NONE
         self.left = (head.content_length or 0) if head.framing in _EXACT else -1
         self._decoder = ChunkedDecoder() if head.framing is Framing.CHUNKED else None
+        self.fault: UpstreamError | None = None
         self.trailers = b""
 
     @property
@@ -95,12 +103,10 @@ class AnswerBody:
         return self.decode(data)
 
     def decode(self, data: bytes) -> bytes:
-        """Decodes bytes that were received; b"" is the end of the stream.
-
-        Raises UpstreamTruncated when the body cannot be complete any more.
-        """
+        """Decodes bytes that were received; b"" is the end of the stream. Notes when the body is complete or broken."""
         if not data:
-            return self._end()
+            self._end()
+            return b""
         if self._decoder is not None:
             return self._decode_chunks(data)
         if self.left >= 0:
@@ -116,35 +122,52 @@ class AnswerBody:
         self.left -= length
         self.complete = not self.left
 
-    def _end(self) -> bytes:
-        if self.framing is not Framing.CLOSE:
-            missing = f"{self.left} bytes missing" if self.left > 0 else "the last chunk is missing"
-            raise UpstreamTruncated(f"the answer broke off: {missing}")
-        self.complete = True
-        return b""
+    def _end(self) -> None:
+        if self.framing is Framing.CLOSE:
+            self.complete = True
+        else:
+            self._break_off(f"{self.left} bytes missing" if self.left > 0 else "the last chunk is missing")
+
+    def _break_off(self, how: str | None) -> None:
+        self.fault = UpstreamTruncated(f"the answer broke off: {how}")
 
     def _decode_chunks(self, data: bytes) -> bytes:
         decoder = self._decoder
         assert decoder is not None
         try:
             body, rest = decoder.feed(data)
-            if decoder.done:
+        except BrokenChunks as error:
+            self.fault = UpstreamProtocolError(f"the answer's chunks are broken: {error}")
+            return error.body
+        if decoder.done:
+            try:
                 self.trailers = safe_trailers(decoder.trailers)
+            except ValueError as error:
+                self.fault = UpstreamProtocolError(f"the answer's trailer section is broken: {error}")
+            else:
                 self._connection.endpoint.buffered = rest
                 self.complete = True
-        except ValueError as error:
-            raise UpstreamTruncated(f"the answer's chunks are broken: {error}") from error
         return body
 
+    def take_received(self) -> bytes:
+        """What has been received of the body by now, decoded; b"" when that is nothing. For an `Endpoint`."""
+        try:
+            data = self._connection.endpoint.receive()
+        except OSError as error:
+            self._break_off(error.strerror)
+            return b""
+        return b"" if data is None else self.decode(data)
+
     def receive(self, limit: Limit) -> bytes:
-        """Waits for the next part of the body; b"" only when it is complete. Raises UpstreamTruncated, Expired."""
+        """Waits for the next part of the body; b"" only when it is complete. Raises its `fault`, and Expired."""
         data = self.take_buffered()
         while not data and not self.complete:
+            if self.fault is not None:
+                raise self.fault
             try:
-                received = self._connection.endpoint.read(limit)
+                data = self.decode(self._connection.endpoint.read(limit))
             except OSError as error:
-                raise UpstreamTruncated(f"the answer broke off: {error}") from error
-            data = self.decode(received)
+                self._break_off(error.strerror)
         return data
 
     @property

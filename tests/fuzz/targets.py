@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from httptools import HttpParserError, HttpRequestParser, HttpResponseParser
 
 from app.errors import RouterError, UpstreamProtocolError
-from app.protocol.chunked import ChunkedDecoder, encode_chunk, encode_last_chunk
+from app.protocol.chunked import BrokenChunks, ChunkedDecoder, encode_chunk, encode_last_chunk
+from app.protocol.fields import fault_in_lines
 from app.protocol.heads import Forwarding, client_head, upstream_head
 from app.protocol.request import RequestHead, RequestParser
-from app.protocol.response import Framing, ResponseHead, ResponseParser
+from app.protocol.response import Framing, ResponseHead, ResponseParser, check_begun
 from app.protocol.trailers import safe_trailers
 from tests.support.wire import parse_head
 
@@ -72,8 +73,15 @@ def requests(data: bytes) -> bool:
             return accepted
         decoded, framed, data = body
         _check_sent_request(head, decoded, framed)
+        _check_no_early_refusal(raw, fault_in_lines)
         accepted = True
     return accepted
+
+
+def _check_no_early_refusal(raw: bytes, look: Callable[[bytes], object]) -> None:
+    """What is a head when all of it is there is not refused before that, wherever a packet ends."""
+    for at in range(0, len(raw), 1 + len(raw) // 4):
+        assert not look(raw[:at]), "a good head was refused before its end"
 
 
 def _request_head(parser: RequestParser, raw: bytes) -> RequestHead | None:
@@ -142,6 +150,7 @@ def chunks(data: bytes) -> bool:
     """A chunked body: the same in any split, the same for httptools, and the same when encoded and decoded again."""
     whole = _decode(data)
     assert whole == _decode_in_pieces(data), "another split gives another message"
+    assert _before_fault(data, len(data)) == _before_fault(data, 3), "another split lets another part through"
     if whole is None:
         return False
     body, trailers, rest = whole
@@ -173,6 +182,22 @@ def _decode_in_pieces(data: bytes) -> tuple[bytes, bytes, bytes] | None:
     return None
 
 
+def _before_fault(data: bytes, size: int) -> tuple[bytes, bool]:
+    """What is let through of a chunked stream that comes in pieces of `size`, and whether it is found to be broken."""
+    decoder = ChunkedDecoder()
+    body = b""
+    try:
+        for position in range(0, len(data), size or 1):
+            if not decoder.done:
+                body += decoder.feed(data[position : position + size])[0]
+        safe_trailers(decoder.trailers)
+    except BrokenChunks as error:
+        return body + error.body, True
+    except ValueError:
+        return body, True
+    return body, False
+
+
 def responses(data: bytes) -> bool:
     """A version's bytes: its answer is a bad one, or its body ends where httptools says that it ends."""
     accepted = False
@@ -184,6 +209,7 @@ def responses(data: bytes) -> bool:
             head = ResponseParser().parse(data[:end], method)
         except UpstreamProtocolError:
             continue
+        _check_no_early_refusal(data[:end], check_begun)
         _check_passed_answer(head, data[end:], method)
         accepted = True
     return accepted

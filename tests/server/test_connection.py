@@ -225,6 +225,8 @@ def test_requests_are_answered_in_order_on_one_connection(serving: Serving) -> N
         pytest.param(b"\x16\x03\x01", b"400", b"malformed_request", id="tls-hello"),
         pytest.param(b"GET / HTTP/1.1\n", b"400", b"malformed_request", id="bare-lf"),
         pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\nA: b\nC", b"400", b"malformed_request", id="bare-lf-later"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\nA: b\rC", b"400", b"malformed_request", id="bare-cr"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: x\r\nA: \0", b"400", b"malformed_request", id="nul"),
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"505", b"version_not_supported", id="http-2"),
         pytest.param(b"GET /" + b"a" * 300, b"414", b"request_line_too_long", id="endless-line"),
         pytest.param(b"GET /" + b"a" * 300 + b" HTTP/1.1\r\n\r\n", b"414", b"request_line_too_long", id="long-line"),

@@ -10,6 +10,7 @@ import pytest
 from app.errors import (
     ClientDisconnected,
     UpstreamConnectError,
+    UpstreamError,
     UpstreamProtocolError,
     UpstreamReadTimeout,
     UpstreamReset,
@@ -184,20 +185,21 @@ def test_refused_connection() -> None:
 
 
 @pytest.mark.parametrize(
-    "raw",
+    ("raw", "fault"),
     [
-        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc",
-        CHUNKED + b"3\r\nabc\r\n",
-        CHUNKED + b"3\r\nabcX\r\n0\r\n\r\n",
-        CHUNKED + b"nonsense\r\n",
-        CHUNKED + b"0\r\nA : 1\r\n\r\n",
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", UpstreamTruncated, id="short-length"),
+        pytest.param(CHUNKED + b"3\r\nabc\r\n", UpstreamTruncated, id="no-last-chunk"),
+        pytest.param(CHUNKED + b"3\r\nabcX\r\n0\r\n\r\n", UpstreamProtocolError, id="long-chunk"),
+        pytest.param(CHUNKED + b"nonsense\r\n", UpstreamProtocolError, id="bad-size"),
+        pytest.param(CHUNKED + b"0\r\nA : 1\r\n\r\n", UpstreamProtocolError, id="bad-trailer"),
     ],
-    ids=["short-length", "no-last-chunk", "long-chunk", "bad-size", "bad-trailer"],
 )
-def test_body_that_breaks_off_is_never_complete(upstream: RawUpstream, version: Version, raw: bytes) -> None:
+def test_body_that_breaks_off_is_never_complete(
+    upstream: RawUpstream, version: Version, raw: bytes, fault: type[UpstreamError]
+) -> None:
     upstream.answers(raw, then_close=True)
     answer = version.send(plain(upstream.port))
-    with pytest.raises(UpstreamTruncated):
+    with pytest.raises(fault):
         version.read(answer)
     assert answer.stream.connection.endpoint.closed
 
