@@ -80,7 +80,10 @@ class TooManyConnections(RouterError):
 
 
 class ClientDisconnected(RouterError):
-    """The client went away before its answer was complete; nobody is left to be told. Logged as 499."""
+    """The client went away before its answer was complete; nobody is left to be told.
+
+    Logged as 499 unless the answer's head was sent: then its own status stands.
+    """
 
     status = 499
     cause = "client_disconnected"

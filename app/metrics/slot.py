@@ -114,8 +114,8 @@ class SlotWriter:
     ) -> None:
         """Counts a request as done, once its last byte is sent or its connection is given up.
 
-        `status` is what the client saw, 0…599 (499: it left). `cause` is an index into `CAUSES`. Bytes are
-        those of the bodies. `total_us` is from the request's head received; `first_byte_us` to the first
+        `status` is what the client saw, 0…599 (499: it left before it saw one). `cause` is an index into `CAUSES`.
+        Bytes are those of the bodies. `total_us` is from the request's head received; `first_byte_us` to the first
         byte of the answer's head sent; `upstream_us` from the request sent upstream to the answer's head
         received. A negative duration means "there was none" and is left out of its histogram.
         """

@@ -90,9 +90,10 @@ class Flight:
         row, target: the claim, its row in the in-flight table and the version.
         request_id: ties access log, answer and upstream together.
         sent_us, head_us: monotonic microseconds when the request was sent and the answer's head was here; 0 before.
-        first_byte_us: when the first byte of the answer was ready to be sent to the client; 0 before.
+        first_byte_us: when the first byte of the answer was ready to be sent to the client; 0 before, and where it is
+            known that the client has not got all of the answer's head.
         bytes_in: bytes that came from the client outside the request's body, through a tunnel.
-        bytes_out: bytes of the answer's body sent to the client.
+        bytes_out: bytes of the answer's body that the kernel has taken for the client.
     """
 
     __slots__ = (
@@ -164,13 +165,26 @@ class Flight:
         """The request is sent now."""
         self.sent_us = monotonic_ns() // 1000
 
+    def sent_in_part(self, taken: int, size: int, head: int, body: int) -> None:
+        """Counts what has gone out of an answer's part whose sending failed.
+
+        Args:
+            taken, size: bytes that went out, and of how many.
+            head: bytes of the answer's head, with which the part begins; 0 for one behind it.
+            body: bytes of the answer's body in it, as they are or in one chunk.
+        """
+        if taken < head:
+            self.first_byte_us = 0
+        begins = head if head + body == size else head + len(b"%x\r\n" % body)
+        self.bytes_out += min(max(taken - begins, 0), body)
+
     # --- the end ------------------------------------------------------------------------------------------
 
     def end(self, status: int, cause: str = "none", is_cut: bool = False) -> None:
         """Releases the claim and records the request; only the first call counts.
 
         Args:
-            status: what the client saw; 499 when it had left.
+            status: what the client saw; 499 when it had left before it had the whole head.
             cause: one of `app.errors.CAUSES`.
             is_cut: whether the answer was broken off by us or by the version.
         """

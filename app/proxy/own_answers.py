@@ -6,7 +6,7 @@ from logging import getLogger
 from time import monotonic_ns
 from typing import Any
 
-from app.errors import RouterError
+from app.errors import ClientDisconnected, RouterError
 from app.proxy.client import ClientRequest
 from app.proxy.flight import Flight
 from app.proxy.refusal import Parts, answer_bytes, refusal_parts, status_line
@@ -15,9 +15,6 @@ from app.transport.deadlines import Deadlines
 __all__ = ["OwnAnswer", "Refusal"]
 
 logger = getLogger(__name__)
-
-CLIENT_GONE = 499
-"""The status of a request whose client has left; nobody is told."""
 
 
 class OwnAnswer:
@@ -60,19 +57,28 @@ class OwnAnswer:
         status = int(self._line[:3])
         if request.body is not None and not request.body.complete:
             request.persist = False  # the rest of the body is in the way of the next request
-        try:
-            if status != CLIENT_GONE:
-                close = b"" if request.persist else b"Connection: close\r\n"
-                data, flight.bytes_out = answer_bytes(self._line, self._parts, request.head, close)
-                flight.first_byte_us = monotonic_ns() // 1000
-                endpoint.send(data, self._sending)
-            else:
-                request.persist = False
-        except Exception:
+        cause = self._cause
+        if status == ClientDisconnected.status:  # nobody is left to be told
             request.persist = False
-            status = CLIENT_GONE
+            flight.end(status, cause)
+            return
+        close = b"" if request.persist else b"Connection: close\r\n"
+        data, body = answer_bytes(self._line, self._parts, request.head, close)
+        flight.first_byte_us = monotonic_ns() // 1000
+        try:
+            endpoint.send(data, self._sending)
+            flight.bytes_out = body
+        except BaseException as error:
+            request.persist = False
+            flight.sent_in_part(endpoint.taken, len(data), len(data) - body, body)
+            cause = ClientDisconnected.cause
+            if not flight.first_byte_us:
+                status = ClientDisconnected.status
+            endpoint.abort()
+            if not isinstance(error, Exception):
+                raise
         finally:
-            flight.end(status, self._cause)
+            flight.end(status, cause)
 
 
 class Refusal(OwnAnswer):

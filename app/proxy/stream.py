@@ -83,13 +83,11 @@ class Answer:
         status = self._upstream.status_code
         try:
             self._transfer(client)
-        except ClientDisconnected as error:
-            status, cause = error.status, error.cause
         except RouterError as error:
-            cause, is_cut = self._cut(client, error), True
+            status, cause, is_cut = self._cut(client, error)
         except Expired as error:
             late = UpstreamDeadline(f"the answer was not complete within {error.limit.seconds:g} s")
-            cause, is_cut = self._cut(client, late), True
+            status, cause, is_cut = self._cut(client, late)
         except BaseException:
             cause, is_cut = WorkerStopped.cause, True
             client.abort()
@@ -100,17 +98,19 @@ class Answer:
             self._upstream.end()
             flight.end(status, cause, is_cut)
 
-    def _cut(self, client: Endpoint, error: RouterError) -> str:
-        """Breaks the answer off, and gives the cause; the log tells of what is the version's doing.
+    def _cut(self, client: Endpoint, error: RouterError) -> tuple[int, str, bool]:
+        """Breaks the answer off; the log tells of what is the version's doing.
 
-        The status is out, so the only honest end is a broken one (RFC 9112 §8: incomplete message).
+        The status is out, so the only honest end is a broken one (RFC 9112 §8: incomplete message). Returns what is to
+        be recorded: the status that the client has, the cause, and whether it was not the client who broke it off.
         """
         client.abort()
+        flight = self._flight
         if isinstance(error, UpstreamError):
-            flight = self._flight
             said = f"{error} ({flight.target.name}, after {flight.bytes_out} bytes of the body)"
             logger.warning("%s %s: %s", flight.request_id.decode("latin-1"), error.cause, said)
-        return error.cause
+        status = self._upstream.status_code if flight.first_byte_us else error.status
+        return status, error.cause, not isinstance(error, ClientDisconnected)
 
     def _transfer(self, client: Endpoint) -> None:
         flight, upstream = self._flight, self._upstream
@@ -121,14 +121,13 @@ class Answer:
             self._transfer_both_ways(client, upstream.upload, chunked)
             return
         data = body.take_buffered() or self._what_follows_at_once()
-        flight.bytes_out = len(data)
-        first = client_head(upstream.head, self._lines(chunked))
-        first += self._framed(data) if chunked else data
+        head = client_head(upstream.head, self._lines(chunked))
+        first = head + (self._framed(data) if chunked else data)
         if body.complete:
             upstream.end()
-            self._write(client, first)
+            self._write(client, first, len(data), len(head))
         else:
-            self._write(client, first)
+            self._write(client, first, len(data), len(head))
             if body.left < 0 and is_event_stream(upstream.head):
                 self._pass_events(client, data, chunked)
             else:
@@ -154,7 +153,8 @@ class Answer:
         self._flight.request.persist = False
         uploading = gevent.spawn(upload.run)
         try:
-            self._write(client, client_head(self._upstream.head, self._lines(chunked)))
+            head = client_head(self._upstream.head, self._lines(chunked))
+            self._write(client, head, 0, len(head))
             self._pass(client, self._upstream.stream.take_buffered(), chunked)
             self._rest(client, chunked, upload)
         finally:
@@ -191,11 +191,11 @@ class Answer:
 
     def _end_early(self, client: Endpoint, data: bytes, chunked: bool) -> None:
         """Ends a body of unknown length in good order before the upstream does."""
-        self._flight.bytes_out += len(data)
+        size = len(data)
         if chunked:
             data = (encode_chunk(data) if data else b"") + LAST_CHUNK
         if data:
-            self._write(client, data)
+            self._write(client, data, size)
 
     def _splice(self, client: Endpoint) -> None:
         """Passes on the rest of a long body of known length without reading it."""
@@ -217,11 +217,11 @@ class Answer:
             raise self._sending_took_too_long(error) from error
 
     def _pass(self, client: Endpoint, data: bytes, chunked: bool) -> None:
-        self._flight.bytes_out += len(data)
+        size = len(data)
         if chunked:
             data = self._framed(data)
         if data:
-            self._write(client, data)
+            self._write(client, data, size)
 
     def _lines(self, chunked: bool) -> bytes:
         """The lines that the head gets at its end (RFC 9112 §6.1, §9.3; RFC 9110 §7.6.1)."""
@@ -267,13 +267,19 @@ class Answer:
                 raise
             raise UpstreamReadTimeout(f"the answer stopped for {error.limit.seconds:g} s") from error
 
-    def _write(self, client: Endpoint, data: bytes) -> None:
+    def _write(self, client: Endpoint, data: bytes, body: int, head: int = 0) -> None:
+        """Sends `data`, `head` bytes of the answer's head and then `body` of its body, which are counted."""
+        flight = self._flight
         try:
             client.send(data, self._sending)
-        except OSError as error:
-            raise ClientDisconnected("the client broke the connection") from error
-        except Expired as error:
-            raise self._sending_took_too_long(error) from error
+        except BaseException as error:
+            flight.sent_in_part(client.taken, len(data), head, body)
+            if isinstance(error, OSError):
+                raise ClientDisconnected("the client broke the connection") from error
+            if isinstance(error, Expired):
+                raise self._sending_took_too_long(error) from error
+            raise
+        flight.bytes_out += body
 
     def _sending_took_too_long(self, error: Expired) -> Exception:
         """What an ended wait means that was for the client, or for a limit that somebody above us has set."""

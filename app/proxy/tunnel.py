@@ -8,7 +8,7 @@ from typing import Any
 
 import gevent
 
-from app.errors import HandoverCut, WorkerStopped
+from app.errors import ClientDisconnected, HandoverCut, WorkerStopped
 from app.protocol.heads import client_head
 from app.protocol.websocket import SERVICE_RESTART, close_frame
 from app.proxy.flight import Flight
@@ -70,9 +70,7 @@ class Tunnel:
         self._greenlet = gevent.getcurrent()
         flight.long_lived.add(self)
         try:
-            added = self._added + b"Connection: Upgrade\r\n"
-            flight.first_byte_us = monotonic_ns() // 1000
-            client.send(client_head(self._upstream.head, added), self._idle)
+            self._send_head(client)
             self._run(client, upstream)
         except (OSError, Expired, _Ended):
             pass  # one side is gone or both are silent, which is how tunnels end
@@ -84,8 +82,21 @@ class Tunnel:
                 if self._cut_by:
                     end.abort()  # nobody shall take it for all that there was to be said
                 end.close()
-            flight.end(101, self._cut_by or "none", bool(self._cut_by))
+            if flight.first_byte_us:
+                flight.end(101, self._cut_by or "none", bool(self._cut_by))
+            else:
+                flight.end(ClientDisconnected.status, ClientDisconnected.cause)
         return ()
+
+    def _send_head(self, client: Endpoint) -> None:
+        flight = self._flight
+        head = client_head(self._upstream.head, self._added + b"Connection: Upgrade\r\n")
+        flight.first_byte_us = monotonic_ns() // 1000
+        try:
+            client.send(head, self._idle)
+        except BaseException:
+            flight.sent_in_part(client.taken, len(head), len(head), 0)
+            raise
 
     # --- hand-over ----------------------------------------------------------------------------------------
 

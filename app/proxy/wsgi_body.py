@@ -27,14 +27,16 @@ class WsgiBody:
 
     def __iter__(self) -> Iterator[bytes]:
         flight = self._flight
-        flight.first_byte_us = monotonic_ns() // 1000
+        ready_us = monotonic_ns() // 1000
         body = self._upstream.stream
         try:
             while not body.complete:
                 data = body.receive(self._reading)
-                flight.bytes_out += len(data)
                 if data:
                     yield data
+                    # Only now the server has sent it, and the head before it.
+                    flight.first_byte_us = flight.first_byte_us or ready_us
+                    flight.bytes_out += len(data)
         except RouterError as error:
             self._cause = error.cause
             raise
@@ -44,11 +46,13 @@ class WsgiBody:
         except Expired as error:
             self._cause = UpstreamReadTimeout.cause
             raise UpstreamReadTimeout(f"the answer stopped for {error.limit.seconds:g} s") from error
+        flight.first_byte_us = flight.first_byte_us or ready_us
         self._cause = "none"
 
     def close(self) -> None:
         """Called once by the server, whatever became of the answer."""
         self._upstream.end()
         has_left = self._cause == "client_disconnected"
-        status = ClientDisconnected.status if has_left else self._upstream.status_code
+        has_no_status = has_left and not self._flight.first_byte_us
+        status = ClientDisconnected.status if has_no_status else self._upstream.status_code
         self._flight.end(status, self._cause, is_cut=not has_left and self._cause != "none")

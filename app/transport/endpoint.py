@@ -39,6 +39,7 @@ class Endpoint:
     Attributes:
         buffered: bytes that were read and not used yet.
         closed: the socket is closed.
+        taken: how many bytes of its data a `send` that failed has got rid of.
     """
 
     __slots__ = (
@@ -50,7 +51,10 @@ class Endpoint:
         "_watcher",
         "buffered",
         "closed",
+        "taken",
     )
+
+    taken: int
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -160,14 +164,18 @@ class Endpoint:
             return None
 
     def send(self, data: bytes, deadlines: Deadlines) -> None:
-        """Sends all of `data`. Raises Expired, and OSError when the peer is gone."""
+        """Sends all of `data`. Raises Expired, and OSError when the peer is gone; `taken` says how far it came."""
         try:
             sent = self._sock.send(data)
         except BlockingIOError:
             sent = 0
+        except OSError:
+            self.taken = 0
+            raise
         if sent < len(data):
             view = memoryview(data)
             while sent < len(data):
+                self.taken = sent
                 self.wait_writable(deadlines)
                 sent += self.send_some(view[sent:])
 

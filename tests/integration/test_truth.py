@@ -16,6 +16,8 @@ from tests.support.waiting import wait_until
 
 KILLS = 4
 CLIENTS = 4
+LEFT_LATE = 3
+"""Clients that have their status, and part of the body, when they leave."""
 GET = b"GET /left HTTP/1.1\r\nHost: x.test\r\n\r\n"
 
 
@@ -73,12 +75,25 @@ def test_totals_are_exact_over_reloads_and_clients_that_leave(router: RouterProc
             client.send(GET)
             upstream.next_exchange()
         left += 1
+
+    def begin_and_wait_to_be_left(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 201 Created\r\nContent-Length: 10\r\n\r\nabc")
+        exchange.wait_for_hang_up()
+
+    upstream.handler = begin_and_wait_to_be_left
+    for _ in range(LEFT_LATE):
+        with router.connect() as client:
+            client.send(GET)
+            client.read_head()
+            client.wire.read_exactly(3)
     settled(router)
+    left += LEFT_LATE
     wait_until(lambda: figure(router, "total_requests") == len(clients.answers) + left, "every request counted")
     found = router.metrics()
-    assert found["statuses"] == {"200": len(clients.answers), "499": left}
+    assert found["statuses"] == {"200": len(clients.answers), "201": LEFT_LATE, "499": left - LEFT_LATE}
+    assert found["causes"] == {"client_disconnected": left}
     assert found["version_requests"] == {"blue": len(clients.answers) + left, "green": 0}
-    assert found["failed_requests"] == 0
+    assert (found["failed_requests"], found["cut_requests"]) == (0, 0)
 
 
 def test_a_killed_worker_costs_its_requests_in_flight_and_no_figure(

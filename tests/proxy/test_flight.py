@@ -49,6 +49,35 @@ def test_nothing_is_counted_while_metrics_are_off(fly: Fly) -> None:
     assert (flying.counted().requests, flying.counted().in_flight) == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("taken", "size", "head", "body", "counted", "has_status"),
+    [
+        pytest.param(0, 103, 100, 3, 0, False, id="nothing"),
+        pytest.param(99, 103, 100, 3, 0, False, id="not all of the head"),
+        pytest.param(100, 103, 100, 3, 0, True, id="the head"),
+        pytest.param(102, 103, 100, 3, 2, True, id="some of the body"),
+        pytest.param(102, 108, 100, 3, 0, True, id="in the chunk's size"),
+        pytest.param(103, 108, 100, 3, 0, True, id="the chunk's size"),
+        pytest.param(105, 108, 100, 3, 2, True, id="some of the chunk"),
+        pytest.param(107, 108, 100, 3, 3, True, id="in the chunk's end"),
+        pytest.param(20, 26, 0, 20, 16, True, id="a later chunk"),
+        pytest.param(5, 20, 0, 20, 5, True, id="a later part"),
+        pytest.param(100, 105, 100, 0, 0, True, id="only the last chunk"),
+        pytest.param(10, 100, 100, 0, 0, False, id="an answer without body"),
+    ],
+)
+def test_part_that_was_not_sent_whole_counts_as_far_as_it_went(
+    flying: Flying, taken: int, size: int, head: int, body: int, counted: int, has_status: bool
+) -> None:
+    request, _ = flying.request(get(b"/"))
+    row, target = flying.service.router.claim(b"GET", b"/", request.started_us)
+    flight = Flight(flying.service.ledger, request, row, target, b"id-1")
+    flight.first_byte_us = request.started_us
+    flight.sent_in_part(taken, size, head, body)
+    assert (flight.bytes_out, flight.first_byte_us > 0) == (counted, has_status)
+    flight.end(200)
+
+
 def test_request_is_in_flight_until_its_end_and_recorded_once(flying: Flying) -> None:
     service = flying.service
     request, _ = flying.request(get(b"/slow?q"))
