@@ -193,7 +193,7 @@ class RouterConfig(HoldConfig):
     # Forwarding
     forwarded_hops: int = setting(
         0,
-        "Trusted proxies in front of the router, whose X-Forwarded-For entries are believed.",
+        "Trusted proxies in front of the router, whose word on the client's address, scheme and host is believed.",
         low=0,
         high=16,
     )
@@ -207,7 +207,7 @@ class RouterConfig(HoldConfig):
     server_timing: bool = setting(False, "Add a `Server-Timing` field with the router's share of the time.")
     allow_trace: bool = setting(False, "Pass TRACE requests on.")
     pass_underscore_fields: bool = setting(
-        False, "Pass header fields with `_` in the name, and aliases of the forwarding fields."
+        False, "Pass header fields with `_` in the name; aliases of the forwarding fields only from a trusted proxy."
     )
 
     # Watching

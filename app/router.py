@@ -9,7 +9,8 @@ from urllib3 import HTTPHeaderDict
 
 from app.config import RouterConfig
 from app.errors import NoActiveVersion, RouterError, TrafficPaused, UnderMaintenance
-from app.protocol.heads import Forwarding, upstream_head
+from app.protocol.forwarding import Forwarding
+from app.protocol.heads import upstream_head
 from app.protocol.request import RequestParser
 from app.state.model import BlueGreenState, VersionState
 from app.state.watch import StateWatch

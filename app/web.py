@@ -21,7 +21,7 @@ from app.failover_history import FailoverHistory
 from app.health import health_report
 from app.metrics.exposition import as_json, chosen_format, window_seconds
 from app.metrics.shared import SharedMetrics
-from app.proxy.environ import REQUEST_KEY, request_from_wsgi, wsgi_environ
+from app.proxy.environ import REQUEST_KEY, request_from_wsgi, who_asks, wsgi_environ
 from app.proxy.refusal import refusal_parts, status_line
 from app.proxy.service import Service
 from app.settings_file import read_toml
@@ -76,6 +76,8 @@ class RouterApp(Flask):
         if target.startswith(self._own) and self._is_own(target):
             if message.endpoint is not None:
                 environ = wsgi_environ(message, self.service.config)
+            else:
+                environ |= who_asks(message)
             return super().wsgi_app(environ, start_response)
         return self.proxy(message)(environ, start_response)
 

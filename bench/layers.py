@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.metrics.shared import SharedMetrics, monotonic_us
-from app.protocol.heads import Forwarding, client_head, upstream_head
+from app.protocol.forwarding import Forwarding
+from app.protocol.heads import client_head, upstream_head
 from app.protocol.request import RequestParser
 from app.protocol.response import ResponseParser
 from app.proxy.request_ids import request_ids

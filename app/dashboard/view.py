@@ -15,7 +15,6 @@ from flask import Response, abort, make_response, redirect, request
 
 from app import __version__
 from app.access import COOKIE, COOKIE_LIFETIME_S, Access
-from app.config import RouterConfig
 from app.dashboard import charts, figures, model
 from app.dashboard.form import posted_form
 from app.dashboard.live import Live
@@ -185,7 +184,7 @@ class View:
                 path=path,
                 httponly=True,
                 samesite="Strict",
-                secure=_is_over_tls(self._config),
+                secure=request.is_secure,
             )
         _protect(answer)
         return answer
@@ -193,11 +192,6 @@ class View:
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:12]
-
-
-def _is_over_tls(config: RouterConfig) -> bool:
-    """Whether the browser speaks TLS; only a trusted proxy can tell."""
-    return bool(config.forwarded_hops) and request.headers.get("X-Forwarded-Proto", "").lower() == "https"
 
 
 def _answer(body: str | bytes, media_type: str, status: int = 200) -> Response:

@@ -77,8 +77,8 @@ class Meaning(IntEnum):
     UPGRADE = 6
     HOP_BY_HOP = 7
     REQUEST_ID = 8
-    FORWARDED_FOR = 9
-    FORWARDING = 10
+    FORWARDING = 9
+    FORWARDING_ALIAS = 10
     ALIAS = 11
     DATE = 12
     VIA = 13
@@ -98,20 +98,22 @@ _MEANINGS: dict[bytes, Meaning] = {
     b"proxy-authorization": Meaning.HOP_BY_HOP,
     b"proxy-authenticate": Meaning.HOP_BY_HOP,
     b"x-request-id": Meaning.REQUEST_ID,
-    b"x-forwarded-for": Meaning.FORWARDED_FOR,
-    b"x-forwarded-proto": Meaning.FORWARDING,
-    b"x-forwarded-host": Meaning.FORWARDING,
-    b"x-forwarded-port": Meaning.FORWARDING,
-    b"forwarded": Meaning.FORWARDING,
     b"date": Meaning.DATE,
     b"via": Meaning.VIA,
     b"x-router-preview": Meaning.PREVIEW,
 }
 
+_FORWARDING = re.compile(
+    rb"(x-)?forwarded(-.+)?|x-original-.+|x-rewrite-url|x-script-name|x-http-host-override"
+    rb"|(x-)?real-ip|(x-|true-|x-cluster-|fastly-|fly-|proxy-|wl-proxy-|x-azure-)?client-?ip|x-azure-socketip"
+    rb"|x-(remote|originating)-(ip|addr)|x-proxyuser-ip|x-appengine-user-ip|x-envoy-external-address"
+    rb"|(cf|do)-connecting-ip(v6)?|cf-pseudo-ipv4|cf-visitor|ali-cdn-real-ip|cloudfront-(viewer-address|forwarded-proto)"
+    rb"|front-end-https|x-(url-|client-)?scheme|x-client-proto|x-arr-ssl|wl-proxy-ssl"
+)
+"""Names in lower case by which frameworks, libraries and servers are told of the client's address and scheme, and of
+the host and the path that it asked for; docs/reference/http.md says who believes which."""
+
 _NOT_PLAIN = re.compile(rb"[^A-Za-z0-9-]")
-_FORWARDING_NAMES = frozenset(
-    name for name, meaning in _MEANINGS.items() if meaning in (Meaning.FORWARDED_FOR, Meaning.FORWARDING)
-) | {b"x-request-id", b"x-real-ip"}
 
 MEANINGS: dict[bytes, Meaning] = {}
 """Meanings by name as it was spelled, remembered by `meaning_of`; loops look here before they call it."""
@@ -136,7 +138,10 @@ def _classify(lower: bytes) -> Meaning:
         return meaning
     # CGI and WSGI turn `_`, and some servers every odd character, into what `-` becomes, so such a name may
     # reach the application as a field that only the proxy may set.
-    if b"_" in lower or (_NOT_PLAIN.search(lower) and _NOT_PLAIN.sub(b"-", lower) in _FORWARDING_NAMES):
+    plain = _NOT_PLAIN.sub(b"-", lower)
+    if _FORWARDING.fullmatch(plain):
+        return Meaning.FORWARDING if plain == lower else Meaning.FORWARDING_ALIAS
+    if b"_" in lower or (plain != lower and plain == b"x-request-id"):
         return Meaning.ALIAS
     return Meaning.PLAIN
 

@@ -43,7 +43,6 @@ class RequestHead:
         reframed: the framing field in our own spelling, with its CRLF, when the client's is not passed as it came.
         upgrade: the value of Upgrade when `Connection` names it, else b"".
         request_id: the client's X-Request-ID when it is one we pass on, else b"".
-        forwarded_for: the client's own X-Forwarded-For lines, joined; not yet trusted.
         asks_for_preview: there is an X-Router-Preview field.
     """
 
@@ -53,7 +52,6 @@ class RequestHead:
         "content_length",
         "dropped",
         "fields",
-        "forwarded_for",
         "forwarding",
         "host",
         "hosts",
@@ -87,7 +85,6 @@ class RequestHead:
         self.upgrade = b""
         self.request_id = b""
         self.request_id_at = -1
-        self.forwarded_for = b""
         self.asks_for_preview = False
 
     @property
@@ -154,11 +151,6 @@ def _request_id(head: RequestHead, index: int, value: bytes) -> None:
         head.dropped.append(head.request_id_at)
 
 
-def _forwarded_for(head: RequestHead, index: int, value: bytes) -> None:
-    head.forwarded_for = b"%b, %b" % (head.forwarded_for, value) if head.forwarded_for else value
-    head.forwarding.append(index)
-
-
 def _forwarding(head: RequestHead, index: int, value: bytes) -> None:
     head.forwarding.append(index)
 
@@ -169,7 +161,7 @@ def _preview(head: RequestHead, index: int, value: bytes) -> None:
 
 
 def _nothing(head: RequestHead, index: int, value: bytes) -> None:
-    """Date and Via pass as they are."""
+    """It passes as it is."""
 
 
 _ACTIONS: dict[Meaning, Callable[[RequestHead, int, bytes], None]] = {
@@ -180,13 +172,15 @@ _ACTIONS: dict[Meaning, Callable[[RequestHead, int, bytes], None]] = {
     Meaning.UPGRADE: _upgrade,
     Meaning.HOP_BY_HOP: _ends_here,
     Meaning.REQUEST_ID: _request_id,
-    Meaning.FORWARDED_FOR: _forwarded_for,
     Meaning.FORWARDING: _forwarding,
+    Meaning.FORWARDING_ALIAS: _ends_here,
     Meaning.ALIAS: _ends_here,
     Meaning.DATE: _nothing,
     Meaning.VIA: _nothing,
     Meaning.PREVIEW: _preview,
 }
+
+_PASSING_ALIASES = {Meaning.ALIAS: _nothing, Meaning.FORWARDING_ALIAS: _forwarding}
 
 
 class RequestParser:
@@ -195,16 +189,16 @@ class RequestParser:
     Args:
         max_fields: more fields than this are refused with 431.
         allow_trace: TRACE is forwarded instead of refused.
-        pass_aliases: names with `_` and aliases of the forwarding fields are passed on.
+        pass_aliases: names with `_` are passed on; those of forwarding fields only where a proxy is trusted.
     """
 
-    __slots__ = ("_allow_trace", "_max_fields", "_parse_fields", "_pass_aliases")
+    __slots__ = ("_actions", "_allow_trace", "_max_fields", "_parse_fields")
 
     def __init__(self, max_fields: int, allow_trace: bool = False, pass_aliases: bool = False) -> None:
         self._parse_fields = FieldParser().parse
         self._max_fields = max_fields
         self._allow_trace = allow_trace
-        self._pass_aliases = pass_aliases
+        self._actions = _ACTIONS | _PASSING_ALIASES if pass_aliases else _ACTIONS
 
     def parse(self, raw: bytes) -> RequestHead:
         """Checks `raw`, a whole head with its final empty line.
@@ -219,15 +213,13 @@ class RequestParser:
             raise MalformedRequest(f"invalid header section: {error}") from error
         if len(head.fields) > self._max_fields:
             raise FieldsTooLarge(f"{len(head.fields)} header fields, limit {self._max_fields}")
-        known = MEANINGS.get
+        known, actions = MEANINGS.get, self._actions
         for index, (name, value) in enumerate(head.fields):
             meaning = known(name)
             if meaning is None:
                 meaning = meaning_of(name)
             if meaning:
-                if meaning is Meaning.ALIAS and self._pass_aliases:
-                    continue
-                _ACTIONS[meaning](head, index, value)
+                actions[meaning](head, index, value)
         self._check_together(head)
         return head
 
@@ -293,3 +285,4 @@ class RequestParser:
         for index, (name, _) in enumerate(head.fields):
             if name.lower() in options and meaning_of(name) not in _NEVER_NOMINATED and index not in head.dropped:
                 head.dropped.append(index)
+        head.forwarding = [index for index in head.forwarding if index not in head.dropped]

@@ -8,7 +8,7 @@ from typing import Any
 
 from app.errors import BodyTooLarge, ClientDisconnected, MalformedRequest, RequestTimeout
 from app.protocol.chunked import ChunkedDecoder, encode_chunk, encode_last_chunk
-from app.protocol.heads import Forwarding
+from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestHead
 from app.protocol.trailers import safe_trailers
 from app.transport.endpoint import Endpoint

@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from app.config import RouterConfig
-from app.protocol.heads import Forwarding
+from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestParser
 from app.proxy.client import ClientRequest, InputBody
 
-__all__ = ["REQUEST_KEY", "request_from_wsgi", "wsgi_environ"]
+__all__ = ["REQUEST_KEY", "request_from_wsgi", "who_asks", "wsgi_environ"]
 
 REQUEST_KEY = "traffic_router.request"
 """Where `RouterWorker` puts the request as it came; the rest of the environ is made for pages that need it."""
@@ -35,14 +35,13 @@ def wsgi_environ(request: ClientRequest, config: RouterConfig) -> dict[str, Any]
         "SERVER_NAME": "localhost",
         "SERVER_PORT": str(config.main_port),
         "SERVER_PROTOCOL": "HTTP/1.0" if head.http10 else "HTTP/1.1",
-        "REMOTE_ADDR": request.client_address,
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
         "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
+        **who_asks(request),
     }
     for name, value in head.fields:
         key = name.decode("latin-1").upper().replace("-", "_")
@@ -51,6 +50,12 @@ def wsgi_environ(request: ClientRequest, config: RouterConfig) -> dict[str, Any]
         text = value.decode("latin-1").strip()
         environ[key] = f"{environ[key]},{text}" if key in environ else text
     return environ
+
+
+def who_asks(request: ClientRequest) -> dict[str, str]:
+    """What an environ says of the client, as far as trusted proxies vouch for it."""
+    scheme = "https" if request.forwarding.is_secure(request.head) else "http"
+    return {"REMOTE_ADDR": request.client_address, "wsgi.url_scheme": scheme}
 
 
 def request_from_wsgi(environ: dict[str, Any], config: RouterConfig) -> ClientRequest:

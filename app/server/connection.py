@@ -17,7 +17,7 @@ from app.errors import (
     WorkerStopped,
 )
 from app.protocol.fields import fault_in_lines
-from app.protocol.heads import Forwarding
+from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestHead, RequestParser
 from app.proxy.client import ClientBody, ClientRequest
 from app.proxy.environ import REQUEST_KEY

@@ -253,8 +253,9 @@ class TestAccess:
 
     def test_cookie_is_secure_where_a_trusted_proxy_speaks_tls(self, open_app: Open) -> None:
         behind = open_app(admin_token=TOKEN, forwarded_hops=1)
-        answer = self.sign_in(behind, TOKEN, {"X-Forwarded-Proto": "https"})
-        assert all("Secure" in cookie for cookie in cookies_of(answer))
+        for said in ({"X-Forwarded-Proto": "https"}, {"X-Forwarded-Ssl": "on"}, {"Forwarded": "proto=https"}):
+            answer = self.sign_in(behind, TOKEN, said)
+            assert all("Secure" in cookie for cookie in cookies_of(answer)), said
 
     @pytest.mark.parametrize("token", ["", "wrong", TOKEN + "x"])
     def test_wrong_token_leaves_nothing(self, guarded: FlaskClient, token: str) -> None:

@@ -15,7 +15,8 @@ from httptools import HttpParserError, HttpRequestParser, HttpResponseParser
 from app.errors import RouterError, UpstreamProtocolError
 from app.protocol.chunked import BrokenChunks, ChunkedDecoder, encode_chunk, encode_last_chunk
 from app.protocol.fields import fault_in_lines
-from app.protocol.heads import Forwarding, client_head, upstream_head
+from app.protocol.forwarding import Forwarding
+from app.protocol.heads import client_head, upstream_head
 from app.protocol.request import RequestHead, RequestParser
 from app.protocol.response import Framing, ResponseHead, ResponseParser, check_begun
 from app.protocol.trailers import safe_trailers

@@ -12,6 +12,7 @@ from tests.support.wire import Field, Truncated, parse_head
 
 ADDED_TO_REQUESTS = [
     "X-Forwarded-For",
+    "X-Real-IP",
     "X-Forwarded-Proto",
     "X-Forwarded-Host",
     "X-Forwarded-Port",
@@ -83,7 +84,7 @@ def arrived(exchange: Exchange, case: Case) -> None:
     names = [name for name, _ in respelled]
     fields = without(sent.fields, case.expected.get("removed", []) + names)
     assert without(exchange.head.fields, [*names, *ADDED_TO_REQUESTS]) == fields
-    assert [name for name in exchange.head.names() if name.decode() not in names][-5:] == [
+    assert [name for name in exchange.head.names() if name.decode() not in names][-len(ADDED_TO_REQUESTS) :] == [
         name.encode() for name in ADDED_TO_REQUESTS
     ]
     for name, value in respelled:

@@ -29,6 +29,7 @@ def test_request_carries_the_clients_fields_then_the_forwarding_fields(
         (b"User-Agent", b"t"),
         (b"X-Request-ID", b"abc-1"),
         (b"X-Forwarded-For", b"127.0.0.1"),
+        (b"X-Real-IP", b"127.0.0.1"),
         (b"X-Forwarded-Proto", b"http"),
         (b"X-Forwarded-Host", b"x.test"),
         (b"X-Forwarded-Port", b"%d" % router.port),

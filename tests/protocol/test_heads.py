@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.protocol.heads import Forwarding, client_head, informational_head, upstream_head
+from app.protocol.forwarding import Forwarding
+from app.protocol.heads import client_head, informational_head, upstream_head
 from app.protocol.request import RequestHead, RequestParser
 from app.protocol.response import ResponseParser
 from tests.protocol.messages import block, fields, methods, targets
@@ -148,103 +147,8 @@ def test_head_for_the_client_parses_again_to_the_same_fields(
     assert (again.status, again.reason, again.fields) == (status, b"R", [*pairs, (b"Ours", b"1")])
 
 
-# --- forwarding fields ----------------------------------------------------------------------------------------
-
-
-def forwarded(lines: bytes, *, hops: int, scheme: bytes = b"http") -> list[Field]:
-    """All forwarding fields that the upstream gets, the client's own among them, in order."""
-    head = request(lines)
-    added = Forwarding(b"9.9.9.9", scheme, 5004, hops).lines(head)
-    fields = parse_head(upstream_head(head, added, AUTHORITY)).fields
-    return [(name, value) for name, value in fields if re.match(rb"(?i)x-forwarded-|forwarded", name)]
-
-
-@pytest.mark.parametrize(
-    ("host", "port"),
-    [
-        (b"x.test", b"5004"),
-        (b"x.test:8443", b"8443"),
-        (b"x.test:", b"5004"),
-        (b"[::1]", b"5004"),
-        (b"[::1]:81", b"81"),
-        (b"", b"5004"),
-    ],
-)
-def test_forwarding_fields_say_what_the_client_asked_for(host: bytes, port: bytes) -> None:
-    assert forwarded(b"Host: " + host + b"\r\n", hops=0) == [
-        (b"X-Forwarded-For", b"9.9.9.9"),
-        (b"X-Forwarded-Proto", b"http"),
-        (b"X-Forwarded-Host", host),
-        (b"X-Forwarded-Port", port),
-    ]
-
-
-CLAIMS = (
-    b"Host: x\r\nX-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\nX-Forwarded-Proto: https\r\n"
-    b"X-Forwarded-Host: shop\r\nX-Forwarded-Port: 443\r\nForwarded: for=1.1.1.1\r\n"
-)
-
-
-def test_claims_of_an_untrusted_client_are_replaced() -> None:
-    assert forwarded(CLAIMS, hops=0) == forwarded(b"Host: x\r\n", hops=0)
-
-
-def test_trusted_proxy_keeps_its_word_and_joins_the_list() -> None:
-    assert forwarded(CLAIMS, hops=1) == [
-        (b"X-Forwarded-Proto", b"https"),
-        (b"X-Forwarded-Host", b"shop"),
-        (b"X-Forwarded-Port", b"443"),
-        (b"Forwarded", b"for=1.1.1.1"),
-        (b"X-Forwarded-For", b"1.1.1.1, 2.2.2.2, 9.9.9.9"),
-    ]
-
-
-def test_what_a_trusted_proxy_leaves_out_is_filled_in() -> None:
-    assert forwarded(b"Host: x:81\r\nX-Forwarded-Proto: https\r\n", hops=1) == [
-        (b"X-Forwarded-Proto", b"https"),
-        (b"X-Forwarded-For", b"9.9.9.9"),
-        (b"X-Forwarded-Host", b"x:81"),
-        (b"X-Forwarded-Port", b"81"),
-    ]
-
-
-def test_trusted_proxy_that_says_nothing_is_the_client() -> None:
-    assert forwarded(b"Host: x\r\n", hops=1) == forwarded(b"Host: x\r\n", hops=0)
-
-
-def test_lines_follow_the_host_from_request_to_request() -> None:
-    forwarding = Forwarding(b"9.9.9.9", b"https", 5004, 0)
-    first = forwarding.lines(request(b"Host: a\r\n"))
-    assert forwarding.lines(request(b"Host: a\r\n")) == first
-    assert b"X-Forwarded-Host: b\r\n" in forwarding.lines(request(b"Host: b\r\n"))
-    assert b"X-Forwarded-Proto: https\r\n" in first
-
-
-@pytest.mark.parametrize(
-    ("hops", "said", "client"),
-    [
-        (0, b"1.1.1.1", "9.9.9.9"),
-        (1, b"1.1.1.1", "1.1.1.1"),
-        (1, b"6.6.6.6, 1.1.1.1", "1.1.1.1"),
-        (2, b"6.6.6.6, 1.1.1.1,2.2.2.2", "1.1.1.1"),
-        (3, b"1.1.1.1", "1.1.1.1"),
-        (1, b"", "9.9.9.9"),
-    ],
-)
-def test_client_is_the_address_that_the_last_trusted_proxy_saw(hops: int, said: bytes, client: str) -> None:
-    lines = b"Host: x\r\n" + (b"X-Forwarded-For: " + said + b"\r\n" if said else b"")
-    assert Forwarding(b"9.9.9.9", b"http", 5004, hops).client_address(request(lines)) == client
-
-
 def test_absolute_target_of_http_1_0_names_the_host() -> None:
     head = RequestParser(max_fields=10).parse(b"GET http://shop.test/x HTTP/1.0\r\n\r\n")
     sent = upstream_head(head, Forwarding(b"192.0.2.1", b"http", 5004, 0).lines(head), b"127.0.0.1:5005")
     assert b"\r\nHost: shop.test\r\n" in sent
     assert b"\r\nX-Forwarded-Host: shop.test\r\n" in sent
-
-
-@pytest.mark.parametrize(("scheme", "port"), [(b"https", b"443"), (b"http", b"80"), (b"gopher", b"5004")])
-def test_port_follows_from_the_scheme_that_a_trusted_proxy_names(scheme: bytes, port: bytes) -> None:
-    raw = b"GET / HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-Proto: %b\r\n\r\n" % scheme
-    lines = Forwarding(b"192.0.2.1", b"http", 5004, 1).lines(RequestParser(max_fields=10).parse(raw))
-    assert b"X-Forwarded-Port: %b\r\n" % port in lines

@@ -350,7 +350,7 @@ def test_forwarding_fields_are_noted_and_not_yet_judged() -> None:
     head = head_of(
         b"X-Forwarded-For: 1.1.1.1\r\nForwarded: for=a\r\nx-forwarded-for: 2.2.2.2\r\nX-Forwarded-Proto: https\r\n"
     )
-    assert (head.forwarding, head.forwarded_for, head.dropped) == ([1, 2, 3, 4], b"1.1.1.1, 2.2.2.2", [])
+    assert (head.forwarding, head.dropped) == ([1, 2, 3, 4], [])
 
 
 @pytest.mark.parametrize(("extra", "fits"), [(9, True), (10, False)])

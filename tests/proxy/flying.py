@@ -10,7 +10,7 @@ from typing import Any
 
 from app.config import AppConfig, RouterConfig
 from app.metrics.snapshot import VersionStats
-from app.protocol.heads import Forwarding
+from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestParser
 from app.proxy.client import ClientBody, ClientRequest
 from app.proxy.service import Service

@@ -56,8 +56,8 @@ def test_request_and_answer_pass_with_our_fields_last(flying: Flying, upstream: 
     seen = upstream.only
     assert (seen.method, seen.target) == (b"GET", b"/a?b")
     assert seen.head.names() == [
-        *(b"Host", b"aCCEPT", b"X-Forwarded-For", b"X-Forwarded-Proto", b"X-Forwarded-Host", b"X-Forwarded-Port"),
-        b"X-Request-ID",
+        *(b"Host", b"aCCEPT", b"X-Forwarded-For", b"X-Real-IP", b"X-Forwarded-Proto", b"X-Forwarded-Host"),
+        *(b"X-Forwarded-Port", b"X-Request-ID"),
     ]
 
 
