@@ -59,8 +59,8 @@ class HoldConfig:
     )
     handover: str = setting(
         "graceful",
-        "What becomes of WebSockets and event streams on a version that is not active any more: ended between two"
-        " messages, spread over `handover_window`; kept; or all ended at once (cut).",
+        "What becomes of WebSockets and the streams of `EventSource`s on a version that is not active any more: ended"
+        " between two messages, spread over `handover_window`; kept; or all ended at once (cut).",
         rule="one of graceful, keep, cut",
         check=checks.is_handover,
     )

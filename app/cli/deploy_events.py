@@ -70,6 +70,9 @@ def _account_line(name: str, account: Account, width: int) -> str:
         )
     if account.retried:
         notes.append(f"{count_text(account.retried)} retried")
+    if any(account.streams):
+        handed_over, finished, cut = map(count_text, account.streams)
+        notes.append(f"streams: {handed_over} handed over, {finished} finished, {cut} cut")
     return f"   {name:<6}  {count_text(account.started):>{width}} = {parts}" + (
         f"  ({'; '.join(notes)})" if notes else ""
     )

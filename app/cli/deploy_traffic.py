@@ -85,4 +85,5 @@ def _tally(stats: VersionStats) -> Tally:
         retried=stats.retries,
         longest_held_ms=(stats.holds and stats.holds.max_ms) or 0.0,
         held_counts=stats.holds.counts if stats.holds is not None else (),
+        streams=stats.streams,
     )

@@ -13,9 +13,11 @@ Of the started ones some were *held* back for a while before they were sent, and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import sub
 from typing import NamedTuple, Protocol
 
 from app.metrics.histogram import BUCKETS, bucket_low
+from app.metrics.snapshot import Streams
 
 __all__ = ["MOST_IDS", "Account", "Conduct", "Cut", "Receipt", "Tally", "settle_account"]
 
@@ -36,6 +38,7 @@ class Tally(NamedTuple):
     retried: int
     longest_held_ms: float = 0.0
     held_counts: Sequence[int] = ()
+    streams: Streams = Streams()
 
 
 class Cut(Protocol):
@@ -59,7 +62,8 @@ class Account(NamedTuple):
     """What became of a version's requests from the switch to the end of the command.
 
     `held_max_ms` is exact when no hold was ever longer, else at most 1/32 too long. `cut_ids` are the request
-    ids of the cut ones as far as they are known, at most `MOST_IDS`.
+    ids of the cut ones as far as they are known, at most `MOST_IDS`. `streams` are those of the ended ones that were
+    event streams or tunnels.
     """
 
     started: int
@@ -72,6 +76,7 @@ class Account(NamedTuple):
     held_max_ms: float | None
     retried: int
     cut_ids: tuple[str, ...] = ()
+    streams: Streams = Streams()
 
     @property
     def balances(self) -> bool:
@@ -98,7 +103,10 @@ class Receipt(NamedTuple):
     def as_json(self) -> dict[str, object]:
         """The receipt as the history keeps it."""
         return {
-            "versions": {name: one._asdict() | {"cut_ids": list(one.cut_ids)} for name, one in self.accounts.items()},
+            "versions": {
+                name: one._asdict() | {"cut_ids": list(one.cut_ids), "streams": one.streams._asdict()}
+                for name, one in self.accounts.items()
+            },
             "longest_hold_ms": self.longest_hold_ms,
             "duration_s": round(self.duration_s, 3),
             "drain_s": None if self.drain_s is None else round(self.drain_s, 3),
@@ -133,6 +141,7 @@ def settle_account(before: Tally, after: Tally, cut_ids: Sequence[str] = ()) -> 
         held_max_ms=_longest_hold_ms(before, after) if held else None,
         retried=retried,
         cut_ids=tuple(cut_ids[:MOST_IDS]),
+        streams=Streams(*map(sub, after.streams, before.streams)),
     )
 
 

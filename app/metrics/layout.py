@@ -108,6 +108,9 @@ COUNTERS = (
     "held_us",
     "longest_us",  # the longest total_us
     "longest_held_us",
+    "streams_handed_over",  # event streams and tunnels, by how they ended
+    "streams_finished",
+    "streams_cut",
 )
 LATENCIES = ("total", "first_byte", "upstream", "held")
 ROLES = ("worker", "script")

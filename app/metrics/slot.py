@@ -155,6 +155,10 @@ class SlotWriter:
         if row >= 0:
             self._cuts.note(row, cause, now_us)
 
+    def count_stream(self, version: int, end: str) -> None:
+        """Counts a request as an event stream or tunnel, by its end: "handed_over", "finished" or "cut"."""
+        self._words[layout.version_at(self.slot, version) + C[f"streams_{end}"]] += 1
+
     def requests(self) -> int:
         """How many requests this slot has counted so far, those in flight included; for who budgets by traffic."""
         words = self._words

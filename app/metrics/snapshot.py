@@ -25,6 +25,14 @@ class Latency:
     counts: Sequence[int] = field(repr=False)
 
 
+class Streams(NamedTuple):
+    """Event streams and tunnels that have ended: handed over between two messages, by themselves, or cut."""
+
+    handed_over: int = 0
+    finished: int = 0
+    cut: int = 0
+
+
 class VersionStats(NamedTuple):
     """What happened to the requests of one version, or of all together.
 
@@ -61,6 +69,8 @@ class VersionStats(NamedTuple):
     """None in a window."""
     holds: Latency | None
     """How long requests were held; None in a window."""
+    streams: Streams = Streams()
+    """None counted in a window, nor those of a worker that died."""
 
     @property
     def successful(self) -> int:

@@ -11,7 +11,7 @@ from app.metrics import layout
 from app.metrics.cells import Cell
 from app.metrics.histogram import BUCKETS, COARSE_SHIFT, merge, quantiles
 from app.metrics.layout import C
-from app.metrics.snapshot import Latency, VersionStats
+from app.metrics.snapshot import Latency, Streams, VersionStats
 
 _VERSIONS = range(len(layout.VERSION_LABELS))
 OVERALL = "all"
@@ -98,6 +98,7 @@ def _stats(name: str, block: Sequence[int]) -> VersionStats:
         first_byte=_latency(block, 1),
         upstream=_latency(block, 2),
         holds=_latency(block, 3, block[C["longest_held_us"]]),
+        streams=Streams(*(block[C[f"streams_{end}"]] for end in Streams._fields)),
     )
 
 

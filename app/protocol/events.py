@@ -1,12 +1,20 @@
-"""Where the events of an event stream end (WHATWG HTML, "Server-sent events"): at each empty line."""
+"""Event streams (WHATWG HTML, "Server-sent events"): who comes back for one, and where its events end."""
 
 from __future__ import annotations
 
 import re
 
+from app.protocol.fields import Field, split_list
+from app.protocol.request import RequestHead
 from app.protocol.response import ResponseHead
 
-__all__ = ["EventTracker", "is_event_stream"]
+__all__ = ["EventTracker", "is_event_stream", "may_end_early"]
+
+_EVENT_STREAM = b"text/event-stream"
+
+_OF_A_CALL = (b"authorization", b"accept-language")
+"""These tell a call from an EventSource that leaves `Cache-Control` out: the token of a program, and what `fetch` of
+browsers and of Node sends by itself."""
 
 _BOUNDARY = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 """Two line ends in a row: CRLF, LF or CR each."""
@@ -53,11 +61,29 @@ class EventTracker:
 
 def is_event_stream(head: ResponseHead) -> bool:
     """Whether an answer's body is a readable event stream; a compressed one has no boundaries to be seen."""
-    kind = b""
-    for name, value in head.fields:
-        lowered = name.lower()
-        if lowered == b"content-encoding":
-            return False
-        if lowered == b"content-type":
-            kind = value
-    return kind.partition(b";")[0].strip().lower() == b"text/event-stream"
+    if _value(head.fields, b"content-encoding"):
+        return False
+    return _value(head.fields, b"content-type").partition(b";")[0].strip().lower() == _EVENT_STREAM
+
+
+def may_end_early(request: RequestHead, answer: ResponseHead) -> bool:
+    """Whether an event stream may be ended between two events, because its client comes back for more.
+
+    That is what an `EventSource` does, and nobody else: for who has called an API, a stream that ends well is the
+    whole answer. An EventSource asks with `GET` for `text/event-stream` and nothing else, has no way to send a
+    `Content-Type`, goes past every cache, which Fetch writes as `Cache-Control: no-cache`, and comes back after a
+    200 only (WHATWG HTML, "The EventSource interface"). Simple ones leave `Cache-Control` out: they are believed
+    unless something speaks against it.
+    """
+    asked = request.fields
+    if request.method != b"GET" or answer.status != 200 or not is_event_stream(answer):
+        return False
+    if _value(asked, b"accept").partition(b";")[0].strip().lower() != _EVENT_STREAM or _value(asked, b"content-type"):
+        return False
+    caching = _value(asked, b"cache-control")
+    return b"no-cache" in split_list(caching) if caching else not any(_value(asked, name) for name in _OF_A_CALL)
+
+
+def _value(fields: list[Field], wanted: bytes) -> bytes:
+    """The values of a field as one list (RFC 9110 §5.3), b"" without it."""
+    return b", ".join([value for name, value in fields if name.lower() == wanted])

@@ -1,4 +1,4 @@
-"""An event stream on its way to a client, which can be ended between two events."""
+"""An event stream on its way to a client that comes back for more, so that it can be ended between two events."""
 
 from __future__ import annotations
 

@@ -40,6 +40,9 @@ class Recorder(Claims, Protocol):
     def count_cut(self, row: int, version: int, cause: int, now_us: int) -> None:
         """Counts a request whose answer is broken off."""
 
+    def count_stream(self, version: int, end: str) -> None:
+        """Counts a request as an event stream or tunnel, by its end: "handed_over", "finished" or "cut"."""
+
     def count_retry(self, version: int) -> None:
         """Counts one more attempt at a request."""
 
@@ -94,6 +97,7 @@ class Flight:
             known that the client has not got all of the answer's head.
         bytes_in: bytes that came from the client outside the request's body, through a tunnel.
         bytes_out: bytes of the answer's body that the kernel has taken for the client.
+        stream: how an event stream or a tunnel ends unless it is cut, "finished" or "handed_over"; "" for all others.
     """
 
     __slots__ = (
@@ -108,6 +112,7 @@ class Flight:
         "request_id",
         "row",
         "sent_us",
+        "stream",
         "target",
         "_total",
     )
@@ -123,6 +128,7 @@ class Flight:
         self.first_byte_us = 0
         self.bytes_in = 0
         self.bytes_out = 0
+        self.stream = ""
         self.is_over = False
         self.is_preview = False
         self._total: tuple[Deadlines, Any] | None = None
@@ -202,6 +208,8 @@ class Flight:
         else:
             if is_cut:
                 ledger.recorder.count_cut(self.row, version, CAUSE_INDEX[cause], now_us)
+            if self.stream:
+                ledger.recorder.count_stream(version, "cut" if is_cut else self.stream)
             started_us = request.started_us
             ledger.recorder.finish(
                 self.row,

@@ -1,4 +1,4 @@
-"""The requests that have no end by themselves, WebSockets, event streams, tunnels, and their hand-over.
+"""The requests that have no end by themselves, WebSockets, streams of EventSources, tunnels, and their hand-over.
 
 When another version becomes active, those of the old one are ended a few at a time, so that their clients come
 back, to the new one, and not all at once. The worker looks once a second; a request costs nothing.

@@ -17,7 +17,7 @@ from app.errors import (
     WorkerStopped,
 )
 from app.protocol.chunked import LAST_CHUNK, encode_chunk, encode_last_chunk
-from app.protocol.events import is_event_stream
+from app.protocol.events import is_event_stream, may_end_early
 from app.protocol.heads import client_head
 from app.protocol.response import Framing
 from app.proxy.event_stream import EventStream, Interrupted
@@ -81,8 +81,12 @@ class Answer:
         flight = self._flight
         cause, is_cut = "none", False
         status = self._upstream.status_code
+        chunked = self._upstream.stream.framing not in _KNOWN_END
         try:
-            self._transfer(client)
+            if chunked and flight.request.head.http10:
+                self._transfer_until_close(client)
+            else:
+                self._transfer(client, chunked)
         except RouterError as error:
             status, cause, is_cut = self._cut(client, error)
         except Expired as error:
@@ -112,11 +116,20 @@ class Answer:
         status = self._upstream.status_code if flight.first_byte_us else error.status
         return status, error.cause, not isinstance(error, ClientDisconnected)
 
-    def _transfer(self, client: Endpoint) -> None:
+    def _transfer_until_close(self, client: Endpoint) -> None:
+        """Sends a body that the connection's end ends, since HTTP/1.0 has no chunks (RFC 9112 §6.3).
+
+        Until it is whole the connection cannot end well, not even when this process is killed.
+        """
+        self._flight.request.persist = False
+        client.end_by_reset(True)
+        self._transfer(client, False)
+        client.end_by_reset(False)
+
+    def _transfer(self, client: Endpoint, chunked: bool) -> None:
         flight, upstream = self._flight, self._upstream
         body = upstream.stream
         flight.first_byte_us = flight.head_us
-        chunked = body.framing not in _KNOWN_END and self._can_be_chunked()
         if upstream.upload is not None:
             self._transfer_both_ways(client, upstream.upload, chunked)
             return
@@ -140,13 +153,6 @@ class Answer:
         """
         body = self._upstream.stream
         return b"" if body.complete or body.framing is not Framing.LENGTH else body.take_received()
-
-    def _can_be_chunked(self) -> bool:
-        """Whether the client understands chunked; if not, the connection's end ends the body (RFC 9112 §6.3)."""
-        request = self._flight.request
-        if request.head.http10:
-            request.persist = False
-        return not request.head.http10
 
     def _transfer_both_ways(self, client: Endpoint, upload: Upload, chunked: bool) -> None:
         """The answer came before the request was complete (RFC 9112 §9.6): its connection's last one."""
@@ -173,6 +179,10 @@ class Answer:
     def _pass_events(self, client: Endpoint, first: bytes, chunked: bool) -> None:
         """Passes on an event stream, of which `first` is sent, until it ends or is handed over."""
         body, flight = self._upstream.stream, self._flight
+        flight.stream = "finished"
+        if not may_end_early(flight.request.head, self._upstream.head):
+            self._rest(client, chunked)
+            return
         events = EventStream(flight.target.version, body.connection.endpoint, first)
         flight.long_lived.add(events)
         try:
@@ -183,6 +193,7 @@ class Answer:
                     data = b""
                 part = events.take(data)
                 if events.is_over:
+                    flight.stream = "handed_over"
                     self._end_early(client, part, chunked)
                     return
                 self._pass(client, data, chunked)

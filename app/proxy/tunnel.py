@@ -68,6 +68,7 @@ class Tunnel:
             self._up = Way(upstream, close_frame(SERVICE_RESTART, os.urandom(4)))
             self._down = Way(client, close_frame(SERVICE_RESTART))
         self._greenlet = gevent.getcurrent()
+        flight.stream = "finished"
         flight.long_lived.add(self)
         try:
             self._send_head(client)
@@ -82,6 +83,8 @@ class Tunnel:
                 if self._cut_by:
                     end.abort()  # nobody shall take it for all that there was to be said
                 end.close()
+            if self.is_over:
+                flight.stream = "handed_over"
             if flight.first_byte_us:
                 flight.end(101, self._cut_by or "none", bool(self._cut_by))
             else:

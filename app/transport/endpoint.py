@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,9 @@ RECEIVE_BYTES = 98_304
 """Most that one read takes: a 64 KiB body with its head at once. From 128 KiB on the C library maps and unmaps
 memory for each read, which costs six times a small read (measured)."""
 
+
+_RESETS, _LINGERS = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+"""`struct linger`: what is not sent yet is thrown away at the end (on, for 0 s), or sent (off)."""
 
 _LEFT = (7, 8, 9, 11)
 """TCP_CLOSE, TCP_CLOSE_WAIT, TCP_LAST_ACK and TCP_CLOSING of <netinet/tcp.h>."""
@@ -217,12 +221,16 @@ class Endpoint:
         except OSError:
             pass  # already gone, which is what we wanted
 
+    def end_by_reset(self, by_reset: bool) -> None:
+        """Says how the connection ends from now on, whoever closes it: this process, or the kernel after its death."""
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESETS if by_reset else _LINGERS)
+        except OSError:
+            pass  # already gone
+
     def abort(self) -> None:
         """Closes with a reset, so that the peer cannot take what it has for a complete message."""
-        try:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
-        except OSError:
-            pass
+        self.end_by_reset(True)
         self.close()
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from app.deploy.receipt import MOST_IDS, Account, Receipt, Tally, settle_account
 from app.metrics.histogram import BUCKETS, bucket_index
+from app.metrics.snapshot import Streams
 
 BEFORE = Tally(ended=100, in_flight=3, cut=1, failed=5, held=2, held_ms=100.0, retried=4)
 
@@ -35,6 +36,16 @@ def test_the_longest_hold_is_never_too_short_and_at_most_a_32nd_too_long(earlier
         assert account.held_max_ms == longest_ms
     assert longest_ms <= account.held_max_ms <= longest_ms * (1 + 1 / 32)
     assert Receipt({"blue": account}, 1.0).longest_hold_ms == account.held_max_ms
+
+
+def test_streams_are_told_by_their_ends() -> None:
+    account = settle_account(
+        BEFORE._replace(streams=Streams(1, 2, 3)), BEFORE._replace(ended=110, streams=Streams(4, 2, 5))
+    )
+    assert account is not None
+    assert account.streams == Streams(handed_over=3, finished=0, cut=2)
+    kept = Receipt({"blue": account}, 1.0).as_json()["versions"]
+    assert isinstance(kept, dict) and kept["blue"]["streams"] == {"handed_over": 3, "finished": 0, "cut": 2}
 
 
 def test_without_a_hold_there_is_no_longest_one() -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from app.protocol.websocket import close_frame
+from tests.integration.event_streams import GET, Events, Stage, staged
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
-from tests.support.router_process import RouterProcess, running_router
+from tests.support.router_process import RouterProcess
 from tests.support.waiting import wait_until
 
 UPGRADE = (
@@ -24,43 +23,9 @@ UPGRADE = (
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: %b\r\nConnection: Upgrade\r\n\r\n"
-EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%bTransfer-Encoding: chunked\r\n\r\n"
-GET = b"GET /events HTTP/1.1\r\nHost: x.test\r\n\r\n"
 
 CLOSE_1012 = close_frame(1012)
 MASK = b"\x01\x02\x03\x04"
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A router between blue and green."""
-
-    router: RouterProcess
-    blue: RawUpstream
-    green: RawUpstream
-
-    def cuts(self) -> int:
-        """How many requests were cut, once none is in flight."""
-        metrics: dict[str, Any] = {}
-
-        def is_quiet() -> bool:
-            metrics.update(self.router.metrics())
-            return bool(metrics["in_flight"] == 0)
-
-        wait_until(is_quiet, "nothing in flight")
-        return int(metrics["cut_requests"])
-
-    def switch(self, version: str) -> None:
-        self.router.set_state(version, blue=self.blue.port, green=self.green.port)
-
-
-@contextlib.contextmanager
-def staged(folder: Path, **settings: object) -> Iterator[Stage]:
-    with RawUpstream() as blue, RawUpstream() as green:
-        with running_router(folder, blue.port, graceful_timeout=3, **settings) as router:
-            stage = Stage(router, blue, green)
-            stage.switch("blue")
-            yield stage
 
 
 @pytest.fixture(scope="module")
@@ -193,32 +158,6 @@ def test_websocket_of_the_active_version_stays(stage: Stage) -> None:
 # --- event streams ---------------------------------------------------------------------------------------
 
 
-class Events:
-    """An event stream that the test writes by hand."""
-
-    def __init__(self, upstream: RawUpstream, fields: bytes = b"") -> None:
-        self._is_here = threading.Event()
-        self._fields = fields
-        self.may_end = threading.Event()
-        upstream.handler = self._handle
-
-    def _handle(self, exchange: Exchange) -> None:
-        self.exchange = exchange
-        exchange.send(EVENTS % self._fields)
-        self._is_here.set()
-        exchange.hold(self.may_end)
-
-    def open(self, router: RouterProcess) -> RawClient:
-        client = router.connect()
-        client.send(GET)
-        client.read_head()
-        assert self._is_here.wait(5)
-        return client
-
-    def send(self, data: bytes) -> None:
-        self.exchange.send(b"%x\r\n%b\r\n" % (len(data), data))
-
-
 def test_event_stream_at_rest_ends_cleanly_and_the_connection_goes_on(stage: Stage) -> None:
     events = Events(stage.blue)
     stage.green.answers(reply(b"green"))
@@ -264,6 +203,31 @@ def test_compressed_stream_and_other_bodies_are_not_touched(stage: Stage) -> Non
         assert not client.has_bytes(4)
         events.exchange.send(b"0\r\n\r\n")
         assert client.wire.read_chunked().body == b""
+
+
+ANSWERS = (
+    b"POST /v1 HTTP/1.1\r\nHost: x.test\r\nAccept: text/event-stream\r\nContent-Length: 2\r\n\r\n{}",
+    b"GET /queue HTTP/1.1\r\nHost: x.test\r\nAccept: */*\r\n\r\n",
+    b"GET /fetch HTTP/1.1\r\nHost: x.test\r\nAccept: text/event-stream\r\nCache-Control: no-store\r\n\r\n",
+)
+
+
+def test_stream_that_nobody_comes_back_for_is_an_answer_like_any_other(stage: Stage) -> None:
+    cuts_before = stage.cuts()
+    with ExitStack() as stack:
+        streams = [Events(stage.blue, request=request) for request in ANSWERS]
+        clients = [stack.enter_context(events.open(stage.router)) for events in streams]
+        stage.switch("green")
+        began = time.monotonic()
+        for client in clients:
+            assert not client.has_bytes(max(0.0, began + 3.5 - time.monotonic())), (
+                "no end and no cut, also after the deadline"
+            )
+        for events, client in zip(streams, clients, strict=True):
+            events.send(b"data: 1\n\n")
+            events.exchange.send(b"0\r\n\r\n")
+            assert client.wire.read_chunked().body == b"data: 1\n\n"
+    assert stage.cuts() == cuts_before
 
 
 # --- settings and stopping -------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from app.cli.deploy_events import receipt_lines
 from app.cli.deploy_traffic import open_traffic
 from app.config import AppConfig, RouterConfig
 from app.deploy.deployer import Deployer
@@ -25,7 +26,9 @@ from app.deploy.processes import Processes
 from app.deploy.receipt import Receipt
 from app.deploy.steps import Steps
 from app.metrics.shared import SharedMetrics
+from app.metrics.snapshot import Streams
 from app.state.store import StateStore
+from tests.integration.event_streams import Events
 from tests.integration.holding import request, wait_held
 from tests.support.hammering import Hammering
 from tests.support.raw_client import RawClient
@@ -64,7 +67,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     with RawUpstream() as blue, RawUpstream() as green:
-        with running_router(tmp_path / "site", blue.port, workers=2) as router:
+        with running_router(tmp_path / "site", blue.port, workers=2, handover_window=0) as router:
             blue.answers(reply(b"blue"))
             green.answers(reply(b"green"))
             router.set_state("blue", blue=blue.port, green=green.port)
@@ -224,3 +227,22 @@ def test_longest_hold_agrees_with_what_the_client_saw(site: Site) -> None:
     assert green.held_max_ms == switching.receipt.longest_hold_ms
     assert about_to_switch - seen_waiting <= green.held_max_ms / 1000 <= (answered - sent) * (1 + 1 / 32)
     wait_held(site.router, 0)
+
+
+def test_receipt_tells_how_streams_ended(site: Site) -> None:
+    post = b"POST /v1 HTTP/1.1\r\nHost: x.test\r\nContent-Length: 2\r\n\r\n{}"
+    source, whole, broken = Events(site.blue), Events(site.blue, request=post), Events(site.blue, request=post)
+    with ExitStack() as stack:
+        listener, answered, lost = (stack.enter_context(one.open(site.router)) for one in (source, whole, broken))
+        with Switching(site) as switching:
+            assert listener.wire.read_chunked().body == b""
+            whole.send(b"data: [DONE]\n\n")
+            whole.exchange.send(b"0\r\n\r\n")
+            assert answered.wire.read_chunked().body == b"data: [DONE]\n\n"
+            broken.send(b"data: 1")
+            broken.exchange.close()
+            lost.wire.read_chunk()
+            assert lost.how_it_ends() == "reset"
+    blue = switching.receipt.accounts["blue"]
+    assert (blue.streams, blue.finished, blue.cut) == (Streams(handed_over=1, finished=1, cut=1), 2, 1)
+    assert any("(streams: 1 handed over, 1 finished, 1 cut)" in line for line in receipt_lines(switching.receipt))

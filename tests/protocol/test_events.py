@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.protocol.events import EventTracker, is_event_stream
+from app.protocol.events import EventTracker, is_event_stream, may_end_early
+from app.protocol.request import RequestParser
 from app.protocol.response import ResponseParser
 
 
@@ -88,3 +89,44 @@ def test_what_is_cut_ahead_ends_at_a_boundary(before: bytes, data: bytes) -> Non
 def test_event_streams_are_known_by_their_type(fields: bytes, is_one: bool) -> None:
     raw = b"HTTP/1.1 200 OK\r\n" + fields + b"Transfer-Encoding: chunked\r\n\r\n"
     assert is_event_stream(ResponseParser().parse(raw, b"GET")) is is_one
+
+
+EVENT_SOURCE = b"Accept: text/event-stream\r\nCache-Control: no-cache\r\n"
+CHROMIUM = EVENT_SOURCE + b"Pragma: no-cache\r\nSec-Fetch-Mode: cors\r\nAccept-Language: en-US,en;q=0.9\r\n"
+NODE_FETCH = b"accept-language: *\r\nsec-fetch-mode: cors\r\nuser-agent: node\r\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "status", "may"),
+    [
+        pytest.param(b"GET", CHROMIUM, b"200 OK", True, id="EventSource of a browser"),
+        pytest.param(b"GET", EVENT_SOURCE + NODE_FETCH, b"200 OK", True, id="EventSource from npm"),
+        pytest.param(b"GET", EVENT_SOURCE + b"Authorization: Bearer x\r\n", b"200 OK", True, id="one with a token"),
+        pytest.param(b"GET", CHROMIUM + b"Last-Event-ID: 7\r\n", b"200 OK", True, id="one that has come back"),
+        pytest.param(b"GET", b"Accept: text/event-stream\r\n", b"200 OK", True, id="the simplest"),
+        pytest.param(b"GET", b"accept: Text/Event-Stream;q=1\r\n", b"200 OK", True, id="in other letters"),
+        pytest.param(b"GET", b"Accept: text/event-stream\r\nCache-Control: max-age=0, No-Cache\r\n", b"200 OK", True),
+        pytest.param(b"POST", EVENT_SOURCE, b"200 OK", False, id="POST"),
+        pytest.param(b"get", EVENT_SOURCE, b"200 OK", False, id="another method"),
+        pytest.param(b"GET", EVENT_SOURCE, b"201 Created", False, id="another status"),
+        pytest.param(b"GET", b"", b"200 OK", False, id="no Accept"),
+        pytest.param(b"GET", b"Accept: */*\r\n", b"200 OK", False, id="gradio_client"),
+        pytest.param(b"GET", b"Accept: application/json, text/event-stream\r\n", b"200 OK", False, id="mcp"),
+        pytest.param(b"GET", EVENT_SOURCE + b"Accept: text/html\r\n", b"200 OK", False, id="two Accept"),
+        pytest.param(b"GET", CHROMIUM + b"Content-Type: application/json\r\n", b"200 OK", False, id="Gradio's page"),
+        pytest.param(b"GET", b"Accept: text/event-stream\r\n" + NODE_FETCH, b"200 OK", False, id="fetch"),
+        pytest.param(
+            b"GET", b"Accept: text/event-stream\r\nAuthorization: Bearer x\r\n", b"200 OK", False, id="openai"
+        ),
+        pytest.param(
+            b"GET", b"Accept: text/event-stream\r\nCache-Control: no-store\r\n", b"200 OK", False, id="httpx2"
+        ),
+    ],
+)
+def test_only_the_stream_of_an_event_source_may_end_early(
+    method: bytes, fields: bytes, status: bytes, may: bool
+) -> None:
+    asked = RequestParser(100).parse(method + b" / HTTP/1.1\r\nHost: x\r\n" + fields + b"\r\n")
+    head = b"HTTP/1.1 " + status + b"\r\nContent-Type: text/event-stream\r\n%b\r\n"
+    assert may_end_early(asked, ResponseParser().parse(head % b"", method)) is may
+    assert not may_end_early(asked, ResponseParser().parse(head % b"Content-Encoding: br\r\n", method))
