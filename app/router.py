@@ -70,6 +70,13 @@ class TrafficRouter:
             self._look_at(state)
         return self._target or self._target_by_the_clock()
 
+    def look(self) -> BlueGreenState | None:
+        """The state as it is at this moment, also for what goes on between requests."""
+        state = self.state.current()
+        if state is not self._seen:
+            self._look_at(state)
+        return state
+
     def _look_at(self, state: BlueGreenState | None) -> None:
         """Decides, once for each state, what each request then only looks up."""
         if state == self._seen:  # a file that has just been written is read again for a while
@@ -83,6 +90,10 @@ class TrafficRouter:
         self._serving = self._active
         is_closed = state is not None and (state.pause is not None or state.maintenance is not None)
         self._target = None if is_closed else self._active
+        if state is not None:
+            for version in state.versions.values():
+                self.session(version.port).keep_idle(version.status != "stopping")
+            self._claims.note_state(state.serial)  # last: whoever stops a version waits for it
 
     def _target_of(self, version: VersionState) -> Target:
         # A file written by hand says nothing about the process, and "stopped" is what it then is taken for.
@@ -115,9 +126,7 @@ class TrafficRouter:
 
     def active(self) -> Target:
         """The active version, whatever keeps requests from it. Raises NoActiveVersion."""
-        state = self.state.current()
-        if state is not self._seen:
-            self._look_at(state)
+        self.look()
         if self._active is None:
             raise NoActiveVersion(self.state.fault or "the state file names no active version")
         return self._active

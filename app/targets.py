@@ -23,6 +23,9 @@ class Claims(Protocol):
     def unclaim(self, row: int, version: int) -> None:
         """Takes a `start` back."""
 
+    def note_state(self, serial: int) -> None:
+        """Says by which state requests are sent from now on."""
+
 
 class NoClaims:
     """Counts nothing: for plain Python, where no drain waits for what the caller does."""
@@ -33,6 +36,9 @@ class NoClaims:
 
     def unclaim(self, row: int, version: int) -> None:
         """Nothing to take back."""
+
+    def note_state(self, serial: int) -> None:
+        """Nobody asks."""
 
 
 class Target:

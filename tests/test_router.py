@@ -16,8 +16,15 @@ import pytest
 from app.config import RouterConfig
 from app.errors import NoActiveVersion
 from app.router import NO_VERSION, NOWHERE, TrafficRouter
+from app.transport.blocking import connect_blocking
+from app.transport.limits import TimeLimit
+from app.upstream.adapter import UpstreamAdapter
+from app.upstream.exchange import Limits
+from app.upstream.fresh import FreshConnections
 from app.upstream.messages import UpstreamRequest
+from app.upstream.session import UpstreamSession
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
+from tests.support.states import put_state
 from tests.transport.loopback import closed_address
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,6 +60,7 @@ class CountedClaims:
     """What happens right after the first claim, the second, …"""
     open: dict[int, int] = field(default_factory=dict)
     """Claimed version by row."""
+    serials: list[int] = field(default_factory=list)
     laid: list[int] = field(default_factory=list)
     """Every version that a claim was laid on, in order."""
     _rows: Iterator[int] = field(default_factory=count)
@@ -69,6 +77,10 @@ class CountedClaims:
     def unclaim(self, row: int, version: int) -> None:
         """Takes it back."""
         assert self.open.pop(row) == version
+
+    def note_state(self, serial: int) -> None:
+        """Remembers it."""
+        self.serials.append(serial)
 
 
 def router_of(state: StateFile, claims: CountedClaims | None = None) -> TrafficRouter:
@@ -87,6 +99,27 @@ def test_claim_is_laid_on_the_active_version(state: StateFile, active: str, inde
     assert (target.version, target.name, target.port) == (index, active, port)
     assert target.authority == b"127.0.0.1:%d" % port
     assert claims.open == {row: index}
+
+
+def test_router_acts_by_a_state_before_it_says_so(state: StateFile) -> None:
+    """Whoever stops a version takes the word for it that no idle connection to it is left."""
+    claims, said = CountedClaims(), list[tuple[int, bool, int]]()
+
+    class Connections(FreshConnections):
+        def keep_idle(self, keeps: bool) -> None:
+            said.append((self._port, keeps, len(claims.serials)))
+
+    def session(port: int) -> UpstreamSession:
+        limit = TimeLimit(1)
+        return UpstreamSession(UpstreamAdapter(Connections(port, connect_blocking, limit), Limits(limit, limit, limit)))
+
+    router = TrafficRouter(RouterConfig(state_file=str(state.path)), claims, session)
+    router.look()
+    assert said == [(5005, True, 0), (5006, True, 0)]
+    said.clear()
+    put_state(state.path, "blue", {"green": {"status": "stopping"}}, serial=9)
+    router.look()
+    assert (said, claims.serials) == ([(5005, True, 1), (5006, False, 1)], [0, 9])
 
 
 def test_switch_between_requests_moves_the_next_claim(state: StateFile) -> None:

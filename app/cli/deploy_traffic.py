@@ -46,6 +46,9 @@ class _RouterTraffic:
     def held(self) -> int:
         return self._current().held()
 
+    def is_state_known(self, serial: int) -> bool:
+        return all(metrics.is_state_known(serial) for metrics in self._in_use())
+
     def failover(self) -> str | None:
         return self._current().failover().version
 

@@ -16,6 +16,11 @@ __all__ = ["Drain", "OnTimeout", "Outcome", "Row", "Traffic"]
 _POLL_S = 0.05
 """Also the distance of the two looks that both have to see nothing."""
 
+_WORKERS_WAIT_S = 3.0
+"""Above the second after which each worker looks again; one that does not must not keep a version alive."""
+
+_WORKERS_POLL_S = 0.02
+
 _REPORT_EVERY_S = 0.5
 
 _MOST_NAMED = 20
@@ -57,6 +62,9 @@ class Traffic(Protocol):
 
     def held(self) -> int:
         """How many requests are held back, over all workers."""
+
+    def is_state_known(self, serial: int) -> bool:
+        """Whether all workers act by the state of that serial; one that hangs is not waited for."""
 
     def failover(self) -> str | None:
         """The version whose requests go to the standby because it is down; None when there is none."""
@@ -120,6 +128,15 @@ class Drain:
                 reported = elapsed
             seen_none = in_flight == 0
             self.sleep(_POLL_S)
+
+    def wait_for_workers(self, serial: int) -> None:
+        """Wait until all workers act by the state of that serial, so that they keep no connection to who is stopping.
+
+        They look with each request, and once a second. A signal that meets a request on a kept connection may cost it.
+        """
+        deadline = self.clock() + _WORKERS_WAIT_S
+        while not self.traffic.is_state_known(serial) and self.clock() < deadline:
+            self.sleep(_WORKERS_POLL_S)
 
     def _look(self, versions: Sequence[str], label: str, in_flight: int, left_s: float) -> Draining:
         rows = self._rows(versions)

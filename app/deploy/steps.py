@@ -215,6 +215,9 @@ class Steps:
         if found.alive and found.pid is not None:
             self.put(replace(version, status="stopping"))
             self.report(Stopping(version.name, found.pid, self.app.stop_timeout))
+            if self.traffic is not None:
+                drain = Drain(self.traffic, self.report, self.clock, self.sleep)
+                drain.wait_for_workers(self.store.read().serial)
         was_killed = self.end(version)
         ended = self.processes.find(version)
         self.put(replace(version, status="stopped", exit_status=ended.exit_status))

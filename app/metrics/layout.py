@@ -53,6 +53,7 @@ from app.state.model import VERSIONS
 MAGIC = int.from_bytes(b"BGROUTER", "little")
 LAYOUT_VERSION = 2
 WORD = 8
+LARGEST = 2**64 - 1
 PAGE_WORDS = 512
 
 VERSION_LABELS = (*VERSIONS, "router")
@@ -89,6 +90,7 @@ SLOT = (
     "connections",  # client connections the owner has, plus one; 0 while it does not accept
     "holding",  # requests the owner holds back at this moment
     "diversion",  # the last: when it began, monotonic, << 3 | from which version, plus one, << 1 | whether it goes on
+    "state_serial",  # of the state that the owner acts by, modulo 2**64
 )
 COUNTERS = (
     # In this order: who reads upwards never finds more ended than started.
@@ -129,6 +131,8 @@ SECOND_CELLS = 600
 TEN_CELLS = 2160
 PROBES = 8
 PROBE_WORDS = 16
+FRESH_US = 2_500_000
+"""A worker that has missed two heartbeats is taken for hung."""
 PROBE_REASON_BYTES = (PROBE_WORDS - 5) * WORD
 
 # A cell: words first, then 4-byte counts.

@@ -22,6 +22,7 @@ from app.state.model import VERSIONS
 _VERSIONS = range(len(layout.VERSION_LABELS))
 _ACCOUNT_WORDS = layout.ROWS_AT  # a slot's head and its three version blocks
 _ENDS = ("finished", "unclaimed", "aborted")
+_WORKER = layout.ROLES.index("worker")
 _MOST_TRIES = 100  # a slot changes hands a few times a second at the very worst
 
 
@@ -104,6 +105,17 @@ class Reader:
         """Requests held back in live slots."""
         at = {slot: layout.slot_at(slot) + S["holding"] for slot in self._used()}
         return sum(self._words[word] for slot, word in at.items() if self._words[word] and self._is_alive(slot))
+
+    def is_state_known(self, serial: int, now_us: int) -> bool:
+        """Whether every worker that is alive and does not hang acts by the state of that serial."""
+        heads = ((slot, layout.slot_at(slot)) for slot in self._used())
+        return all(
+            self._words[head + S["state_serial"]] == serial & layout.LARGEST
+            for slot, head in heads
+            if self._words[head + S["role"]] == _WORKER
+            and self._words[head + S["seen_us"]] > now_us - layout.FRESH_US
+            and self._is_alive(slot)
+        )
 
     def failover(self) -> Failover:
         """Whether live slots send requests to the standby, and what the leader knows about it."""

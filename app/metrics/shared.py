@@ -165,6 +165,7 @@ class SharedMetrics:
         words[head + S["connections"]] = 0
         words[head + S["holding"]] = 0
         words[head + S["diversion"]] &= ~1
+        words[head + S["state_serial"]] = 0
         writer = SlotWriter(self._mapped.memory, self._words, slot, locks.close)
         writer.beat(now_us)
         locks.take(alive_byte(slot))
@@ -253,6 +254,10 @@ class SharedMetrics:
     def held(self) -> int:
         """How many requests live workers hold back at this moment."""
         return self._reader.held()
+
+    def is_state_known(self, serial: int) -> bool:
+        """Whether every worker that is well acts by the state of that serial."""
+        return self._reader.is_state_known(serial, self._clock())
 
     def failover(self) -> Failover:
         """Whether requests go to the standby at this moment, and how often they have."""

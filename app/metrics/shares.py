@@ -7,9 +7,6 @@ from app.metrics.layout import S
 
 __all__ = ["Shares"]
 
-_FRESH_US = 2_500_000
-"""A worker that has missed two heartbeats neither accepts nor counts."""
-
 
 class Shares:
     """One worker's view of the connections of all; made by `SharedMetrics.shares`.
@@ -34,6 +31,6 @@ class Shares:
     def least_of_others(self, now_us: int) -> int | None:
         """The fewest connections that another accepting worker holds; None when there is no other."""
         words = self._words
-        since = now_us - _FRESH_US
+        since = now_us - layout.FRESH_US  # one that hangs does not accept
         counts = [words[count_at] for count_at, seen_at in self._others if words[count_at] and words[seen_at] > since]
         return min(counts) - 1 if counts else None

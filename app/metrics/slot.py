@@ -189,6 +189,10 @@ class SlotWriter:
         words[block + C["longest_held_us"]] = max(words[block + C["longest_held_us"]], held_us)
         words[block + C["held"]] += 1
 
+    def note_state(self, serial: int) -> None:
+        """Says by which state this process acts from now on."""
+        self._words[self._slot_at + S["state_serial"]] = serial & layout.LARGEST
+
     def beat(self, now_us: int, state_fault: bool = False) -> None:
         """Says that this process is well, and whether it can read the state file; about once a second."""
         self._words[self._slot_at + S["seen_us"]] = now_us

@@ -98,7 +98,7 @@ class Service:
     def _beat(self) -> None:
         """Once a second: the heartbeat, the history, and the state file's health."""
         while True:
-            state = self.router.state.current()
+            state = self.router.look()
             self._note_state_fault()
             self.slot.beat(time.monotonic_ns() // 1000, bool(self._state_fault))
             active = state.active if state is not None else None

@@ -31,6 +31,9 @@ class Connections(Protocol):
     def is_doubtful(self, connection: UpstreamConnection) -> bool:
         """Whether a connection that is used again may be closed before a request arrives."""
 
+    def keep_idle(self, keeps: bool) -> None:
+        """Whether connections are kept from now on; those that are idle are closed when not."""
+
     def part_with(self, connection: UpstreamConnection) -> None:
         """Forgets a connection that somebody else closes: a tunnel is not one of a version's request slots."""
 
@@ -70,6 +73,9 @@ class FreshConnections:
     def is_doubtful(self, connection: UpstreamConnection) -> bool:
         """Never: it is not used again."""
         return False
+
+    def keep_idle(self, keeps: bool) -> None:
+        """None is ever kept."""
 
     def part_with(self, connection: UpstreamConnection) -> None:
         """Nothing to forget."""

@@ -71,7 +71,8 @@ class _Exchange:
 
     def get(self, path: str, host: str) -> ResponseHead:
         """The final answer's head; its body is still to be read."""
-        fields = f"Host: {host}\r\nUser-Agent: traffic-router\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        # No "Connection: close": who closes first has the kernel remember it on his port, which is to be ours.
+        fields = f"Host: {host}\r\nUser-Agent: traffic-router\r\nAccept: */*\r\n\r\n"
         endpoint = self._connection.endpoint
         endpoint.send(f"GET {path} HTTP/1.1\r\n{fields}".encode("latin-1"), self._left())
         while (head := self._connection.take_head(b"GET")) is None or head.status < 200:

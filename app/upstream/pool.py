@@ -38,7 +38,7 @@ class ConnectionPool:
         self.port = port
         self._size = size
         self._connecting = connecting
-        self._keeps = idle_s > 0
+        self._may_keep = self._keeps = idle_s > 0
         self._open = 0
         self._idle: dict[Endpoint, UpstreamConnection] = {}
         self._idle_deadlines = Deadlines(idle_s, self._drop)
@@ -112,10 +112,16 @@ class ConnectionPool:
         """Frees the place of a connection that has become a tunnel's, which closes it."""
         self._free_place()
 
-    def close_idle(self) -> None:
-        """Closes every idle connection: the port has been given to another process."""
-        for endpoint in list(self._idle):
-            self._drop(endpoint)
+    def keep_idle(self, keeps: bool) -> None:
+        """Keeps connections from now on, or closes every idle one and those in use at their end: the version ends.
+
+        Who closes a connection first has the kernel remember it on his port. That is to be ours: a server that does
+        not set SO_REUSEADDR could not listen again.
+        """
+        self._keeps = keeps and self._may_keep
+        if not keeps:
+            for endpoint in list(self._idle):
+                self._drop(endpoint)
 
     def _ended(self, endpoint: Endpoint) -> None:
         """The version has closed an idle connection, or says something unasked."""

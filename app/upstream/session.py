@@ -34,6 +34,10 @@ class UpstreamSession(requests.Session):
         answer = self._adapter.send(request, **kwargs)
         return answer if type(answer) is UpstreamAnswer else adopt(answer, request)
 
+    def keep_idle(self, keeps: bool) -> None:
+        """Whether connections are kept for other requests; those that are idle are closed when not."""
+        self._adapter.connections.keep_idle(keeps)
+
     def reach(self) -> None:
         """Finds out whether the version takes connections. Raises UpstreamError, PoolExhausted."""
         self._adapter.reach()

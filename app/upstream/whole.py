@@ -87,6 +87,9 @@ class _Nowhere:
     def is_doubtful(self, connection: UpstreamConnection) -> bool:
         return False
 
+    def keep_idle(self, keeps: bool) -> None:
+        """There are none."""
+
     def part_with(self, connection: UpstreamConnection) -> None:
         """Nothing to forget."""
 

@@ -64,6 +64,9 @@ class FakeTraffic:
     cut: list[list[CutRequest]] = field(default_factory=lambda: [[]])
     conducts: dict[str, list[Conduct]] = field(default_factory=dict)
     down: str | None = None
+    known: list[bool] = field(default_factory=lambda: [True])
+    asked: list[int] = field(default_factory=list)
+    """The serials of states that workers were waited for to know."""
 
     def in_flight(self, version: str) -> int:
         return _next(self.looks.get(version, [0]))
@@ -73,6 +76,10 @@ class FakeTraffic:
 
     def held(self) -> int:
         return 0
+
+    def is_state_known(self, serial: int) -> bool:
+        self.asked.append(serial)
+        return _next(self.known)
 
     def failover(self) -> str | None:
         return self.down

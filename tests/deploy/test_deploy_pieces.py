@@ -206,6 +206,13 @@ def test_a_drain_can_wait_on_after_telling_what_remains() -> None:
     assert isinstance(events[-1], Drained)
 
 
+def test_worker_that_looks_at_no_state_is_not_waited_for_for_ever() -> None:
+    traffic = FakeTraffic(known=[False])
+    drain(traffic, []).wait_for_workers(7)
+    assert set(traffic.asked) == {7}
+    assert 100 < len(traffic.asked) < 200
+
+
 def test_a_drain_of_both_versions_adds_them_up() -> None:
     events: list[Event] = []
     traffic = FakeTraffic({"blue": [1, 0], "green": [2, 0]})

@@ -255,6 +255,27 @@ def test_stop_waits_for_the_requests_of_the_version(both: Deployment) -> None:
     assert both.version("green").status == "stopped"
 
 
+@pytest.mark.parametrize("command", ["stop", "restart"])
+def test_workers_know_that_a_version_is_stopping_before_it_gets_the_signal(both: Deployment, command: str) -> None:
+    seen = []
+
+    class Workers(FakeTraffic):
+        def is_state_known(self, serial: int) -> bool:
+            green = both.version("green")
+            seen.append((green.status, both.processes.find(green).alive, serial == both.state.serial))
+            return super().is_state_known(serial)
+
+    both.traffic = Workers(known=[False, False, True])
+    getattr(both.deployer(), command)("green")
+    assert seen == [("stopping", True, True)] * 3
+
+
+def test_switch_waits_for_no_worker(both: Deployment) -> None:
+    both.traffic = traffic = FakeTraffic()
+    both.deployer().switch("green", wait=True)
+    assert traffic.asked == []
+
+
 def test_a_busy_version_is_not_stopped_without_force(both: Deployment) -> None:
     both.traffic = FakeTraffic({"green": [3]}, [Row("GET", "/report", 8.2)])
     with pytest.raises(DrainTimedOut, match=r"green still has 3 requests in flight after 0 s \(oldest: GET /report"):

@@ -24,6 +24,29 @@ class ChangingHands:
         return self._words[index]
 
 
+def test_state_is_known_when_every_worker_that_is_well_acts_by_it(
+    metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock
+) -> None:
+    other = metrics.claim_slot(1)
+    script = metrics.claim_slot(2, "script")
+    writer.note_state(7)
+    assert not metrics.is_state_known(7)
+    other.note_state(7)
+    assert metrics.is_state_known(7)
+    writer.note_state(8)
+    assert not metrics.is_state_known(8)
+    clock.advance(3)
+    writer.beat(clock())
+    assert metrics.is_state_known(8), "the other one hangs"
+    other.beat(clock())
+    assert not metrics.is_state_known(8)
+    other.close()
+    assert metrics.is_state_known(8), "the other one has ended"
+    writer.note_state(1 << 70)
+    assert metrics.is_state_known(1 << 70), "whatever a person has written into the file"
+    script.close()
+
+
 @pytest.mark.parametrize("moves", [1, 5, 1 << 60])
 def test_reader_looks_again_until_a_slot_holds_still_but_not_for_ever(
     metrics: SharedMetrics,

@@ -15,8 +15,6 @@ from app.protocol.request import RequestParser
 from app.proxy.client import ClientBody, ClientRequest
 from app.proxy.service import Service
 from app.transport.endpoint import Endpoint
-from app.upstream.adapter import UpstreamAdapter
-from app.upstream.pool import ConnectionPool
 from app.upstream.session import UpstreamSession
 from tests.support.waiting import wait_until
 from tests.support.wire import Wire
@@ -97,10 +95,8 @@ class Flying:
 
 def close_idle(session: UpstreamSession) -> None:
     """Closes the connections that a session keeps for later."""
-    adapter = session.get_adapter("http://")
-    assert isinstance(adapter, UpstreamAdapter)
-    assert isinstance(adapter.connections, ConnectionPool)
-    adapter.connections.close_idle()
+    session.keep_idle(False)
+    session.keep_idle(True)
 
 
 def _read_all(wire: Wire) -> bytes:

@@ -148,14 +148,26 @@ def test_idle_connection_on_which_the_version_speaks_unasked_is_dropped(upstream
     wait_for_closing(idle)
 
 
-def test_all_idle_connections_can_be_closed_at_once(upstream: RawUpstream) -> None:
+def test_none_is_kept_for_a_version_that_ends(upstream: RawUpstream) -> None:
     pool = pool_of(upstream.port, 3)
     idle = [pool.acquire(), pool.acquire()]
     in_use = pool.acquire()
     for connection in idle:
         pool.release(connection)
-    pool.close_idle()
+    pool.keep_idle(False)
     assert [connection.endpoint.closed for connection in [*idle, in_use]] == [True, True, False]
+    pool.release(in_use)
+    assert in_use.endpoint.closed
+    pool.keep_idle(True)
+    pool.release(again := pool.acquire())
+    assert pool.acquire() is again
+
+
+def test_pool_without_idle_time_keeps_none_whatever_the_version_does(upstream: RawUpstream) -> None:
+    pool = pool_of(upstream.port, idle_s=0)
+    pool.keep_idle(True)
+    pool.release(one := pool.acquire())
+    assert one.endpoint.closed
 
 
 # --- all in use -----------------------------------------------------------------------------------------------
