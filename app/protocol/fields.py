@@ -91,12 +91,10 @@ _MEANINGS: dict[bytes, Meaning] = {
     b"transfer-encoding": Meaning.TRANSFER_ENCODING,
     b"connection": Meaning.CONNECTION,
     b"upgrade": Meaning.UPGRADE,
-    # RFC 9110 §7.6.1, §10.1.4 and §11.7.2; Proxy-Connection is the old mistake that RFC 9112 §C.2.2 describes.
+    # RFC 9110 §7.6.1 and §10.1.4; Proxy-Connection is the old mistake that RFC 9112 §C.2.2 describes.
     b"keep-alive": Meaning.HOP_BY_HOP,
     b"proxy-connection": Meaning.HOP_BY_HOP,
     b"te": Meaning.HOP_BY_HOP,
-    b"proxy-authorization": Meaning.HOP_BY_HOP,
-    b"proxy-authenticate": Meaning.HOP_BY_HOP,
     b"x-request-id": Meaning.REQUEST_ID,
     b"date": Meaning.DATE,
     b"via": Meaning.VIA,

@@ -14,8 +14,9 @@ _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET = re.compile(rb"[\x21-\x7e\x80-\xff]+")
 """Anything visible, and bytes that are not ASCII: applications have always had to cope with raw UTF-8."""
 
-_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)")
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.vV]+\])(?::[0-9]*)?")
+_ABSOLUTE = re.compile(rb"([Hh][Tt][Tt][Pp][Ss]?)://([^/?#]*)")
+_HOST = re.compile(rb"([A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.vV]+\])(?::([0-9]*))?")
+_DEFAULT_PORTS = {b"http": b"80", b"https": b"443"}
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -35,7 +36,7 @@ class RequestHead:
         fields: list of (name, value) in wire order.
         dropped: indices of the fields that end here.
         forwarding: indices of the client's own forwarding fields, which trust decides about.
-        host: the value of Host, else the authority of an absolute-form target, else b"" (HTTP/1.0 only).
+        host: the value of Host; without one (HTTP/1.0 only) the authority of an absolute-form target, else b"".
         hosts: how many Host fields came.
         content_length: bytes of body announced, None when none was.
         chunked: the body is chunked.
@@ -183,6 +184,16 @@ _ACTIONS: dict[Meaning, Callable[[RequestHead, int, bytes], None]] = {
 _PASSING_ALIASES = {Meaning.ALIAS: _nothing, Meaning.FORWARDING_ALIAS: _forwarding}
 
 
+def _origin(scheme: bytes, authority: bytes) -> tuple[bytes, bytes]:
+    """The host and port that an authority stands for (RFC 9110 §4.2.3); the host is b"" when it is no valid one.
+
+    Case makes no difference, nor does the scheme's own port, or an empty one, in place of none. What would have to be
+    decoded, looked up or understood to be the same is not: %61 for a, a dot at the end, an IPv6 address written anew.
+    """
+    match = _HOST.fullmatch(authority)
+    return (match[1].lower(), match[2] or _DEFAULT_PORTS[scheme]) if match else (b"", b"")
+
+
 class RequestParser:
     """Turns the bytes of a head into a `RequestHead`; one per client connection.
 
@@ -266,12 +277,16 @@ class RequestParser:
         absolute = _ABSOLUTE.match(head.target)
         if absolute is None:
             raise MalformedRequest("request target has no valid form")
-        # §3.2.2 has a proxy replace Host by the target's authority. We pass the target on as it is, so a Host
-        # that says something else is refused instead: nobody behind us has to choose between the two.
-        authority = absolute[1]
-        if not authority or b"@" in authority or (head.hosts and authority.lower() != head.host.lower()):
+        # §3.2.2 has a proxy replace Host by the target's authority. We pass both on as they are, so a Host that
+        # names another one is refused instead: nobody behind us has to choose between the two.
+        scheme, authority = absolute.groups()
+        origin = _origin(scheme.lower(), authority)
+        if not origin[0]:
+            raise MalformedRequest("the request target names no valid host")
+        if not head.hosts:
+            head.host = authority
+        elif origin != _origin(scheme.lower(), head.host):
             raise MalformedRequest("Host differs from the authority of the request target")
-        head.host = authority
 
     def _apply_connection(self, head: RequestHead) -> None:
         """Persistence (RFC 9112 §9.3), the fields that Connection names (RFC 9110 §7.6.1), and Upgrade."""

@@ -9,8 +9,8 @@ __all__ = ["safe_trailers"]
 _NEVER = frozenset(
     # RFC 9110 §6.5.1: framing, routing, request modifiers, authentication and content negotiation are read
     # before the body, so a recipient that merges trailers into the head must not be handed them late.
-    b"authorization|cache-control|content-encoding|content-range|content-type|cookie|expect|max-forwards|range|"
-    b"set-cookie|trailer|www-authenticate".split(b"|")
+    b"authorization|cache-control|content-encoding|content-range|content-type|cookie|expect|max-forwards|"
+    b"proxy-authenticate|proxy-authorization|range|set-cookie|trailer|www-authenticate".split(b"|")
 )
 
 

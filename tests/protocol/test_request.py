@@ -166,7 +166,19 @@ def test_http_1_0_may_leave_host_out() -> None:
 
 
 def test_absolute_target_without_host_is_for_http_1_0() -> None:
-    assert parse(b"GET http://x.test/ HTTP/1.0\r\n\r\n").target == b"http://x.test/"
+    head = parse(b"GET http://x.test:/ HTTP/1.0\r\n\r\n")
+    assert (head.target, head.host) == (b"http://x.test:/", b"x.test:")
+
+
+def test_host_is_what_the_client_wrote_also_beside_an_absolute_target() -> None:
+    head = parse(b"GET http://X.test:80/ HTTP/1.1\r\nHost: x.Test\r\n\r\n")
+    assert (head.target, head.host, head.dropped) == (b"http://X.test:80/", b"x.Test", [])
+
+
+@pytest.mark.parametrize("authority", [b"", b":80", b"u@x.test", b"x\\y", b'x"y', b"[::1", b"x:a", b"x:1:2", b"\xe9"])
+def test_absolute_target_without_a_valid_host_is_refused(authority: bytes) -> None:
+    with pytest.raises(MalformedRequest, match="names no valid host"):
+        parse(b"GET http://" + authority + b"/ HTTP/1.0\r\n\r\n")
 
 
 # --- framing --------------------------------------------------------------------------------------------------
@@ -254,7 +266,7 @@ def test_request_without_framing_has_no_body() -> None:
         pytest.param(b"Keep-Alive: timeout=5\r\n", [b"Host"], id="keep-alive"),
         pytest.param(b"Proxy-Connection: close\r\n", [b"Host"], id="proxy-connection"),
         pytest.param(b"TE: trailers\r\n", [b"Host"], id="te"),
-        pytest.param(b"Proxy-Authorization: Basic eA==\r\n", [b"Host"], id="proxy-authorization"),
+        pytest.param(b"Proxy-Authorization: Basic eA==\r\n", [b"Host", b"Proxy-Authorization"], id="of-another-proxy"),
         pytest.param(b"Upgrade: websocket\r\n", [b"Host"], id="upgrade-not-named"),
         pytest.param(b"Connection: X-A\r\nX-A: 1\r\nX-B: 2\r\n", [b"Host", b"X-B"], id="named"),
         pytest.param(b"X-A: 1\r\nx-a: 2\r\nConnection: x-A\r\n", [b"Host"], id="named-after-and-twice"),

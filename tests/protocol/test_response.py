@@ -177,7 +177,7 @@ def test_connection_persists_as_the_answer_says(start: bytes, lines: bytes, keep
     [
         pytest.param(b"Connection: close\r\n", [], id="connection"),
         pytest.param(b"Keep-Alive: timeout=5\r\nProxy-Connection: a\r\nTE: b\r\n", [], id="hop-by-hop"),
-        pytest.param(b"Proxy-Authenticate: Basic\r\n", [], id="proxy-authenticate"),
+        pytest.param(b"Proxy-Authenticate: Basic\r\n", [b"Proxy-Authenticate"], id="of-another-proxy"),
         pytest.param(b"Transfer-Encoding: chunked\r\n", [], id="transfer-encoding"),
         pytest.param(b"Connection: X-A\r\nx-a: 1\r\nX-B: 2\r\n", [b"X-B"], id="named"),
         pytest.param(b"Connection: keep-alive\r\nKeep-Alive: 5\r\n", [], id="named-and-hop-by-hop"),
