@@ -206,6 +206,13 @@ class RouterConfig(HoldConfig):
     )
     server_timing: bool = setting(False, "Add a `Server-Timing` field with the router's share of the time.")
     allow_trace: bool = setting(False, "Pass TRACE requests on.")
+    upgrades: tuple[str, ...] = setting(
+        ("websocket",),
+        "Protocols that a connection may be upgraded to; a name without a version stands for all of them.",
+        zero="none",
+        rule="a list of protocols such as websocket; HTTP and TLS, which would go on unread, are none",
+        check=checks.is_upgrade,
+    )
     pass_underscore_fields: bool = setting(
         False, "Pass header fields with `_` in the name; aliases of the forwarding fields only from a trusted proxy."
     )

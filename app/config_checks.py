@@ -42,6 +42,13 @@ def is_path(text: str) -> bool:
     return _PATH.fullmatch(text) is not None
 
 
+def is_upgrade(text: str) -> bool:
+    # What goes on as HTTP would pass every rule of the router by: its limits, its framing, its fields.
+    name, slash, version = text.lower().partition("/")
+    is_token = all(_TOKEN.fullmatch(part) for part in ([name, version] if slash else [name]))
+    return is_token and name not in ("h2c", "h2", "h3", "http", "https", "tls")
+
+
 def is_pseudonym(text: str) -> bool:
     return text == "" or _TOKEN.fullmatch(text) is not None
 

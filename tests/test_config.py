@@ -61,6 +61,8 @@ GOOD: list[dict[str, Any]] = [
     {"admin_allow": ["10.1.2.3", "fd00::/8"]},
     {"via": "edge-1"},
     {"metrics_exclude": ("/ping", "/static/*")},
+    {"upgrades": ()},
+    {"upgrades": ("WebSocket", "chat/2.0")},
     {"response_timeout": 5, "connection_timeout": 5},
     {"access_log": "-"},
 ]
@@ -84,6 +86,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"admin_allow": ["home"]}, "admin_allow = home"),
     ({"via": "my edge"}, "a token"),
     ({"metrics_exclude": "ping"}, "paths that begin with /"),
+    *(
+        ({"upgrades": ["websocket", name]}, "HTTP and TLS, which would go on unread, are none")
+        for name in ("h2c", "H2C", "HTTP/2.0", "http", "TLS/1.2", "a b", "", "/2", "chat/", "a/b/c")
+    ),
     ({"response_timeout": 1}, "connection_timeout = 5.0, response_timeout = 1.0"),
     ({"max_client_connections": 20, "max_connections": 10}, "max_client_connections = 20"),
     ({"state_file": "x", "metrics_file": "x"}, "would overwrite the state file"),

@@ -91,10 +91,12 @@ _MEANINGS: dict[bytes, Meaning] = {
     b"transfer-encoding": Meaning.TRANSFER_ENCODING,
     b"connection": Meaning.CONNECTION,
     b"upgrade": Meaning.UPGRADE,
-    # RFC 9110 §7.6.1 and §10.1.4; Proxy-Connection is the old mistake that RFC 9112 §C.2.2 describes.
+    # RFC 9110 §7.6.1 and §10.1.4; Proxy-Connection is the old mistake that RFC 9112 §C.2.2 describes; HTTP2-Settings
+    # goes with an upgrade that is never made (RFC 9113 §3.1).
     b"keep-alive": Meaning.HOP_BY_HOP,
     b"proxy-connection": Meaning.HOP_BY_HOP,
     b"te": Meaning.HOP_BY_HOP,
+    b"http2-settings": Meaning.HOP_BY_HOP,
     b"x-request-id": Meaning.REQUEST_ID,
     b"date": Meaning.DATE,
     b"via": Meaning.VIA,

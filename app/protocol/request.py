@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from app.errors import FieldsTooLarge, MalformedRequest, MethodNotAllowed, VersionNotSupported
 from app.protocol.fields import MEANINGS, FieldParser, Meaning, meaning_of, split_list
+from app.protocol.upgrade import known_of
 
 __all__ = ["RequestHead", "RequestParser"]
 
@@ -42,7 +43,7 @@ class RequestHead:
         chunked: the body is chunked.
         keep_alive: the client wants to use the connection again (RFC 9112 §9.3).
         reframed: the framing field in our own spelling, with its CRLF, when the client's is not passed as it came.
-        upgrade: the value of Upgrade when `Connection` names it, else b"".
+        upgrade: the known protocols of Upgrade when `Connection` names it, else b"".
         request_id: the client's X-Request-ID when it is one we pass on, else b"".
         asks_for_preview: there is an X-Router-Preview field.
     """
@@ -201,15 +202,23 @@ class RequestParser:
         max_fields: more fields than this are refused with 431.
         allow_trace: TRACE is forwarded instead of refused.
         pass_aliases: names with `_` are passed on; those of forwarding fields only where a proxy is trusted.
+        upgrades: the protocols that may be upgraded to.
     """
 
-    __slots__ = ("_actions", "_allow_trace", "_max_fields", "_parse_fields")
+    __slots__ = ("_actions", "_allow_trace", "_max_fields", "_parse_fields", "_upgrades")
 
-    def __init__(self, max_fields: int, allow_trace: bool = False, pass_aliases: bool = False) -> None:
+    def __init__(
+        self,
+        max_fields: int,
+        allow_trace: bool = False,
+        pass_aliases: bool = False,
+        upgrades: tuple[str, ...] = ("websocket",),
+    ) -> None:
         self._parse_fields = FieldParser().parse
         self._max_fields = max_fields
         self._allow_trace = allow_trace
         self._actions = _ACTIONS | _PASSING_ALIASES if pass_aliases else _ACTIONS
+        self._upgrades = upgrades
 
     def parse(self, raw: bytes) -> RequestHead:
         """Checks `raw`, a whole head with its final empty line.
@@ -297,6 +306,10 @@ class RequestParser:
             head.keep_alive = b"keep-alive" in options
         if b"upgrade" not in options or head.http10:
             head.upgrade = b""
+        elif head.upgrade:
+            # RFC 9110 §7.8: an intermediary may ignore it. Behind a 101 nobody here reads what is said, so only what
+            # is known to be no HTTP may follow one.
+            head.upgrade = known_of(head.upgrade, self._upgrades)
         for index, (name, _) in enumerate(head.fields):
             if name.lower() in options and meaning_of(name) not in _NEVER_NOMINATED and index not in head.dropped:
                 head.dropped.append(index)

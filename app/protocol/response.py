@@ -163,7 +163,7 @@ def _connection(head: ResponseHead, index: int, value: bytes) -> None:
 
 
 def _upgrade(head: ResponseHead, index: int, value: bytes) -> None:
-    head.upgrade = value
+    head.upgrade = b"%b, %b" % (head.upgrade, value) if head.upgrade else value
     # An offer to upgrade is for us; only a switch made (101) or demanded (426) is for the client.
     if head.status not in (101, 426):
         head.dropped.append(index)

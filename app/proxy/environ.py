@@ -75,7 +75,7 @@ def request_from_wsgi(environ: dict[str, Any], config: RouterConfig) -> ClientRe
             continue
         lines.append(f"{name}: {value}\r\n")
     raw = ("".join(lines) + "\r\n").encode("latin-1")
-    parser = RequestParser(config.max_fields, config.allow_trace, config.pass_underscore_fields)
+    parser = RequestParser(config.max_fields, config.allow_trace, config.pass_underscore_fields, config.upgrades)
     head = parser.parse(raw)
     body = None
     if head.has_body:

@@ -184,10 +184,9 @@ class Forwarder:
         added = request.forwarding.lines(head) + self._via
         if not head.request_id:
             added += b"X-Request-ID: " + request_id + b"\r\n"
-        upgrades = False
-        if head.upgrade and request.endpoint is not None:
-            upgrades = True
-            added += b"Connection: Upgrade\r\nUpgrade: " + head.upgrade + b"\r\n"
+        upgrades = head.upgrade if request.endpoint is not None else b""
+        if upgrades:
+            added += b"Connection: Upgrade\r\nUpgrade: " + upgrades + b"\r\n"
         return UpstreamRequest(
             target.port,
             head.method,

@@ -82,7 +82,9 @@ class Previews:
     """
 
     def __init__(self, config: RouterConfig, router: TrafficRouter) -> None:
-        self._parser = RequestParser(config.max_fields, config.allow_trace, config.pass_underscore_fields)
+        self._parser = RequestParser(
+            config.max_fields, config.allow_trace, config.pass_underscore_fields, config.upgrades
+        )
         self._router = router
 
     def take_off(self, request: ClientRequest) -> Permit:

@@ -9,6 +9,7 @@ from typing import Any
 import gevent
 
 from app.errors import ClientDisconnected, HandoverCut, WorkerStopped
+from app.protocol.fields import split_list
 from app.protocol.heads import client_head
 from app.protocol.websocket import SERVICE_RESTART, close_frame
 from app.proxy.flight import Flight
@@ -64,7 +65,7 @@ class Tunnel:
         flight.lift_limit()
         request.persist = False
         upstream: Endpoint = self._upstream.take_connection().endpoint
-        if self._upstream.head.upgrade.lower() == b"websocket":
+        if split_list(self._upstream.head.upgrade) == [b"websocket"]:
             self._up = Way(upstream, close_frame(SERVICE_RESTART, os.urandom(4)))
             self._down = Way(client, close_frame(SERVICE_RESTART))
         self._greenlet = gevent.getcurrent()

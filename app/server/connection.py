@@ -60,7 +60,9 @@ class ClientConnection:
         config = serving.config
         self._endpoint = endpoint
         self._serving = serving
-        self._parser = RequestParser(config.max_fields, config.allow_trace, config.pass_underscore_fields)
+        self._parser = RequestParser(
+            config.max_fields, config.allow_trace, config.pass_underscore_fields, config.upgrades
+        )
         self._forwarding = Forwarding(peer.encode(), b"http", config.main_port, config.forwarded_hops)
         self._request: ClientRequest | None = None
         self._is_idle = False

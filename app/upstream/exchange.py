@@ -16,6 +16,7 @@ from app.errors import (
 from app.protocol.heads import informational_head
 from app.protocol.response import ResponseHead
 from app.protocol.retry import may_send_again
+from app.protocol.upgrade import was_asked_for
 from app.transport.limits import Expired, Limit
 from app.upstream.connection import UpstreamConnection
 from app.upstream.messages import UpstreamRequest
@@ -150,8 +151,8 @@ class Exchange:
             elif head.status >= 200:
                 return head
             elif head.status == 101:
-                if not request.upgrades:
-                    raise UpstreamProtocolError("101 Switching Protocols was not asked for")
+                if not was_asked_for(head.upgrade, request.upgrades):
+                    raise UpstreamProtocolError(f"101 Switching Protocols to {head.upgrade!r} was not asked for")
                 return head
             elif request.passes_informational:
                 self._pass_on(head)

@@ -30,7 +30,7 @@ class UpstreamRequest(requests.PreparedRequest):
         body: None when there is none.
         client: the client's endpoint, watched for its going away while the answer is awaited; or None.
         passes_informational: 1xx heads are sent on to the client.
-        upgrades: the request asks for another protocol, so that 101 may be the answer.
+        upgrades: the protocols that the request asks for, of which a 101 names one; b"" for none.
 
     Attributes:
         first_part: the bytes that are sent first, kept so that they can be sent again; None before.
@@ -48,7 +48,7 @@ class UpstreamRequest(requests.PreparedRequest):
         body: RequestBody | None = None,
         client: Any = None,
         passes_informational: bool = False,
-        upgrades: bool = False,
+        upgrades: bytes = b"",
     ) -> None:
         # Not super().__init__(): it makes the containers below for each request, and nobody looks at them.
         self.port = port

@@ -14,6 +14,8 @@ from tests.support.raw_upstream import Exchange, RawUpstream, reply
 from tests.support.router_process import RouterProcess
 from tests.support.wire import Wire
 
+ROUTER_SETTINGS = {"upgrades": "flood"}
+
 GET = b"GET /f HTTP/1.1\r\nHost: x.test\r\n\r\n"
 HEALTH = b"GET /__router_health HTTP/1.1\r\nHost: x.test\r\n\r\n"
 

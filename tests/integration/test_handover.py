@@ -25,13 +25,14 @@ UPGRADE = (
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: %b\r\nConnection: Upgrade\r\n\r\n"
 
 CLOSE_1012 = close_frame(1012)
+SETTINGS = {"upgrades": "websocket, chat"}
 MASK = b"\x01\x02\x03\x04"
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """All hand-overs within a second, the deadline at 2.7 s."""
-    with staged(tmp_path_factory.mktemp("handover"), handover_window=0.5, drain_timeout=3) as stage:
+    with staged(tmp_path_factory.mktemp("handover"), **SETTINGS, handover_window=0.5, drain_timeout=3) as stage:
         yield stage
 
 
@@ -245,7 +246,7 @@ def test_keep_leaves_everything_alone(tmp_path: Path) -> None:
 
 @pytest.mark.alone
 def test_cut_ends_everything_at_once(tmp_path: Path) -> None:
-    with staged(tmp_path, handover="cut") as stage:
+    with staged(tmp_path, **SETTINGS, handover="cut") as stage:
         server = Server(stage.blue)
         with server.connect(stage.router) as client, Server(stage.blue, b"chat/2").connect(stage.router) as other:
             began = time.monotonic()

@@ -376,7 +376,7 @@ def wait_until_left(exchange: Exchange) -> None:
 
 def test_no_descriptor_and_no_claim_is_left_behind(farm: RouterFarm) -> None:
     """After exchanges that ended in every way, the worker holds what it held before and nothing is in flight."""
-    router, upstream = farm.get(read_timeout=0.3, tunnel_idle_timeout=1)
+    router, upstream = farm.get(read_timeout=0.3, tunnel_idle_timeout=1, upgrades="x")
     worker = psutil.Process(router.worker_pids[0])
     upgrade = b"GET /u HTTP/1.1\r\n" + HOST + b"Connection: upgrade\r\nUpgrade: x\r\n\r\n"
     switched = b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"

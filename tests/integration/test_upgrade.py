@@ -14,6 +14,7 @@ from tests.support.router_process import RouterProcess
 from tests.support.waiting import wait_until
 
 HOST = b"Host: x.test\r\n"
+ROUTER_SETTINGS = {"upgrades": "websocket, foo/2"}
 WEBSOCKET_FIELDS = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
 SWITCHED = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -77,14 +78,36 @@ def test_switching_answer_reaches_the_client_with_its_fields(router: RouterProce
     assert answer.head.values(b"Content-Length") == answer.head.values(b"Transfer-Encoding") == []
 
 
-@pytest.mark.parametrize("token", [b"websocket", b"WebSocket", b"foo/2", b"h2c", b"spdy/3.1, foo"])
-def test_any_token_passes(router: RouterProcess, upstream: RawUpstream, token: bytes) -> None:
-    upstream.handler = switch_and_echo
+@pytest.mark.parametrize("token", [b"websocket", b"WebSocket", b"foo/2", b"foo/2, websocket"])
+def test_known_protocol_passes_in_its_spelling(router: RouterProcess, upstream: RawUpstream, token: bytes) -> None:
+    upstream.answers(SWITCHED.replace(b"websocket", token.rpartition(b" ")[2]))
     with router.connect() as client:
         assert client.ask(upgrade(token)).status == 101
-        client.send(b"\x00\xff any bytes\r\n\r\n")
-        assert client.wire.read_exactly(16) == b"\x00\xff any bytes\r\n\r\n"
     assert upstream.only.head.value(b"Upgrade") == token
+
+
+@pytest.mark.parametrize(
+    ("token", "passed"), [(b"h2c", []), (b"foo/1", []), (b"HTTP/2.0", []), (b"foo, websocket", [b"websocket"])]
+)
+def test_unknown_protocol_ends_here_and_the_request_goes_on(
+    router: RouterProcess, upstream: RawUpstream, token: bytes, passed: list[bytes]
+) -> None:
+    asked = upgrade(token, connection=b"Upgrade, HTTP2-Settings")
+    answer = router.ask(asked.removesuffix(b"\r\n") + b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n")
+    assert (answer.status, answer.body) == (200, b"ok")
+    head = upstream.only.head
+    assert head.values(b"Upgrade") == passed
+    assert [value.lower() for value in head.values(b"Connection")] == [b"upgrade"] * len(passed)
+    assert head.values(b"HTTP2-Settings") == []
+
+
+@pytest.mark.parametrize("switched_to", [b"h2c", b"foo/2", b"websocket, h2c", b""])
+def test_switch_to_what_was_not_asked_for_is_502(
+    router: RouterProcess, upstream: RawUpstream, switched_to: bytes
+) -> None:
+    upstream.answers(SWITCHED.replace(b"websocket", switched_to))
+    answer = router.ask(upgrade())
+    assert (answer.status, answer.value(b"X-Router-Cause")) == (502, b"bad_answer")
 
 
 def test_bytes_flow_both_ways_as_they_come(router: RouterProcess, upstream: RawUpstream) -> None:

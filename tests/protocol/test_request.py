@@ -266,6 +266,7 @@ def test_request_without_framing_has_no_body() -> None:
         pytest.param(b"Keep-Alive: timeout=5\r\n", [b"Host"], id="keep-alive"),
         pytest.param(b"Proxy-Connection: close\r\n", [b"Host"], id="proxy-connection"),
         pytest.param(b"TE: trailers\r\n", [b"Host"], id="te"),
+        pytest.param(b"HTTP2-Settings: AAMAAABk\r\n", [b"Host"], id="http2-settings-not-named"),
         pytest.param(b"Proxy-Authorization: Basic eA==\r\n", [b"Host", b"Proxy-Authorization"], id="of-another-proxy"),
         pytest.param(b"Upgrade: websocket\r\n", [b"Host"], id="upgrade-not-named"),
         pytest.param(b"Connection: X-A\r\nX-A: 1\r\nX-B: 2\r\n", [b"Host", b"X-B"], id="named"),
@@ -303,8 +304,24 @@ def test_no_field_is_dropped_twice_by_being_named() -> None:
     ("lines", "version", "upgrade"),
     [
         pytest.param(b"Connection: Upgrade\r\nUpgrade: websocket\r\n", b"1.1", b"websocket", id="named"),
-        pytest.param(b"Connection: keep-alive, upgrade\r\nUpgrade: a, b\r\n", b"1.1", b"a, b", id="in-a-list"),
-        pytest.param(b"Connection: upgrade\r\nUpgrade: a\r\nUpgrade: b\r\n", b"1.1", b"a, b", id="two-fields"),
+        pytest.param(
+            b"Connection: keep-alive, upgrade\r\nUpgrade: WebSocket\r\n", b"1.1", b"WebSocket", id="in-a-list"
+        ),
+        pytest.param(
+            b"Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: chat/2\r\n",
+            b"1.1",
+            b"websocket, chat/2",
+            id="two-fields",
+        ),
+        pytest.param(
+            b"Connection: upgrade\r\nUpgrade: h2c, websocket/13 ,chat,, chat/2\r\n",
+            b"1.1",
+            b"websocket/13, chat/2",
+            id="some-known",
+        ),
+        pytest.param(
+            b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n", b"1.1", b"", id="h2c"
+        ),
         pytest.param(b"Upgrade: websocket\r\n", b"1.1", b"", id="not-named"),
         pytest.param(b"Connection: close\r\nUpgrade: websocket\r\n", b"1.1", b"", id="something-else-named"),
         pytest.param(b"Connection: Upgrade\r\nUpgrade: websocket\r\n", b"1.0", b"", id="http-1.0"),
@@ -312,7 +329,10 @@ def test_no_field_is_dropped_twice_by_being_named() -> None:
     ],
 )
 def test_upgrade_is_asked_for_when_connection_names_it(lines: bytes, version: bytes, upgrade: bytes) -> None:
-    assert head_of(lines, version=version).upgrade == upgrade
+    raw = b"GET / HTTP/" + version + b"\r\n" + HOST + lines + b"\r\n"
+    head = RequestParser(200, upgrades=("websocket", "Chat/2")).parse(raw)
+    assert head.upgrade == upgrade
+    assert kept(head) == [b"Host"], "what is passed of it is written anew"
 
 
 @pytest.mark.parametrize(

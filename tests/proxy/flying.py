@@ -43,7 +43,9 @@ class Flying:
         wire = Wire(far)
         self._wires.append(wire)
         end = raw.index(b"\r\n\r\n") + 4
-        head = RequestParser(200, self.config.allow_trace, self.config.pass_underscore_fields).parse(raw[:end])
+        head = RequestParser(
+            200, self.config.allow_trace, self.config.pass_underscore_fields, self.config.upgrades
+        ).parse(raw[:end])
         endpoint.buffered = raw[end:]
         body = None
         if head.has_body:

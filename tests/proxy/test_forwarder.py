@@ -456,8 +456,9 @@ def echo(exchange: Exchange) -> None:
     exchange.close()
 
 
-def test_switched_connection_is_a_tunnel(flying: Flying, upstream: RawUpstream) -> None:
+def test_switched_connection_is_a_tunnel(fly: Fly, upstream: RawUpstream) -> None:
     upstream.handler = echo
+    flying = fly(upgrades=("echo",))
     request, wire = flying.request(UPGRADE)
     seen: list[bytes] = []
 
@@ -484,13 +485,14 @@ def test_switched_connection_is_a_tunnel(flying: Flying, upstream: RawUpstream) 
 
 def test_silent_tunnel_is_closed(fly: Fly, upstream: RawUpstream) -> None:
     upstream.handler = echo
-    flying = fly(tunnel_idle_timeout=1)
+    flying = fly(tunnel_idle_timeout=1, upgrades=("echo",))
     request, _ = flying.request(UPGRADE)
     flying.service.forwarder.forward(request)({}, None)
     assert flying.logged()[0]["status"] == 101
 
 
-def test_declined_upgrade_is_an_ordinary_answer(flying: Flying, upstream: RawUpstream) -> None:
+def test_declined_upgrade_is_an_ordinary_answer(fly: Fly, upstream: RawUpstream) -> None:
+    flying = fly(upgrades=("echo",))
     upstream.handler = answering(reply(b"no"))
     request, wire = flying.forward(UPGRADE)
     assert whole(wire)[:2] == (200, b"no")

@@ -113,7 +113,7 @@ class Client:
         lines: bytes = b"",
         *,
         method: bytes = b"GET",
-        upgrades: bool = False,
+        upgrades: bytes = b"",
         max_body_bytes: int = 0,
         rate_floor: int = 0,
     ) -> UpstreamRequest:

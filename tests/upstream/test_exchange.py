@@ -126,7 +126,7 @@ def test_informational_answers_without_a_client_are_left_out(upstream: RawUpstre
 def test_switch_that_was_asked_for_is_an_answer(upstream: RawUpstream, version: Version) -> None:
     upstream.answers(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\nfirst words")
     with client() as asking:
-        answer = version.send(asking.request(upstream.port, upgrades=True))
+        answer = version.send(asking.request(upstream.port, upgrades=b"echo"))
         assert answer.status_code == 101
         assert answer.stream.connection.endpoint.buffered == b"first words"
         answer.end()
