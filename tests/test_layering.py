@@ -19,7 +19,7 @@ LEVELS = [
         *("app.errors", "app.settings", "app.setting_kinds", "app.units"),
         *("app.config", "app.app_config", "app.hold_config", "app.config_checks"),
     ],
-    ["app.state.model", "app.state.codec", "app.state.preview", "app.access"],
+    ["app.state.model", "app.state.codec", "app.state.release", "app.state.preview", "app.access"],
     [
         *("app.protocol", "app.access", "app.deploy.phases"),
         *("app.metrics.layout", "app.metrics.histogram", "app.metrics.snapshot", "app.metrics.exposition"),

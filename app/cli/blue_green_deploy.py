@@ -3,9 +3,10 @@
 Usage:
   blue_green_deploy status [--json]
   blue_green_deploy start VERSION [--dir=DIR] [--release=NAME] [--command=COMMAND]
+  blue_green_deploy start VERSION --reconfigure
   blue_green_deploy run VERSION [--dir=DIR] [--release=NAME] [--command=COMMAND]
   blue_green_deploy stop VERSION [--force] [--on-timeout=WHAT]
-  blue_green_deploy restart VERSION
+  blue_green_deploy restart VERSION [--reconfigure]
   blue_green_deploy health-check [VERSION] [--json]
   blue_green_deploy switch VERSION [--force] [--wait] [--on-timeout=WHAT]
   blue_green_deploy rollback [--to=N] [--wait] [--on-timeout=WHAT]
@@ -44,6 +45,8 @@ Options:
   --release=NAME          What this release is called; the application gets it as $BG_RELEASE.
   --command=COMMAND       Command to run, instead of the configured one; {port}, {version} and
                           {release} are filled in, and no shell is involved.
+  --reconfigure           The same release in the same directory, but with the settings and the
+                          environment of now.
   --force                 Switch to an unhealthy version; stop the active one, or a busy one.
   --wait                  Return only when the old version has no requests left.
   --on-timeout=WHAT       When requests are left after drain_timeout: fail with exit code 4 and
@@ -80,9 +83,10 @@ Examples:
   blue_green_deploy health-check green && echo ready
 
 What to run and how to check it is set in traffic_router.toml, table [app]; table [deploy] has
-commands that try a version before (smoke) and after (post) it gets the traffic. What start or run is told
-by options is remembered for restart, rollback and the next start. Relative paths begin at the project's
-root, or at $TRAFFIC_ROUTER_HOME.
+commands that try a version before (smoke) and after (post) it gets the traffic. What a version was started
+with - directory with links followed, command, environment - is recorded: restart, rollback and a start
+without options start exactly that again, or say what is missing. deploy, run and a start with options
+start something new. Relative paths begin at the project's root, or at $TRAFFIC_ROUTER_HOME.
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not healthy, and traffic is where it
 was before, 4 requests were still in flight when the time was up.
 """
@@ -146,6 +150,7 @@ def _status(call: Call) -> int:
         router=find_router(call.config),
         state_file=call.store.path,
         logs={name: call.processes.log_path(name) for name in state.versions},
+        environments=call.environments(state),
     )
     print(json.dumps(status_json(overview), indent=2) if call.flag("--json") else status_text(overview))
     return 0
@@ -153,7 +158,7 @@ def _status(call: Call) -> int:
 
 def _start(call: Call) -> int:
     name = call.version()
-    call.deployer.start(name, call.overrides())
+    call.deployer.start(name, call.overrides(), reconfigured=call.flag("--reconfigure"))
     state = call.store.read()
     if state.active_version != name:
         print(f"   It has no traffic yet. Next: {PROGRAM} switch {name}")
@@ -172,7 +177,7 @@ def _stop(call: Call) -> int:
 
 
 def _restart(call: Call) -> int:
-    call.deployer.restart(call.version())
+    call.deployer.restart(call.version(), reconfigured=call.flag("--reconfigure"))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from app.deploy.gate import Gate
 from app.deploy.history import History
 from app.deploy.processes import Processes
 from app.deploy.steps import Steps, port_is_open
-from app.errors import UsageError
+from app.errors import StateError, UsageError
 from app.state.model import PROGRAM, BlueGreenState, check_version
 from app.state.store import StateStore
 from app.upstream.health import ProbeResult, probe
@@ -118,6 +119,15 @@ class Call:
     def observed(self) -> BlueGreenState:
         """The state as it really is now; nothing is written."""
         return self.steps.observed(self.store.read_or_new())
+
+    def environments(self, state: BlueGreenState) -> dict[str, str]:
+        """The digest of the environment that each version was started with, where we may read its record."""
+        found = {}
+        for version in state.versions.values():
+            with suppress(StateError):
+                if version.record is not None:
+                    found[version.name] = self.steps.releases.read(version.record).environment_digest
+        return found
 
     def probes(self, state: BlueGreenState) -> dict[str, ProbeResult]:
         """A health check of the active version and of every one that listens."""

@@ -20,6 +20,7 @@ __all__ = [
     "age_text",
     "health_json",
     "health_lines",
+    "release_text",
     "status_json",
     "status_text",
 ]
@@ -38,6 +39,8 @@ class Overview:
     router: RunningRouter | None
     state_file: Path
     logs: Mapping[str, Path]
+    environments: Mapping[str, str]
+    """By version, the digest of what it was started with; never the environment itself."""
 
     def in_flight(self, name: str) -> int | None:
         """The requests in flight on a version; None when no router runs."""
@@ -85,10 +88,14 @@ def _version_json(overview: Overview, version: VersionState) -> dict[str, object
         "port": version.port,
         "pid": version.pid if version.status in _LIVING else None,
         "release": version.release,
+        "revision": version.revision,
         "started_at": version.started_at,
         "exit_status": version.exit_status,
         "dir": version.dir,
         "command": version.command,
+        "directory": version.directory,
+        "record": version.record,
+        "environment_digest": overview.environments.get(name),
         "health": health_json(health) if health else None,
         "in_flight": overview.in_flight(name),
         "log": str(overview.logs[name]),
@@ -148,8 +155,10 @@ def _version_lines(overview: Overview, version: VersionState) -> list[str]:
     if version.status in _LIVING and version.pid is not None:
         since = f", for {age_text(time.time() - version.started_at)}" if version.started_at else ""
         lines.append(f"   Process: pid {version.pid}{since}")
-    if version.release:
-        lines.append(f"   Release: {version.release}")
+    if release := release_text(version):
+        lines.append(f"   Release: {release}")
+    if version.directory:
+        lines.append(f"   Directory: {version.directory}")
     if health:
         lines.append(f"   Health: {_health_text(health)}")
     in_flight = overview.in_flight(name)
@@ -161,6 +170,12 @@ def _version_lines(overview: Overview, version: VersionState) -> list[str]:
     if version.status == "crashed":
         lines += [dim(f"   | {line}") for line in tail(log, _CRASH_LOG_LINES)]
     return lines
+
+
+def release_text(version: VersionState) -> str:
+    """What a version is or was last started with: its release's name and revision, as far as they are known."""
+    revision = f"revision {version.revision[:12]}" if version.revision else ""
+    return f"{version.release} ({revision})" if version.release and revision else version.release or revision
 
 
 def _role(state: BlueGreenState, name: str) -> str:

@@ -46,8 +46,10 @@ def _launch(steps: Steps, request: Request) -> None:
     from app.deploy.launch import launch_of
     from app.deploy.log_file import size
 
-    version = request.described
-    launch = launch_of(version, steps.app, steps.environ)
+    version, release = request.described, request.release
+    if release is None:
+        raise ProcessError(f"nothing says what {version.name} is to be started with", f"{PROGRAM} status")
+    launch = launch_of(release, version)
     # What a crashed process has left behind would keep the port.
     steps.end(version)
     if port_is_open(version.port):
@@ -59,7 +61,7 @@ def _launch(steps: Steps, request: Request) -> None:
         pid_birth=None,
         started_at=steps.now(),
         exit_status=None,
-        stop_signal=steps.app.stop_signal,
+        stop_signal=release.stop_signal,
     )
     steps.put(fresh)
     steps.log_begin = size(steps.processes.log_path(version.name))
@@ -74,7 +76,7 @@ def _launch(steps: Steps, request: Request) -> None:
             directory=launch.directory,
             release=version.release,
             log=None if request.operation is Operation.RUN else steps.processes.log_path(version.name),
-            is_demo=not (version.command or steps.app.command),
+            is_demo=release.is_demo,
         )
     )
 

@@ -11,8 +11,10 @@ from typing import IO, Final
 from app.deploy.events import Ran, Running
 from app.deploy.launch import Launch, check_of
 from app.deploy.reconcile import ending_text
+from app.deploy.remaking import for_checks
 from app.deploy.steps import Steps
 from app.state.model import VersionState
+from app.state.release import Release
 
 __all__ = ["check_commands", "run_commands"]
 
@@ -20,17 +22,22 @@ _KEPT_LINES: Final = 20
 _KEPT_BYTES: Final = 65_536
 
 
-def check_commands(steps: Steps, version: VersionState) -> None:
-    """Raise `ConfigError` for a smoke or post command that could not be run; better now than after the switch."""
+def check_commands(steps: Steps, version: VersionState, release: Release | None) -> None:
+    """Raise `ConfigError` for a smoke or post command that could not be run; better now than after the switch.
+
+    `release` is what the version is to be started with; without it, what it runs counts.
+    """
+    place = release or for_checks(steps, version)
     for setting, commands in (("[deploy] smoke", steps.deploy.smoke), ("[deploy] post", steps.deploy.post)):
         for command in commands:
-            check_of(command, setting, version, steps.app, steps.environ)
+            check_of(command, setting, place, version)
 
 
 def run_commands(steps: Steps, commands: Sequence[str], version: VersionState) -> str:
     """Run commands for a version one after the other; gives what the first that failed did, or ""."""
+    release = for_checks(steps, version)
     for command in commands:
-        launch = check_of(command, "[deploy]", version, steps.app, steps.environ)
+        launch = check_of(command, "[deploy]", release, version)
         steps.report(Running(launch.command, steps.deploy.command_timeout))
         began = steps.clock()
         failure, output = _run(launch, steps.deploy.command_timeout)

@@ -24,10 +24,11 @@ from app.errors import (
     StateError,
     UnhealthyVersion,
 )
-from app.state.model import PROGRAM, VERSIONS, BlueGreenState, VersionState, check_version
+from app.state.model import PROGRAM, VERSIONS, BlueGreenState, VersionState, check_version, started_with
 
 if TYPE_CHECKING:
     from app.deploy.foreground import ForegroundProcesses
+    from app.state.release import Release
 
 __all__ = ["Deployer", "Overrides"]
 
@@ -47,14 +48,9 @@ class Overrides(NamedTuple):
     def __bool__(self) -> bool:
         return (self.release, self.dir, self.command) != (None, None, None)
 
-    def over(self, version: VersionState) -> VersionState:
-        """The version with what was given in place of what was recorded."""
-        return replace(
-            version,
-            release=version.release if self.release is None else self.release,
-            dir=version.dir if self.dir is None else self.dir,
-            command=version.command if self.command is None else self.command,
-        )
+    def of_something_new(self, version: VersionState) -> VersionState:
+        """The version with just this: what an earlier release was started with does not hold for a new one."""
+        return started_with(version, self._asdict())
 
 
 class Deployer:
@@ -69,23 +65,36 @@ class Deployer:
     # --- the commands
     # ----------------------------------------------------------------------------------------
 
-    def start(self, name: str, overrides: Overrides | None = None, operation: Operation = Operation.START) -> None:
+    def start(
+        self,
+        name: str,
+        overrides: Overrides | None = None,
+        operation: Operation = Operation.START,
+        *,
+        reconfigured: bool = False,
+    ) -> None:
         """Start a version and wait until it is healthy; the first one becomes active.
 
-        Raises `UnhealthyVersion` when it does not become healthy; it is stopped again then.
+        With `overrides`, something new; else what it was started with before, `reconfigured` with the settings and
+        the environment of now. Raises `UnhealthyVersion` when it does not become healthy; it is stopped again then.
         """
         given = overrides or Overrides()
 
         def decide(state: BlueGreenState) -> Request:
             version = state.version(name)
             runs = self._steps.is_alive(version)
-            if runs and (given or operation is Operation.RUN):
+            is_new = bool(given) or operation is Operation.RUN  # what a unit or a Procfile says holds, nothing before
+            if runs and (is_new or reconfigured):
                 raise ProcessError(f"{name} is running already", f"{PROGRAM} deploy, or {PROGRAM} stop {name} first")
             if runs:
                 self._note(f"{name} is running already (pid {version.pid})")
             phases = plan(operation, target_runs=runs, promotes=state.active_version is None)
-            described = self._checked(given.over(version))
-            return Request(operation, name, phases, described)
+            request = Request(operation, name, phases, given.of_something_new(version) if is_new else version)
+            if runs:
+                return request
+            if is_new:
+                return self._new(request)
+            return self._as_before(request, reconfigured=reconfigured, takes_what_is_there=True)
 
         self._execution.carry_out(decide)
 
@@ -124,8 +133,11 @@ class Deployer:
 
         self._execution.carry_out(decide)
 
-    def restart(self, name: str) -> None:
-        """Stop a version and start it again as it was started before; raises as `start` does."""
+    def restart(self, name: str, *, reconfigured: bool = False) -> None:
+        """Stop a version and start it again as it was started before; raises as `start` does.
+
+        `reconfigured`: the same release, with the settings and the environment of now.
+        """
 
         def decide(state: BlueGreenState) -> Request:
             version = state.version(name)
@@ -133,7 +145,7 @@ class Deployer:
             self._check_ours(version)
             self._steps.check_spare(state, name)
             phases = plan(Operation.RESTART, target_runs=runs, promotes=state.active_version is None)
-            return Request(Operation.RESTART, name, phases, self._checked(version))
+            return self._as_before(Request(Operation.RESTART, name, phases, version), reconfigured=reconfigured)
 
         self._execution.carry_out(decide)
 
@@ -184,8 +196,9 @@ class Deployer:
             if request is None:
                 return None
             if request.launches:
-                self._checked(request.described)
                 self._check_ours(state.version(request.target))
+                if request.release is None:
+                    request = self._as_before(request, is_way_back=True)
             phases = (*request.phases, Phase.DRAINING) if wait and request.leaving else request.phases
             return request._replace(phases=check_plan(phases), on_timeout=on_timeout)
 
@@ -223,25 +236,25 @@ class Deployer:
             version = state.version(name)
             self._check_ours(version)
             self._steps.check_spare(state, name)
-            # A deploy is of something new: what an earlier release was started with does not hold for it.
-            described = self._checked(given.over(replace(version, release=None, dir=None, command=None)))
             has_old = state.active_version is not None
+            request = Request(
+                Operation.DEPLOY,
+                name,
+                (),
+                given.of_something_new(version),
+                leaving=state.active_version,
+                on_timeout=on_timeout,
+                watch_s=watch_s,
+            )
+            request = self._new(request)
             phases = plan(
                 Operation.DEPLOY,
                 target_runs=self._steps.is_alive(version),
                 drains=has_old,
                 retires=stop_old and has_old,
-                checks=self._checks(described)._replace(watch=watch_s > 0 and has_old),
+                checks=self._checks(version, request.release)._replace(watch=watch_s > 0 and has_old),
             )
-            return Request(
-                Operation.DEPLOY,
-                name,
-                phases,
-                described,
-                leaving=state.active_version,
-                on_timeout=on_timeout,
-                watch_s=watch_s,
-            )
+            return request._replace(phases=phases)
 
         self._execution.carry_out(decide)
 
@@ -264,20 +277,33 @@ class Deployer:
         self._record_end(name, status, processes.was_asked_to_end)
         return status if status >= 0 else 128 - status
 
-    def _checks(self, version: VersionState) -> Checks:
+    def _checks(self, version: VersionState, release: Release | None = None) -> Checks:
         """The configured checks of a switch to this version; raises `ConfigError` for one that cannot be run."""
         if self._steps.deploy.smoke or self._steps.deploy.post:
             from app.deploy.commands import check_commands
 
-            check_commands(self._steps, version)
+            check_commands(self._steps, version, release)
         return Checks(smoke=bool(self._steps.deploy.smoke), post=bool(self._steps.deploy.post))
 
-    def _checked(self, version: VersionState) -> VersionState:
-        """The version, if it could be started; better to learn now of a missing program than half way."""
-        from app.deploy.launch import launch_of
+    # What is to be started is worked out and found to be there now: better than to learn of it half way.
 
-        launch_of(version, self._steps.app, self._steps.environ)
-        return version
+    def _new(self, request: Request) -> Request:
+        """The command, with a new release for what it starts."""
+        from app.deploy.making import described, make
+        from app.deploy.remaking import tell_of_shared_place
+
+        release = make(self._steps, request.described, is_deploy=request.operation is Operation.DEPLOY)
+        request = request._replace(described=described(request.described, release), release=release)
+        tell_of_shared_place(self._steps, request)
+        return request
+
+    def _as_before(self, request: Request, **how: bool) -> Request:
+        """The command, with what its target was started with before; `how` is as in `as_before`."""
+        from app.deploy.making import described
+        from app.deploy.remaking import as_before
+
+        release = as_before(self._steps, request.described, **how)
+        return request._replace(described=described(request.described, release), release=release)
 
     def _check_ours(self, version: VersionState) -> None:
         found = self._steps.processes.find(version)

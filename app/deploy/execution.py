@@ -50,6 +50,7 @@ class Execution:
             entry = self._history.begin(self._intent(request, state))
             self._steps.store.writer = entry.id
             try:
+                self._keep_record(request, state)
                 self._work_through(request, entry, lock)
             except BaseException as error:
                 self._break_off(request, entry, error, state, lock)
@@ -57,6 +58,12 @@ class Execution:
             finally:
                 self._steps.store.writer = ""
             self.close(entry, "done", "", self._steps.close_books())
+
+    def _keep_record(self, request: Request, state: BlueGreenState) -> None:
+        """Write down what is going to be started before anything is done; raises `StateError` on a full disk."""
+        if request.release is not None:
+            named = [version.record for version in state.versions.values()]
+            self._steps.releases.keep(request.release, named)
 
     def _check_state_is_there(self) -> None:
         """Raises `StateMissing` for a state file that is gone: the router goes on without one, not with a new one."""
@@ -159,8 +166,8 @@ class Execution:
             goes_to,
             request.described.release,
             request.phases,
-            runs=_launch_facts(request.described),
-            replaces=_launch_facts(state.version(request.target)),
+            runs=request.described.started_with,
+            replaces=state.version(request.target).started_with,
         )
 
     def close(self, entry: OpenEntry, outcome: str, detail: str, facts: Mapping[str, object] | None = None) -> None:
@@ -170,10 +177,6 @@ class Execution:
         except StateError as error:
             # What was done is done; a history that cannot be written must not make it look failed.
             self._steps.note(str(error), warns=True)
-
-
-def _launch_facts(version: VersionState) -> dict[str, str | None]:
-    return {"release": version.release, "dir": version.dir, "command": version.command}
 
 
 _OUTCOMES: Final[Mapping[type[BaseException], str]] = {

@@ -1,30 +1,18 @@
-"""What is executed for a version: arguments, directory and environment, worked out from the settings."""
+"""What is executed for a version: arguments, directory and environment, worked out from its release."""
 
 from __future__ import annotations
 
 import os
 import shlex
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from app.config import AppConfig
-from app.errors import ConfigError, UsageError
+from app.errors import ConfigError
 from app.state.model import VersionState
+from app.state.release import Release
 
-__all__ = ["Launch", "check_of", "clean_environment", "launch_of"]
-
-_ROOT = Path(__file__).resolve().parents[2]
-
-_DEMO_DIR = _ROOT / "app" / "demo"
-"""Its own directory: gunicorn loads whatever gunicorn.conf.py it finds where it starts."""
-
-_DEMO_COMMAND = (
-    f"{shlex.quote(sys.executable)} -m gunicorn --no-control-socket --bind 127.0.0.1:{{port}} "
-    f"--worker-class gthread --threads 32 --keep-alive 75 --graceful-timeout 8 "
-    f"--pythonpath {shlex.quote(str(_ROOT))} 'app.demo.demo_app:create_app()'"
-)
+__all__ = ["Launch", "check_of", "clean_environment", "fill", "find_program", "launch_of", "split"]
 
 _DROPPED = frozenset(
     {
@@ -60,47 +48,35 @@ class Launch(NamedTuple):
         return shlex.join(self.arguments)
 
 
-def launch_of(version: VersionState, app: AppConfig, environ: Mapping[str, str] = os.environ) -> Launch:
-    """The process of a version: as the version's own `dir` and `command` say, else as configured, else the
-    demo.
+def launch_of(release: Release, version: VersionState) -> Launch:
+    """The process of a version that is started with a release.
 
-    `{port}`, `{version}` and `{release}` are filled in. Raises `ConfigError` when the directory or the
-    program is not there, and `UsageError` when the release has no name and there is a place for one.
+    Raises `ConfigError` when the directory or the program is not there.
     """
-    command, folder = version.command or app.command, version.dir or app.dir
-    if not command:
-        command, folder = _DEMO_COMMAND, str(_DEMO_DIR)
-    for text in (folder, command):
-        if "{release}" in text and not version.release:
-            raise UsageError(
-                f"{text!r} has a place for the release, and {version.name} has no name for it",
-                "--release=NAME with start, run or deploy",
-            )
-    return _launch(version, command, folder, app, environ, "[app] command in traffic_router.toml, or --command=COMMAND")
+    hint = "[app] command in traffic_router.toml, or --command=COMMAND"
+    return _launch(release, version, release.command, release.directory, hint)
 
 
-def check_of(
-    command: str, setting: str, version: VersionState, app: AppConfig, environ: Mapping[str, str] = os.environ
-) -> Launch:
-    """The process of a command that tries a version; in the version's directory and environment.
+def check_of(command: str, setting: str, release: Release, version: VersionState) -> Launch:
+    """The process of a command that tries a version; in the release's directory and environment.
 
-    Placeholders and errors are those of `launch_of`; `setting` is where the command was set.
+    `{port}`, `{version}` and `{release}` are filled in; errors are those of `launch_of`. `setting` is where the
+    command was set.
     """
-    return _launch(version, command, version.dir or app.dir, app, environ, f"{setting} in traffic_router.toml")
+    folder = os.getcwd() if release.is_demo else release.directory
+    return _launch(release, version, split(command), folder, f"{setting} in traffic_router.toml")
 
 
-def _launch(
-    version: VersionState, command: str, folder: str, app: AppConfig, environ: Mapping[str, str], hint: str
-) -> Launch:
-    words = {"port": str(version.port), "version": version.name, "release": version.release or ""}
+def _launch(release: Release, version: VersionState, words: Sequence[str], folder: str, hint: str) -> Launch:
+    values = {"port": str(version.port), "version": version.name, "release": release.name or ""}
     # First split, then filled in: a value with a space or a quote in it stays one argument.
-    arguments = tuple(_fill(argument, words) for argument in _split(command))
-    directory = Path(_fill(folder, words)).absolute()
+    arguments = tuple(fill(word, values) for word in words)
+    directory = Path(folder)
     if not directory.is_dir():
         raise ConfigError(f"{directory} is not a directory, so {version.name} cannot run there", "--dir=DIRECTORY")
-    environment = clean_environment(environ, sys.prefix) | app.env
-    environment |= {"PORT": words["port"], "BG_VERSION": version.name, "BG_RELEASE": words["release"]}
-    _check_program(arguments[0], directory, environment, hint)
+    environment = {**release.inherited, **release.env}
+    environment |= {"PORT": values["port"], "BG_VERSION": version.name, "BG_RELEASE": values["release"]}
+    find_program(arguments[0], directory, environment, hint)
     return Launch(arguments, directory, environment)
 
 
@@ -119,18 +95,24 @@ def clean_environment(environ: Mapping[str, str], prefix: str) -> dict[str, str]
     return kept
 
 
-def _check_program(program: str, directory: Path, environment: Mapping[str, str], hint: str) -> None:
-    """Look where exec would look: on the version's own PATH, or in its directory for a name with a slash."""
+def find_program(program: str, directory: Path, environment: Mapping[str, str], hint: str) -> str:
+    """Look where exec would look: on the version's own PATH, or in its directory for a name with a slash.
+
+    Gives the path; raises `ConfigError` when there is none.
+    """
     import shutil  # takes its time, and only who starts something needs it
 
     where = str(directory / program) if "/" in program else program
-    if shutil.which(where, path=environment.get("PATH")) is None:
+    found = shutil.which(where, path=environment.get("PATH"))
+    if found is None:
         if os.path.isfile(where) and "/" in program:
             raise ConfigError(f"{where} is not executable", f"chmod +x {shlex.quote(where)}")
         raise ConfigError(f"there is no program {program!r} to run", hint)
+    return found
 
 
-def _split(command: str) -> list[str]:
+def split(command: str) -> list[str]:
+    """The words of a command; raises `ConfigError` when it has none or a quote is open."""
     try:
         arguments = shlex.split(command)
     except ValueError as error:
@@ -140,7 +122,8 @@ def _split(command: str) -> list[str]:
     return arguments
 
 
-def _fill(text: str, words: Mapping[str, str]) -> str:
+def fill(text: str, words: Mapping[str, str]) -> str:
+    """The text with `{name}` replaced by the word of that name."""
     # Not str.format: a brace that is none of ours belongs to the command (`-c '{"a": 1}'`).
     for name, value in words.items():
         text = text.replace(f"{{{name}}}", value)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from app.config import AppConfig
 from app.deploy.history import Entry
+from app.deploy.making import described
 from app.deploy.phases import Operation, plan
+from app.deploy.remaking import as_before, check_repeatable
 from app.deploy.steps import Request, Steps
 from app.errors import StateError
-from app.state.model import PROGRAM, VERSIONS, BlueGreenState, VersionState
+from app.state.model import PROGRAM, VERSIONS, BlueGreenState, VersionState, started_with
+from app.state.release import Release
 
 __all__ = ["return_to"]
 
@@ -27,15 +28,14 @@ def return_to(steps: Steps, entries: Sequence[Entry], number: int, state: BlueGr
     if running is not None and running.name == state.active_version:
         steps.note(f"{running.name} is active and runs just that{_release_text(running)}")
         return None
-    if running is None:
-        _check_repeatable(wanted, number, steps.app)
-    target = running or wanted
+    release = _again(steps, wanted, number) if running is None else None
+    target = running or wanted if release is None else described(wanted, release)
     phases = plan(
         Operation.ROLLBACK,
         target_runs=steps.runs(state.version(target.name)),
         replaces=running is None,
     )
-    return Request(Operation.ROLLBACK, target.name, phases, target, leaving=state.active_version)
+    return Request(Operation.ROLLBACK, target.name, phases, target, release, leaving=state.active_version)
 
 
 def _described_after(entries: Sequence[Entry], number: int, state: BlueGreenState) -> VersionState:
@@ -45,28 +45,21 @@ def _described_after(entries: Sequence[Entry], number: int, state: BlueGreenStat
     entry = entries[number - 1]
     if not entry.has_switched or entry.goes_to not in VERSIONS or entry.goes_to != entry.target or not entry.runs:
         raise StateError(f"command {number} ({entry.command}) did not give a version the traffic", f"{PROGRAM} history")
-    runs, standby = entry.runs, state.version(state.standby_version)
-    return replace(standby, release=runs.get("release"), dir=runs.get("dir"), command=runs.get("command"))
+    return started_with(state.version(state.standby_version), entry.runs)
 
 
 def _is_same(version: VersionState, wanted: VersionState) -> bool:
-    """Whether a version was started with just that; without a name for the release nobody can tell."""
-    same = (version.dir, version.command) == (wanted.dir, wanted.command)
-    return same and version.release == wanted.release and version.release is not None
+    """Whether a version was started with just that; without a record or a name of the release nobody can tell."""
+    if version.record is not None or wanted.record is not None:
+        return version.record == wanted.record
+    return version.started_with == wanted.started_with and version.release is not None
 
 
-def _check_repeatable(wanted: VersionState, number: int, app: AppConfig) -> None:
-    """Refuse to start something else under an old name.
-
-    Where a release has no directory or command of its own, the configured one has whatever was put there last.
-    """
-    if wanted.dir is None and wanted.command is None and "{release}" not in app.dir + app.command:
-        name = f"release {wanted.release}" if wanted.release else "what ran then"
-        raise StateError(
-            f"{name} cannot be started again: command {number} named no directory of its own, and the "
-            f"configured one ({app.dir}) holds what was put there last",
-            f"{PROGRAM} deploy --release={wanted.release or 'NAME'} --dir=DIRECTORY",
-        )
+def _again(steps: Steps, wanted: VersionState, number: int) -> Release:
+    """What was active then, to be started once more."""
+    if wanted.record is None:
+        check_repeatable(wanted, steps.app.dir, steps.app.command, f"command {number}")
+    return as_before(steps, wanted, is_way_back=True)
 
 
 def _release_text(version: VersionState) -> str:

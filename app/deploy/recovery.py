@@ -12,7 +12,6 @@ that command has done its last phase, only its end could not be written (a full 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from app.deploy.events import Found
@@ -21,7 +20,7 @@ from app.deploy.phases import PHASES, Operation, Phase, Recovery
 from app.deploy.processes import is_same_process
 from app.deploy.steps import Steps
 from app.errors import StateError
-from app.state.model import PROGRAM, VERSIONS, BlueGreenState, Status
+from app.state.model import PROGRAM, VERSIONS, BlueGreenState, Status, started_with
 from app.state.store import Holder
 
 __all__ = ["recover"]
@@ -117,10 +116,7 @@ def _undo_start(steps: Steps, entry: Entry) -> str:
     if ran:
         steps.stop(version)
     if entry.replaces:  # an older program did not say
-        before = entry.replaces
-        steps.take_back(
-            replace(version, release=before.get("release"), dir=before.get("dir"), command=before.get("command"))
-        )
+        steps.take_back(started_with(version, entry.replaces))
     return f"{entry.target} had no traffic yet and was stopped" if ran else f"{entry.target} was not started"
 
 

@@ -29,6 +29,7 @@ from app.state.model import (
     Pause,
     VersionState,
     put_version,
+    started_with,
     with_pause,
     without_pause,
 )
@@ -37,6 +38,8 @@ from app.state.store import StateStore
 
 if TYPE_CHECKING:
     from app.deploy.launch import Launch
+    from app.state.release import Release
+    from app.state.releases import Releases
 
 __all__ = ["Books", "ProcessTable", "Request", "Steps", "port_is_open"]
 
@@ -53,15 +56,16 @@ class ProcessTable(Protocol):
 class Request(NamedTuple):
     """One command, decided: what it does to which version.
 
-    `leaving` is the version that loses its traffic or is to be stopped. `described` is the target with the
-    release, directory and command that it is to be started with. `change` is what the phase SETTING makes of
-    the state. `watch_s` is how long to watch the target after the switch.
+    `leaving` is the version that loses its traffic or is to be stopped. `described` is the target as it is, or with
+    `release`, which it is to be started with. `change` is what the phase SETTING makes of the state. `watch_s` is how
+    long to watch the target after the switch.
     """
 
     operation: Operation
     target: str
     phases: tuple[Phase, ...]
     described: VersionState
+    release: Release | None = None
     leaving: str | None = None
     force: bool = False
     on_timeout: OnTimeout = OnTimeout.FAIL
@@ -146,6 +150,13 @@ class Steps:
     own_pause: Pause | None = None
     """Made by this command, be it for a restart of the active version."""
 
+    @property
+    def releases(self) -> Releases:
+        """The records of what was started."""
+        from app.state.releases import Releases  # a switch to what runs does without them
+
+        return Releases(self.store.folder / "releases")
+
     # --- looking --------------------------------------------------------------------------------------------
 
     def is_alive(self, version: VersionState) -> bool:
@@ -203,9 +214,12 @@ class Steps:
         A rollback to it must not start the release that has just failed.
         """
         version = self.store.read_or_new().version(before.name)  # nothing is written yet where the first start failed
-        known = {"release": before.release, "dir": before.dir, "command": before.command}
-        if known != {"release": version.release, "dir": version.dir, "command": version.command}:
-            self.put(replace(before, status="stopped", pid=None, pid_birth=None, exit_status=None))
+        if before.started_with == version.started_with:
+            return
+        if before.record is None and before.status == "stopped" and before.started_at is None:
+            self.put(started_with(version, before.started_with))  # it never ran, so how this start ended is news
+            return
+        self.put(replace(before, status="stopped", pid=None, pid_birth=None, exit_status=None))
 
     # --- acting ---------------------------------------------------------------------------------------------
 

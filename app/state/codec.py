@@ -187,6 +187,9 @@ _VERSION_FIELDS: Mapping[str, _Field] = {
     "dir": _TEXT,
     "command": _TEXT,
     "stop_signal": _Field(f"one of {', '.join(STOP_SIGNALS)}, or null", _or_null(lambda value: value in STOP_SIGNALS)),
+    "record": _TEXT,
+    "directory": _TEXT,
+    "revision": _TEXT,
 }
 _KNOWN_KEYS = frozenset((*_TOP_FIELDS, *_MODES, "schema", "versions"))
 

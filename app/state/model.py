@@ -12,6 +12,7 @@ from app.errors import UsageError
 __all__ = [
     "PROGRAM",
     "PORTS",
+    "STARTED_WITH",
     "VERSIONS",
     "BlueGreenState",
     "Maintenance",
@@ -22,6 +23,7 @@ __all__ = [
     "other",
     "promote",
     "put_version",
+    "started_with",
     "with_maintenance",
     "with_pause",
     "with_preview_key",
@@ -39,6 +41,9 @@ VERSIONS: Final = ("blue", "green")
 PORTS: Final[Mapping[str, int]] = MappingProxyType({"blue": 5005, "green": 5006})
 """Where a version listens unless `versions.<name>.port` in the state file says otherwise."""
 
+STARTED_WITH: Final = ("release", "dir", "command", "record", "directory", "revision")
+"""The fields of a version that say what it was started with; the others say what became of it."""
+
 Status = Literal["stopped", "starting", "running", "stopping", "crashed"]
 
 
@@ -50,6 +55,8 @@ class VersionState:
     `exit_status` is the process's exit code, or minus the number of the signal that killed it. `dir` and
     `command` are set where the start command named others than the configured ones. `stop_signal` is what the process
     that was started last is told to end by, such as "TERM": the setting may have become another server's since.
+    `record` is the id of the record (`app.state.releases`) of all that it was started with; `directory`, where that
+    was, with links followed, and `revision`, the code's there, are repeated here for those who may not read it.
     """
 
     name: str
@@ -63,6 +70,14 @@ class VersionState:
     dir: str | None = None
     command: str | None = None
     stop_signal: str | None = None
+    record: str | None = None
+    directory: str | None = None
+    revision: str | None = None
+
+    @property
+    def started_with(self) -> dict[str, str | None]:
+        """What it was started with, by field; what a history keeps, and a start that fails puts back."""
+        return {name: getattr(self, name) for name in STARTED_WITH}
 
     @property
     def index(self) -> int:
@@ -83,6 +98,9 @@ class VersionChanges(TypedDict, total=False):
     dir: str | None
     command: str | None
     stop_signal: str | None
+    record: str | None
+    directory: str | None
+    revision: str | None
 
 
 class Pause(NamedTuple):
@@ -187,6 +205,12 @@ def promote(state: BlueGreenState, version: str, now: float) -> BlueGreenState:
 def with_version(state: BlueGreenState, name: str, **changes: Unpack[VersionChanges]) -> BlueGreenState:
     """Change fields of one version."""
     return put_version(state, replace(state.version(name), **changes))
+
+
+def started_with(version: VersionState, given: Mapping[str, str | None]) -> VersionState:
+    """The version as one that was started with what is given by field; what is not given is not known."""
+    known: VersionChanges = {name: given.get(name) for name in STARTED_WITH}  # type: ignore[assignment]  # all are texts
+    return replace(version, **known)
 
 
 def put_version(state: BlueGreenState, version: VersionState) -> BlueGreenState:

@@ -171,7 +171,7 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, mode: int = FILE_MODE) -> None:
     """Put a file with this content in place of `path`, all or nothing; raises `OSError`.
 
     The new file's time stamp is later than the old one's even within one tick of the kernel's clock, so
@@ -180,10 +180,10 @@ def replace_file(path: Path, content: bytes) -> None:
     # One fixed name: what a command that was killed leaves behind is cleared away by the next one.
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         try:
-            os.fchmod(descriptor, FILE_MODE)  # whatever the umask: a router that cannot read it would not switch
+            os.fchmod(descriptor, mode)  # whatever the umask: a router that cannot read it would not switch
             _write_all(descriptor, content)
             _give_to_owner_of_folder(descriptor, path.parent)
             now = max(time.time_ns(), _mtime_ns(path) + 1)

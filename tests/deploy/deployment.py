@@ -106,7 +106,9 @@ class Deployment:
         self.traffic = traffic
         self.deploy_config = DeployConfig()
         self.history = History(self.store.folder / "history.jsonl")
-        settings: dict[str, object] = {"command": COMMAND, "dir": str(folder), "start_timeout": 10, **app}
+        for name in VERSIONS:  # a directory for each, so that one release does not overwrite the other
+            (folder / name).mkdir()
+        settings: dict[str, object] = {"command": COMMAND, "dir": str(folder / "{version}"), "start_timeout": 10, **app}
         self.app = AppConfig(**settings)  # type: ignore[arg-type]  # tests give fields by name
         versions = {name: {"port": port} for name, port in self.ports.items()}
         self.store.folder.mkdir()

@@ -41,7 +41,8 @@ def assert_in_order(deployment: Deployment) -> None:
     for version in state.versions.values():
         is_alive = deployment.processes.find(version).alive
         assert version.status == ("running" if is_alive else "stopped"), version
-    assert deployment.history.unfinished() == []
+    # Where a full disk took the end of a command of this very process, the next one takes it for one at work.
+    assert [entry for entry in deployment.history.unfinished() if entry.pid != os.getpid()] == []
     assert [link.fault for link in deployment.history.verify() if link.fault] == []
 
 

@@ -35,7 +35,7 @@ def test_smoke_commands_run_before_the_switch_in_the_versions_place(both: Deploy
     configure(both, smoke=("sh -c 'echo $BG_VERSION $BG_RELEASE $PORT {port} {release} > smoked'", "true"))
     both.deployer().deploy(Overrides(release="r3"))
     port = both.ports["green"]
-    assert (both.home / "smoked").read_text() == f"green r3 {port} {port} r3\n"
+    assert (both.home / "green" / "smoked").read_text() == f"green r3 {port} {port} r3\n"
     order = [type(event) for event in both.events if isinstance(event, Running | Ran | Promoted)]
     assert order == [Running, Ran, Running, Ran, Promoted]
 
@@ -84,7 +84,7 @@ def test_a_command_that_is_not_there_is_found_before_anything_is_done(both: Depl
 
 
 def test_a_command_that_cannot_be_executed_fails(both: Deployment) -> None:
-    program = both.home / "smoke.sh"
+    program = both.home / "green" / "smoke.sh"
     program.write_text("#!/no/such/interpreter\n")
     program.chmod(0o755)
     configure(both, smoke=("./smoke.sh",))

@@ -14,14 +14,15 @@ from app.config import AppConfig
 from app.deploy.drain import Drain, OnTimeout
 from app.deploy.events import Drained, Draining, Event, Overdue, Probed
 from app.deploy.gate import Gate
-from app.deploy.launch import clean_environment, launch_of
+from app.deploy.launch import Launch, clean_environment, launch_of
 from app.deploy.log_file import follow, size, tail
+from app.deploy.making import make
 from app.deploy.processes import Found
 from app.deploy.reconcile import as_found, ending_text
 from app.errors import ConfigError
 from app.state.model import Status, VersionState
 from app.upstream.health import ProbeResult
-from tests.deploy.deployment import FakeTraffic, Row
+from tests.deploy.deployment import Deployment, FakeTraffic, Row
 
 BLUE = VersionState("blue", 8001, release="r 1")
 GOOD = ProbeResult(True, 200, 1.0)
@@ -44,36 +45,49 @@ class Clock:
 # --- launch ----------------------------------------------------------------------------------------------
 
 
-def test_placeholders_are_filled_into_arguments_not_into_a_shell() -> None:
-    app = AppConfig(command="echo --port={port} '{release}' {version} '{\"a\": {}}' {dir}", dir="/")
-    launch = launch_of(replace(BLUE, release="r 1; rm"), app, {"PATH": "/bin:/usr/bin"})
-    assert launch.arguments == ("echo", "--port=8001", "r 1; rm", "blue", '{"a": {}}', "{dir}")
-    assert shlex.split(launch.command) == list(launch.arguments)
+@pytest.fixture
+def launch(deployment: Deployment) -> Callable[..., Launch]:
+    """Works out what would be executed for a version with such settings."""
+
+    def work_out(version: VersionState, **settings: str) -> Launch:
+        deployment.app = AppConfig(**settings)  # type: ignore[arg-type]  # fields by name
+        return launch_of(make(deployment.steps(), version), version)
+
+    return work_out
 
 
-def test_what_the_version_was_started_with_wins_over_the_settings(tmp_path: Path) -> None:
-    version = replace(BLUE, release="r7", dir=str(tmp_path.parent / "{release}"), command="echo own")
-    (tmp_path.parent / "r7").mkdir()
-    launch = launch_of(version, AppConfig(command="echo configured"), {"PATH": "/bin:/usr/bin"})
-    assert (launch.arguments, launch.directory) == (("echo", "own"), tmp_path.parent / "r7")
+def test_placeholders_are_filled_into_arguments_not_into_a_shell(launch: Callable[..., Launch]) -> None:
+    command = "echo --port={port} '{release}' {version} '{\"a\": {}}' {dir}"
+    made = launch(replace(BLUE, release="r 1; rm"), command=command, dir="/")
+    assert made.arguments == ("echo", "--port=8001", "r 1; rm", "blue", '{"a": {}}', "{dir}")
+    assert shlex.split(made.command) == list(made.arguments)
 
 
-def test_without_a_command_the_demo_runs_in_its_own_directory() -> None:
-    launch = launch_of(BLUE, AppConfig(), {})
-    assert launch.arguments[:3] == (sys.executable, "-m", "gunicorn")
-    assert "127.0.0.1:8001" in launch.arguments
-    assert "--no-control-socket" in launch.arguments
-    assert launch.directory.name == "demo"
-    assert not (launch.directory / "gunicorn.conf.py").exists()
+def test_what_the_version_was_started_with_wins_over_the_settings(
+    launch: Callable[..., Launch], tmp_path: Path
+) -> None:
+    version = replace(BLUE, release="r7", dir=str(tmp_path / "{release}"), command="echo own")
+    (tmp_path / "r7").mkdir()
+    made = launch(version, command="echo configured")
+    assert (made.arguments, made.directory) == (("echo", "own"), tmp_path / "r7")
 
 
-def test_a_program_in_the_directory_is_found_there(tmp_path: Path) -> None:
+def test_without_a_command_the_demo_runs_in_its_own_directory(launch: Callable[..., Launch]) -> None:
+    made = launch(BLUE)
+    assert made.arguments[:3] == (sys.executable, "-m", "gunicorn")
+    assert "127.0.0.1:8001" in made.arguments
+    assert "--no-control-socket" in made.arguments
+    assert made.directory.name == "demo"
+    assert not (made.directory / "gunicorn.conf.py").exists()
+
+
+def test_a_program_in_the_directory_is_found_there(launch: Callable[..., Launch], tmp_path: Path) -> None:
     (tmp_path / "serve").write_text("#!/bin/sh\n")
     with pytest.raises(ConfigError, match="serve is not executable") as caught:
-        launch_of(BLUE, AppConfig(command="./serve", dir=str(tmp_path)), {})
+        launch(BLUE, command="./serve", dir=str(tmp_path))
     assert caught.value.hint == f"chmod +x {tmp_path}/serve"
     (tmp_path / "serve").chmod(0o755)
-    assert launch_of(BLUE, AppConfig(command="./serve", dir=str(tmp_path)), {}).arguments == ("./serve",)
+    assert launch(BLUE, command="./serve", dir=str(tmp_path)).arguments == ("./serve",)
 
 
 def test_our_own_environment_does_not_leak_and_the_users_stays() -> None:

@@ -92,7 +92,7 @@ def test_version_runs_in_its_own_session_and_directory_with_a_clean_environment(
     pid = deployment.version("blue").pid
     assert pid is not None
     assert os.getsid(pid) == pid
-    assert psutil.Process(pid).cwd() == str(deployment.home)
+    assert psutil.Process(pid).cwd() == str(deployment.home / "blue")
 
 
 def test_a_version_that_never_gets_healthy_is_diagnosed_and_stopped(deployments: Deployments) -> None:
@@ -124,7 +124,10 @@ def test_a_version_that_ends_with_status_0_has_failed_to_start_all_the_same(both
     deployer = both.deployer()
     if command == "start":
         deployer.stop("green")
-    act = {"start": lambda: deployer.start("green"), "restart": lambda: deployer.restart("green")}
+    act = {
+        "start": lambda: deployer.start("green", reconfigured=True),
+        "restart": lambda: deployer.restart("green", reconfigured=True),
+    }
     with pytest.raises(UnhealthyVersion, match=r"it has ended \(exit status 0.*foreground"):
         act.get(command, deployer.deploy)()
     assert both.seen(Diagnosed)[0].log_tail == ("no module named shop",)
@@ -167,7 +170,7 @@ def test_what_cannot_be_started_is_refused_before_anything_changes(
 
 
 def test_a_program_that_cannot_be_executed_is_a_failed_start(deployment: Deployment) -> None:
-    program = deployment.home / "program"
+    program = deployment.home / "blue" / "program"
     program.write_text("#!/no/such/interpreter\n")
     program.chmod(0o755)
     with pytest.raises(ProcessError, match="could not be started: ./program: No such file"):
@@ -376,7 +379,7 @@ def test_requests_do_not_wait_for_a_restart_that_has_failed(both: Deployment) ->
     both.traffic = FakeTraffic()
     both.app = replace(both.app, command="/bin/false")
     with pytest.raises(UnhealthyVersion):
-        both.deployer().restart("blue")
+        both.deployer().restart("blue", reconfigured=True)
     assert both.state.pause is None
 
 

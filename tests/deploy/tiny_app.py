@@ -1,4 +1,4 @@
-"""An application that starts fast and does what files in its directory say.
+"""An application that starts fast and does what files in its directory, or the one above, say.
 
 `broken`: the health check answers 500. `stubborn`: SIGTERM is ignored. `polite`: the signal that is named there, and no
 other, ends it with status 0. `env`: the environment is written there.
@@ -14,10 +14,15 @@ import sys
 from pathlib import Path
 
 
+def flag(name: str) -> Path:
+    """The file of that name, in our directory or the one above."""
+    return Path(name) if Path(name).exists() else Path("..") / name
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = json.dumps({"version": os.environ.get("BG_VERSION"), "release": os.environ.get("BG_RELEASE")}).encode()
-        self.send_response(500 if Path("broken").exists() else 200)
+        self.send_response(500 if flag("broken").exists() else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -31,10 +36,10 @@ def end(_number: int, _frame: object) -> None:
 
 
 if __name__ == "__main__":
-    polite = Path("polite").read_text() if Path("polite").exists() else "TERM"
-    signal.signal(signal.Signals[f"SIG{polite}"], signal.SIG_IGN if Path("stubborn").exists() else end)
-    if Path("env").exists():
-        Path("env").write_text(json.dumps(dict(os.environ)))
+    polite = flag("polite").read_text() if flag("polite").exists() else "TERM"
+    signal.signal(signal.Signals[f"SIG{polite}"], signal.SIG_IGN if flag("stubborn").exists() else end)
+    if flag("env").exists():
+        flag("env").write_text(json.dumps(dict(os.environ)))
     sys.stdout.write(f"tiny app, release {os.environ.get('BG_RELEASE')}\n")
     sys.stdout.flush()
     with http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler) as server:

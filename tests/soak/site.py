@@ -41,7 +41,7 @@ graceful_timeout = 12
 handover_window = 2
 
 [app]
-command = "{python} -m tests.soak.application {{port}}"
+command = "{python} -m tests.soak.application {{port}} {{release}}"
 dir = "{root}"
 env = {{ SOAK_FOLDER = "{folder}" }}
 """
@@ -154,7 +154,7 @@ class Site:
         versions = {name: {"port": free_port()} for name in VERSIONS}
         self.state_file.write_text(json.dumps({"active_version": None, "versions": versions}))
         for name in VERSIONS:
-            self.deploy("start", name)
+            self.deploy("start", name, f"--release={name}")
 
     def close(self) -> None:
         """End all that was started, gently first; what has hung is killed."""

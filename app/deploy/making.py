@@ -1,0 +1,147 @@
+"""How the record of a release is made: from the options, the settings and the environment of this command."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from app.config import AppConfig
+from app.deploy.history import user_name
+from app.deploy.launch import clean_environment, fill, find_program, split
+from app.deploy.places import files_named, follow_path_list, follow_word, paths_named, revision_of
+from app.deploy.steps import Steps
+from app.errors import ConfigError, UsageError
+from app.state.model import VersionState
+from app.state.release import Release
+
+__all__ = ["Given", "described", "make", "remake", "settings_env"]
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+_DEMO_DIR = _ROOT / "app" / "demo"
+"""Its own directory: gunicorn loads whatever gunicorn.conf.py it finds where it starts."""
+
+_DEMO_COMMAND = (
+    f"{shlex.quote(sys.executable)} -m gunicorn --no-control-socket --bind 127.0.0.1:{{port}} "
+    f"--worker-class gthread --threads 32 --keep-alive 75 --graceful-timeout 8 "
+    f"--pythonpath {shlex.quote(str(_ROOT))} 'app.demo.demo_app:create_app()'"
+)
+
+
+class Given(NamedTuple):
+    """What a version is to be started with, in words: its own options, else the settings, else the demo."""
+
+    dir: str
+    command: str
+    is_demo: bool
+
+    @classmethod
+    def of(cls, version: VersionState, app: AppConfig) -> Given:
+        """What holds for this version now."""
+        command = version.command or app.command
+        return cls(version.dir or app.dir, command, False) if command else cls(str(_DEMO_DIR), _DEMO_COMMAND, True)
+
+
+def described(version: VersionState, release: Release) -> VersionState:
+    """The version, as it is remembered once it is started with this release."""
+    return replace(
+        version,
+        release=release.name,
+        record=release.id,
+        directory=release.directory,
+        revision=release.revision,
+    )
+
+
+def make(steps: Steps, version: VersionState, *, is_deploy: bool = False) -> Release:
+    """A new release from what the version's options, the settings and our environment say now.
+
+    Raises `ConfigError` when the directory or the program is not there, and `UsageError` when the release has no name
+    and there is a place for one.
+    """
+    given = Given.of(version, steps.app)
+    for text in (given.dir, given.command):
+        if "{release}" in text and not version.release:
+            raise UsageError(
+                f"{text!r} has a place for the release, and {version.name} has no name for it",
+                "--release=NAME with start, run or deploy",
+            )
+    folder = Path(fill(given.dir, _words(version))).absolute()
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a directory, so {version.name} cannot run there", "--dir=DIRECTORY")
+    return _made(steps, version, given, folder.resolve(), is_deploy=is_deploy)
+
+
+def remake(steps: Steps, version: VersionState, before: Release, *, is_other_code: bool = False) -> Release:
+    """The same release once more, with the settings and the environment of now.
+
+    Its directory stays what it was. `is_other_code`: something else was put there meanwhile.
+    """
+    given = Given.of(version, steps.app)
+    release = _made(steps, version, given, Path(before.directory), is_deploy=before.is_deploy)
+    return replace(release, given_dir=before.given_dir, origin=release.id if is_other_code else before.origin)
+
+
+def _words(version: VersionState) -> dict[str, str]:
+    return {"version": version.name, "release": version.release or ""}
+
+
+def _made(steps: Steps, version: VersionState, given: Given, directory: Path, *, is_deploy: bool) -> Release:
+    id_ = steps.releases.next_id()
+    inherited = {name: follow_path_list(name, value) for name, value in _environment(steps).items()}
+    env = settings_env(steps.app)
+    words = split(given.command)
+    command = tuple(_followed(word, version, directory) for word in words)
+    filled = [fill(word, {"port": str(version.port), "version": version.name}) for word in command]
+    hint = "[app] command in traffic_router.toml, or --command=COMMAND"
+    program = find_program(filled[0], directory, {**inherited, **env}, hint)
+    own = filled if "{release}" in given.command else _led_by_links(words, command) + paths_named(filled)
+    return Release(
+        id=id_,
+        name=version.release,
+        made_at=round(steps.now(), 3),
+        made_by=user_name(),
+        is_deploy=is_deploy,
+        is_demo=given.is_demo,
+        origin=id_,
+        given_dir=given.dir,
+        given_command=given.command,
+        directory=str(directory),
+        inode=directory.stat().st_ino,
+        revision=None if given.is_demo else revision_of(directory),
+        command=command,
+        program=os.path.realpath(program),
+        place=(str(directory), program, *own),
+        stop_signal=steps.app.stop_signal,
+        files={} if given.is_demo else files_named([*filled, program], directory),
+        inherited=inherited,
+        env=env,
+    )
+
+
+def settings_env(app: AppConfig) -> dict[str, str]:
+    """What the settings add to a version's environment."""
+    return {name: follow_path_list(name, value) for name, value in app.env.items()}
+
+
+def _led_by_links(words: Sequence[str], command: Sequence[str]) -> list[str]:
+    """The words of a command that are others since links were followed."""
+    return [followed for word, followed in zip(words, command, strict=True) if word != followed]
+
+
+def _environment(steps: Steps) -> dict[str, str]:
+    """The seam for what a version gets of the environment that this command was given."""
+    return clean_environment(steps.environ, sys.prefix)
+
+
+def _followed(word: str, version: VersionState, directory: Path) -> str:
+    """A word of the command with `{release}` filled in and links followed; `{port}` and `{version}` stay."""
+    named = fill(word, {"release": version.release or ""})
+    whole = fill(named, {"port": str(version.port), "version": version.name})
+    followed = follow_word(whole, directory)
+    return named if followed == whole else followed

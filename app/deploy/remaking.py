@@ -1,0 +1,183 @@
+"""Starting again what was started before: from its record, or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from app.deploy.launch import launch_of
+from app.deploy.making import Given, make, remake, settings_env
+from app.deploy.places import digest_of, revision_of
+from app.deploy.steps import Request, Steps
+from app.errors import OperatorError, StateError
+from app.state.model import PROGRAM, VersionState
+from app.state.release import Release
+
+__all__ = ["as_before", "check_repeatable", "for_checks", "tell_of_shared_place"]
+
+
+def as_before(
+    steps: Steps,
+    version: VersionState,
+    *,
+    is_way_back: bool = False,
+    reconfigured: bool = False,
+    takes_what_is_there: bool = False,
+) -> Release:
+    """What the version was started with last, to be started again; raises `StateError` when that cannot be.
+
+    `reconfigured`: with the settings and the environment of now. `takes_what_is_there`: a release without a name is
+    started with the code that lies in its directory now. `is_way_back`: nothing else than what it was will do.
+    """
+    if version.record is None:
+        return _without_record(steps, version, is_way_back=is_way_back)
+    release = steps.releases.read(version.record)
+    if release.is_demo and not is_way_back and not Given.of(version, steps.app).is_demo:
+        return make(steps, version)  # whoever has configured an application is done with ours
+    if missing := _missing(release, version):
+        raise _refusal(version, release, missing)
+    moved = _moved(steps, release)
+    if moved and (release.name or not takes_what_is_there):
+        raise _refusal(version, release, moved)
+    if moved:
+        steps.note(f"{moved}: {version.name} has no name for its release, and starts with what is there now")
+    if reconfigured or moved:
+        return remake(steps, version, release, is_other_code=bool(moved))
+    _tell_of_changes(steps, version, release)
+    return release
+
+
+def _without_record(steps: Steps, version: VersionState, *, is_way_back: bool) -> Release:
+    """For a version that an older program started, or nobody: what its options and the settings say."""
+    if is_way_back and not Given.of(version, steps.app).is_demo:
+        check_repeatable(version, steps.app.dir, steps.app.command)
+        steps.note(f"{version.name} has no record of what it was started with: it starts as the settings say now")
+    return make(steps, version)
+
+
+def check_repeatable(version: VersionState, dir_: str, command: str, source: str = "it") -> None:
+    """Refuse to start something else under an old name, where no record says what it was; `dir_` is the setting.
+
+    Where a release has no directory or command of its own, the configured one has whatever was put there last.
+    """
+    if version.dir is None and version.command is None and "{release}" not in dir_ + command:
+        name = f"release {version.release}" if version.release else "what ran then"
+        raise StateError(
+            f"{name} cannot be started again: {source} named no directory of its own, and the "
+            f"configured one ({dir_}) holds what was put there last",
+            f"{PROGRAM} deploy --release={version.release or 'NAME'} --dir=DIRECTORY",
+        )
+
+
+# --- whether it can be the same again ---------------------------------------------------------------------
+
+
+def _missing(release: Release, version: VersionState) -> str:
+    """What is not there any more; "" when all of it is."""
+    directory = Path(release.directory)
+    if not directory.is_dir():
+        return f"its directory {directory} is gone"
+    try:
+        launch_of(release, version)
+    except OperatorError as error:
+        return str(error)
+    return ""
+
+
+def _moved(steps: Steps, release: Release) -> str:
+    """What shows that other code lies there now; "" when nothing does."""
+    if release.is_demo:
+        return ""
+    directory = Path(release.directory)
+    revision = revision_of(directory)
+    if revision != release.revision:
+        return f"{directory} is at revision {_short(revision)}, and was at {_short(release.revision)}"
+    for path, digest in release.files.items():
+        if digest_of(path) != digest:
+            return f"{path} is not what it was"
+    if program := _other_program(release):
+        return program
+    if revision is not None:
+        return ""  # the very code, wherever else it is used
+    if directory.stat().st_ino != release.inode:
+        return f"{directory} was removed and made anew"
+    for later in steps.releases.all():
+        if later.number > release.number and _is_other_code(later, release):
+            return f"{directory} holds what was put there last{_for(later)}"
+    return ""
+
+
+def _other_program(release: Release) -> str:
+    """Whether the program is another file by now, behind a link or earlier on the PATH."""
+    found = os.path.realpath(release.place[1])
+    return "" if found == release.program else f"{release.place[1]} is {found} now, and was {release.program}"
+
+
+def _is_other_code(one: Release, another: Release) -> bool:
+    """Whether one was put where the other was."""
+    same = one.place == another.place and one.origin != another.origin
+    return same and (one.name != another.name or one.is_deploy)
+
+
+def _for(release: Release) -> str:
+    return f", for release {release.name}" if release.name else ""
+
+
+def _short(revision: str | None) -> str:
+    return revision[:12] if revision else "none"
+
+
+def _refusal(version: VersionState, release: Release, reason: str) -> StateError:
+    what = f"release {release.name}" if release.name else f"what {version.name} was"
+    return StateError(
+        f"{what} cannot be started again: {reason}",
+        f"{PROGRAM} deploy --release=NAME --dir=DIRECTORY   # what is there, under a name that is true",
+    )
+
+
+# --- what is said about it --------------------------------------------------------------------------------
+
+
+def _tell_of_changes(steps: Steps, version: VersionState, release: Release) -> None:
+    """Say which settings have changed since, for they are not taken up."""
+    now = Given.of(version, steps.app)
+    differs = {
+        "[app] command": now.command != release.given_command,
+        "[app] dir": now.dir != release.given_dir,
+        "[app] env": settings_env(steps.app) != release.env,
+    }
+    changed = [name for name, is_other in differs.items() if is_other]
+    if changed and not release.is_demo:
+        steps.note(
+            f"{version.name} starts as it was started before, though {' and '.join(changed)} changed since; "
+            f"to take that up: {PROGRAM} restart {version.name} --reconfigure"
+        )
+
+
+def tell_of_shared_place(steps: Steps, request: Request) -> None:
+    """Say at a deploy that the version which is left cannot be started again, once it is stopped."""
+    release, leaving = request.release, request.leaving
+    if release is None or leaving is None or release.is_demo:
+        return
+    before = _record_of(steps, steps.store.read_or_new().version(leaving))
+    if before is None or not _is_other_code(release, before):
+        return
+    if release.revision is not None and release.revision == before.revision:
+        return
+    steps.note(
+        f"{request.target} runs in {release.directory}, as {leaving} does: once {leaving} is stopped, it cannot be "
+        f"started again as what it was. Give each release its own directory: {{release}} in [app] dir, or --dir",
+        warns=True,
+    )
+
+
+def _record_of(steps: Steps, version: VersionState) -> Release | None:
+    try:
+        return steps.releases.read(version.record) if version.record else None
+    except StateError:
+        return None
+
+
+def for_checks(steps: Steps, version: VersionState) -> Release:
+    """In whose directory and environment the smoke and post commands of a version run."""
+    return steps.releases.read(version.record) if version.record else make(steps, version)
