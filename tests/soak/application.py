@@ -5,6 +5,7 @@ It writes down each execution of a POST before it answers, in one write, so that
     GET /now        who answers             POST /pay       executes the key in X-Key
     GET /stream     numbered lines, slowly  GET /events     server-sent events
     PUT /upload     the body's SHA-256      GET /socket     a WebSocket that echoes
+    POST /refused   413, and the end of a connection that was said to be kept
 """
 
 from __future__ import annotations
@@ -46,6 +47,17 @@ async def pay(request: web.Request) -> web.Response:
     os.write(request.app[LEDGER], json.dumps(entry).encode() + b"\n")
     await asyncio.sleep(0.01)
     return web.Response(body=body, headers=WHO)
+
+
+async def refused(request: web.Request) -> web.StreamResponse:
+    """As gunicorn's threads do with a large body: no byte of it is read, and nothing is said of closing."""
+    answer = web.StreamResponse(status=413, headers={**WHO, "Content-Length": "0"})
+    await answer.prepare(request)
+    await answer.write_eof()
+    await asyncio.sleep(0.005)
+    if request.transport is not None:
+        request.transport.close()
+    return answer
 
 
 async def upload(request: web.Request) -> web.Response:
@@ -107,6 +119,7 @@ def create() -> web.Application:
             web.get("/socket", socket),
             web.put("/upload", upload),
             web.post("/pay", pay),
+            web.post("/refused", refused),
         ]
     )
     app.on_shutdown.append(close_sockets)

@@ -8,12 +8,20 @@ from pathlib import Path
 from random import Random
 
 from tests.soak.clients.asking import PATIENCE_S, Client
-from tests.soak.clients.short import Gets, Posts
+from tests.soak.clients.short import Gets, Posts, Refusals
 from tests.soak.clients.slow import EventStreams, Streams, Uploads
 from tests.soak.clients.sockets import WebSockets
 from tests.soak.seen import Sheet
 
-THREADS: dict[type[Client], int] = {Gets: 3, Posts: 3, Uploads: 2, Streams: 4, EventStreams: 3, WebSockets: 4}
+THREADS: dict[type[Client], int] = {
+    Gets: 3,
+    Posts: 3,
+    Refusals: 2,
+    Uploads: 2,
+    Streams: 4,
+    EventStreams: 3,
+    WebSockets: 4,
+}
 KINDS = {each.kind: each for each in THREADS}
 
 

@@ -30,6 +30,8 @@ class Client(ABC):
 
     kind: str
     keeps = True
+    expected = 200
+    """The status of a good answer."""
     gap_s = (0.0, 0.02)
     """The shortest and the longest time from an answer to the next request."""
 
@@ -117,7 +119,7 @@ class Client(ABC):
             wire.close()
         else:
             self._kept, self._used_at = connection, time.monotonic()
-        if seen.status != 200:
+        if seen.status != self.expected:
             seen.error = f"{seen.status} {body[:80]!r}"
         return b"" if seen.error else body
 

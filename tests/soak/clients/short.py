@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.soak.clients.asking import Client
 from tests.soak.seen import Seen
 
-__all__ = ["Gets", "Posts"]
+__all__ = ["Gets", "Posts", "Refusals"]
 
 
 class Gets(Client):
@@ -29,3 +29,14 @@ class Posts(Client):
         body = self.exchange(seen, f"POST /pay HTTP/1.1\r\nX-Key: {seen.id}\r\nContent-Length: 100", payment)
         if not seen.error and body != payment:
             seen.error = f"wrong body {body[:80]!r}"
+
+
+class Refusals(Client):
+    """Sends what the application answers unread, to close the connection then: no other request may come to harm."""
+
+    kind = "refusal"
+    expected = 413
+
+    def ask(self, seen: Seen) -> None:
+        size = self.random.choice((10, 5_000, 200_000))
+        self.exchange(seen, f"POST /refused HTTP/1.1\r\nContent-Length: {size}", bytes(size))
