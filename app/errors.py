@@ -324,6 +324,28 @@ class DrainTimedOut(OperatorError):
     exit_code = 4
 
 
+class SwitchStands(OperatorError):
+    """A version that was just made active has failed, and the traffic still goes to it."""
+
+
+class TrafficTaken(OperatorError):
+    """Another command has moved the traffic away from the version that this one made active.
+
+    Args:
+        version: the one that this command made active.
+        active: the one that is active now; None when none is.
+        taker: the command that did it, as far as it is known.
+    """
+
+    def __init__(self, version: str, active: str | None, taker: str = "another command") -> None:
+        now = f"gave the traffic to {active}" if active else "took it the traffic"
+        super().__init__(
+            f"{version} was made active, and {taker} {now} meanwhile", "python3 bin/blue_green_deploy history"
+        )
+        self.version = version
+        self.active = active
+
+
 class LockBusy(OperatorError):
     """Another command holds the deployment's lock."""
 

@@ -47,6 +47,7 @@ _UNDONE: Final = {
     "nothing": "nothing",
     "stop target": "the version is stopped, and remembered as it was before",
     "roll back": "traffic goes back to the version before",
+    "roll back if watched": "with `--watch`, traffic goes back when the new version has failed; else nothing",
 }
 """By the value of a rule's `Undo`."""
 

@@ -95,15 +95,15 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import Final
 
 from app.cli.deploy_call import Call
 from app.cli.deploy_events import EventPrinter
 from app.cli.entry import enter_home, read_arguments, run
+from app.cli.output import outlive_reader
+from app.deploy.interruption import be_interruptible
 from app.deploy.steps import port_is_open
 from app.errors import OperatorError, UnhealthyVersion
 from app.settings_file import load_settings
@@ -119,23 +119,22 @@ def main(argv: Sequence[str]) -> int:
     """Run one command; returns its exit code, raises `OperatorError` for what went wrong."""
     arguments = read_arguments(__doc__ or "", argv, "blue_green_deploy")
     enter_home()
-    # A terminal that goes away, or `kill`, is to leave things as tidy as Ctrl-C does.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    be_interruptible()
+    word, command = next((word, command) for word, command in _COMMANDS.items() if arguments[word])
+    if word not in _LOOKING:
+        outlive_reader()
     printer = EventPrinter()
     call = Call(arguments, load_settings(), shlex.join(argv), printer)
     try:
-        return next(command for word, command in _COMMANDS.items() if arguments[word])(call)
-    except KeyboardInterrupt:
+        return command(call)
+    except KeyboardInterrupt as interruption:
         printer.clear()
+        if isinstance(interruption.__context__, OperatorError):
+            raise interruption.__context__ from None  # it had failed before, and has just been put in order
         print("⚠️  Interrupted", file=sys.stderr)
         raise
     finally:
         printer.clear()
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _status(call: Call) -> int:
@@ -283,6 +282,9 @@ _COMMANDS: Final[dict[str, Callable[[Call], int]]] = {
     "logs": _logs,
     "history": _history,
 }
+
+_LOOKING: Final = ("status", "health-check", "logs", "history")
+"""They change nothing, and when nobody reads what they print they are over."""
 
 
 if __name__ == "__main__":

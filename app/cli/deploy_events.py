@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from app.cli.entry import cannot_print, stop_printing
 from app.cli.render import Progress, count_text, dim, mark, ms_text
 from app.deploy import events as ev
 from app.deploy.receipt import Account, Conduct, Receipt
@@ -91,12 +89,7 @@ class EventPrinter:
         self._progress = Progress()
 
     def __call__(self, event: ev.Event) -> None:
-        try:
-            _PRINTERS[type(event)](self, event)
-        except OSError as error:  # a deploy goes on though nobody reads about it any more
-            stop_printing()
-            if not isinstance(error, BrokenPipeError):
-                print(f"⚠️  {cannot_print(error)}; the command goes on", file=sys.stderr)
+        _PRINTERS[type(event)](self, event)
 
     def clear(self) -> None:
         """Take an unfinished progress line away before something else is printed."""

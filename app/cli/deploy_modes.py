@@ -7,6 +7,7 @@ import time
 from typing import Final
 
 from app.cli.deploy_call import HELP, Call
+from app.cli.output import check_reader
 from app.cli.render import clock_text, dim, duration_text
 from app.config_checks import is_network
 from app.errors import UsageError
@@ -77,6 +78,7 @@ def preview(call: Call) -> int:
     """Print a link, and a field for programs, that show a version through the router."""
     lasts_s = call.seconds("--for", 1, 30 * _DAY_S)
     version, token = call.modes.preview(call.text("VERSION"), lasts_s)
+    check_reader()
     state = call.observed()
     url = f"http://127.0.0.1:{call.config.main_port}/"
     if call.flag("--json"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import os
 import re
 import signal
@@ -16,10 +14,11 @@ from typing import cast
 from docopt import DocoptExit, docopt
 
 from app import __version__
+from app.cli.output import cannot_print, is_fault_of_output, prepare_streams
 from app.config import HOME_VARIABLE
 from app.errors import ConfigError, OperatorError, UsageError
 
-__all__ = ["ROOT", "Arguments", "cannot_print", "enter_home", "read_arguments", "run", "stop_printing"]
+__all__ = ["ROOT", "Arguments", "enter_home", "read_arguments", "run"]
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project's root: where `bin/`, `app/` and `gunicorn.conf.py` are."""
@@ -109,7 +108,7 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = No
 
     Ctrl-C ends with 130 as a shell would report it, and a reader that has gone (`… | head`) is no error.
     """
-    _prepare_streams()
+    prepare_streams()
     try:
         code = command(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
@@ -121,41 +120,10 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = No
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:
-        stop_printing()
-        return 0
     except OSError as error:
-        if error.errno not in _UNPRINTABLE:
+        if not is_fault_of_output(error):
             raise
-        stop_printing()
+        if isinstance(error, BrokenPipeError):
+            return 0
         print(f"❌ {cannot_print(error)}", file=sys.stderr)
         return OperatorError.exit_code
-
-
-_UNPRINTABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What a print may fail with; other files have errors of their own by the time that they come here."""
-
-
-def cannot_print(error: OSError) -> str:
-    """What is said instead of the output."""
-    return f"the output cannot be written: {error.strerror}"
-
-
-def _prepare_streams() -> None:
-    """Give a closed stream (`>&-`) somewhere to go, and print "?" for what an old encoding does not have."""
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        stream = getattr(sys, name)
-        if stream is None:
-            # The number must be taken, too: the next file to be opened would get it, and a child's output.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
-            setattr(sys, name, open(number, "w", closefd=False))
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-
-
-def stop_printing() -> None:
-    """Print to nowhere from now on, for the reader of standard output has gone.
-
-    Python would complain once more when it flushes standard output at exit.
-    """
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

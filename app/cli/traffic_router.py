@@ -57,6 +57,7 @@ from app.cli.config_view import config_json, config_text
 from app.cli.entry import Arguments, enter_home, read_arguments, run
 from app.cli.health_view import read_health, status_text
 from app.cli.metrics_view import metrics_lines, read_metrics, watch
+from app.cli.output import outlive_reader
 from app.cli.router_client import RouterClient
 from app.cli.router_process import find_router
 from app.cli.self_test import print_tests, run_tests
@@ -110,7 +111,10 @@ def main(argv: Sequence[str]) -> int:
     enter_home()
     cli = {name: str(arguments[option]) for option, name in _FIELDS.items() if arguments[option] is not None}
     call = _Call(arguments, load_settings(cli), cli)
-    return next(command for word, command in _COMMANDS.items() if arguments[word])(call)
+    word, command = next((word, command) for word, command in _COMMANDS.items() if arguments[word])
+    if word in _ACTING:
+        outlive_reader()
+    return command(call)
 
 
 def _start(call: _Call) -> int:
@@ -175,6 +179,9 @@ _COMMANDS: dict[str, Callable[[_Call], int]] = {
     "test": _test,
     "config": _config,
 }
+
+_ACTING = ("start", "stop", "reload", "upgrade")
+"""They do what they were asked for though nobody should read what they print."""
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ _ENDINGS = {
     "interrupted": "was interrupted",
     "broken off": "was broken off",
     "drain timed out": "ended before all requests did",
+    "superseded": "lost the traffic to another command",
 }
 """By outcome."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from app.deploy.events import Diagnosed, Launched, Promoted
 from app.deploy.gate import Verdict
@@ -18,6 +18,9 @@ from app.deploy.steps import Request, Steps, port_is_open
 from app.errors import OperatorError, ProcessError, UnhealthyVersion
 from app.state.model import PROGRAM, VERSIONS, VersionState, promote
 from app.state.process_birth import birth
+
+if TYPE_CHECKING:
+    from app.deploy.vigil import Vigil
 
 __all__ = ["act"]
 
@@ -130,13 +133,14 @@ def _run_post(steps: Steps, request: Request) -> None:
         raise UnhealthyVersion(
             f"{request.target} was active, and a post command failed: {failure}", f"{PROGRAM} logs {request.target}"
         )
+    _vigil(steps, request).confirm()
 
 
 def _watch(steps: Steps, request: Request) -> None:
     """Compare the target under traffic with the version before it."""
     from app.deploy.watching import watch
 
-    regression = watch(steps, request)
+    regression = watch(steps, request, _vigil(steps, request))
     if regression:
         raise UnhealthyVersion(
             f"{request.target} does worse than {request.leaving} did: {regression}", f"{PROGRAM} logs {request.target}"
@@ -159,12 +163,13 @@ def _wait_for_drain(steps: Steps, request: Request) -> None:
     if request.leaving is None:
         return
     stands = f"{request.leaving} keeps running"
-    if request.operation is not Operation.STOP:
-        stands = f"{request.target} is active, {stands}"
-        if steps.store.read().active_version == request.leaving:
-            steps.note(f"{request.leaving} has become active again, so its requests are not waited for")
-            return
-    steps.drain([request.leaving], stands, request.on_timeout, request.drain_timeout_s)
+    if request.operation is Operation.STOP:
+        steps.drain([request.leaving], stands, request.on_timeout, request.drain_timeout_s)
+        return
+    stands = f"{request.target} is active, {stands}"
+    vigil = _vigil(steps, request)
+    steps.drain([request.leaving], stands, request.on_timeout, request.drain_timeout_s, vigil.look)
+    vigil.confirm()
 
 
 def _wait_for_quiet(steps: Steps, request: Request) -> None:
@@ -189,6 +194,14 @@ def _retire(steps: Steps, request: Request) -> None:
             f"{PROGRAM} status",
         )
     steps.stop(state.version(request.leaving))
+    if request.operation is not Operation.STOP:
+        _vigil(steps, request).confirm()
+
+
+def _vigil(steps: Steps, request: Request) -> Vigil:
+    from app.deploy.vigil import Vigil
+
+    return Vigil(steps, request)
 
 
 _ACTIONS: Final[Mapping[Phase, Callable[[Steps, Request], None]]] = {

@@ -104,14 +104,22 @@ class Drain:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
-    def wait(self, versions: Sequence[str], timeout_s: float, on_timeout: OnTimeout = OnTimeout.FAIL) -> Outcome:
+    def wait(
+        self,
+        versions: Sequence[str],
+        timeout_s: float,
+        on_timeout: OnTimeout = OnTimeout.FAIL,
+        look: Callable[[], None] = lambda: None,
+    ) -> Outcome:
         """Wait until two looks in a row find no request in flight, at most `timeout_s` seconds.
 
-        With `OnTimeout.WAIT` the time is only when to tell what remains.
+        With `OnTimeout.WAIT` the time is only when to tell what remains. `look` is called all the while, and ends
+        the wait by raising.
         """
         label, is_overdue = " and ".join(versions), False
         began, seen_none, reported = self.clock(), False, -_REPORT_EVERY_S
         while True:
+            look()
             in_flight = sum(self.traffic.in_flight(version) for version in versions)
             elapsed = self.clock() - began
             if in_flight == 0 and seen_none:

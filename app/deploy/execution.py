@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Final
 
 from app.deploy.actions import act
 from app.deploy.events import LockAwaited, RolledBack
-from app.deploy.history import ROLLED_BACK, History, Intent, OpenEntry
+from app.deploy.history import AFTER_THE_SWITCH, ROLLED_BACK, History, Intent, OpenEntry
+from app.deploy.interruption import held_back, let_through
 from app.deploy.phases import PHASES, Operation, Phase, Undo
 from app.deploy.recovery import recover
 from app.deploy.steps import Request, Steps
-from app.errors import DrainTimedOut, OperatorError, StateError, StateMissing, UnhealthyVersion
-from app.state.model import BlueGreenState, VersionState, promote
+from app.errors import (
+    DrainTimedOut,
+    OperatorError,
+    StateError,
+    StateMissing,
+    SwitchStands,
+    TrafficTaken,
+    UnhealthyVersion,
+)
+from app.state.model import PROGRAM, BlueGreenState, VersionState, promote
 from app.state.store import Holder
 
 __all__ = ["Decision", "Execution"]
@@ -47,17 +56,43 @@ class Execution:
             request = decide(state)
             if request is None:
                 return
-            entry = self._history.begin(self._intent(request, state))
-            self._steps.store.writer = entry.id
-            try:
-                self._keep_record(request, state)
-                self._work_through(request, entry, lock)
-            except BaseException as error:
-                self._break_off(request, entry, error, state, lock)
-                raise
-            finally:
-                self._steps.store.writer = ""
-            self.close(entry, "done", "", self._steps.close_books())
+            with held_back():
+                self._record(request, state, lock)
+
+    def _record(self, request: Request, state: BlueGreenState, lock: ExitStack) -> None:
+        """Write the intent down, work through the phases, write the outcome down."""
+        entry = self._history.begin(self._intent(request, state))
+        self._steps.store.writer = entry.id
+        try:
+            self._keep_record(request, state)
+            self._work_through(request, entry, lock)
+        except TrafficTaken as error:
+            known = TrafficTaken(error.version, error.active, self._taker(entry, error))
+            self._break_off(request, entry, known, state, lock)
+            raise known from None
+        except BaseException as error:
+            outcome = self._break_off(request, entry, error, state, lock)
+            if isinstance(error, UnhealthyVersion) and entry.phase in AFTER_THE_SWITCH and outcome != ROLLED_BACK:
+                raise self._stands(request, error) from error
+            raise
+        finally:
+            self._steps.store.writer = ""
+        self.close(entry, "done", "", self._steps.close_books())
+
+    def _taker(self, ours: OpenEntry, error: TrafficTaken) -> str:
+        """The latest command that gave the traffic to the version that has it now."""
+        for entry in reversed(self._history.entries()):
+            if entry.id != ours.id and entry.goes_to == error.active and entry.came_from != entry.goes_to:
+                return f"`{entry.command}` (pid {entry.pid}, {entry.who})"
+        return "somebody"
+
+    def _stands(self, request: Request, error: UnhealthyVersion) -> SwitchStands:
+        """What is said when the new version has failed and the traffic stays with it."""
+        hint = error.hint
+        if request.leaving is not None:
+            runs = self._steps.runs(self._steps.store.read().version(request.leaving))
+            hint = f"{PROGRAM} rollback" + f"   # {request.leaving} still runs" * runs
+        return SwitchStands(f"{error}; {request.target} is the active version still", hint)
 
     def _keep_record(self, request: Request, state: BlueGreenState) -> None:
         """Write down what is going to be started before anything is done; raises `StateError` on a full disk."""
@@ -85,43 +120,80 @@ class Execution:
                     lock.close()
                     is_locked = False
                 elif PHASES[phase].locked and not is_locked:
-                    self.take_lock(lock)
+                    with let_through():
+                        self.take_lock(lock)
                     is_locked = True
-                entry.enter(phase)
-                act(self._steps, phase, request)
+                self._enter(phase, entry)
+                with nullcontext() if phase in _AT_ONCE else let_through():
+                    act(self._steps, phase, request)
         finally:
             if request.operation is not Operation.PAUSE:
                 self._steps.let_go()
 
+    def _enter(self, phase: Phase, entry: OpenEntry) -> None:
+        try:
+            entry.enter(phase)
+        except StateError as error:
+            if phase not in AFTER_THE_SWITCH:
+                raise
+            # The traffic has moved already; who is killed now is taken for one that was killed right after that.
+            self._steps.note(str(error), warns=True)
+
     def _break_off(
         self, request: Request, entry: OpenEntry, error: BaseException, before: BlueGreenState, lock: ExitStack
-    ) -> None:
+    ) -> str:
+        """Undo what the phase table says, and write down what came of it; whatever of that fails, the rest is done.
+
+        Gives the outcome.
+        """
         phase, outcome, facts = entry.phase, _outcome(error), dict[str, object]()
-        undo = PHASES[phase].undo if phase is not None else Undo.NOTHING
+        told = str(error) or (PHASES[phase].left_behind if phase else "")
         try:
-            if undo is Undo.STOP_TARGET and request.launches:
-                self._undo_start(request, before.version(request.target))
-            elif undo is Undo.ROLL_BACK and self._roll_back(
-                request, before, lock, PHASES[phase or Phase.POSTING].locked
-            ):
+            if not isinstance(error, TrafficTaken) and self._undo(request, phase, error, before, lock):
                 outcome = ROLLED_BACK
-            elif request.operation is Operation.PAUSE and phase is Phase.DRAINING:
-                self.take_lock(lock)
-                self._steps.let_go()
+                told = str(error) or f"interrupted while {phase}"
             facts = self._steps.close_books()
+        except (OperatorError, OSError) as fault:
+            told += f"; not all could be undone: {fault}"
+            self._steps.note(f"not all could be undone: {fault}", warns=True)
         finally:
-            stands = PHASES[phase].left_behind if phase and not isinstance(error, OperatorError) else ""
-            self.close(entry, outcome, str(error) or stands, facts)
+            self.close(entry, outcome, told, facts)
+        return outcome
+
+    def _undo(
+        self, request: Request, phase: Phase | None, error: BaseException, before: BlueGreenState, lock: ExitStack
+    ) -> bool:
+        """Undo what the phase table says; gives whether the traffic has gone back."""
+        rule = PHASES[phase] if phase is not None else None
+        if rule is None:
+            return False
+        if rule.undo is Undo.STOP_TARGET and request.launches:
+            self._undo_start(request, before.version(request.target))
+        elif rule.undo is Undo.ROLL_BACK or (
+            rule.undo is Undo.ROLL_BACK_IF_WATCHED and request.watch_s and isinstance(error, UnhealthyVersion)
+        ):
+            return self._roll_back(request, before, lock, rule.locked)
+        elif request.operation is Operation.PAUSE and phase is Phase.DRAINING:
+            self.take_lock(lock)
+            self._steps.let_go()
+        return False
 
     def _undo_start(self, request: Request, before: VersionState) -> None:
-        state = self._steps.settle()
+        try:
+            state = self._steps.settle()
+        except StateError:  # a full disk: what was started must not stay for that
+            state = self._steps.observed(self._steps.store.read_or_new(), is_settled=True)
         version = state.version(request.target)
         if self._steps.is_alive(version):
             if state.active_version == request.target:
                 # Traffic goes to it in any case, and a version that is half well serves more than none.
                 self._steps.note(f"{request.target} is the active version, so it was left running", warns=True)
                 return
-            self._steps.stop(version)
+            try:
+                self._steps.stop(version)
+            except StateError:  # the next command finds the process gone and corrects the state
+                self._steps.processes.stop(version, self._steps.app.stop_timeout)
+                raise
         self._steps.take_back(before)
 
     def _roll_back(self, request: Request, before: BlueGreenState, lock: ExitStack, is_locked: bool) -> bool:
@@ -179,9 +251,13 @@ class Execution:
             self._steps.note(str(error), warns=True)
 
 
+_AT_ONCE: Final = frozenset({Phase.PROMOTING, Phase.SETTING})
+"""An interruption comes before these or after them: whoever wrote the state knows that it did."""
+
 _OUTCOMES: Final[Mapping[type[BaseException], str]] = {
     UnhealthyVersion: "unhealthy",
     DrainTimedOut: "drain timed out",
+    TrafficTaken: "superseded",
     KeyboardInterrupt: "interrupted",
 }
 

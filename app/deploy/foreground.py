@@ -98,7 +98,10 @@ class ForegroundProcesses(Processes):
     def _forward(self, number: int, _frame: FrameType | None) -> None:
         if number in _ENDING or number == self._stop_signal:
             if self._child is None:
-                raise KeyboardInterrupt
+                if not self.was_asked_to_end:  # the first of them ends this command already
+                    self.was_asked_to_end = True
+                    raise KeyboardInterrupt
+                return
             if not self.was_asked_to_end:
                 # 0 would mean never.
                 signal.setitimer(signal.ITIMER_REAL, max(self._end_timeout_s, 0.001))

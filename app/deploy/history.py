@@ -23,7 +23,7 @@ from app.errors import StateError
 from app.state.process_birth import birth
 from app.state.store import mending
 
-__all__ = ["Entry", "History", "Intent", "OpenEntry", "user_name"]
+__all__ = ["AFTER_THE_SWITCH", "Entry", "History", "Intent", "OpenEntry", "ROLLED_BACK", "user_name"]
 
 _FILE_MODE = 0o644
 
@@ -81,13 +81,14 @@ class Entry(NamedTuple):
     @property
     def has_switched(self) -> bool:
         """Whether the command came past the point at which traffic goes to the new version, and left it there."""
-        return self.outcome == "done" or (self.phase in _AFTER_THE_SWITCH and self.outcome != ROLLED_BACK)
+        return self.outcome == "done" or (self.phase in AFTER_THE_SWITCH and self.outcome != ROLLED_BACK)
 
 
 ROLLED_BACK: Final = "rolled back"
 """The outcome of a command whose switch was taken back because the new version was found wanting."""
 
-_AFTER_THE_SWITCH = frozenset({Phase.POSTING, Phase.WATCHING, Phase.DRAINING, Phase.RETIRING})
+AFTER_THE_SWITCH = frozenset({Phase.POSTING, Phase.WATCHING, Phase.DRAINING, Phase.RETIRING})
+"""What a command does when the traffic has gone to its target."""
 
 
 class OpenEntry:

@@ -49,6 +49,8 @@ class Undo(StrEnum):
     NOTHING = "nothing"
     STOP_TARGET = "stop target"
     ROLL_BACK = "roll back"
+    ROLL_BACK_IF_WATCHED = "roll back if watched"
+    """Only when the target has failed: neither an interruption nor a busy old version speaks against it."""
 
 
 class Recovery(StrEnum):
@@ -155,7 +157,7 @@ PHASES: Final[Mapping[Phase, Rule]] = {
     ),
     Phase.DRAINING: Rule(
         next=frozenset({Phase.RETIRING}),
-        undo=Undo.NOTHING,
+        undo=Undo.ROLL_BACK_IF_WATCHED,
         recovery=Recovery.NOTHING,
         locked=False,
         left_behind="requests may still be in flight; no version was stopped",

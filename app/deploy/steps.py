@@ -282,8 +282,11 @@ class Steps:
         stands: str,
         on_timeout: OnTimeout = OnTimeout.FAIL,
         timeout_s: float | None = None,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
         """Wait for the requests of versions; `stands` says what holds should the time run out.
+
+        `look` is called all the while, and ends the wait by raising.
 
         Raises `DrainTimedOut` then, unless `on_timeout` says otherwise; and `OperatorError` where the requests
         cannot be seen, for what cannot be seen must not be taken for nothing.
@@ -298,7 +301,7 @@ class Steps:
             self.note(f"the router is not running, so {' and '.join(names)} {has} no requests to wait for")
             return
         drain = Drain(self.traffic, self.report, self.clock, self.sleep)
-        outcome = drain.wait(names, self.drain_timeout_s if timeout_s is None else timeout_s, on_timeout)
+        outcome = drain.wait(names, self.drain_timeout_s if timeout_s is None else timeout_s, on_timeout, look)
         if self.books is not None:
             self.books.drain_s, self.books.remaining = outcome.duration_s, outcome.named
         if not outcome.is_complete and on_timeout is OnTimeout.FAIL:

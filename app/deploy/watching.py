@@ -9,8 +9,9 @@ import math
 from typing import Final, NamedTuple
 
 from app.deploy.events import Watched, Watching
-from app.deploy.receipt import Conduct
+from app.deploy.receipt import Conduct, Tally
 from app.deploy.steps import Books, Request, Steps
+from app.deploy.vigil import Vigil
 
 __all__ = ["Evidence", "watch"]
 
@@ -45,6 +46,8 @@ class Evidence(NamedTuple):
 
     before: Conduct
     after: Conduct
+    held: int = 0
+    """Requests that had to wait after the switch because the new version did not take them."""
 
     def errors(self) -> str:
         """In words, how far more requests fail; empty while they do not or that is not certain."""
@@ -58,6 +61,13 @@ class Evidence(NamedTuple):
             return ""
         return f"{_rate(self.after)} of its requests failed; before the switch {_rate(self.before)}"
 
+    def waits(self) -> str:
+        """In words, that most of its requests, be they few, failed or had to wait for it; empty when that is not so."""
+        bad = min(self.after.failed + self.held, self.after.requests)
+        if not self.held or 2 * bad < self.after.requests:
+            return ""
+        return f"{bad} of its {self.after.requests} requests failed or had to wait until it took them"
+
     def slowness(self) -> str:
         """In words, how far it is slower; empty when it is not or that is not certain."""
         before, after = self.before.p95_ms, self.after.p95_ms
@@ -69,10 +79,11 @@ class Evidence(NamedTuple):
         return f"95 % of its requests took up to {after:.0f} ms; before the switch {before:.0f} ms"
 
 
-def watch(steps: Steps, request: Request) -> str:
+def watch(steps: Steps, request: Request, vigil: Vigil) -> str:
     """Watch the target for `request.watch_s` seconds; gives the regression in words, or "" when there is none.
 
     More errors end it as soon as they are certain. Slowness is judged at the end: a process is slow at first.
+    Raises what `vigil` raises.
     """
     if steps.traffic is None or steps.books is None or request.leaving is None:
         steps.note(
@@ -82,31 +93,48 @@ def watch(steps: Steps, request: Request) -> str:
     shortest, longest = _LOOK_BACK_S
     span_s = math.ceil(min(max(request.watch_s, shortest), longest))
     before = steps.traffic.conduct(request.leaving, span_s)
-    began = steps.clock()
+    began, waits = steps.clock(), _Waits()
     while True:
         elapsed = steps.clock() - began
-        after = _since_the_switch(steps.books, request.target, elapsed)
-        evidence = Evidence(before, after)
+        now = steps.traffic.tallies()[request.target]
+        after = _since_the_switch(steps.books, request.target, now, elapsed)
+        evidence = Evidence(before, after, waits.since_the_first(now.held, steps))
         steps.report(Watching(request.target, max(0.0, request.watch_s - elapsed), before, after))
         if found := evidence.errors():
             return found
-        if steps.store.read().active_version != request.target:
-            steps.note(f"{request.target} is not active any more, so it is not watched any longer", warns=True)
-            return ""
+        if steps.traffic.failover() == request.target:
+            return f"it is down, and {request.leaving} stands in for it"
+        vigil.look()
         if elapsed >= request.watch_s:
             break
         steps.sleep(min(_POLL_S, request.watch_s - elapsed))
+    vigil.confirm()
     steps.report(Watched(request.target, before, after))
-    return evidence.slowness()
+    return evidence.waits() or evidence.slowness()
 
 
-def _since_the_switch(books: Books, name: str, elapsed_s: float) -> Conduct:
-    """How a version did under this traffic.
+class _Waits:
+    """Counts the requests that wait for the new version itself, and neither for the one before it nor in a pause."""
+
+    def __init__(self) -> None:
+        self._before: int | None = None
+        self._was_paused = False
+
+    def since_the_first(self, held: int, steps: Steps) -> int:
+        """How many there have been since the first call, when `held` have waited and go on."""
+        if self._before is None:
+            self._before = held + (steps.traffic.held() if steps.traffic is not None else 0)
+        self._was_paused = self._was_paused or steps.store.read().pause is not None
+        return 0 if self._was_paused else max(0, held - self._before)
+
+
+def _since_the_switch(books: Books, name: str, now: Tally, elapsed_s: float) -> Conduct:
+    """How a version did under this traffic, its tally being `now`.
 
     Requests are counted from the switch on exactly: the release before it under the same name may have
     failed a moment ago. Only the times are those of whole seconds.
     """
-    before, now = books.before[name], books.traffic.tallies()[name]
+    before = books.before[name]
     seconds = min(max(1, math.floor(elapsed_s)), _LOOK_BACK_S[1])
     p95_ms = books.traffic.conduct(name, seconds).p95_ms
     return Conduct(max(0, now.ended - before.ended), max(0, now.failed - before.failed), p95_ms)

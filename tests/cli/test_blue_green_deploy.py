@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
@@ -10,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -31,32 +29,12 @@ from app.upstream.health import ProbeResult
 from tests.deploy.deployment import COMMAND
 from tests.support.canned_router import HEALTHY, CannedRouter
 from tests.support.raw_client import ask
-from tests.support.router_process import free_port
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCHER = ROOT / "bin" / "blue_green_deploy"
 
 Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture
-def site(home: Path) -> Iterator[Path]:
-    """A home with a fast application configured and both ports free; its versions end with the test."""
-    state_file = home / ".local_context" / "bg_state.json"
-    state_file.parent.mkdir()
-    versions = {name: {"port": free_port()} for name in ("blue", "green")}
-    state_file.write_text(json.dumps({"active_version": None, "versions": versions}))
-    toml = f"drain_timeout = 1\nmain_port = {free_port()}\n[app]\ncommand = {json.dumps(COMMAND)}\n"
-    (home / "traffic_router.toml").write_text(toml + "start_timeout = 10\nhealth_timeout = 2\n")
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    yield home
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    store = StateStore(state_file)
-    with contextlib.suppress(Exception):
-        for version in store.read().versions.values():
-            Processes(store.folder).stop(version, 0)
 
 
 def deploy(*argv: str) -> int:

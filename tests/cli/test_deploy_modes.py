@@ -14,10 +14,7 @@ from app.deploy.history import History, Intent
 from app.deploy.phases import Operation
 from app.deploy.receipt import Account, Conduct, Receipt
 from app.state.preview import verify
-from tests.cli.test_blue_green_deploy import Captured, deploy, site, state, version
-
-__all__ = ["site"]
-
+from tests.cli.test_blue_green_deploy import Captured, deploy, state, version
 
 # --- pause, maintenance, preview -------------------------------------------------------------------------
 

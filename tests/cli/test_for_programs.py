@@ -10,10 +10,8 @@ import pytest
 
 from app.cli import blue_green_deploy, traffic_router
 from app.cli.entry import run
-from tests.cli.test_blue_green_deploy import Captured, deploy, site, state
+from tests.cli.test_blue_green_deploy import Captured, deploy, state
 from tests.support.canned_router import CannedRouter
-
-__all__ = ["site"]
 
 PROGRAMS = {"blue_green_deploy": blue_green_deploy, "traffic_router": traffic_router}
 

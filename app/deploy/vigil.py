@@ -1,0 +1,77 @@
+"""Keeping an eye on a version that has just become active, for as long as the command that made it so is at work.
+
+It may end, fail its health checks, or lose the traffic to another command. None of that needs traffic to be seen.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from app.deploy.events import Diagnosed, TimedProbe
+from app.deploy.log_file import tail
+from app.deploy.reconcile import ending_text
+from app.deploy.steps import Request, Steps
+from app.errors import TrafficTaken, UnhealthyVersion
+from app.state.model import PROGRAM
+
+__all__ = ["Vigil"]
+
+_LOOK_S: Final = 0.5
+"""Between two looks at the process, the state and the health."""
+
+_FAILURES: Final = 3
+"""Failed health checks in a row that are no accident: a worker that is being replaced, a moment of load."""
+
+_LOG_LINES: Final = 20
+
+
+class Vigil:
+    """Looks after the target of one request; with `force` only at who has the traffic, for its health was known."""
+
+    def __init__(self, steps: Steps, request: Request) -> None:
+        self._steps = steps
+        self._name = request.target
+        self._looks_at_health = not request.force
+        version = steps.store.read().version(request.target)
+        # Who runs a version in the foreground may start it again, and one of others has no process that we know.
+        found = steps.processes.find(version)
+        self._is_ours = request.launches or (found.alive and not found.in_foreground)
+        self._began = steps.clock()
+        self._next_look = self._began
+        self._probes = deque[TimedProbe](maxlen=_FAILURES)
+
+    def look(self) -> None:
+        """Look, if it is time to; raises `TrafficTaken` or `UnhealthyVersion`."""
+        if self._steps.clock() >= self._next_look:
+            self._look()
+            self._next_look = self._steps.clock() + _LOOK_S
+
+    def confirm(self) -> None:
+        """The end of the watch: what is not well now is asked until that is certain; raises as `look` does."""
+        self._look()
+        while self._probes and not self._probes[-1].result.ok:
+            self._steps.sleep(_LOOK_S)
+            self._look()
+
+    def _look(self) -> None:
+        state = self._steps.store.read()
+        if state.active_version != self._name:
+            raise TrafficTaken(self._name, state.active_version)
+        if not self._looks_at_health:
+            return
+        version = state.version(self._name)
+        found = self._steps.processes.find(version)
+        if self._is_ours and not found.alive:
+            self._fail(f"has ended ({ending_text(found.exit_status)})")
+        result = self._steps.gate.probe(version.port, self._steps.app)
+        self._probes.append(TimedProbe(self._steps.clock() - self._began, result))
+        if len(self._probes) == _FAILURES and not any(one.result.ok for one in self._probes):
+            self._fail(f"is not healthy any more: {result.reason}")
+
+    def _fail(self, what: str) -> None:
+        log = self._steps.processes.log_path(self._name)
+        bad = [probe for probe in self._probes if not probe.result.ok]
+        lines = tail(log, _LOG_LINES, self._steps.log_begin)
+        self._steps.report(Diagnosed(self._name, tuple(bad), log, tuple(lines)))
+        raise UnhealthyVersion(f"{self._name} {what}", f"{PROGRAM} logs {self._name}")
