@@ -267,7 +267,7 @@ class RouterConfig(HoldConfig):
 
     @property
     def pid_path(self) -> str:
-        """The running router's pid file: JSON with pid, port and birth."""
+        """The running router's pid file."""
         return self.beside_state("router.pid")
 
     def beside_state(self, name: str) -> str:

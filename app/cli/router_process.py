@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import socket
@@ -22,6 +21,7 @@ from app.config import RouterConfig
 from app.deploy.processes import is_same_process
 from app.deploy.sessions import port_holder
 from app.errors import OperatorError, ProcessError
+from app.server.pid_file import records
 from app.state.store import mending
 
 __all__ = ["RunningRouter", "check_port_is_free", "child_pids", "find_router", "gunicorn_command", "start_detached"]
@@ -73,18 +73,18 @@ def child_pids(pid: int) -> set[int]:
 
 def find_router(config: RouterConfig) -> RunningRouter | None:
     """The router that wrote the pid file, if that very process still lives; a reused pid is not believed."""
-    try:
-        noted = json.loads(Path(config.pid_path).read_bytes())
-        router = RunningRouter(
-            int(noted["pid"]),
-            int(noted["port"]),
-            str(noted["birth"]),
-            int(noted.get("changes", 0)),
-            str(noted.get("fault", "")),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return router if router.is_alive() else None
+    for noted in records(Path(config.pid_path)):
+        with suppress(ValueError, KeyError, TypeError):
+            router = RunningRouter(
+                int(noted["pid"]),
+                int(noted["port"]),
+                str(noted["birth"]),
+                int(noted.get("changes", 0)),
+                str(noted.get("fault", "")),
+            )
+            if router.is_alive():
+                return router
+    return None
 
 
 def check_port_is_free(config: RouterConfig) -> None:

@@ -192,7 +192,7 @@ class Execution:
             try:
                 self._steps.stop(version)
             except StateError:  # the next command finds the process gone and corrects the state
-                self._steps.processes.stop(version, self._steps.app.stop_timeout)
+                self._steps.end(version)
                 raise
         self._steps.take_back(before)
 

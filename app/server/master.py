@@ -181,7 +181,7 @@ class CarefulMaster(WorkerKeeper):
 
     def _take_over(self) -> None:
         try:
-            self.pid_file.write()  # first, so that whoever looks for the router finds the one that stays
+            self.pid_file.write(to_older=True)  # first, so that whoever looks for the router finds the one that stays
         except OSError as error:  # the old one would take our signal for somebody's who wants an end of both
             raise HaltServer(f"{self.pid_file.path} cannot be written: {error.strerror}", 1) from error
         self._has_taken_over = True

@@ -57,7 +57,7 @@ def router(running: RouterProcess, project: Path) -> Iterator[RouterProcess]:
 
 def record(router: RouterProcess) -> dict[str, object]:
     """The pid file."""
-    found: dict[str, object] = json.loads((router.folder / "router.pid").read_text())
+    found: dict[str, object] = json.loads((router.folder / "router.json").read_text())
     return found
 
 

@@ -215,7 +215,7 @@ class Site:
     @property
     def router_pid(self) -> int | None:
         """The pid of the router's master, as its pid file has it."""
-        pid: int | None = self.noted(self.context / "router.pid").get("pid")
+        pid: int | None = self.noted(self.context / "router.json").get("pid")
         return pid
 
     def metrics(self) -> MetricsCollector:

@@ -15,9 +15,9 @@ __all__ = ["has_ended", "master_pid", "record", "until_ended"]
 
 
 def record(router: RouterProcess) -> dict[str, object]:
-    """The pid file; empty when there is none."""
+    """The master's record; empty when there is none."""
     with contextlib.suppress(FileNotFoundError):
-        found: dict[str, object] = json.loads((router.folder / "router.pid").read_text())
+        found: dict[str, object] = json.loads((router.folder / "router.json").read_text())
         return found
     return {}
 
