@@ -97,6 +97,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from app.cli.deploy_call import Call
@@ -139,14 +140,13 @@ def main(argv: Sequence[str]) -> int:
 
 def _status(call: Call) -> int:
     from app.cli.deploy_views import Overview, status_json, status_text
-    from app.cli.router_process import find_router
 
     state = call.observed()
     overview = Overview(
         state=state,
         health=call.probes(state),
         traffic=call.traffic,
-        router=find_router(call.config),
+        router=call.router(),
         state_file=call.store.path,
         logs={name: call.processes.log_path(name) for name in state.versions},
         environments=call.environments(state),
@@ -161,7 +161,7 @@ def _start(call: Call) -> int:
     state = call.store.read()
     if state.active_version != name:
         print(f"   It has no traffic yet. Next: {PROGRAM} switch {name}")
-    elif call.traffic is None:
+    elif call.traffic is None and not call.steps.blind:
         print("   Next, unless the router starts by itself: python3 bin/traffic_router start")
     return 0
 
@@ -233,6 +233,27 @@ def _print_way_back(call: Call) -> None:
         print(f"   {previous.name} {runs}. Back to it: {PROGRAM} rollback")
 
 
+def _moved_log(call: Call, name: str, path: Path) -> Path:
+    """Where a log is that is not at its place: a version writes on into what was moved away.
+
+    Raises `OperatorError` when there is none to print.
+    """
+    found = call.processes.find(call.store.read_or_new().version(name))
+    if found.in_foreground:
+        raise OperatorError(
+            f"{name} writes to the output of pid {found.supervisor}, which runs it in the foreground",
+            f"journalctl _PID={found.pid}   # under systemd",
+        )
+    moved = sorted(path.parent.glob(f"{path.name}?*"), key=lambda it: it.stat().st_mtime)
+    plain = [it for it in moved if it.suffix not in (".gz", ".xz", ".zst", ".bz2")]
+    if plain:
+        print(f"⚠️  {path} was moved away; this is {plain[-1]}", file=sys.stderr)
+        return plain[-1]
+    if moved:
+        raise OperatorError(f"{path} was moved away and compressed", f"zless {moved[-1]}")
+    raise OperatorError(f"{name} has no log yet: {path}", f"{PROGRAM} start {name}")
+
+
 def _mode(call: Call) -> int:
     from app.cli import deploy_modes
 
@@ -251,11 +272,12 @@ def _logs(call: Call) -> int:
     name, lines = call.version(), call.count("--lines")
     path = call.processes.log_path(name)
     if not path.exists() and not call.flag("--follow"):
-        raise OperatorError(f"{name} has no log yet: {path}", f"{PROGRAM} start {name}")
+        path = _moved_log(call, name, path)
     added = follow(path)
     next(added)  # remembers where the file ends before its end is printed, so that nothing is left out
     for line in tail(path, lines):
         print(line)
+    sys.stdout.flush()  # what is added next may be long in coming
     if call.flag("--follow"):
         try:
             for text in added:

@@ -24,6 +24,7 @@ from app.state.store import StateStore
 from app.upstream.health import ProbeResult, probe
 
 if TYPE_CHECKING:
+    from app.cli.router_process import RunningRouter
     from app.deploy.foreground import ForegroundProcesses
     from app.deploy.modes import Modes
 
@@ -128,6 +129,12 @@ class Call:
                 if version.record is not None:
                     found[version.name] = self.steps.releases.read(version.record).environment_digest
         return found
+
+    def router(self) -> RunningRouter | None:
+        """The router that runs for this deployment."""
+        from app.cli.router_process import find_router  # takes its time
+
+        return find_router(self.config)
 
     def probes(self, state: BlueGreenState) -> dict[str, ProbeResult]:
         """A health check of the active version and of every one that listens."""

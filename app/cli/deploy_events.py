@@ -170,7 +170,9 @@ class EventPrinter:
     def _rolled_back(self, event: ev.RolledBack) -> None:
         self._say(
             f"↩️  Rolled back: {event.version} is active again, requests go to port {event.port}",
-            f"   {event.gave_up} keeps running without traffic, so that you can look at it",
+            f"   {event.gave_up} keeps running without traffic, so that you can look at it"
+            if event.runs
+            else f"   {event.gave_up} does not run any more",
         )
 
     def _watching(self, event: ev.Watching) -> None:

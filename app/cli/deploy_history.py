@@ -26,6 +26,8 @@ def print_history(call: Call) -> int:
         print(json.dumps([call.history.as_json(entry) for entry in entries], indent=2))
     elif every:
         print(*history_lines(entries), sep="\n")
+    elif _changed_by(call):
+        print(f"⚠️  {call.history.path} is empty or gone; commands of before have changed the state.")
     else:
         print("Nothing has been changed yet.")
     return 0

@@ -32,7 +32,7 @@ def pause(call: Call) -> int:
         print("⏸️  Paused: new requests wait; those in flight come to their end")
     left_s = max(0.0, held.until - time.time())
     print(f"   They flow again at {clock_text(held.until)} ({left_s:.0f} s from now), or with: {PROGRAM} resume")
-    if call.traffic is None:
+    if call.traffic is None and not call.steps.blind:
         print("⚠️  The router is not running, so there is nothing to hold yet")
     return 0
 
@@ -79,8 +79,8 @@ def preview(call: Call) -> int:
     lasts_s = call.seconds("--for", 1, 30 * _DAY_S)
     version, token = call.modes.preview(call.text("VERSION"), lasts_s)
     check_reader()
-    state = call.observed()
-    url = f"http://127.0.0.1:{call.config.main_port}/"
+    state, router = call.observed(), call.router()
+    url = f"http://127.0.0.1:{router.port if router else call.config.main_port}/"
     if call.flag("--json"):
         link, ends = f"{url}?{PARAMETER}={token}", time.time() + lasts_s
         shown = {"version": version, "url": link, "field": FIELD, "token": token, "expires_at": ends}
@@ -90,6 +90,8 @@ def preview(call: Call) -> int:
     print(f"   {url}?{PARAMETER}={token}")
     print(f"   curl -H '{FIELD}: {token}' {url}")
     print(dim("   From elsewhere, put the router's own name in place of 127.0.0.1; the link works for whoever has it."))
+    if router is None:
+        print("⚠️  The router is not running: python3 bin/traffic_router start")
     if not call.steps.runs(state.version(version)):
         print(f"⚠️  {version} does not run: {PROGRAM} start {version}")
     if version == state.active_version:

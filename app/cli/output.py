@@ -60,8 +60,8 @@ def prepare_streams() -> None:
             continue  # a program that has replaced it, such as a test runner, reads it by itself
         encoding = getattr(stream, "encoding", "utf-8")
         ours = io.BufferedWriter(_Stream(number, raises=number == 1))
-        is_terminal = ours.isatty()
-        setattr(sys, name, io.TextIOWrapper(ours, encoding, "replace", line_buffering=is_terminal or number == 2))
+        by_lines, at_once = ours.isatty() or number == 2, getattr(stream, "write_through", False)
+        setattr(sys, name, io.TextIOWrapper(ours, encoding, "replace", None, by_lines, at_once))
 
 
 def outlive_reader() -> None:

@@ -184,6 +184,8 @@ class RolledBack(NamedTuple):
     version: str
     port: int
     gave_up: str
+    runs: bool = True
+    """The version that was given up, for somebody to look at."""
 
 
 class Stopping(NamedTuple):

@@ -214,7 +214,8 @@ class Execution:
         previous = None if before.previous_version == request.target else before.previous_version
         self._steps.store.write(replace(back, previous_version=previous))
         version = state.version(request.leaving)
-        self._steps.report(RolledBack(version.name, version.port, request.target))
+        runs = self._steps.runs(state.version(request.target))
+        self._steps.report(RolledBack(version.name, version.port, request.target, runs))
         return True
 
     def take_lock(self, lock: ExitStack) -> Holder | None:

@@ -53,7 +53,7 @@ def launch_of(release: Release, version: VersionState) -> Launch:
 
     Raises `ConfigError` when the directory or the program is not there.
     """
-    hint = "[app] command in traffic_router.toml, or --command=COMMAND"
+    hint = "[app] command in traffic_router.toml, or --command=COMMAND with start, run or deploy"
     return _launch(release, version, release.command, release.directory, hint)
 
 
@@ -73,7 +73,10 @@ def _launch(release: Release, version: VersionState, words: Sequence[str], folde
     arguments = tuple(fill(word, values) for word in words)
     directory = Path(folder)
     if not directory.is_dir():
-        raise ConfigError(f"{directory} is not a directory, so {version.name} cannot run there", "--dir=DIRECTORY")
+        raise ConfigError(
+            f"{directory} is not a directory, so {version.name} cannot run there",
+            "--dir=DIRECTORY with start, run or deploy",
+        )
     environment = {**release.inherited, **release.env}
     environment |= {"PORT": values["port"], "BG_VERSION": version.name, "BG_RELEASE": values["release"]}
     find_program(arguments[0], directory, environment, hint)

@@ -86,9 +86,8 @@ def watch(steps: Steps, request: Request, vigil: Vigil) -> str:
     Raises what `vigil` raises.
     """
     if steps.traffic is None or steps.books is None or request.leaving is None:
-        steps.note(
-            "nothing to watch: " + ("the router is not running" if request.leaving else "no version came before")
-        )
+        why = (steps.blind or "the router is not running") if request.leaving else "no version came before"
+        steps.note(f"nothing to watch: {why}")
         return ""
     shortest, longest = _LOOK_BACK_S
     span_s = math.ceil(min(max(request.watch_s, shortest), longest))

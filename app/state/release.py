@@ -21,9 +21,9 @@ class Release:
     or the settings said, with their placeholders; `directory` and `command` are what came of it, with links followed.
     `{port}` and `{version}` stand in the words of `command` still, for another version may be started with them.
     `program` is the file that is executed, `stop_signal` what tells it to end, `files` the SHA-256 of those in the
-    directory that the command names. `place` is what tells the code of one release from that of another: when it is the same and
-    `origin` is not, something else was put there. `inode` is the directory's. `inherited` is the environment of the
-    command that started it, `env` what the settings add.
+    directory that the command names. `place` is what tells the code of one release from that of another: when it is
+    the same and `origin` is not, something else was put there. `inode` is the directory's. `inherited` is the
+    environment of the command that started it, `env` what the settings add.
     """
 
     id: str

@@ -628,3 +628,27 @@ def test_a_waiting_command_says_for_whom(site: Path) -> None:
         waiting.communicate(timeout=20)
     assert waiting.returncode == 130
     assert state(site)["active_version"] is None
+
+
+def test_logs_that_were_moved_away_are_found(site: Path, capsys: Captured) -> None:
+    """As logrotate leaves them without `copytruncate`: the version writes on into what was moved."""
+    deploy("start", "blue", "--release=r1")
+    log = site / ".local_context" / "logs" / "blue.log"
+    (log.parent / "blue.log.2.gz").touch()
+    moved = log.rename(log.parent / "blue.log.1")
+    capsys.readouterr()
+    assert deploy("logs", "blue") == 0
+    shown = capsys.readouterr()
+    assert shown.out == "tiny app, release r1\n"
+    assert f"⚠️  {log} was moved away; this is {moved}\n" == shown.err
+    moved.unlink()
+    assert deploy("logs", "blue") == 1
+    assert "was moved away and compressed\n   Try: zless " in capsys.readouterr().err
+
+
+def test_a_history_that_is_gone_is_not_said_to_be_the_first_day(site: Path, capsys: Captured) -> None:
+    deploy("start", "blue")
+    (site / ".local_context" / "history.jsonl").unlink()
+    capsys.readouterr()
+    assert deploy("history") == 0
+    assert "is empty or gone; commands of before have changed the state" in capsys.readouterr().out

@@ -6,6 +6,7 @@ import json
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.cli.deploy_events import EventPrinter, receipt_lines
@@ -14,6 +15,7 @@ from app.deploy.history import History, Intent
 from app.deploy.phases import Operation
 from app.deploy.receipt import Account, Conduct, Receipt
 from app.state.preview import verify
+from app.state.process_birth import birth
 from tests.cli.test_blue_green_deploy import Captured, deploy, state, version
 
 # --- pause, maintenance, preview -------------------------------------------------------------------------
@@ -212,3 +214,17 @@ def test_a_watch_is_told(capsys: Captured) -> None:
     printer(Watched("green", Conduct(10, 0, 20.0), Conduct(5, 1, None)))
     out = capsys.readouterr().out
     assert "👀 green was watched: 5 requests, 1 failed\n   before the switch: 10 requests, 0 failed, 95 % within" in out
+
+
+def test_preview_names_the_port_of_the_router_that_runs(site: Path, capsys: Captured) -> None:
+    """And not that of the settings here, where `PORT` may be the shell's."""
+    deploy("start", "blue")
+    process = psutil.Process()
+    record = {"pid": process.pid, "port": 7004, "birth": birth(process.pid)}
+    (site / ".local_context" / "router.json").write_text(json.dumps(record))
+    capsys.readouterr()
+    assert deploy("preview", "blue", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["url"].startswith("http://127.0.0.1:7004/?")
+    (site / ".local_context" / "router.json").unlink()
+    assert deploy("preview", "blue") == 0
+    assert "⚠️  The router is not running: python3 bin/traffic_router start" in capsys.readouterr().out

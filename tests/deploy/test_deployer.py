@@ -38,6 +38,7 @@ from app.errors import (
     OperatorError,
     ProcessError,
     StateError,
+    TrafficTaken,
     UnhealthyVersion,
     UsageError,
 )
@@ -527,16 +528,22 @@ def test_a_rollback_can_be_given_while_another_command_drains(both: Deployment) 
         if isinstance(event, Draining):
             draining.set()
 
-    steps = replace(both.steps(drain_timeout_s=30), report=report)
-    switch = threading.Thread(target=lambda: Deployer(steps, both.history, "switch").switch("green", wait=True))
+    steps, ends = replace(both.steps(drain_timeout_s=30), report=report), list[str]()
+
+    def switch_and_wait() -> None:
+        with pytest.raises(TrafficTaken) as caught:
+            Deployer(steps, both.history, "switch").switch("green", wait=True)
+        ends.append(str(caught.value))
+
+    switch = threading.Thread(target=switch_and_wait)
     switch.start()
     try:
         assert draining.wait(10)
         both.deployer(lock_wait_s=0).rollback()
         assert both.state.active_version == "blue"
     finally:
-        traffic.looks["blue"] = [0]
         switch.join()
+    assert "gave the traffic to blue meanwhile" in ends[0], "it does not wait for what flows to blue again"
 
 
 def test_rollback_returns_to_the_previous_version(both: Deployment) -> None:
@@ -645,7 +652,7 @@ def test_the_old_version_is_not_stopped_when_it_has_become_active_again(both: De
 
     both.traffic = FakeTraffic()
     steps = replace(both.steps(), report=report)
-    with pytest.raises(ProcessError, match="blue has become the active version in the meantime"):
+    with pytest.raises(TrafficTaken, match="gave the traffic to blue meanwhile"):
         Deployer(steps, both.history, "deploy").deploy(Overrides(release="r3"), stop_old=True)
     assert entered == [Phase.DRAINING]
     assert both.version("blue").status == "running"
