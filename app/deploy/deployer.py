@@ -290,9 +290,11 @@ class Deployer:
     def _new(self, request: Request) -> Request:
         """The command, with a new release for what it starts."""
         from app.deploy.making import described, make
-        from app.deploy.remaking import tell_of_shared_place
+        from app.deploy.remaking import known_as, tell_of_shared_place
 
         release = make(self._steps, request.described, is_deploy=request.operation is Operation.DEPLOY)
+        if request.operation is Operation.RUN:
+            release = known_as(self._steps, release)
         request = request._replace(described=described(request.described, release), release=release)
         tell_of_shared_place(self._steps, request)
         return request

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from app.deploy.launch import launch_of
@@ -13,7 +14,7 @@ from app.errors import OperatorError, StateError
 from app.state.model import PROGRAM, VersionState
 from app.state.release import Release
 
-__all__ = ["as_before", "check_repeatable", "for_checks", "tell_of_shared_place"]
+__all__ = ["as_before", "check_repeatable", "for_checks", "known_as", "tell_of_shared_place"]
 
 
 def as_before(
@@ -176,6 +177,15 @@ def _record_of(steps: Steps, version: VersionState) -> Release | None:
         return steps.releases.read(version.record) if version.record else None
     except StateError:
         return None
+
+
+def known_as(steps: Steps, release: Release) -> Release:
+    """The record that says just the same, if there is one: a version that its manager starts over and over has one."""
+    for known in reversed(steps.releases.all()):
+        same = replace(release, id=known.id, made_at=known.made_at, made_by=known.made_by, origin=known.origin)
+        if same == known:
+            return known
+    return release
 
 
 def for_checks(steps: Steps, version: VersionState) -> Release:
