@@ -20,6 +20,7 @@ class RouterError(Exception):
     cause: ClassVar[str] = "internal_error"
     text: str = "Internal router error"
     retry_after_s: int | None = None
+    allow: ClassVar[str] = ""
 
 
 class MalformedRequest(RouterError):
@@ -31,11 +32,15 @@ class MalformedRequest(RouterError):
 
 
 class MethodNotAllowed(RouterError):
-    """CONNECT, or TRACE while `allow_trace` is off."""
+    """CONNECT, or TRACE while `allow_trace` is off.
+
+    `allow` is what the router passes on, as far as everybody knows it: any other token passes, too (RFC 9110 §15.5.6).
+    """
 
     status = 405
     cause = "method_not_allowed"
     text = "Method not allowed"
+    allow = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
 class RequestTimeout(RouterError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -39,12 +40,6 @@ OPEN_ENDPOINTS = ("health", "proxy", None)
 
 SIGN_IN_ENDPOINTS = ("dashboard.sign_in", "dashboard.sign_out", "dashboard.asset", "dashboard.icon")
 """What the form that asks for the token needs, where there is one."""
-
-
-class NotOurs(PathConverter):
-    """Any path but ours, so that a page of ours that is off, or is asked with another method, is not proxied."""
-
-    regex = f"(?!{OWN_PREFIX[1:].decode()}).*"
 
 
 class RouterApp(Flask):
@@ -154,9 +149,15 @@ def create_app(
 
     # Not by `route`, which wants a list of methods: the catch-all takes any.
     app.view_functions["proxy"] = proxy
-    app.url_map.converters["not_ours"] = NotOurs
+    app.url_map.converters["not_ours"] = _not_ours(config.dashboard_path)
     app.url_map.add(app.url_rule_class("/<not_ours:path>", endpoint="proxy"))
     return app
+
+
+def _not_ours(dashboard_path: str) -> type[PathConverter]:
+    """Any path but ours, so that a page of ours that is off, or is asked with another method, is not proxied."""
+    ours = OWN_PREFIX[1:].decode() + (f"|{re.escape(dashboard_path[1:])}$" if dashboard_path else "")
+    return type("NotOurs", (PathConverter,), {"regex": f"(?!{ours}).*"})
 
 
 def _guard(app: RouterApp, access: Access, dashboard: Routes | None) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flask import Response, abort, make_response, redirect, request
+from werkzeug.datastructures import WWWAuthenticate
 
 from app import __version__
 from app.access import COOKIE, COOKIE_LIFETIME_S, Access
@@ -102,7 +103,12 @@ class View:
     def ask_for_token(self, status: int, message: str = "") -> Response:
         """The form in the page's place."""
         text = self._renderer.page("sign_in.html", **self._frame_values(), message=message)
-        return self._html(text, status)
+        answer = self._html(text, status)
+        if status == 401:
+            answer.www_authenticate = WWWAuthenticate(
+                "bearer"
+            )  # RFC 9110 §15.5.2; a browser shows the form all the same
+        return answer
 
     def _frame_values(self) -> dict[str, object]:
         theme = request.cookies.get(THEME_COOKIE)

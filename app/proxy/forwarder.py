@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from email.utils import formatdate
 from logging import getLogger
-from time import monotonic_ns, time
+from time import monotonic_ns
 from typing import Any
 
 from gevent import GreenletExit
@@ -15,10 +14,12 @@ from app.errors import RouterError, UnderMaintenance, UpstreamDeadline, Upstream
 from app.protocol.heads import upstream_head
 from app.protocol.response import ResponseHead
 from app.proxy.client import RATE_GRACE_S, ClientRequest
+from app.proxy.date import date_line
 from app.proxy.door import Door
 from app.proxy.flight import Flight, Ledger
 from app.proxy.own_answers import OwnAnswer, Refusal
 from app.proxy.preview import MARK, Permit, Previews
+from app.proxy.refusal import Parts
 from app.proxy.request_ids import request_ids
 from app.proxy.rescue import Rescue
 from app.proxy.stream import Answer
@@ -31,6 +32,12 @@ from app.upstream.messages import UpstreamAnswer, UpstreamRequest
 __all__ = ["Forwarder", "Waits"]
 
 logger = getLogger(__name__)
+
+_WELL: Parts = (
+    [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "2"), ("Cache-Control", "no-store")],
+    b"ok",
+)
+"""What a balancer hears in maintenance: the router is what serves."""
 
 WsgiResponse = Callable[[dict[str, Any], Any], Any]
 
@@ -137,8 +144,7 @@ class Forwarder:
         if head.asks_for_preview or (self._router.has_previews and MARK in head.raw):
             return self._forward_visitor(request, request_id)
         if isinstance(error, UnderMaintenance) and self._door.is_health_check(request):
-            parts = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "2")], b"ok"
-            return OwnAnswer(self._nowhere(request, request_id, self._ledger), "200 OK", parts, self._waits.sending)
+            return OwnAnswer(self._nowhere(request, request_id, self._ledger), "200 OK", _WELL, self._waits.sending)
         try:
             row, target = self._door.claim(request, request_id)
         except RouterError as reason:
@@ -204,7 +210,7 @@ class Forwarder:
         added = self._via
         if not head.has_date:
             # RFC 9110 §6.6.1: who forwards an answer without Date adds it.
-            added += b"Date: %b\r\n" % formatdate(time(), usegmt=True).encode()
+            added += date_line()
         if not head.has_request_id:
             added += b"X-Request-ID: " + flight.request_id + b"\r\n"
         if self._server_timing:

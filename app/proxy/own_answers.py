@@ -8,6 +8,7 @@ from typing import Any
 
 from app.errors import ClientDisconnected, RouterError
 from app.proxy.client import ClientRequest
+from app.proxy.date import date_line
 from app.proxy.flight import Flight
 from app.proxy.refusal import Parts, answer_bytes, refusal_parts, status_line
 from app.transport.deadlines import Deadlines
@@ -62,8 +63,8 @@ class OwnAnswer:
             request.persist = False
             flight.end(status, cause)
             return
-        close = b"" if request.persist else b"Connection: close\r\n"
-        data, body = answer_bytes(self._line, self._parts, request.head, close)
+        added = date_line() if request.persist else date_line() + b"Connection: close\r\n"
+        data, body = answer_bytes(self._line, self._parts, request.head, added)
         flight.first_byte_us = monotonic_ns() // 1000
         try:
             endpoint.send(data, self._sending)

@@ -80,6 +80,8 @@ def refusal_parts(error: RouterError, head: RequestHead | None, version: str, re
     ]
     if error.retry_after_s is not None:
         fields.append(("Retry-After", str(error.retry_after_s)))
+    if error.allow:
+        fields.append(("Allow", error.allow))
     return fields, body
 
 

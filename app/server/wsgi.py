@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from email.utils import formatdate
 from typing import Any
 
 from app.protocol.chunked import LAST_CHUNK, encode_chunk
 from app.proxy.client import ClientRequest
+from app.proxy.date import date_line
 from app.transport.deadlines import Deadlines
 
 __all__ = ["WsgiAnswer"]
@@ -78,14 +78,13 @@ def _is_chunked(request: ClientRequest, status: str, headers: list[tuple[str, st
 
 def _head_bytes(request: ClientRequest, status: str, headers: list[tuple[str, str]], chunked: bool) -> bytes:
     lines = [f"HTTP/1.1 {status}\r\n", *(f"{name}: {value}\r\n" for name, value in headers)]
-    lines.append(f"Date: {formatdate(usegmt=True)}\r\n")
     if chunked:
         lines.append("Transfer-Encoding: chunked\r\n")
     if not request.persist:
         lines.append("Connection: close\r\n")
     elif request.head.http10:
         lines.append("Connection: keep-alive\r\n")
-    return ("".join(lines) + "\r\n").encode("latin-1")
+    return "".join(lines).encode("latin-1") + date_line() + b"\r\n"
 
 
 def _framed(data: bytes, chunked: bool) -> bytes:

@@ -185,6 +185,8 @@ class TestOwnPaths:
             b"//__router_health",
             b"/a/__router_health",
             b"/monitor",
+            b"/monitoring/",
+            b"/monitoring/x",
         ],
     )
     def test_similar_path_belongs_to_the_application(
@@ -197,13 +199,15 @@ class TestOwnPaths:
         answer = router.ask(own(b"/monitoring"))
         assert (answer.value(b"Content-Type") or b"").startswith(b"text/html")
 
-    @pytest.mark.parametrize("method", [b"POST", b"DELETE"])
+    @pytest.mark.parametrize("method", [b"POST", b"DELETE", b"PROPFIND"])
+    @pytest.mark.parametrize("path", [b"/__router_health", b"/monitoring", b"/monitoring?a"])
     def test_other_methods_are_405_with_allow(
-        self, router: RouterProcess, upstream: RawUpstream, method: bytes
+        self, router: RouterProcess, upstream: RawUpstream, method: bytes, path: bytes
     ) -> None:
-        answer = router.ask(own(b"/__router_health", b"Content-Length: 0\r\n", method=method))
+        answer = router.ask(own(path, b"Content-Length: 0\r\n", method=method))
         assert answer.status == 405
         assert b"GET" in (answer.value(b"Allow") or b"")
+        assert upstream.exchanges == []
 
     def test_connection_is_kept_and_in_step(self, router: RouterProcess, upstream: RawUpstream) -> None:
         with router.connect() as client:
