@@ -26,7 +26,8 @@ __all__ = ["act"]
 
 # A plain switch or rollback goes through few of the phases; what the others need is imported by them.
 
-_LOG_LINES = 20
+_LOG_LINES = 40
+"""gunicorn's master writes a traceback of its own, 35 lines below what kept its workers from starting."""
 
 
 def act(steps: Steps, phase: Phase, request: Request) -> None:
