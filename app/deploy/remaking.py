@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from app.deploy.launch import launch_of
 from app.deploy.making import Given, make, remake, settings_env
@@ -15,6 +16,8 @@ from app.state.model import PROGRAM, VersionState
 from app.state.release import Release
 
 __all__ = ["as_before", "check_repeatable", "for_checks", "known_as", "tell_of_shared_place"]
+
+_PER_PROCESS: Final = ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")
 
 
 def as_before(
@@ -180,11 +183,16 @@ def _record_of(steps: Steps, version: VersionState) -> Release | None:
 
 
 def known_as(steps: Steps, release: Release) -> Release:
-    """The record that says just the same, if there is one: a version that its manager starts over and over has one."""
+    """The release under the id of the record that says the same: what its manager starts over and over has one.
+
+    What systemd says to each process of its own (systemd.exec(5)) makes no other release, but the process is to get it.
+    """
     for known in reversed(steps.releases.all()):
-        same = replace(release, id=known.id, made_at=known.made_at, made_by=known.made_by, origin=known.origin)
-        if same == known:
-            return known
+        inherited = {**release.inherited, **{name: known.inherited.get(name, "") for name in _PER_PROCESS}}
+        before = {**known.inherited, **{name: known.inherited.get(name, "") for name in _PER_PROCESS}}
+        facts = {"id": known.id, "made_at": known.made_at, "made_by": known.made_by, "origin": known.origin}
+        if replace(release, inherited=inherited, **facts) == replace(known, inherited=before):  # type: ignore[arg-type]  # by field
+            return replace(release, id=known.id, origin=known.origin)
     return release
 
 

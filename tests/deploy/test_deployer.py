@@ -776,3 +776,17 @@ def test_hand_written_state_can_be_switched_though_we_started_nothing(both: Depl
     both.store.write(promote(both.state, "green", 1.0))
     both.deployer().switch("blue")
     assert both.state.active_version == "blue"
+
+
+def test_a_version_that_its_manager_starts_over_and_over_has_one_record(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (deployment.home / "env").touch()
+    records = set()
+    for invocation in ("one", "two"):
+        monkeypatch.setenv("INVOCATION_ID", invocation)
+        deployment.deployer().start("blue", operation=Operation.RUN)
+        records.add(deployment.version("blue").record)
+        assert json.loads((deployment.home / "env").read_text())["INVOCATION_ID"] == invocation
+        deployment.deployer().stop("blue", force=True)
+    assert len(records) == 1
