@@ -132,6 +132,23 @@ def test_head_and_what_came_of_the_body_are_passed_before_the_reset(
                 assert entries(router, before)[-1] == (200, cause, len(body))
 
 
+@pytest.mark.parametrize("request_text", [GET, UNFINISHED_POST], ids=["request-complete", "upload-goes-on"])
+@pytest.mark.parametrize("interim", [b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"], ids=["at-once", "after-interim"])
+def test_bare_lf_is_a_bad_answer_at_once(
+    router: RouterProcess, upstream: RawUpstream, request_text: bytes, interim: bytes
+) -> None:
+    for ending in (stays_open, fin, rst):
+        for pieces in ([interim + b"HTTP/1.1 200 OK\n\nok"], [interim + b"HTTP/1.1 200 OK", b"\n", b"\nok"]):
+            upstream.handler = sends(pieces, ending)
+            began = time.monotonic()
+            with router.connect() as client:
+                client.send(request_text)
+                answer = client.read_response()
+            assert (answer.status, answer.value(b"X-Router-Cause")) == (502, b"bad_answer")
+            assert time.monotonic() - began < 0.8 * READ_TIMEOUT_S
+    assert "bad_answer: a line has a bare LF: b'HTTP/1.1 200 OK\\n" in router.log
+
+
 @pytest.mark.parametrize(
     "raw",
     [

@@ -1,0 +1,111 @@
+"""Answers that fail midway, as servers leave them: what the client gets does not depend on how they do it."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers.peers import PEERS_PYTHON
+from tests.support.raw_client import ask
+from tests.support.router_process import free_port, running_router
+from tests.support.waiting import wait_until
+
+READ_TIMEOUT_S = 1.0
+
+APPLICATION = """
+async def application(scope, receive, send):
+    async def begin(length=None):
+        fields = [(b"content-type", b"text/plain")] + ([(b"content-length", length)] if length else [])
+        await send({"type": "http.response.start", "status": 200, "headers": fields})
+
+    async def go_on(body, more=False):
+        await send({"type": "http.response.body", "body": body, "more_body": more})
+
+    if scope["path"] == "/fails":
+        await begin()
+        await go_on(b"half", more=True)
+        raise RuntimeError("midway")
+    if scope["path"] == "/too-long":
+        await begin(b"5")
+        await go_on(b"0123456789")
+    elif scope["path"] == "/too-short":
+        await begin(b"5")
+        await go_on(b"01")
+    else:
+        await begin()
+        await go_on(b"well")
+"""
+
+SERVERS = {
+    "daphne": "daphne -b 127.0.0.1 -p {port} broken:application",
+    "uvicorn-h11": "uvicorn --lifespan off --http h11 --port {port} broken:application",
+    "uvicorn-httptools": "uvicorn --lifespan off --http httptools --port {port} broken:application",
+    "hypercorn": "hypercorn -b 127.0.0.1:{port} broken:application",
+    "granian": "granian --interface asginl --port {port} broken:application",
+}
+
+
+STAYS_OPEN = {("daphne", "/fails"), ("daphne", "/too-short"), ("granian", "/too-short")}
+"""Whose connection is kept open after half an answer."""
+
+SENDS_ENOUGH = {("daphne", "/too-long"), ("granian", "/too-long")}
+"""Whose client gets as much as was announced; the rest must not be the next one's answer."""
+
+
+@contextlib.contextmanager
+def serving(name: str, folder: Path) -> Iterator[int]:
+    """One of the servers with that application, for the length of a `with` block; gives its port."""
+    port = free_port()
+    (folder / "broken.py").write_text(APPLICATION)
+    arguments = [PEERS_PYTHON, "-m", *SERVERS[name].format(port=port).split()]
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(arguments, cwd=folder, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: _answers(port), f"{name} to answer", 20)
+        yield port
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        return ask(port, b"GET /well HTTP/1.1\r\nHost: x\r\n\r\n").status == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_answer_that_fails_midway_is_passed_so_far_and_then_reset(name: str, tmp_path: Path) -> None:
+    settings = {"read_timeout": READ_TIMEOUT_S, "hold_timeout": 0}
+    with serving(name, tmp_path) as port, running_router(tmp_path / "router", port, **settings) as router:
+        for target in ("/fails", "/too-short", "/too-long"):
+            began = time.monotonic()
+            with router.connect() as client:
+                client.send(f"GET {target} HTTP/1.1\r\nHost: x.test\r\n\r\n".encode())
+                assert client.read_head().start_line.startswith(b"HTTP/1.1 200")
+                if (name, target) in SENDS_ENOUGH:
+                    assert client.wire.read_exactly(5) == b"01234"
+                else:
+                    with pytest.raises(ConnectionResetError):
+                        client.wire.read_to_end()
+            assert time.monotonic() - began < 2 * READ_TIMEOUT_S
+            assert router.ask(b"GET /well HTTP/1.1\r\nHost: x.test\r\n\r\n").body == b"well"
+            causes = [entry["cause"] for entry in router.access_log() if entry["path"] == target]
+            assert causes == [_cause(name, target)]
+            assert (f" {causes[0]}: " in router.log) == (causes[0] != "none")
+
+
+def _cause(name: str, target: str) -> str:
+    if (name, target) in SENDS_ENOUGH:
+        return "none"
+    return "read_timeout" if (name, target) in STAYS_OPEN else "upstream_truncated"
