@@ -26,10 +26,16 @@ class AppConfig:
 
     command: str = setting(
         "",
-        "Command that runs a version, without a shell; `{port}`, `{version}`, `{release}` are filled in.",
+        "Command that runs a version, without a shell; `{port}`, `{address}`, `{version}`, `{release}` are filled in.",
         zero="the bundled demo application",
         rule="a command with its quotes closed",
         check=checks.is_command,
+    )
+    address: str = setting(
+        "127.0.0.1",
+        "Address on which the command makes a version listen; `::1` where it listens on `localhost` as Node.js does.",
+        rule="an address of this machine's loopback: ::1, 127.0.0.1 or another one that begins with 127",
+        check=checks.is_loopback,
     )
     dir: str = setting(".", "Directory in which the command runs.", rule="a directory's path", check=bool)
     env: dict[str, str] = setting(
@@ -43,7 +49,7 @@ class AppConfig:
     health_host: str = setting(
         "",
         "`Host` of a health check.",
-        zero="127.0.0.1 and the port",
+        zero="address and port",
         rule="a host, with or without a port",
         check=checks.is_host_field,
     )
@@ -89,8 +95,8 @@ class AppConfig:
 class DeployConfig:
     """What a switch has to stand besides the health gate; raises `ConfigError` with every fault when made.
 
-    Each command runs without a shell in the version's directory and environment; `{port}`, `{version}` and
-    `{release}` are filled in. An exit status other than 0 is a failure.
+    Each command runs without a shell in the version's directory and environment; `{port}`, `{address}`,
+    `{version}` and `{release}` are filled in. An exit status other than 0 is a failure.
     """
 
     smoke: tuple[str, ...] = setting(

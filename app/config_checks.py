@@ -28,6 +28,13 @@ def is_network(text: str) -> bool:
     return True
 
 
+def is_loopback(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).is_loopback and "%" not in text
+    except ValueError:
+        return False
+
+
 def is_bind(text: str) -> bool:
     # Without a "/" a network is one address.
     return "/" not in text and (is_network(text) if ":" in text else _HOST.fullmatch(text) is not None)

@@ -17,6 +17,7 @@ from app.state.watch import StateWatch
 from app.targets import NO_VERSION, NOWHERE, Claims, NoClaims, Target
 from app.transport.blocking import connect_blocking
 from app.transport.limits import TimeLimit
+from app.transport.loopback import DEFAULT_ADDRESS
 from app.upstream.adapter import UpstreamAdapter
 from app.upstream.exchange import Limits
 from app.upstream.fresh import FreshConnections
@@ -38,6 +39,7 @@ class TrafficRouter:
         config: the settings.
         claims: counts requests in flight.
         open_session: makes the session of a port, once per port; by default one that blocks its thread.
+        address: of the loopback, where versions listen.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class TrafficRouter:
         config: RouterConfig | None = None,
         claims: Claims | None = None,
         open_session: Callable[[int], UpstreamSession] | None = None,
+        address: str = DEFAULT_ADDRESS,
     ) -> None:
+        self._address = address
         self.config = config or RouterConfig()
         self.state = StateWatch(self.config.state_file)
         self._claims = claims or NoClaims()
@@ -106,6 +110,7 @@ class TrafficRouter:
             was_ours and version.status == "stopped",
             version.status == "starting",
             self.has_previews,
+            self._address,
         )
 
     def _target_by_the_clock(self) -> Target:
@@ -226,7 +231,7 @@ class TrafficRouter:
     # --- plain Python -------------------------------------------------------------------------------------
 
     def _blocking_session(self, port: int) -> UpstreamSession:
-        connections = FreshConnections(port, connect_blocking, TimeLimit(self.config.connection_timeout))
+        connections = FreshConnections(port, connect_blocking, TimeLimit(self.config.connection_timeout), self._address)
         reading = TimeLimit(self.config.read_timeout)
         return UpstreamSession(UpstreamAdapter(connections, Limits(reading, reading, reading)))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from app.errors import NoActiveVersion
+from app.transport.loopback import DEFAULT_ADDRESS, authority
 from app.upstream.messages import UpstreamAnswer, UpstreamRequest
 
 __all__ = ["NOWHERE", "NO_VERSION", "Claims", "NoClaims", "Target"]
@@ -66,11 +67,12 @@ class Target:
         is_stopped: bool = False,
         is_starting: bool = False,
         has_previews: bool = False,
+        address: str = DEFAULT_ADDRESS,
     ) -> None:
         self.version = version
         self.name = name
         self.port = port
-        self.authority = b"127.0.0.1:%d" % port
+        self.authority = authority(address, port).encode()
         self.send = send
         self.is_stopped = is_stopped
         self.is_starting = is_starting

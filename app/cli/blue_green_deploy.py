@@ -43,8 +43,8 @@ Commands:
 Options:
   --dir=DIR               Directory to run in, instead of the configured one.
   --release=NAME          What this release is called; the application gets it as $BG_RELEASE.
-  --command=COMMAND       Command to run, instead of the configured one; {port}, {version} and
-                          {release} are filled in, and no shell is involved.
+  --command=COMMAND       Command to run, instead of the configured one; {port}, {address}, {version}
+                          and {release} are filled in, and no shell is involved.
   --reconfigure           The same release in the same directory, but with the settings and the
                           environment of now.
   --force                 Switch to an unhealthy version; stop the active one, or a busy one.
@@ -105,7 +105,6 @@ from app.cli.deploy_events import EventPrinter
 from app.cli.entry import enter_home, read_arguments, run
 from app.cli.output import outlive_reader
 from app.deploy.interruption import be_interruptible
-from app.deploy.steps import port_is_open
 from app.errors import OperatorError, UnhealthyVersion
 from app.settings_file import load_settings
 from app.state.model import PROGRAM
@@ -229,7 +228,7 @@ def _print_way_back(call: Call) -> None:
     state = call.store.read()
     if state.previous_version and state.previous_version != state.active_version:
         previous = state.version(state.previous_version)
-        runs = "keeps running" if call.steps.is_alive(previous) or port_is_open(previous.port) else "is stopped"
+        runs = "keeps running" if call.steps.runs(previous) else "is stopped"
         print(f"   {previous.name} {runs}. Back to it: {PROGRAM} rollback")
 
 

@@ -17,10 +17,11 @@ from app.deploy.drain import OnTimeout
 from app.deploy.gate import Gate
 from app.deploy.history import History
 from app.deploy.processes import Processes
-from app.deploy.steps import Steps, port_is_open
+from app.deploy.steps import Steps
 from app.errors import StateError, UsageError
 from app.state.model import PROGRAM, BlueGreenState, check_version
 from app.state.store import StateStore
+from app.transport.loopback import port_is_open
 from app.upstream.health import ProbeResult, probe
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Call:
         return {
             version.name: probe(version.port, self.app)
             for version in state.versions.values()
-            if version == state.active or port_is_open(version.port)
+            if version == state.active or port_is_open(version.port, self.app.address)
         }
 
 

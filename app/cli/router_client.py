@@ -12,6 +12,7 @@ from typing import Any
 
 from app.config import RouterConfig
 from app.errors import OperatorError
+from app.transport.loopback import refuse_itself
 
 __all__ = ["HEALTH_PATH", "METRICS_PATH", "START_COMMAND", "Answer", "RouterClient", "RouterUnreachable"]
 
@@ -66,6 +67,8 @@ class RouterClient:
         began = time.monotonic()
         try:
             with closing(http.client.HTTPConnection(self.host, self.port, timeout=self._timeout_s)) as connection:
+                connection.connect()
+                refuse_itself(connection.sock, self.port)
                 connection.request("GET", path, headers=headers)
                 response = connection.getresponse()
                 body = response.read()

@@ -18,6 +18,7 @@ import psutil
 
 from app.cli.entry import ROOT
 from app.config import RouterConfig
+from app.deploy.port_use import kept_by
 from app.deploy.processes import is_same_process
 from app.deploy.sessions import port_holder
 from app.errors import OperatorError, ProcessError
@@ -116,6 +117,10 @@ def _bind_error(config: RouterConfig, where: str, error: OSError) -> OperatorErr
 
 def _taken(port: int) -> ProcessError:
     holder = port_holder(port)
+    if not holder and (kept := kept_by(port)):
+        return ProcessError(
+            f"Port {port} is not free, though nothing listens there: it has {kept}", f"ss -tan 'sport = :{port}'"
+        )
     if not holder:
         return ProcessError(f"Port {port} is taken by a process that this user cannot see", f"sudo lsof -i :{port}")
     pid = holder.split()[1]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.cli.router_process import check_port_is_free, find_router
 from app.config import RouterConfig
+from app.deploy.port_use import given_away_text
 from app.errors import ConfigError, ProcessError, StateError, StateMissing
 from app.proxy.access_log import AccessLog
 from app.state.model import BlueGreenState
@@ -21,6 +22,9 @@ def check_start(config: RouterConfig) -> None:
     _check_files(config)
     state, reason, hint = _state(config)
     _check_address(config, state)
+    ports = {"the router": config.main_port} | {version.name: version.port for version in state.versions.values()}
+    if given_away := given_away_text(ports):
+        print("⚠️  {}\n   Try: {}".format(*given_away), file=sys.stderr)
     if state.active_version is None:
         print(f"⚠️  {reason}: requests get 503\n   Try: {hint}", file=sys.stderr)
 

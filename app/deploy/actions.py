@@ -14,7 +14,7 @@ from app.deploy.events import Diagnosed, Launched, Promoted
 from app.deploy.gate import Verdict
 from app.deploy.phases import Operation, Phase
 from app.deploy.reconcile import ending_text
-from app.deploy.steps import Request, Steps, port_is_open
+from app.deploy.steps import Request, Steps
 from app.errors import OperatorError, ProcessError, UnhealthyVersion
 from app.state.model import PROGRAM, VERSIONS, VersionState, promote
 from app.state.process_birth import birth
@@ -49,15 +49,15 @@ def _launch(steps: Steps, request: Request) -> None:
     """Start the target's process and record it."""
     from app.deploy.launch import launch_of
     from app.deploy.log_file import size
+    from app.deploy.port_wait import get_port
 
     version, release = request.described, request.release
     if release is None:
         raise ProcessError(f"nothing says what {version.name} is to be started with", f"{PROGRAM} status")
-    launch = launch_of(release, version)
+    launch = launch_of(release, version, steps.app.address)
     # What a crashed process has left behind would keep the port.
     steps.end(version)
-    if port_is_open(version.port):
-        raise _port_taken(version)
+    get_port(steps, version)
     fresh = replace(
         version,
         status="starting",
@@ -233,10 +233,13 @@ def _fail_gate(steps: Steps, version: VersionState, verdict: Verdict, request: R
         steps.note(f"{reason}; going on because of --force", warns=True)
         return
     from app.deploy.log_file import tail
+    from app.deploy.port_use import kept_by
 
     log = steps.processes.log_path(version.name)
     begin = steps.log_begin if request.launches else 0
     log_tail = tail(log, _LOG_LINES, begin) if request.launches or found.alive else []
+    if any("in use" in line for line in log_tail) and (kept := kept_by(version.port)):
+        reason += f"; its port has {kept}, which only a server with SO_REUSEADDR may ignore"
     steps.report(Diagnosed(version.name, verdict.probes, log, tuple(log_tail)))
     raise UnhealthyVersion(reason, _mending(request, found.alive or answers))
 
@@ -250,14 +253,3 @@ def _mending(request: Request, runs: bool) -> str:
     if Phase.PROMOTING in request.phases:
         return f"{PROGRAM} switch {request.target} --force   # to switch all the same"
     return f"{PROGRAM} restart {request.target}"
-
-
-def _port_taken(version: VersionState) -> ProcessError:
-    from app.deploy.sessions import port_holder  # as late as in `Processes.stop`
-
-    holder = port_holder(version.port) or "a process that this user may not see"
-    return ProcessError(
-        f"port {version.port} of {version.name} is taken by {holder}",
-        f'end it, or give {version.name} another port in the state file: "versions": '
-        f'{{"{version.name}": {{"port": {version.port + 10}}}}}',
-    )

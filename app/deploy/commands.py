@@ -30,14 +30,14 @@ def check_commands(steps: Steps, version: VersionState, release: Release | None)
     place = release or for_checks(steps, version)
     for setting, commands in (("[deploy] smoke", steps.deploy.smoke), ("[deploy] post", steps.deploy.post)):
         for command in commands:
-            check_of(command, setting, place, version)
+            check_of(command, setting, place, version, steps.app.address)
 
 
 def run_commands(steps: Steps, commands: Sequence[str], version: VersionState) -> str:
     """Run commands for a version one after the other; gives what the first that failed did, or ""."""
     release = for_checks(steps, version)
     for command in commands:
-        launch = check_of(command, "[deploy]", release, version)
+        launch = check_of(command, "[deploy]", release, version, steps.app.address)
         steps.report(Running(launch.command, steps.deploy.command_timeout))
         began = steps.clock()
         failure, output = _run(launch, steps.deploy.command_timeout)

@@ -48,27 +48,29 @@ class Launch(NamedTuple):
         return shlex.join(self.arguments)
 
 
-def launch_of(release: Release, version: VersionState) -> Launch:
-    """The process of a version that is started with a release.
+def launch_of(release: Release, version: VersionState, address: str) -> Launch:
+    """The process of a version that is started with a release, to listen on `address`.
 
     Raises `ConfigError` when the directory or the program is not there.
     """
     hint = "[app] command in traffic_router.toml, or --command=COMMAND with start, run or deploy"
-    return _launch(release, version, release.command, release.directory, hint)
+    return _launch(release, version, address, release.command, release.directory, hint)
 
 
-def check_of(command: str, setting: str, release: Release, version: VersionState) -> Launch:
+def check_of(command: str, setting: str, release: Release, version: VersionState, address: str) -> Launch:
     """The process of a command that tries a version; in the release's directory and environment.
 
-    `{port}`, `{version}` and `{release}` are filled in; errors are those of `launch_of`. `setting` is where the
-    command was set.
+    `{port}`, `{address}`, `{version}` and `{release}` are filled in; errors are those of `launch_of`. `setting` is
+    where the command was set.
     """
     folder = os.getcwd() if release.is_demo else release.directory
-    return _launch(release, version, split(command), folder, f"{setting} in traffic_router.toml")
+    return _launch(release, version, address, split(command), folder, f"{setting} in traffic_router.toml")
 
 
-def _launch(release: Release, version: VersionState, words: Sequence[str], folder: str, hint: str) -> Launch:
-    values = {"port": str(version.port), "version": version.name, "release": release.name or ""}
+def _launch(
+    release: Release, version: VersionState, address: str, words: Sequence[str], folder: str, hint: str
+) -> Launch:
+    values = {"port": str(version.port), "address": address, "version": version.name, "release": release.name or ""}
     # First split, then filled in: a value with a space or a quote in it stays one argument.
     arguments = tuple(fill(word, values) for word in words)
     directory = Path(folder)

@@ -27,7 +27,7 @@ _DEMO_DIR = _ROOT / "app" / "demo"
 """Its own directory: gunicorn loads whatever gunicorn.conf.py it finds where it starts."""
 
 _DEMO_COMMAND = (
-    f"{shlex.quote(sys.executable)} -m gunicorn --no-control-socket --bind 127.0.0.1:{{port}} "
+    f"{shlex.quote(sys.executable)} -m gunicorn --no-control-socket --bind {{address}}:{{port}} "
     f"--worker-class gthread --threads 32 --keep-alive 75 --graceful-timeout 8 "
     f"--pythonpath {shlex.quote(str(_ROOT))} 'app.demo.demo_app:create_app()'"
 )
@@ -44,7 +44,12 @@ class Given(NamedTuple):
     def of(cls, version: VersionState, app: AppConfig) -> Given:
         """What holds for this version now."""
         command = version.command or app.command
-        return cls(version.dir or app.dir, command, False) if command else cls(str(_DEMO_DIR), _DEMO_COMMAND, True)
+        if command:
+            return cls(version.dir or app.dir, command, False)
+        is_bare = ":" not in app.address  # an IPv6 address is in brackets where a port follows (RFC 3986 §3.2.2)
+        return cls(
+            str(_DEMO_DIR), _DEMO_COMMAND if is_bare else _DEMO_COMMAND.replace("{address}", "[{address}]"), True
+        )
 
 
 def described(version: VersionState, release: Release) -> VersionState:

@@ -38,7 +38,7 @@ def as_before(
     release = steps.releases.read(version.record)
     if release.is_demo and not is_way_back and not Given.of(version, steps.app).is_demo:
         return make(steps, version)  # whoever has configured an application is done with ours
-    if missing := _missing(release, version):
+    if missing := _missing(steps, release, version):
         raise _refusal(version, release, missing)
     moved = _moved(steps, release)
     if moved and (release.name or not takes_what_is_there):
@@ -76,13 +76,13 @@ def check_repeatable(version: VersionState, dir_: str, command: str, source: str
 # --- whether it can be the same again ---------------------------------------------------------------------
 
 
-def _missing(release: Release, version: VersionState) -> str:
+def _missing(steps: Steps, release: Release, version: VersionState) -> str:
     """What is not there any more; "" when all of it is."""
     directory = Path(release.directory)
     if not directory.is_dir():
         return f"its directory {directory} is gone"
     try:
-        launch_of(release, version)
+        launch_of(release, version, steps.app.address)
     except OperatorError as error:
         return str(error)
     return ""

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,13 +34,14 @@ from app.state.model import (
 )
 from app.state.process_birth import birth
 from app.state.store import StateStore
+from app.transport.loopback import port_is_open
 
 if TYPE_CHECKING:
     from app.deploy.launch import Launch
     from app.state.release import Release
     from app.state.releases import Releases
 
-__all__ = ["Books", "ProcessTable", "Request", "Steps", "port_is_open"]
+__all__ = ["Books", "ProcessTable", "Request", "Steps"]
 
 
 class ProcessTable(Protocol):
@@ -165,7 +165,7 @@ class Steps:
 
     def runs(self, version: VersionState) -> bool:
         """Whether it can be asked for an answer: others (systemd, a container) may run it, then it is not ours."""
-        return self.is_alive(version) or port_is_open(version.port)
+        return self.is_alive(version) or port_is_open(version.port, self.app.address)
 
     def check_spare(self, state: BlueGreenState, name: str) -> None:
         """Raises `OperatorError` for the standby while it has the active version's requests (`failover`)."""
@@ -331,10 +331,3 @@ class Steps:
 
 def _count(requests: int) -> str:
     return "1 request" if requests == 1 else f"{requests} requests"
-
-
-def port_is_open(port: int) -> bool:
-    """Whether something listens on a local port."""
-    with socket.socket() as attempt:
-        attempt.settimeout(1.0)
-        return attempt.connect_ex(("127.0.0.1", port)) == 0

@@ -72,7 +72,7 @@ class Service:
         if self.metrics.fault:
             logger.warning("%s", self.metrics.fault)
         self.waits = Waits(config)
-        self.router = TrafficRouter(config, self.slot, self._open_session)
+        self.router = TrafficRouter(config, self.slot, self._open_session, app_config.address)
         access_log = AccessLog(config.access_log) if config.access_log else None
         self.ledger = Ledger(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
         self.door = Door(config, self.router, self.slot, app_config.health_path)
@@ -86,7 +86,8 @@ class Service:
 
     def _open_session(self, port: int) -> UpstreamSession:
         config, waits = self.config, self.waits
-        pool = ConnectionPool(port, config.pool_size, waits.connecting, config.pool_idle_timeout)
+        address = self.app_config.address
+        pool = ConnectionPool(port, config.pool_size, waits.connecting, config.pool_idle_timeout, address)
         limits = Limits(waits.reading, waits.body, waits.sending, wait_for_either)
         return UpstreamSession(UpstreamAdapter(pool, limits))
 

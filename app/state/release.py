@@ -19,7 +19,8 @@ class Release:
 
     `id` begins with a number that is higher for each later one. `given_dir` and `given_command` are what the options
     or the settings said, with their placeholders; `directory` and `command` are what came of it, with links followed.
-    `{port}` and `{version}` stand in the words of `command` still, for another version may be started with them.
+    `{port}`, `{address}` and `{version}` stand in the words of `command` still, for another version may be started with
+    them.
     `program` is the file that is executed, `stop_signal` what tells it to end, `files` the SHA-256 of those in the
     directory that the command names. `place` is what tells the code of one release from that of another: when it is
     the same and `origin` is not, something else was put there. `inode` is the directory's. `inherited` is the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from app.transport.limits import Expired, Limit
+from app.transport.loopback import family_of, refuse_itself
 
 __all__ = ["BlockingEndpoint", "connect_blocking"]
 
@@ -56,11 +57,14 @@ class BlockingEndpoint:
 
 
 def connect_blocking(address: tuple[str, int], limit: Limit) -> BlockingEndpoint:
-    """Connects to `address`, whose host is an IPv4 one. Raises OSError when refused or unreachable, and Expired."""
-    sock = socket.socket()  # not `create_connection`: its look-up of the address takes longer than the connection
+    """Connects to `address`, whose host is an IP address. Raises OSError when refused or unreachable, and Expired."""
+    sock = socket.socket(
+        family_of(address[0])
+    )  # not `create_connection`: its look-up of the address takes longer than the connection
     try:
         sock.settimeout(limit.seconds or None)
         sock.connect(address)
+        refuse_itself(sock, address[1])
     except OSError as error:
         sock.close()
         if isinstance(error, TimeoutError):

@@ -13,6 +13,7 @@ from gevent import get_hub, getcurrent, sleep
 from gevent.monkey import get_original
 
 from app.transport.deadlines import Deadlines
+from app.transport.loopback import family_of, refuse_itself
 
 __all__ = ["Endpoint", "PlainSocket", "connect", "give_way", "wait_for_either"]
 
@@ -268,8 +269,8 @@ def give_way() -> None:
 
 
 def connect(address: tuple[str, int], deadlines: Deadlines) -> Endpoint:
-    """Connects to `address`. Raises OSError when refused or unreachable, and Expired."""
-    sock = PlainSocket(socket.AF_INET, socket.SOCK_STREAM)
+    """Connects to `address`, whose host is an IP address. Raises OSError when refused or unreachable, and Expired."""
+    sock = PlainSocket(family_of(address[0]), socket.SOCK_STREAM)
     endpoint = Endpoint(sock)
     try:
         # Heads and small bodies are sent whole, so waiting for more to send can only cost time.
@@ -280,6 +281,7 @@ def connect(address: tuple[str, int], deadlines: Deadlines) -> Endpoint:
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, os.strerror(error))
+        refuse_itself(sock, address[1])
     except BaseException:
         endpoint.close()
         raise

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from app.errors import OutOfDescriptors, UpstreamConnectError, UpstreamConnectTimeout
 from app.transport.limits import Expired, Limit
+from app.transport.loopback import DEFAULT_ADDRESS, spot
 from app.upstream.connection import UpstreamConnection
 
 __all__ = ["Connect", "Connections", "FreshConnections", "open_connection"]
@@ -38,29 +39,30 @@ class Connections(Protocol):
         """Forgets a connection that somebody else closes: a tunnel is not one of a version's request slots."""
 
 
-def open_connection(port: int, connect: Connect, limit: Limit) -> UpstreamConnection:
-    """A new connection to the port. Raises UpstreamConnectError, UpstreamConnectTimeout, OutOfDescriptors."""
+def open_connection(address: str, port: int, connect: Connect, limit: Limit) -> UpstreamConnection:
+    """A new connection to a version. Raises UpstreamConnectError, UpstreamConnectTimeout, OutOfDescriptors."""
     try:
-        return UpstreamConnection(connect(("127.0.0.1", port), limit))
+        return UpstreamConnection(connect((address, port), limit))
     except Expired as error:
-        raise UpstreamConnectTimeout(f"no connection to port {port} within {limit.seconds:g} s") from error
+        raise UpstreamConnectTimeout(f"no connection to {spot(address, port)} within {limit.seconds:g} s") from error
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise OutOfDescriptors(f"no connection to port {port}: {error.strerror}") from error
-        raise UpstreamConnectError(f"no connection to port {port}: {error.strerror}") from error
+            raise OutOfDescriptors(f"no connection to {spot(address, port)}: {error.strerror}") from error
+        raise UpstreamConnectError(f"no connection to {spot(address, port)}: {error.strerror}") from error
 
 
 class FreshConnections:
     """A new connection for each exchange: for plain Python, where no loop could watch an idle one."""
 
-    def __init__(self, port: int, connect: Connect, limit: Limit) -> None:
+    def __init__(self, port: int, connect: Connect, limit: Limit, address: str = DEFAULT_ADDRESS) -> None:
+        self._address = address
         self._port = port
         self._connect = connect
         self._limit = limit
 
     def acquire(self, fresh: bool = False) -> UpstreamConnection:
         """A connection to the port. Raises UpstreamConnectError, UpstreamConnectTimeout."""
-        return open_connection(self._port, self._connect, self._limit)
+        return open_connection(self._address, self._port, self._connect, self._limit)
 
     def release(self, connection: UpstreamConnection) -> None:
         """Closes it."""

@@ -15,14 +15,13 @@ from app.errors import UpstreamError
 from app.protocol.response import ResponseHead
 from app.transport.blocking import connect_blocking
 from app.transport.limits import Expired, TimeLimit
+from app.transport.loopback import authority, other_address, port_is_open, spot
 from app.upstream.connection import AnswerBody, UpstreamConnection
 
 __all__ = ["ProbeResult", "probe"]
 
 BODY_START_BYTES = 200
 """As much of the answer's body as helps a person to see who answered."""
-
-_HOST = "127.0.0.1"
 
 
 class ProbeResult(NamedTuple):
@@ -48,15 +47,15 @@ def probe(port: int, app: AppConfig) -> ProbeResult:
     began = time.monotonic()
     status, location, body_start = None, "", b""
     try:
-        endpoint = connect_blocking((_HOST, port), TimeLimit(app.health_timeout))
+        endpoint = connect_blocking((app.address, port), TimeLimit(app.health_timeout))
         with closing(UpstreamConnection(endpoint)) as connection:
             exchange = _Exchange(connection, began, app.health_timeout)
-            head = exchange.get(app.health_path, app.health_host or f"{_HOST}:{port}")
+            head = exchange.get(app.health_path, app.health_host or authority(app.address, port))
             status, location = head.status, _location(head)
             body_start = exchange.body_start(head)
         reason = "" if app.expects(status) else f"status {status}, expected {app.health_statuses}"
     except (OSError, UpstreamError, Expired, ValueError) as error:
-        reason = _reason(error, port, status, app.health_timeout)
+        reason = _reason(error, port, status, app)
     latency_ms = (time.monotonic() - began) * 1000
     return ProbeResult(not reason, status, latency_ms, location, body_start, reason)
 
@@ -99,12 +98,15 @@ def _location(head: ResponseHead) -> str:
     return next((value.decode("latin-1") for name, value in head.fields if name.lower() == b"location"), "")
 
 
-def _reason(error: Exception, port: int, status: int | None, timeout_s: float) -> str:
+def _reason(error: Exception, port: int, status: int | None, app: AppConfig) -> str:
     answered = "" if status is None else f"status {status}, but "
     if isinstance(error, Expired):
-        return f"{answered}no complete answer within {timeout_s:g} s"
+        return f"{answered}no complete answer within {app.health_timeout:g} s"
     if isinstance(error, ConnectionRefusedError):
-        return f"nothing listens on port {port}"
+        other = other_address(app.address)
+        if port_is_open(port, other):
+            return f'nothing listens on {authority(app.address, port)}, but on {other}: [app] address = "{other}"?'
+        return f"nothing listens on {spot(app.address, port)}"
     if isinstance(error, ConnectionError):
         return f"{answered}the connection was closed before the answer was complete"
     return f"{answered}{error}"

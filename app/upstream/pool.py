@@ -12,6 +12,7 @@ from gevent.event import AsyncResult
 from app.errors import PoolExhausted
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, connect
+from app.transport.loopback import DEFAULT_ADDRESS
 from app.upstream.connection import UpstreamConnection
 from app.upstream.fresh import open_connection
 
@@ -28,13 +29,17 @@ class ConnectionPool:
     closes it, or says something unasked, it is dropped at once.
 
     Args:
-        port: the version's port on loopback.
+        port: the version's port.
         size: most connections, idle ones included.
         connecting: how long connecting may take, and waiting for a place.
         idle_s: how long a connection may be idle; 0 keeps none.
+        address: of the loopback, where the version listens.
     """
 
-    def __init__(self, port: int, size: int, connecting: Deadlines, idle_s: float) -> None:
+    def __init__(
+        self, port: int, size: int, connecting: Deadlines, idle_s: float, address: str = DEFAULT_ADDRESS
+    ) -> None:
+        self._address = address
         self.port = port
         self._size = size
         self._connecting = connecting
@@ -75,7 +80,7 @@ class ConnectionPool:
     def _open_in_place(self) -> UpstreamConnection:
         """Opens a connection whose place is already counted."""
         try:
-            return open_connection(self.port, connect, self._connecting)
+            return open_connection(self._address, self.port, connect, self._connecting)
         except BaseException:
             self._free_place()
             raise

@@ -20,11 +20,11 @@ from app.cli.deploy_views import age_text, health_lines
 from app.cli.entry import run
 from app.deploy.events import TimedProbe
 from app.deploy.processes import Processes
-from app.deploy.steps import port_is_open
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.state.model import VersionState
 from app.state.process_birth import birth
 from app.state.store import StateStore
+from app.transport.loopback import port_is_open
 from app.upstream.health import ProbeResult
 from tests.deploy.deployment import COMMAND
 from tests.support.canned_router import HEALTHY, CannedRouter

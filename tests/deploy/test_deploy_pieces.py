@@ -51,7 +51,7 @@ def launch(deployment: Deployment) -> Callable[..., Launch]:
 
     def work_out(version: VersionState, **settings: str) -> Launch:
         deployment.app = AppConfig(**settings)  # type: ignore[arg-type]  # fields by name
-        return launch_of(make(deployment.steps(), version), version)
+        return launch_of(make(deployment.steps(), version), version, deployment.app.address)
 
     return work_out
 

@@ -195,7 +195,7 @@ def test_a_taken_port_names_who_has_it(deployment: Deployment) -> None:
 
 def test_a_taken_port_is_told_at_the_very_first_start(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment.store.path.unlink()
-    monkeypatch.setattr("app.deploy.actions.port_is_open", lambda port: True)
+    monkeypatch.setattr("app.deploy.port_wait.port_is_open", lambda port, address: True)
     with pytest.raises(ProcessError, match="port 5005 of blue is taken"):
         deployment.deployer().start("blue")
 

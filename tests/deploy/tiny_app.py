@@ -1,7 +1,8 @@
 """An application that starts fast and does what files in its directory, or the one above, say.
 
 `broken`: the health check answers 500. `stubborn`: SIGTERM is ignored. `polite`: the signal that is named there, and no
-other, ends it with status 0. `env`: the environment is written there.
+other, ends it with status 0. `env`: the environment is written there. `exclusive`: it listens without
+SO_REUSEADDR.
 """
 
 from __future__ import annotations
@@ -42,5 +43,6 @@ if __name__ == "__main__":
         flag("env").write_text(json.dumps(dict(os.environ)))
     sys.stdout.write(f"tiny app, release {os.environ.get('BG_RELEASE')}\n")
     sys.stdout.flush()
+    http.server.HTTPServer.allow_reuse_address = not flag("exclusive").exists()
     with http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler) as server:
         server.serve_forever(poll_interval=0.01)

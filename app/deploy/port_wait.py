@@ -1,0 +1,48 @@
+"""The port of a version that is to be started: taken by another one, kept by what is left of the last, or free."""
+
+from __future__ import annotations
+
+from app.deploy.port_use import can_listen, given_away_text, kept_by
+from app.deploy.sessions import port_holder
+from app.deploy.steps import Steps
+from app.errors import ProcessError
+from app.state.model import VersionState
+from app.transport.loopback import port_is_open
+
+__all__ = ["get_port"]
+
+_PORT_WAIT_S = 65.0
+"""Linux keeps a connection in TIME-WAIT for 60 s, whatever is set (`TCP_TIMEWAIT_LEN`)."""
+
+_PORT_POLL_S = 0.2
+
+
+def get_port(steps: Steps, version: VersionState) -> None:
+    """See to it that the version can listen on its port; waits for connections of a former server that will end."""
+    address, port = steps.app.address, version.port
+    if port_is_open(port, address):
+        raise _port_taken(version)
+    if given_away := given_away_text({version.name: port}):
+        steps.note("; ".join(given_away), warns=True)
+    if can_listen(address, port):
+        return
+    kept = kept_by(port)
+    steps.note(f"port {port} of {version.name} has {kept or 'a bound socket'}: waiting until it is free", warns=True)
+    ends_at = steps.clock() + _PORT_WAIT_S
+    while not can_listen(address, port):
+        if steps.clock() >= ends_at:
+            raise ProcessError(
+                f"port {port} of {version.name} is not free after {_PORT_WAIT_S:.0f} s, though nothing listens there: "
+                f"it has {kept_by(port) or 'a bound socket'}",
+                f"sudo ss -tanp 'sport = :{port}'   # whose they are",
+            )
+        steps.sleep(_PORT_POLL_S)
+
+
+def _port_taken(version: VersionState) -> ProcessError:
+    holder = port_holder(version.port) or "a process that this user may not see"
+    return ProcessError(
+        f"port {version.port} of {version.name} is taken by {holder}",
+        f'end it, or give {version.name} another port in the state file: "versions": '
+        f'{{"{version.name}": {{"port": {version.port + 10}}}}}',
+    )

@@ -1,0 +1,54 @@
+"""Where versions listen: an address of this machine's loopback, IPv4 or IPv6, and a port."""
+
+from __future__ import annotations
+
+import socket
+
+__all__ = ["DEFAULT_ADDRESS", "authority", "family_of", "other_address", "port_is_open", "refuse_itself", "spot"]
+
+DEFAULT_ADDRESS = "127.0.0.1"
+
+
+def family_of(address: str) -> socket.AddressFamily:
+    """The kind of socket that reaches an address."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def authority(address: str, port: int) -> str:
+    """Address and port as a URL or a Host field has them (RFC 3986 §3.2.2)."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def spot(address: str, port: int) -> str:
+    """Address and port for people, who are spared the usual address."""
+    return f"port {port}" if address == DEFAULT_ADDRESS else f"port {port} of {address}"
+
+
+def other_address(address: str) -> str:
+    """The loopback address of the other family, where a server that was told "localhost" may have gone."""
+    return DEFAULT_ADDRESS if ":" in address else "::1"
+
+
+def refuse_itself(sock: socket.socket, port: int) -> None:
+    """Raises ConnectionRefusedError, as if nothing listened on `port`, when the socket is connected with itself.
+
+    Where nothing listens on a port of the range from which the kernel takes those of outgoing connections, it may take
+    that very one, and TCP then connects the socket with itself (simultaneous open, RFC 9293 §3.5). It is reset, for
+    its TIME-WAIT would keep the port from the server to come.
+    """
+    own = sock.getsockname()
+    if own[1] == port and own == sock.getpeername():
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+        raise ConnectionRefusedError("nothing listens there: the connection was one with itself")
+
+
+def port_is_open(port: int, address: str = DEFAULT_ADDRESS) -> bool:
+    """Whether something listens on a port of the loopback."""
+    try:
+        with socket.socket(family_of(address)) as attempt:
+            attempt.settimeout(1.0)
+            attempt.connect((address, port))
+            refuse_itself(attempt, port)
+    except OSError:
+        return False
+    return True
