@@ -61,9 +61,13 @@ class Worker:
 
 
 class Site:
-    """One deployment. `folder` gets everything that is written; `close` ends everything that runs."""
+    """One deployment. `folder` gets everything that is written; `close` ends everything that runs.
 
-    def __init__(self, folder: Path, workers: int) -> None:
+    `settings` is its traffic_router.toml, with the places that `SETTINGS` has.
+    """
+
+    def __init__(self, folder: Path, workers: int, settings: str = SETTINGS) -> None:
+        self._settings = settings
         self.folder = folder
         self.context = folder / ".local_context"
         self.ledger = folder / LEDGER_NAME
@@ -146,7 +150,7 @@ class Site:
 
     def open(self) -> None:
         """Start both versions; the router is started by the script."""
-        settings = SETTINGS.format(
+        settings = self._settings.format(
             port=self.port, workers=self._workers, python=sys.executable, root=ROOT, folder=self.folder
         )
         (self.folder / "traffic_router.toml").write_text(settings)
