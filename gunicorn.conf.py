@@ -20,7 +20,6 @@ from app.errors import ConfigError
 from app.metrics.layout import slots_for
 from app.metrics.shared import SharedMetrics
 from app.settings_file import load_settings
-from app.state.watch import LastState
 
 try:
     _loaded = load_settings()
@@ -93,7 +92,7 @@ def on_starting(server):
     except OSError as error:
         server.log.error("%s cannot be made: %s", error.filename, error.strerror)
     pid_file = PidFile(Path(_config.pid_path), _config.main_port, bind[0])
-    CarefulMaster.adopt(server, pid_file, LastState(_config.state_file))
+    CarefulMaster.adopt(server, pid_file, _config.state_file)
     _share_metrics(server)
 
 
@@ -115,14 +114,14 @@ def when_ready(server):
 
 def on_reload(server):
     """The state file, and what lies beside it, may have moved; the workers to come may be more."""
-    server.move_pid_file(Path(_config.pid_path), LastState(_config.state_file))
+    server.move_files(Path(_config.pid_path), _config.state_file)
     _share_metrics(server)
 
 
 def post_fork(server, worker):
     """Makes a worker that does not serve yet end when it is told to; and it shall know what its siblings know."""
     server.born()
-    worker.last_state = server.last_state.raw
+    worker.last_good = server.last_good
 
 
 def pre_exec(server):
@@ -132,7 +131,7 @@ def pre_exec(server):
 
 def post_worker_init(worker):
     """Starts the worker's heartbeat and, in one of them, the health checks."""
-    worker.wsgi.service.router.state.inherit(worker.last_state)
+    worker.wsgi.service.router.state.share(worker.last_good)
     worker.wsgi.service.start()
     # What has been built stays until the worker's end. A full collection, as many new connections bring it about,
     # takes 50 ms and more, in which nobody is served, to look through it all.

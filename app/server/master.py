@@ -25,8 +25,8 @@ from gunicorn.errors import HaltServer
 from app.server.keeper import ENDING, WorkerKeeper, serves, signals_kept_waiting
 from app.server.marks import CUTTING_S, Mark, set_mark
 from app.server.pid_file import PidFile
-from app.server.succession import hand_on, moved, take_up
-from app.state.watch import LastState
+from app.server.succession import hand_on, moved, take_up, take_up_last_good
+from app.state.last_good import LastGood
 
 __all__ = ["UPGRADE_TIMEOUT_S", "CarefulMaster"]
 
@@ -44,21 +44,23 @@ class CarefulMaster(WorkerKeeper):
 
     LISTENERS: list[Any]
     pid_file: PidFile
-    last_state: LastState
+    state_file: str
+    last_good: LastGood
     _gives_up_at = 0.0  # monotonic seconds
     _has_taken_over = False
     _is_replaced = False  # by another master, which serves now
 
     @classmethod
-    def adopt(cls, arbiter: Any, pid_file: PidFile, last_state: LastState) -> Self:
+    def adopt(cls, arbiter: Any, pid_file: PidFile, state_file: str) -> Self:
         """Makes gunicorn's arbiter, just starting, one of ours; ends the process where it could not take over."""
-        fault = take_up(os.environ, pid_file, last_state)
+        fault = take_up(os.environ, pid_file)
         if arbiter.master_pid and fault:
             arbiter.log.error(fault)
             raise SystemExit(1)
         arbiter.__class__ = cls
         arbiter.pid_file = pid_file
-        arbiter.last_state = last_state
+        arbiter.state_file = state_file
+        arbiter.last_good = take_up_last_good(os.environ, state_file)
         arbiter._gives_up_at = time.monotonic() + UPGRADE_TIMEOUT_S
         # gunicorn would run its own file by path, which after `python -m gunicorn` hides the standard `http`.
         arbiter.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
@@ -72,11 +74,6 @@ class CarefulMaster(WorkerKeeper):
         self.systemd = False
         if not self.master_pid:
             self._write_pid_file()
-
-    def manage_workers(self) -> None:
-        """Starts and ends workers, which get the last good state."""
-        self.last_state.look()
-        super().manage_workers()
 
     # --- reload -------------------------------------------------------------------------------------------
 
@@ -145,7 +142,7 @@ class CarefulMaster(WorkerKeeper):
     def reexec(self) -> None:
         """Starts the new master. In the child this does not return."""
         ours = os.getpid()
-        hand_on(self.cfg.env_orig, self.pid_file, self.last_state)
+        hand_on(self.cfg.env_orig, self.pid_file, self.state_file, self.last_good)
         try:
             with signals_kept_waiting():
                 super().reexec()
@@ -252,9 +249,11 @@ class CarefulMaster(WorkerKeeper):
             lost = "the commands that stop and reload the router do not find it"
             self.log.error("%s cannot be written (%s): %s", self.pid_file.path, error.strerror, lost)
 
-    def move_pid_file(self, path: Path, last_state: LastState) -> None:
-        """After a reload that has moved the state file, and the pid file with it."""
-        if path != self.pid_file.path:
+    def move_files(self, pid_path: Path, state_file: str) -> None:
+        """After a reload, which may have moved the state file, and the pid file with it."""
+        if pid_path != self.pid_file.path:
             self.pid_file.remove()
-            self.pid_file.path = path
-            self.last_state = last_state
+            self.pid_file.path = pid_path
+        if state_file != self.state_file:  # the last good state is one of the file of before
+            self.state_file = state_file
+            self.last_good = LastGood.shared()

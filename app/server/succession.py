@@ -6,23 +6,29 @@ import os
 from collections.abc import MutableMapping
 
 from app.server.pid_file import PidFile
-from app.state.watch import LastState
+from app.state.last_good import LastGood
 
-__all__ = ["hand_on", "moved", "take_up"]
+__all__ = ["hand_on", "moved", "take_up", "take_up_last_good"]
 
 _PID_FILE = "ROUTER_PID_FILE"
-_LAST_STATE = "ROUTER_LAST_STATE"
+_LAST_GOOD = "ROUTER_LAST_GOOD"
 
 
-def hand_on(environ: MutableMapping[str, str], pid_file: PidFile, last_state: LastState) -> None:
+def hand_on(environ: MutableMapping[str, str], pid_file: PidFile, state_file: str, last_good: LastGood) -> None:
     """Tells the new master, by its environment, the pid file and the last good state."""
     environ[_PID_FILE] = os.path.abspath(pid_file.path)
-    environ[_LAST_STATE] = os.fsdecode(last_state.raw)
+    environ[_LAST_GOOD] = f"{last_good.hand_on()}:{os.path.abspath(state_file)}"
 
 
-def take_up(environ: MutableMapping[str, str], pid_file: PidFile, last_state: LastState) -> str:
-    """Takes what was handed on, if anything was; returns why the new master cannot replace the old one, or ""."""
-    last_state.raw = os.fsencode(environ.pop(_LAST_STATE, ""))
+def take_up_last_good(environ: MutableMapping[str, str], state_file: str) -> LastGood:
+    """The last good state that was handed on, which the old workers go on sharing; a new one where none was."""
+    number, _, path = environ.pop(_LAST_GOOD, "").partition(":")
+    handed_on = LastGood.handed_on(number) if path == os.path.abspath(state_file) else None
+    return handed_on or LastGood.shared()
+
+
+def take_up(environ: MutableMapping[str, str], pid_file: PidFile) -> str:
+    """Takes the pid file that was handed on, if one was; returns why we cannot replace the old master, or ""."""
     path = os.path.abspath(pid_file.path)
     held = environ.pop(_PID_FILE, path)
     if held != path:  # by its own file the old one knows the new one's signal to end from anybody else's

@@ -175,7 +175,7 @@ def replace_file(path: Path, content: bytes, mode: int = FILE_MODE) -> None:
     """Put a file with this content in place of `path`, all or nothing; raises `OSError`.
 
     The new file's time stamp is later than the old one's even within one tick of the kernel's clock, so
-    that who compares time stamps (`StateWatch`) cannot miss it.
+    that who compares time stamps cannot miss it.
     """
     # One fixed name: what a command that was killed leaves behind is cleared away by the next one.
     temporary = path.with_name(f".{path.name}.tmp")

@@ -3,8 +3,12 @@ changed.
 
 Promise "read your switch": the deployer renames a new state file into place before its command returns, so
 a look at the file's identity at each request is enough, and no timer is involved. Promise "last good
-state": whatever happens to the file, the last state that could be read stays in force and `fault` says what
-is wrong.
+state": whatever happens to the file, the last state that any worker could read stays in force for all of them
+and `fault` says what is wrong.
+
+So a state is published to the others (`app.state.last_good`) before it is served, and a file that has changed is
+read and published in one turn, without another worker in between: states become the last one in the order in
+which they were in the file. Who finds the file broken takes, in its turn, the last one.
 """
 
 from __future__ import annotations
@@ -17,13 +21,10 @@ from pathlib import Path
 
 from app.errors import StateError
 from app.state.codec import decode
+from app.state.last_good import MAX_STATE_BYTES, LastGood
 from app.state.model import BlueGreenState
 
-__all__ = ["MAX_STATE_BYTES", "LastState", "StateWatch"]
-
-MAX_STATE_BYTES = 1 << 16
-"""A real state file has about a kilobyte; anything this large is another file put in its place. The variable of the
-environment in which an upgrade hands it on has room for twice as much."""
+__all__ = ["StateWatch"]
 
 _SETTLED_NS = 50_000_000
 """A file younger than this may change again without a new time stamp: the kernel stamps files with its own
@@ -39,7 +40,7 @@ class StateWatch:
     `fault` is empty while the file is fine, else one line for the log and the health endpoint.
     """
 
-    __slots__ = ("_ino", "_mtime_ns", "_raw_path", "_size", "_state", "_stat", "fault", "path")
+    __slots__ = ("_ctime_ns", "_ino", "_last_good", "_raw_path", "_seen", "_size", "_stat", "_state", "fault", "path")
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
@@ -47,22 +48,26 @@ class StateWatch:
         self._raw_path = os.fsencode(self.path)  # as bytes, os.stat need not encode it on each call
         self._stat = os.stat
         self._state: BlueGreenState | None = None
-        self._forget()
+        self.share(LastGood())
 
     def current(self) -> BlueGreenState | None:
         """The state in force, or None when there has never been a readable state file."""
         try:
             seen = self._stat(self._raw_path)
         except OSError as error:
-            return self._keep(_why_gone(error))
-        if seen.st_mtime_ns == self._mtime_ns and seen.st_ino == self._ino and seen.st_size == self._size:
+            with self._last_good.turn():
+                return self._keep(_why_gone(error))
+        # Not the time of the last writing: a file that was moved away and back has that of before.
+        if seen.st_ctime_ns == self._ctime_ns and seen.st_ino == self._ino and seen.st_size == self._size:
             return self._state
-        return self._reread(seen)
+        with self._last_good.turn():
+            return self._reread(seen)
 
-    def inherit(self, raw: bytes) -> None:
-        """Takes the bytes of a state file of before for the last good state, until a file can be read; b"" is none."""
-        with contextlib.suppress(StateError):  # another release has read them
-            self._state = self._state or decode(raw)
+    def share(self, last_good: LastGood) -> None:
+        """From now on the last good state is this one, which others know as well."""
+        self._last_good = last_good
+        self._seen = 0  # as many of the published states are older than ours, or it
+        self._forget()
 
     def _reread(self, seen: os.stat_result) -> BlueGreenState | None:
         # A FIFO or a device in the file's place would block or feed us for ever, so it is never opened.
@@ -80,6 +85,8 @@ class StateWatch:
             kept = self._keep(f"is not usable ({error})")
             self._remember(seen)  # no need to parse the same broken bytes for each request
             return kept
+        self._last_good.publish(raw)
+        self._seen = self._last_good.count
         self._remember(seen)
         self.fault = ""
         self._state = state
@@ -87,41 +94,25 @@ class StateWatch:
 
     def _keep(self, why: str) -> BlueGreenState | None:
         """Stay with the last good state and say why. The next call looks again from scratch."""
+        if self._seen != self._last_good.count:
+            self._seen = self._last_good.count
+            with contextlib.suppress(StateError):  # another release has read it
+                self._state = decode(self._last_good.read())
         serving = "serving the last good state" if self._state else "no state has been read yet"
         self.fault = f"state file {self.path} {why}; {serving}"
         self._forget()
         return self._state
 
     def _remember(self, seen: os.stat_result) -> None:
-        if abs(time.time_ns() - seen.st_mtime_ns) < _SETTLED_NS:
+        if abs(time.time_ns() - seen.st_ctime_ns) < _SETTLED_NS:
             self._forget()
             return
-        self._mtime_ns = seen.st_mtime_ns
+        self._ctime_ns = seen.st_ctime_ns
         self._ino = seen.st_ino
         self._size = seen.st_size
 
     def _forget(self) -> None:
-        self._mtime_ns = self._ino = self._size = _UNKNOWN
-
-
-class LastState:
-    """The bytes of the last good state file, which the master keeps for workers that begin when it cannot be read.
-
-    They are `raw`, and b"" before there was any.
-    """
-
-    __slots__ = ("path", "raw")
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).absolute()
-        self.raw = b""
-
-    def look(self) -> None:
-        """To be called now and then, and before a worker begins."""
-        with contextlib.suppress(OSError, StateError):
-            raw, _ = _read(os.fsencode(self.path))
-            decode(raw)
-            self.raw = raw
+        self._ctime_ns = self._ino = self._size = _UNKNOWN
 
 
 def _read(raw_path: bytes) -> tuple[bytes, os.stat_result]:

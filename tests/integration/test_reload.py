@@ -123,7 +123,7 @@ def test_reload_that_would_not_boot_is_refused_and_the_router_goes_on(
 def test_reload_to_a_release_that_this_master_does_not_fit_is_refused(router: RouterProcess, project: Path) -> None:
     config, workers = project / "gunicorn.conf.py", set(router.worker_pids)
     kept = config.read_text()
-    config.write_text(kept.replace("server.move_pid_file(", "server.what_only_the_next_master_has("))
+    config.write_text(kept.replace("server.move_files(", "server.what_only_the_next_master_has("))
     try:
         fault = reload(router)
     finally:

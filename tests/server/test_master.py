@@ -14,7 +14,6 @@ from gunicorn.workers.workertmp import WorkerTmp
 
 from app.server.marks import Mark, set_mark
 from app.server.master import CarefulMaster
-from app.state.watch import LastState
 
 WORKERS = 2
 TIMEOUT_S = 30
@@ -48,7 +47,6 @@ class Master(CarefulMaster):
 
     def __init__(self) -> None:
         self.WORKERS: dict[int, Worker] = {}
-        self.last_state = LastState("no-such-file")
         self.log = Log()
         self.worker_age = 0
         self.timeout = TIMEOUT_S
