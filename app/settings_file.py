@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from app.config import TOML_NAME, Loaded, load
@@ -37,4 +38,15 @@ def load_settings(
 
     Raises `ConfigError` with every fault.
     """
-    return load(cli or {}, os.environ if environ is None else environ, read_toml(path))
+    loaded = load(cli or {}, os.environ if environ is None else environ, read_toml(path))
+    state_file = loaded.config.state_file
+    if not os.path.islink(state_file):
+        return loaded
+    # A link, such as a release directory has to what its releases share: what lies beside the file lies beside that.
+    target = os.path.realpath(state_file)
+    if not os.path.exists(target):
+        raise ConfigError(
+            f"state_file = {state_file} is a link to {target}, which is not there; "
+            f"to begin with none active: echo '{{\"active_version\": null}}' > {target}"
+        )
+    return loaded._replace(config=replace(loaded.config, state_file=target))

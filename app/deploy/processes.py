@@ -130,7 +130,7 @@ class Processes:
         log = self.log_path(name)
         log.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         # Whatever record is there from now on is this process's, though this command should be killed.
-        self.record_path(name).unlink(missing_ok=True)
+        Path(os.path.realpath(self.record_path(name))).unlink(missing_ok=True)
         held = supervisor.hold(str(self.record_path(name)))
         try:
             return subprocess.Popen(

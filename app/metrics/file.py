@@ -194,6 +194,7 @@ def _make(path: Path, slots: int) -> MappedFile:
     """
     import tempfile  # takes its time, and readers make no file
 
+    path = Path(os.path.realpath(path))  # a link is followed, not replaced
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     draft = Path(name)
     try:

@@ -168,15 +168,18 @@ def mending(error: OSError, path: Path) -> str:
 
 def make_folder(folder: Path) -> None:
     """Make the folder and its parents; raises `OSError`."""
+    if folder.is_symlink() and not folder.exists():
+        raise FileNotFoundError(errno.ENOENT, f"{folder} is a link to {os.path.realpath(folder)}, which is not there")
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
 
 def replace_file(path: Path, content: bytes, mode: int = FILE_MODE) -> None:
-    """Put a file with this content in place of `path`, all or nothing; raises `OSError`.
+    """Put a file with this content in place of `path`, or of what that leads to, all or nothing; raises `OSError`.
 
     The new file's time stamp is later than the old one's even within one tick of the kernel's clock, so
     that who compares time stamps cannot miss it.
     """
+    path = Path(os.path.realpath(path))
     # One fixed name: what a command that was killed leaves behind is cleared away by the next one.
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)
