@@ -122,7 +122,8 @@ class EventPrinter:
     def _probed(self, event: ev.Probed) -> None:
         result = event.probe.result
         if event.streak >= event.needed:
-            self._say(f"✅ {event.version} is healthy ({result.status} in {ms_text(result.latency_ms)})")
+            leads = f" to {result.leads_to}" if result.leads_to else ""
+            self._say(f"✅ {event.version} is healthy ({result.status}{leads} in {ms_text(result.latency_ms)})")
             return
         how = f"healthy {event.streak}/{event.needed}" if result.ok else result.reason
         self._progress.say(

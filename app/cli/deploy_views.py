@@ -235,7 +235,8 @@ def health_lines(version: VersionState, result: ProbeResult) -> list[str]:
 def _health_text(result: ProbeResult) -> str:
     if result.reason:
         return result.reason
-    return f"{result.status} in {ms_text(result.latency_ms)}"
+    leads = f" to {result.leads_to}" if result.leads_to else ""
+    return f"{result.status}{leads} in {ms_text(result.latency_ms)}"
 
 
 def age_text(seconds: float) -> str:

@@ -34,11 +34,12 @@ class RouterUnreachable(OperatorError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of the router; `elapsed_ms` runs from connecting to the last byte."""
+    """One answer of the router; `elapsed_ms` runs from connecting to the last byte, `location` is where it leads."""
 
     status: int
     body: bytes
     elapsed_ms: float
+    location: str = ""
 
     def json(self) -> Mapping[str, Any]:
         """The body as a JSON object, whatever its values; raises `ValueError` if it is none."""
@@ -57,11 +58,16 @@ class RouterClient:
         self._timeout_s = timeout_s
         self._token = config.admin_token
 
-    def get(self, path: str, host: str = "") -> Answer:
-        """Ask for a path, of the application under the name `host`; raises `RouterUnreachable` without an answer."""
+    def get(self, path: str, host: str = "", scheme: str = "") -> Answer:
+        """Ask for a path, of the application under the name `host`; raises `RouterUnreachable` without an answer.
+
+        `scheme` is what a proxy in front would say the client speaks.
+        """
         headers = {"Accept": "application/json", "User-Agent": "traffic_router"}
         if host:
             headers["Host"] = host
+        if scheme:
+            headers["X-Forwarded-Proto"] = scheme
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         began = time.monotonic()
@@ -77,7 +83,7 @@ class RouterClient:
         except (OSError, http.client.HTTPException) as error:
             said = str(error) or type(error).__name__
             raise RouterUnreachable(f"no answer on {self._where}: {said}") from error
-        return Answer(response.status, body, (time.monotonic() - began) * 1000)
+        return Answer(response.status, body, (time.monotonic() - began) * 1000, response.getheader("Location", ""))
 
     @property
     def _where(self) -> str:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from app.cli.health_view import health_in
 from app.cli.metrics_view import read_metrics
 from app.cli.render import heading, mark, ms_text
 from app.cli.router_client import HEALTH_PATH, METRICS_PATH, RouterClient
 from app.cli.router_process import wait_until
-from app.config import Loaded
+from app.config import AppConfig, Loaded
+from app.deploy.redirects import advice, target_path
 from app.errors import OperatorError
 from app.metrics.exclusion import Exclusion
 
-__all__ = ["print_tests", "run_tests"]
+__all__ = ["print_tests", "redirect_loop", "run_tests"]
+
+_MOST_REDIRECTS = 10
 
 _COUNTED_WITHIN_S = 2.0
 """A request is counted when its last byte is sent, which is a moment after we have read it."""
@@ -57,9 +61,32 @@ def _test_backend(loaded: Loaded, client: RouterClient) -> tuple[bool, str]:
     path = loaded.app.health_path
     answer = client.get(path, loaded.app.health_host)
     seen = f"{path} answered {answer.status} in {ms_text(answer.elapsed_ms)}"
+    if answer.location and (loop := redirect_loop(loaded.app, client)):
+        return False, f"{seen}: {loop}"
     if loaded.app.expects(answer.status):
-        return True, seen
+        return True, seen + (f", which leads to {answer.location}" if answer.location else "")
     return False, f"{seen}: {answer.body[:100].decode('utf-8', 'replace').strip()}"
+
+
+def redirect_loop(app: AppConfig, client: RouterClient) -> str:
+    """In words, that whoever follows the health check's redirects never gets an answer; "" when that is not so.
+
+    They are followed through the router as a browser would, and over https as if that ended in front of it.
+    """
+    host, path, scheme = app.health_host, app.health_path, ""
+    seen = set[tuple[str, str, str]]()
+    while (host, path, scheme) not in seen:
+        seen.add((host, path, scheme))
+        answer = client.get(path, host, scheme)
+        if not (300 <= answer.status < 400 and answer.location) or len(seen) > _MOST_REDIRECTS:
+            return ""
+        target = urlsplit(answer.location)
+        host, scheme = target.netloc or host, "https" if target.scheme == "https" else scheme
+        path = target_path(path, answer.location)
+    why = advice(app.health_path, host or "127.0.0.1", answer.location)
+    return f"every answer is a redirect, and they lead in a circle ({answer.status} to {answer.location})" + (
+        f"; {why}" if why else ""
+    )
 
 
 def _test_router(_loaded: Loaded, client: RouterClient) -> tuple[bool, str]:

@@ -60,7 +60,7 @@ from app.cli.metrics_view import metrics_lines, read_metrics, watch
 from app.cli.output import outlive_reader
 from app.cli.router_client import RouterClient
 from app.cli.router_process import find_router
-from app.cli.self_test import print_tests, run_tests
+from app.cli.self_test import print_tests, redirect_loop, run_tests
 from app.config import Loaded
 from app.errors import UsageError
 from app.settings_file import load_settings
@@ -135,8 +135,12 @@ def _upgrade(call: _Call) -> int:
 
 
 def _status(call: _Call) -> int:
-    health = read_health(call.client())
+    client = call.client()
+    health = read_health(client)
     print(json.dumps(health, indent=2) if call.flag("--json") else status_text(health))
+    if 300 <= ((health.get("backend") or {}).get("status") or 0) < 400 and not call.flag("--json"):
+        if loop := redirect_loop(call.loaded.app, client):
+            print(f"⚠️  {call.loaded.app.health_path}: {loop}")
     return 0 if health["status"] == "healthy" else 1
 
 

@@ -94,8 +94,20 @@ def _pass_gate(steps: Steps, request: Request) -> None:
         verdict = steps.gate.confirm(version.name, version.port)
     if verdict.reason:
         _fail_gate(steps, version, verdict, request)
+    _warn_of_redirect(steps, version, verdict)
     if steps.is_alive(version) and version.status != "running":
         steps.put(replace(version, status="running"))
+
+
+def _warn_of_redirect(steps: Steps, version: VersionState, verdict: Verdict) -> None:
+    location = verdict.probes[-1].result.leads_to if verdict.probes else ""
+    if not location:
+        return
+    from app.deploy.redirects import advice
+
+    app = steps.app
+    if why := advice(app.health_path, app.health_host or f"127.0.0.1:{version.port}", location):
+        steps.note(f"{version.name} answers its health check with a redirect to {location}: {why}", warns=True)
 
 
 def _smoke(steps: Steps, request: Request) -> None:

@@ -37,6 +37,11 @@ class ProbeResult(NamedTuple):
     body_start: bytes = b""
     reason: str = ""
 
+    @property
+    def leads_to(self) -> str:
+        """Where a redirect sends the client; "" for any other answer."""
+        return self.location if self.status is not None and 300 <= self.status < 400 else ""
+
 
 def probe(port: int, app: AppConfig) -> ProbeResult:
     """Send `GET health_path` to a version and judge the answer; never raises.

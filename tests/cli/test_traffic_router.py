@@ -414,3 +414,33 @@ def test_home_that_does_not_exist_is_a_configuration_fault(
 
     assert call("config") == 2
     assert "No such file or directory" in capsys.readouterr().err
+
+
+LOOPS = {
+    "slash": {"/health": (301, "/health/"), "/health/": (302, "/health")},
+    "itself": {"/health": (302, "/health")},
+    "https": {"/health": (301, "https://shop.test/health")},
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_answers_that_lead_in_a_circle_are_told(
+    canned: CannedRouter, capsys: pytest.CaptureFixture[str], loop: str
+) -> None:
+    """As from an application that is not told that its clients speak https."""
+    canned.answers |= LOOPS[loop]
+    backend = {**dict(HEALTHY["backend"]), "status": 301}  # type: ignore[call-overload]  # JSON
+    canned.answers["/__router_health"] = (200, {**HEALTHY, "backend": backend})
+    assert call("test") == 1
+    assert "❌ Health endpoint: /health answered 30" in (said := capsys.readouterr().out)
+    assert "every answer is a redirect, and they lead in a circle" in said
+    assert call("status") == 0
+    assert "⚠️  /health: every answer is a redirect" in capsys.readouterr().out
+
+
+def test_a_redirect_that_comes_to_an_end_is_shown(canned: CannedRouter, capsys: pytest.CaptureFixture[str]) -> None:
+    canned.answers |= {"/health": (301, "/health/"), "/health/": (200, "ok")}
+    call("test")
+    said = capsys.readouterr().out
+    assert "✅ Health endpoint: /health answered 301" in said
+    assert "which leads to /health/" in said

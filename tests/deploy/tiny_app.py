@@ -1,8 +1,8 @@
 """An application that starts fast and does what files in its directory, or the one above, say.
 
-`broken`: the health check answers 500. `stubborn`: SIGTERM is ignored. `polite`: the signal that is named there, and no
-other, ends it with status 0. `env`: the environment is written there. `exclusive`: it listens without
-SO_REUSEADDR.
+`broken`: the health check answers 500. `redirect`: it leads to what is named there. `stubborn`: SIGTERM is ignored.
+`polite`: the signal that is named there, and no other, ends it with status 0. `env`: the environment is written there.
+`exclusive`: it listens without SO_REUSEADDR.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ def flag(name: str) -> Path:
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = json.dumps({"version": os.environ.get("BG_VERSION"), "release": os.environ.get("BG_RELEASE")}).encode()
-        self.send_response(500 if flag("broken").exists() else 200)
+        redirect = flag("redirect")
+        self.send_response(500 if flag("broken").exists() else 302 if redirect.exists() else 200)
+        if redirect.exists():
+            self.send_header("Location", redirect.read_text())
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -48,6 +48,8 @@ class CannedRouter:
                 status, content = canned.answers.get(self.path.partition("?")[0], (404, "not found"))
                 body = content.encode() if isinstance(content, str) else json.dumps(content).encode()
                 self.send_response(status)
+                if 300 <= status < 400:
+                    self.send_header("Location", body.decode())
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
