@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
-
 from tests.peers.peers import PEERS_PYTHON
-from tests.support.raw_client import ask
-from tests.support.router_process import ROOT, free_port
-from tests.support.waiting import wait_until
+from tests.support.router_process import ROOT
 
-__all__ = ["SERVERS", "running"]
+__all__ = ["SERVERS"]
 
 _GUNICORN = f"{PEERS_PYTHON} -m gunicorn --no-control-socket --keep-alive 75 -b 127.0.0.1:{{port}}"
 _WSGI, _ASGI = "tests.support.apps.refusing_app:app", "tests.support.apps.refusing_app:asgi"
@@ -33,34 +25,3 @@ SERVERS = {
     "php": f"php -S 127.0.0.1:{{port}} {_APPS / 'refusing.php'}",
 }
 """Command lines, in the words of a shell without quotes."""
-
-
-@contextlib.contextmanager
-def running(name: str, folder: Path) -> Iterator[int]:
-    """Run one of `SERVERS` for the length of a `with` block and give its port."""
-    port = free_port()
-    with (folder / f"{name}.log").open("wb") as log:
-        process = subprocess.Popen(
-            SERVERS[name].format(port=port).split(),
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        wait_until(lambda: _answers(port), f"{name}'s first answer", 30)
-        yield port
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        return ask(port, b"GET /200 HTTP/1.1\r\nHost: x.test\r\nConnection: close\r\n\r\n").status == 200
-    except OSError:
-        return False

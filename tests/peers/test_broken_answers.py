@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.peers.peers import PEERS_PYTHON
-from tests.support.raw_client import ask
-from tests.support.router_process import free_port, running_router
-from tests.support.waiting import wait_until
+from tests.peers.peers import PEERS_PYTHON, serving
+from tests.support.router_process import running_router
 
 READ_TIMEOUT_S = 1.0
 
@@ -57,37 +52,12 @@ SENDS_ENOUGH = {("daphne", "/too-long"), ("granian", "/too-long")}
 """Whose client gets as much as was announced; the rest must not be the next one's answer."""
 
 
-@contextlib.contextmanager
-def serving(name: str, folder: Path) -> Iterator[int]:
-    """One of the servers with that application, for the length of a `with` block; gives its port."""
-    port = free_port()
-    (folder / "broken.py").write_text(APPLICATION)
-    arguments = [PEERS_PYTHON, "-m", *SERVERS[name].format(port=port).split()]
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(arguments, cwd=folder, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: _answers(port), f"{name} to answer", 20)
-        yield port
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        return ask(port, b"GET /well HTTP/1.1\r\nHost: x\r\n\r\n").status == 200
-    except OSError:
-        return False
-
-
 @pytest.mark.parametrize("name", SERVERS)
 def test_answer_that_fails_midway_is_passed_so_far_and_then_reset(name: str, tmp_path: Path) -> None:
     settings = {"read_timeout": READ_TIMEOUT_S, "hold_timeout": 0}
-    with serving(name, tmp_path) as port, running_router(tmp_path / "router", port, **settings) as router:
+    (tmp_path / "broken.py").write_text(APPLICATION)
+    server = f"{PEERS_PYTHON} -m {SERVERS[name]}"
+    with serving(server, tmp_path) as port, running_router(tmp_path / "router", port, **settings) as router:
         for target in ("/fails", "/too-short", "/too-long"):
             began = time.monotonic()
             with router.connect() as client:

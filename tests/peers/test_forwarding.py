@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.peers.peers import PEERS_PYTHON
-from tests.support.raw_client import ask
-from tests.support.router_process import RouterProcess, free_port, running_router
-from tests.support.waiting import wait_until
+from tests.peers.peers import PEERS_PYTHON, serving
+from tests.support.router_process import RouterProcess, running_router
 
 APPLICATIONS = """
 import json
@@ -52,26 +49,11 @@ HTTPS_TOLD_BY = [
 
 
 @contextlib.contextmanager
-def serving(command: str, folder: Path) -> Iterator[int]:
-    """A server of the peers' environment on a free port, which it gives."""
-    port = free_port()
+def serving_applications(command: str, folder: Path) -> Iterator[int]:
+    """A server with the applications, which gives its port."""
     (folder / "application.py").write_text(APPLICATIONS)
-    arguments = [PEERS_PYTHON, "-m", *command.format(port=port).split()]
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen(arguments, cwd=folder, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: answers(port), "the server's first answer", 30)
+    with serving(f"{PEERS_PYTHON} -m {command}", folder) as port:
         yield port
-    finally:
-        process.terminate()
-        process.wait(15)
-
-
-def answers(port: int) -> bool:
-    try:
-        return ask(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").status == 200
-    except OSError:
-        return False
 
 
 def told(router: RouterProcess, lines: bytes) -> list[str]:
@@ -84,7 +66,7 @@ def told(router: RouterProcess, lines: bytes) -> list[str]:
 
 @pytest.fixture(scope="module")
 def gunicorn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with serving(SERVERS["gunicorn"], tmp_path_factory.mktemp("gunicorn")) as port:
+    with serving_applications(SERVERS["gunicorn"], tmp_path_factory.mktemp("gunicorn")) as port:
         yield port
 
 
@@ -108,7 +90,7 @@ def test_gunicorn_hears_nothing_from_an_untrusted_client(gunicorn: int, tmp_path
 def test_other_servers_are_told_one_scheme(server: str, tmp_path: Path) -> None:
     believed = "https" if server == "uvicorn" else "http"  # hypercorn believes nobody of itself
     with (
-        serving(SERVERS[server], tmp_path) as port,
+        serving_applications(SERVERS[server], tmp_path) as port,
         running_router(tmp_path / "router", port, forwarded_hops=1) as router,
     ):
         for lines in HTTPS_TOLD_BY:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.refusing import SERVERS, running
+from tests.peers.peers import serving
+from tests.peers.refusing import SERVERS
 from tests.support.router_process import running_router
 from tests.support.uploaders import upload_crowd
 
@@ -20,7 +21,10 @@ POSTS = 1_200
 def test_refused_uploads_cost_no_other_request(name: str, tmp_path: Path) -> None:
     if shutil.which(SERVERS[name].split()[0]) is None:
         pytest.skip(f"{name} is not installed")
-    with running(name, tmp_path) as port, running_router(tmp_path / "router", port, workers=2) as router:
+    with (
+        serving(SERVERS[name], tmp_path, "/200") as port,
+        running_router(tmp_path / "router", port, workers=2) as router,
+    ):
         outcomes = upload_crowd(router.port, POSTS, TARGETS)
         assert all(outcome.split()[1] == f"/{outcome.split()[2]}" for outcome in outcomes), outcomes
         assert sum(count for outcome, count in outcomes.items() if outcome.startswith("POST")) == POSTS
