@@ -75,6 +75,7 @@ def test_totals_are_exact_over_reloads_and_clients_that_leave(router: RouterProc
             client.send(GET)
             upstream.next_exchange()
         left += 1
+    settled(router)
 
     def begin_and_wait_to_be_left(exchange: Exchange) -> None:
         exchange.send(b"HTTP/1.1 201 Created\r\nContent-Length: 10\r\n\r\nabc")
