@@ -28,19 +28,25 @@ class Streams(Client):
 
 
 class EventStreams(Client):
-    """Reads events, which after a switch may end early, but only between two of them."""
+    """Reads events. As an EventSource, which after a switch may find them ended early, but only between two of them; or
+    as who has called an interface, which gets them all.
+    """
 
     kind = "events"
     keeps = False
 
     def ask(self, seen: Seen) -> None:
         lines = self.random.randint(10, 40)
-        body = self.exchange(seen, f"GET /events?lines={lines} HTTP/1.1")
+        comes_back = self.random.random() < 0.5
+        accept = "text/event-stream" if comes_back else "*/*"
+        body = self.exchange(seen, f"GET /events?lines={lines} HTTP/1.1\r\nAccept: {accept}")
         if seen.error:
             return
         *events, rest = body.decode().split("\n\n")
         if rest or events != [f"id: {number}\ndata: {seen.version}" for number in range(len(events))]:
             seen.error = f"ended within an event, or one was lost: {body[-80:]!r}"
+        elif len(events) < lines and not comes_back:
+            seen.error = f"ended well after {len(events)} of {lines} events"
 
 
 class Uploads(Client):
