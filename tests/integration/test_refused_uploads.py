@@ -8,7 +8,7 @@ from tests.support.app_process import running_app
 from tests.support.router_process import running_router
 from tests.support.uploaders import upload_crowd
 
-POSTS = 900
+POSTS = 600
 
 
 def test_uploads_that_the_demo_refuses_cost_no_other_request(tmp_path: Path) -> None:
