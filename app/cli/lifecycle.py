@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import psutil
@@ -28,7 +28,8 @@ from app.config import ENV_PREFIX, RouterConfig
 from app.deploy.log_file import size, tail
 from app.deploy.sessions import port_holder
 from app.errors import ProcessError, StateError
-from app.state.store import StateStore
+from app.server.next_start import Start, write_start
+from app.state.store import StateStore, mending
 
 __all__ = ["banner", "reload", "router_environment", "start", "start_in_background", "stop", "upgrade"]
 
@@ -134,6 +135,8 @@ def reload(config: RouterConfig) -> int:
     client, old = RouterClient(config, router.port, timeout_s=1), router.workers()
     log = _log(config)
     begin = size(log)
+    if (runs := router.checkout()) not in (None, ROOT):
+        print(f"⚠️  The router runs {runs}, and this is {ROOT}: bin/traffic_router upgrade moves it here")
     router.signal(signal.SIGHUP)
 
     def is_renewed(_elapsed_s: float) -> bool:
@@ -178,9 +181,11 @@ def upgrade(config: RouterConfig) -> int:
     progress, limit_s = Progress(), 2 * _BOOT_S + _MARGIN_S
     log = _log(config)
     begin = size(log)
-    old.signal(signal.SIGUSR2)
-    progress.say("The new router starts", "")
-    wait_until(lambda _: _successor(config, old) is not None or _refusal(config, old) != "", limit_s)
+    ran = old.checkout()
+    with _started_from_here(config) if ran not in (None, ROOT) else nullcontext():
+        old.signal(signal.SIGUSR2)
+        progress.say("The new router starts", "")
+        wait_until(lambda _: _successor(config, old) is not None or _refusal(config, old) != "", limit_s)
     new = _successor(config, old)
     if new is None:
         progress.clear()
@@ -198,11 +203,35 @@ def upgrade(config: RouterConfig) -> int:
         raise ProcessError(
             f"The new router (pid {new.pid}) serves, but the old one (pid {old.pid}) does not end", f"kill -9 {old.pid}"
         )
+    runs = new.checkout()
+    if runs not in (None, ROOT):
+        raise ProcessError(
+            f"The router was started anew, but still runs {runs}; this is {ROOT}",
+            "bin/traffic_router stop && bin/traffic_router start --daemon",
+        )
     count = len(new.workers())
     print(f"✅ Router upgraded: {count} new worker{'s'[: count > 1]} on port {new.port} (pid {new.pid}, was {old.pid})")
+    if runs != ran:
+        print(f"   It runs {runs} now, and ran {ran}")
     if old.is_alive():
         _tell_of_pause(config)
     return 0
+
+
+@contextmanager
+def _started_from_here(config: RouterConfig) -> Iterator[None]:
+    """Within the block the running router starts the program that this command belongs to, not its own once more."""
+    pid_path = Path(config.pid_path)
+    try:
+        path = write_start(pid_path, Start(gunicorn_command(), os.getcwd(), router_environment({})["PYTHONPATH"]))
+    except OSError as error:
+        raise ProcessError(
+            f"{pid_path.parent} cannot be written: {error.strerror}", mending(error, pid_path)
+        ) from error
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _pause_end(config: RouterConfig) -> float:

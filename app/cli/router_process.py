@@ -48,6 +48,15 @@ class RunningRouter:
     def process(self) -> psutil.Process:
         return psutil.Process(self.pid)
 
+    def checkout(self) -> Path | None:
+        """The directory of the program that it runs, the one that its gunicorn.conf.py is in; None if it hides that."""
+        with suppress(psutil.Error):
+            process = self.process()
+            for argument in process.cmdline():
+                if Path(argument).name == "gunicorn.conf.py":
+                    return Path(process.cwd(), argument).resolve().parent
+        return None
+
     def workers(self) -> set[int]:
         """The pids of its worker processes; empty when the router has ended."""
         return child_pids(self.pid)

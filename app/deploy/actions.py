@@ -104,9 +104,10 @@ def _warn_of_redirect(steps: Steps, version: VersionState, verdict: Verdict) -> 
     if not location:
         return
     from app.deploy.redirects import advice
+    from app.transport.loopback import authority
 
     app = steps.app
-    if why := advice(app.health_path, app.health_host or f"127.0.0.1:{version.port}", location):
+    if why := advice(app.health_path, app.health_host or authority(app.address, version.port), location):
         steps.note(f"{version.name} answers its health check with a redirect to {location}: {why}", warns=True)
 
 

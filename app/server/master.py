@@ -24,6 +24,7 @@ from gunicorn.errors import HaltServer
 
 from app.server.keeper import ENDING, WorkerKeeper, serves, signals_kept_waiting
 from app.server.marks import CUTTING_S, Mark, set_mark
+from app.server.next_start import read_start
 from app.server.pid_file import PidFile
 from app.server.succession import hand_on, moved, take_up, take_up_last_good
 from app.state.last_good import LastGood
@@ -49,6 +50,7 @@ class CarefulMaster(WorkerKeeper):
     _gives_up_at = 0.0  # monotonic seconds
     _has_taken_over = False
     _is_replaced = False  # by another master, which serves now
+    _start: dict[Any, Any]  # as gunicorn keeps it: the program under 0, "args" and "cwd"
 
     @classmethod
     def adopt(cls, arbiter: Any, pid_file: PidFile, state_file: str) -> Self:
@@ -64,6 +66,7 @@ class CarefulMaster(WorkerKeeper):
         arbiter._gives_up_at = time.monotonic() + UPGRADE_TIMEOUT_S
         # gunicorn would run its own file by path, which after `python -m gunicorn` hides the standard `http`.
         arbiter.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
+        arbiter._start = dict(arbiter.START_CTX)
         adopted: Self = arbiter
         return adopted
 
@@ -142,6 +145,7 @@ class CarefulMaster(WorkerKeeper):
     def reexec(self) -> None:
         """Starts the new master. In the child this does not return."""
         ours = os.getpid()
+        self._choose_start()
         hand_on(self.cfg.env_orig, self.pid_file, self.state_file, self.last_good)
         try:
             with signals_kept_waiting():
@@ -152,6 +156,13 @@ class CarefulMaster(WorkerKeeper):
             if os.getpid() != ours:
                 os._exit(1)
             self._note_change(fault)
+
+    def _choose_start(self) -> None:
+        """The next master is started as this one was, or as the command says that asks for it."""
+        self.START_CTX.update(self._start)
+        if (start := read_start(self.pid_file.path)) is not None:
+            self.START_CTX.update({0: start.arguments[0], "args": start.arguments, "cwd": start.directory})
+            self.cfg.env_orig["PYTHONPATH"] = start.python_path
 
     def reap_workers(self) -> None:
         """Buries the dead, a new master that has given up among them."""

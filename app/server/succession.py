@@ -16,21 +16,21 @@ _LAST_GOOD = "ROUTER_LAST_GOOD"
 
 def hand_on(environ: MutableMapping[str, str], pid_file: PidFile, state_file: str, last_good: LastGood) -> None:
     """Tells the new master, by its environment, the pid file and the last good state."""
-    environ[_PID_FILE] = os.path.abspath(pid_file.path)
-    environ[_LAST_GOOD] = f"{last_good.hand_on()}:{os.path.abspath(state_file)}"
+    environ[_PID_FILE] = os.path.realpath(pid_file.path)
+    environ[_LAST_GOOD] = f"{last_good.hand_on()}:{os.path.realpath(state_file)}"
 
 
 def take_up_last_good(environ: MutableMapping[str, str], state_file: str) -> LastGood:
     """The last good state that was handed on, which the old workers go on sharing; a new one where none was."""
     number, _, path = environ.pop(_LAST_GOOD, "").partition(":")
-    handed_on = LastGood.handed_on(number) if path == os.path.abspath(state_file) else None
+    handed_on = LastGood.handed_on(number) if os.path.realpath(path) == os.path.realpath(state_file) else None
     return handed_on or LastGood.shared()
 
 
 def take_up(environ: MutableMapping[str, str], pid_file: PidFile) -> str:
     """Takes the pid file that was handed on, if one was; returns why we cannot replace the old master, or ""."""
-    path = os.path.abspath(pid_file.path)
-    held = environ.pop(_PID_FILE, path)
+    path = os.path.realpath(pid_file.path)  # by a link, another checkout may lead to the same one
+    held = os.path.realpath(environ.pop(_PID_FILE, path))
     if held != path:  # by its own file the old one knows the new one's signal to end from anybody else's
         return f"The router's pid file is {held}, and the settings say {path}: that takes a reload first"
     return moved(pid_file.held_address(), pid_file.address)

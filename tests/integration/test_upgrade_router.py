@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.server.next_start import Start, read_start, write_start
 from tests.support.hammering import Hammering
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
@@ -259,3 +260,55 @@ def test_term_before_the_new_master_serves_ends_both(
         assert router.process.wait(20) == 0
         wait_until(lambda: all(has_ended(pid) for pid in new), "the end of the new master", 20)
         assert record(router) == {}
+
+
+# --- a checkout for each release ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def next_checkout(project: Path, tmp_path: Path) -> Path:
+    """The same program in another directory, as a link `current` comes to lead to it."""
+    return shutil.copytree(project, tmp_path / "next")
+
+
+def checkout(router: RouterProcess) -> Path:
+    process = psutil.Process(master_pid(router))
+    settings = next(argument for argument in process.cmdline() if argument.endswith("gunicorn.conf.py"))
+    return Path(process.cwd(), settings).parent
+
+
+def test_upgrade_moves_the_router_to_the_checkout_that_it_is_typed_in(
+    upstream: RawUpstream, project: Path, next_checkout: Path, tmp_path: Path
+) -> None:
+    with until_ended(start_router(tmp_path / "router", upstream.port, {"graceful_timeout": 5}, root=project)) as router:
+        warned = command(router, next_checkout, "reload")
+        assert f"⚠️  The router runs {project}, and this is {next_checkout}" in warned.stdout
+        (next_checkout / "gunicorn.conf.py").write_text("import no_such_package\n")
+        failed = command(router, next_checkout, "upgrade")
+        assert (failed.returncode, checkout(router)) == (1, project), failed.stdout + failed.stderr
+        (next_checkout / "gunicorn.conf.py").write_text(CONFIG)
+        with Hammering(router.port, clients=1) as clients:
+            again = command(router, project, "upgrade")
+            assert (again.returncode, checkout(router)) == (0, project), again.stdout + again.stderr
+            done = command(router, next_checkout, "upgrade")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert f"   It runs {next_checkout} now, and ran {project}\n" in done.stdout
+        assert checkout(router) == next_checkout
+        for worker in children(router):
+            assert Path(f"/proc/{worker}/cwd").resolve() == next_checkout
+        assert clients.failures == []
+        assert not list(router.folder.glob("router.next"))
+
+
+def test_where_the_next_router_is_started_is_no_strangers_to_say(tmp_path: Path) -> None:
+    start = Start(["/bin/false"], "/", "")
+    path = write_start(tmp_path / "router.pid", start)
+    assert read_start(tmp_path / "router.pid") == start
+    assert read_start(tmp_path / "router.pid") is None, "it holds once"
+    write_start(tmp_path / "router.pid", start)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert read_start(tmp_path / "router.pid") is None
+    path.unlink()
+    path.write_text("torn {")
+    assert read_start(tmp_path / "router.pid") is None
