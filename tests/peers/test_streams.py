@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -46,7 +47,9 @@ EVENTS = {
     "reload": ("traffic_router", "reload"),
     "upgrade": ("traffic_router", "upgrade"),
 }
-"""Each a command; `switch` gets its version."""
+"""Each a command; `switch` gets its version, `deploy` a release."""
+
+RELEASES = count(1)
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +67,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 @pytest.fixture
 def site(shared: Site) -> Site:
     """The same, both versions running: a deploy has stopped one of them."""
-    if shared.pid_of(shared.standby) is None:
-        shared.deploy("start", shared.standby)
+    if shared.noted(shared.state_file)["versions"][shared.standby]["status"] == "stopped":
+        shared.deploy("start", shared.standby, f"--release=r{next(RELEASES)}")
     return shared
 
 
@@ -95,7 +98,8 @@ def workers(site: Site) -> set[int]:
 
 
 def command(site: Site, event: str) -> tuple[str, ...]:
-    return (*EVENTS[event], site.standby) if event == "switch" else EVENTS[event]
+    more = {"switch": (site.standby,), "deploy --stop-old": (f"--release=r{next(RELEASES)}",)}
+    return (*EVENTS[event], *more.get(event, ()))
 
 
 @pytest.mark.parametrize("event", EVENTS)
