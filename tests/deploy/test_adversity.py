@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from app.deploy.deployer import Deployer, Overrides
+from app.deploy.events import Drained, Event, Launched, Noted, Promoted
 from app.deploy.history import History
 from app.deploy.modes import Modes
 from app.deploy.processes import Processes
-from app.deploy.steps import Steps
-from app.errors import LockBusy, StateError
+from app.deploy.steps import Steps, port_is_open
+from app.errors import LockBusy, OperatorError, StateError
 from app.state.store import StateStore
-from tests.deploy.deployment import Deployment
+from tests.deploy.deployment import Deployment, FakeTraffic
 from tests.deploy.kill_points import calls_of, killed_at
 from tests.support.forked import fork_child
 from tests.support.mounts import mounted, needs_root, read_only
@@ -215,6 +216,51 @@ def test_read_only_disk_changes_nothing_and_is_said(on_small_disk: Deployment, t
     assert on_small_disk.processes.find(on_small_disk.version("green")).alive
     SWITCHES[name](on_small_disk)
     assert_in_order(on_small_disk)
+
+
+def filling(deployment: Deployment, kind: type[Event]) -> Deployer:
+    """A deployer whose disk is full from the first event of that kind on."""
+    is_full: list[Path] = []
+
+    def report(event: Event) -> None:
+        deployment.events.append(event)
+        if isinstance(event, kind) and not is_full:
+            is_full.append(fill(deployment.home))
+
+    return Deployer(replace(deployment.steps(), report=report), deployment.history, "deploy")
+
+
+@needs_root
+def test_full_disk_keeps_nobody_from_stopping_what_was_started(on_small_disk: Deployment) -> None:
+    on_small_disk.deployer().stop("green")
+    (on_small_disk.home / "broken").touch()
+    with pytest.raises(OperatorError):
+        filling(on_small_disk, Launched).deploy(Overrides(release="r3"))
+    assert not port_is_open(on_small_disk.ports["green"])
+    assert on_small_disk.state.active_version == "blue"
+    (on_small_disk.home / "ballast").unlink()
+    (on_small_disk.home / "broken").unlink()
+    on_small_disk.deployer("status").start("green")
+    assert_in_order(on_small_disk)
+
+
+def test_history_without_room_after_the_switch_does_not_end_the_deploy(both: Deployment) -> None:
+    path, kept = both.history.path, both.history.path.with_suffix(".kept")
+
+    def report(event: Event) -> None:
+        both.events.append(event)
+        if isinstance(event, Promoted):
+            path.rename(kept)
+            path.symlink_to("/dev/full")
+
+    both.traffic = FakeTraffic({"blue": [0, 0, 1, 0]})
+    Deployer(replace(both.steps(), report=report), both.history, "deploy").deploy(Overrides(release="r3"))
+    assert both.state.active_version == "green"
+    assert [event.version for event in both.seen(Drained)] == ["green", "blue"]
+    assert any(event.warns and "No space left on device" in event.text for event in both.seen(Noted))
+    kept.rename(path)
+    both.deployer("start green").start("green")
+    assert_in_order(both)
 
 
 def seen_from(deployment: Deployment, home: Path) -> Deployment:
