@@ -95,8 +95,8 @@ class Site:
             text=True,
         )
 
-    def end(self, process: subprocess.Popen[str], *command: str) -> None:
-        """Wait for a command's end; raises `CommandFailed` for another exit code than 0, or none in time."""
+    def end(self, process: subprocess.Popen[str], *command: str, allowed: tuple[int, ...] = (0,)) -> None:
+        """Wait for a command's end; raises `CommandFailed` for another exit code than those, or none in time."""
         try:
             code: int | str = process.wait(COMMAND_DEADLINE_S)
         except subprocess.TimeoutExpired:
@@ -104,7 +104,7 @@ class Site:
         finally:
             process.kill()
             process.wait()
-        if code != 0:
+        if code not in allowed:
             raise CommandFailed(f"{' '.join(command)}: {code}")
 
     def run(self, program: str, *arguments: str) -> None:
