@@ -233,6 +233,7 @@ def filling(deployment: Deployment, kind: type[Event]) -> Deployer:
 @needs_root
 def test_full_disk_keeps_nobody_from_stopping_what_was_started(on_small_disk: Deployment) -> None:
     on_small_disk.deployer().stop("green")
+    on_small_disk.app = replace(on_small_disk.app, health_timeout=0.5, start_timeout=0.5)
     (on_small_disk.home / "broken").touch()
     with pytest.raises(OperatorError):
         filling(on_small_disk, Launched).deploy(Overrides(release="r3"))
@@ -240,6 +241,7 @@ def test_full_disk_keeps_nobody_from_stopping_what_was_started(on_small_disk: De
     assert on_small_disk.state.active_version == "blue"
     (on_small_disk.home / "ballast").unlink()
     (on_small_disk.home / "broken").unlink()
+    on_small_disk.app = replace(on_small_disk.app, start_timeout=10)
     on_small_disk.deployer("status").start("green")
     assert_in_order(on_small_disk)
 
