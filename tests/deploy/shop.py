@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
-import subprocess
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 from urllib.request import urlopen
 
+from app.cli import blue_green_deploy
+from app.cli.entry import run
 from tests.support.router_process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,15 +93,19 @@ class Shop:
         fresh.rename(self.current)
 
     def deploy(self, *words: str, **environ: str) -> Done:
-        """Run one command in another shell, with these variables."""
-        done = subprocess.run(
-            [ROOT / "bin" / "blue_green_deploy", *words],
-            env={**self.environ, **environ},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        return Done(done.returncode, done.stdout, done.stderr)
+        """Run one command as it is typed in another shell, with these variables; in this process, which is ready."""
+        out, err = io.StringIO(), io.StringIO()
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        with (
+            mock.patch.dict(os.environ, {**self.environ, **environ}, clear=True),
+            contextlib.chdir(ROOT),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            code = run(blue_green_deploy.main, words)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        return Done(code, out.getvalue(), err.getvalue())
 
     def must(self, *words: str, **environ: str) -> str:
         """Run a command that has to do well; gives what it printed."""
