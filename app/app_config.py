@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from app import config_checks as checks
 from app.settings import Rule, enforce, setting
+from app.withheld import CLEAN
 
 __all__ = ["APP_RULES", "AppConfig", "DeployConfig"]
 
@@ -16,6 +17,11 @@ APP_RULES = (
         ("health_timeout", "start_timeout"),
         lambda probe, start: probe <= start,
         "one health check may not take longer than the whole start",
+    ),
+    Rule(
+        ("clean_env", "pass_env"),
+        lambda is_clean, names: is_clean or not names,
+        "without clean_env, everything is passed on",
     ),
 )
 
@@ -40,10 +46,34 @@ class AppConfig:
     dir: str = setting(".", "Directory in which the command runs.", rule="a directory's path", check=bool)
     env: dict[str, str] = setting(
         {},
-        "Variables added to a version's environment.",
+        "Variables added to a version's environment; `{port}`, `{address}`, `{version}`, `{release}` are filled in.",
         rule="a table of NAME = text",
         check=checks.is_variable,
         secret=True,
+    )
+    env_file: tuple[str, ...] = setting(
+        (),
+        "Files of variables added to a version's environment, one path or a list; `{version}` and `{release}` are"
+        " filled in. A later file wins over an earlier one, and `env` over all of them.",
+        zero="none",
+        rule="a path or a list of paths",
+        check=checks.is_file,
+    )
+    env_file_interpolate: bool = setting(
+        False,
+        "Let `${NAME}` in a file stand for a variable before it or one of the environment, as python-dotenv does.",
+    )
+    clean_env: bool = setting(
+        False,
+        f"Of the environment in which a command is typed, pass on only {', '.join(f'`{name}`' for name in CLEAN)}"
+        " and `pass_env`.",
+    )
+    pass_env: tuple[str, ...] = setting(
+        (),
+        "Further variables that `clean_env` passes on; a `*` at the end makes a prefix of it.",
+        zero="none",
+        rule="a list of names of variables, none of which belongs to a job, a hook or a login",
+        check=checks.is_passable,
     )
     health_path: str = setting("/health", "Path that is asked.", rule="a path that begins with /", check=checks.is_path)
     health_host: str = setting(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from app import config_checks as checks
 from app.app_config import APP_RULES, AppConfig, DeployConfig
@@ -301,7 +301,7 @@ def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, 
     ):
         given += values
         faults += unknown
-    app_given, unknown = from_table(AppConfig, tables["app"], f"{TOML_NAME} [app]")
+    app_given, unknown = from_table(AppConfig, _whole(tables["app"]), f"{TOML_NAME} [app]")
     faults += unknown
     deploy_given, unknown = from_table(DeployConfig, _whole(tables["deploy"]), f"{TOML_NAME} [deploy]")
     router = resolve(RouterConfig, given, _ROUTER_RULES)
@@ -315,11 +315,11 @@ def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, 
 
 
 def _whole(table: Mapping[str, object]) -> dict[str, object]:
-    """The table with one command where a list of commands may be; a text would be split at its spaces."""
-    return {
-        name: [value] if name in ("smoke", "post") and isinstance(value, str) else value
-        for name, value in table.items()
-    }
+    """The table with one command or path where a list of them may be; a text would be split at its spaces."""
+    return {name: [value] if name in _LISTS and isinstance(value, str) else value for name, value in table.items()}
+
+
+_LISTS: Final = ("env_file", "post", "smoke")
 
 
 def _split(

@@ -9,6 +9,8 @@ import ipaddress
 import re
 import shlex
 
+from app.withheld import is_withheld
+
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH = re.compile(r"/[!-~]*")
 _LABEL = r"[0-9A-Za-z_-]{1,63}"
@@ -90,6 +92,10 @@ def is_program(text: str) -> bool:
 
 def is_variable(text: str) -> bool:
     return text != "" and "=" not in text and "\0" not in text
+
+
+def is_passable(text: str) -> bool:
+    return is_variable(text) and not is_withheld(text)
 
 
 def is_host_field(text: str) -> bool:

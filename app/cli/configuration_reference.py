@@ -10,6 +10,7 @@ from app.cli.entry import ROOT
 from app.config import ENV_PREFIX, HOME_VARIABLE, TOML_NAME, RouterConfig
 from app.setting_kinds import Setting, shown
 from app.settings import describe
+from app.withheld import REASONS
 
 __all__ = ["PAGE", "page"]
 
@@ -54,6 +55,27 @@ smoke = ["curl -fsS http://127.0.0.1:{{port}}/cart"]
 ```
 """
 
+_ENVIRONMENT = """### The environment of a version
+
+Each of these wins over the one before it:
+
+1. the environment of the command that starts something new (`start` with an option, `run`, `deploy`), without what is
+   below; with `clean_env`, only what is listed there;
+2. the files of `env_file`, in their order;
+3. `env`;
+4. `PORT`, `BG_VERSION` and `BG_RELEASE`.
+
+What comes of it is recorded with the release, so that `restart`, `rollback` and a `start` without options give the same
+again, in whatever shell they are typed and whatever the files say by then. Commands of `[deploy]` get it, too. Where a
+path in `env_file` has `{version}`, the files of both versions are read, for either may be started with the release.
+
+By default the whole environment is passed on, because under systemd, in a container or with a Procfile that is how an
+application is told its settings. Where people and CI jobs type the commands, `clean_env` makes it the same for all.
+
+The router's own settings and virtual environment are never passed on, nor are these, which end before the version does;
+a router in the background does not get them either. `env` and `env_file` can set them.
+"""
+
 
 def page() -> str:
     """The whole page as Markdown."""
@@ -78,6 +100,11 @@ def page() -> str:
             "| Setting | Default | Allowed | Meaning |",
             "|---------|---------|---------|---------|",
             *app,
+            "",
+            _ENVIRONMENT,
+            "| Variables | Why |",
+            "|-----------|-----|",
+            *(f"| {', '.join(f'`{name}`' for name in names)} | {reason} |" for reason, names in REASONS.items()),
             "",
             "## A deploy",
             "",

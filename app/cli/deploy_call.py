@@ -122,13 +122,13 @@ class Call:
         """The state as it really is now; nothing is written."""
         return self.steps.observed(self.store.read_or_new())
 
-    def environments(self, state: BlueGreenState) -> dict[str, str]:
+    def environments(self, state: BlueGreenState) -> dict[str, str | None]:
         """The digest of the environment that each version was started with, where we may read its record."""
         found = {}
         for version in state.versions.values():
             with suppress(StateError):
                 if version.record is not None:
-                    found[version.name] = self.steps.releases.read(version.record).environment_digest
+                    found[version.name] = self.steps.releases.digest(self.steps.releases.read(version.record))
         return found
 
     def router(self) -> RunningRouter | None:

@@ -39,7 +39,7 @@ class Overview:
     router: RunningRouter | None
     state_file: Path
     logs: Mapping[str, Path]
-    environments: Mapping[str, str]
+    environments: Mapping[str, str | None]
     """By version, the digest of what it was started with; never the environment itself."""
 
     def in_flight(self, name: str) -> int | None:

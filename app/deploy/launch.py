@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.errors import ConfigError
-from app.state.model import VersionState
+from app.state.model import PROGRAM, VersionState
 from app.state.release import Release
+from app.withheld import without_withheld
 
 __all__ = ["Launch", "check_of", "clean_environment", "fill", "find_program", "launch_of", "split"]
 
@@ -79,20 +80,32 @@ def _launch(
             f"{directory} is not a directory, so {version.name} cannot run there",
             "--dir=DIRECTORY with start, run or deploy",
         )
-    environment = {**release.inherited, **release.env}
+    environment = {**release.inherited, **_of_files(release, version)}
+    environment |= {name: fill(text, values) for name, text in release.env.items()}
     environment |= {"PORT": values["port"], "BG_VERSION": version.name, "BG_RELEASE": values["release"]}
     find_program(arguments[0], directory, environment, hint)
     return Launch(arguments, directory, environment)
 
 
+def _of_files(release: Release, version: VersionState) -> Mapping[str, str]:
+    if release.files_env and version.name not in release.files_env:
+        raise ConfigError(
+            f"{version.name} had no [app] env_file of its own when release {release.name or release.id} was started",
+            f"{PROGRAM} deploy --release=NAME",
+        )
+    return release.files_env.get(version.name, {})
+
+
 def clean_environment(environ: Mapping[str, str], prefix: str) -> dict[str, str]:
-    """The user's environment without what is ours: a version must not run on our Python, packages or
-    settings.
+    """The user's environment without what is ours, or the shell's, hook's or job's: a version must not run on our
+    Python, packages or settings, and outlives those.
 
     `prefix` is our virtual environment; its programs leave `PATH`, as they were never on it in a plain shell.
     """
     kept = {
-        name: value for name, value in environ.items() if name not in _DROPPED and not name.startswith(_DROPPED_PREFIX)
+        name: value
+        for name, value in without_withheld(environ).items()
+        if name not in _DROPPED and not name.startswith(_DROPPED_PREFIX)
     }
     if "PATH" in kept:
         own = Path(prefix) / "bin"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.config import AppConfig
+from app.deploy.env_files import read_env_files
 from app.deploy.history import user_name
 from app.deploy.launch import clean_environment, fill, find_program, split
 from app.deploy.places import files_named, follow_path_list, follow_word, paths_named, revision_of
@@ -18,6 +19,7 @@ from app.deploy.steps import Steps
 from app.errors import ConfigError, UsageError
 from app.state.model import VersionState
 from app.state.release import Release
+from app.withheld import CLEAN, is_named
 
 __all__ = ["Given", "described", "make", "remake", "settings_env"]
 
@@ -70,16 +72,21 @@ def make(steps: Steps, version: VersionState, *, is_deploy: bool = False) -> Rel
     and there is a place for one.
     """
     given = Given.of(version, steps.app)
-    for text in (given.dir, given.command):
+    for text in (given.dir, given.command, *steps.app.env_file, *steps.app.env.values()):
         if "{release}" in text and not version.release:
             raise UsageError(
-                f"{text!r} has a place for the release, and {version.name} has no name for it",
+                f"{_in_words(text, steps.app)} has a place for the release, and {version.name} has no name for it",
                 "--release=NAME with start, run or deploy",
             )
     folder = Path(fill(given.dir, _words(version))).absolute()
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a directory, so {version.name} cannot run there", "--dir=DIRECTORY")
     return _made(steps, version, given, folder.resolve(), is_deploy=is_deploy)
+
+
+def _in_words(text: str, app: AppConfig) -> str:
+    """A text of the settings, or the name of the variable that has it as its value."""
+    return next((f"[app] env, {name}," for name, value in app.env.items() if value == text), repr(text))
 
 
 def remake(steps: Steps, version: VersionState, before: Release, *, is_other_code: bool = False) -> Release:
@@ -99,12 +106,13 @@ def _words(version: VersionState) -> dict[str, str]:
 def _made(steps: Steps, version: VersionState, given: Given, directory: Path, *, is_deploy: bool) -> Release:
     id_ = steps.releases.next_id()
     inherited = {name: follow_path_list(name, value) for name, value in _environment(steps).items()}
-    env = settings_env(steps.app)
+    files_env = read_env_files(steps.app, version, inherited, lambda text: steps.note(text, warns=True))
+    env = settings_env(steps.app, version.release)
     words = split(given.command)
     command = tuple(_followed(word, version, directory) for word in words)
     filled = [fill(word, {"port": str(version.port), "version": version.name}) for word in command]
     hint = "[app] command in traffic_router.toml, or --command=COMMAND"
-    program = find_program(filled[0], directory, {**inherited, **env}, hint)
+    program = find_program(filled[0], directory, {**inherited, **files_env.get(version.name, {}), **env}, hint)
     own = filled if "{release}" in given.command else _led_by_links(words, command) + paths_named(filled)
     return Release(
         id=id_,
@@ -121,17 +129,23 @@ def _made(steps: Steps, version: VersionState, given: Given, directory: Path, *,
         revision=None if given.is_demo else revision_of(directory),
         command=command,
         program=os.path.realpath(program),
-        place=(str(directory), program, *own),
+        place=(
+            str(directory),
+            program,
+            *own,
+            *(env[name] for name, text in steps.app.env.items() if "{release}" in text),
+        ),
         stop_signal=steps.app.stop_signal,
         files={} if given.is_demo else files_named([*filled, program], directory),
         inherited=inherited,
         env=env,
+        files_env=files_env,
     )
 
 
-def settings_env(app: AppConfig) -> dict[str, str]:
-    """What the settings add to a version's environment."""
-    return {name: follow_path_list(name, value) for name, value in app.env.items()}
+def settings_env(app: AppConfig, release: str | None) -> dict[str, str]:
+    """What the settings themselves add to a version's environment; `{port}`, `{address}` and `{version}` stay."""
+    return {name: follow_path_list(name, fill(value, {"release": release or ""})) for name, value in app.env.items()}
 
 
 def _led_by_links(words: Sequence[str], command: Sequence[str]) -> list[str]:
@@ -140,8 +154,11 @@ def _led_by_links(words: Sequence[str], command: Sequence[str]) -> list[str]:
 
 
 def _environment(steps: Steps) -> dict[str, str]:
-    """The seam for what a version gets of the environment that this command was given."""
-    return clean_environment(steps.environ, sys.prefix)
+    """What a version gets of the environment that this command was given."""
+    passed = clean_environment(steps.environ, sys.prefix)
+    if not steps.app.clean_env:
+        return passed
+    return {name: value for name, value in passed.items() if is_named(name, (*CLEAN, *steps.app.pass_env))}
 
 
 def _followed(word: str, version: VersionState, directory: Path) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from app.deploy.env_files import read_env_files
 from app.deploy.launch import launch_of
 from app.deploy.making import Given, make, remake, settings_env
 from app.deploy.places import digest_of, revision_of
@@ -148,7 +149,8 @@ def _tell_of_changes(steps: Steps, version: VersionState, release: Release) -> N
     differs = {
         "[app] command": now.command != release.given_command,
         "[app] dir": now.dir != release.given_dir,
-        "[app] env": settings_env(steps.app) != release.env,
+        "[app] env": settings_env(steps.app, release.name) != release.env,
+        "[app] env_file": _files_have_changed(steps, version, release),
     }
     changed = [name for name, is_other in differs.items() if is_other]
     if changed and not release.is_demo:
@@ -156,6 +158,14 @@ def _tell_of_changes(steps: Steps, version: VersionState, release: Release) -> N
             f"{version.name} starts as it was started before, though {' and '.join(changed)} changed since; "
             f"to take that up: {PROGRAM} restart {version.name} --reconfigure"
         )
+
+
+def _files_have_changed(steps: Steps, version: VersionState, release: Release) -> bool:
+    """Whether the files of variables say something else now; one that is gone does."""
+    try:
+        return read_env_files(steps.app, version, release.inherited) != release.files_env
+    except OperatorError:
+        return True
 
 
 def tell_of_shared_place(steps: Steps, request: Request) -> None:

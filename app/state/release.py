@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -24,7 +25,8 @@ class Release:
     `program` is the file that is executed, `stop_signal` what tells it to end, `files` the SHA-256 of those in the
     directory that the command names. `place` is what tells the code of one release from that of another: when it is
     the same and `origin` is not, something else was put there. `inode` is the directory's. `inherited` is the
-    environment of the command that started it, `env` what the settings add.
+    environment of the command that started it. `files_env` is what the settings' files add to it, by the version that
+    is to have it, and `env` what the settings themselves add, with `{port}`, `{address}` and `{version}` still in it.
     """
 
     id: str
@@ -46,17 +48,20 @@ class Release:
     files: Mapping[str, str]
     inherited: Mapping[str, str] = field(repr=False)
     env: Mapping[str, str] = field(repr=False)
+    files_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
 
     @property
     def number(self) -> int:
         """Which one it is, counted from 1."""
         return int(self.id.partition("-")[0])
 
-    @property
-    def environment_digest(self) -> str:
-        """Tells whether two were started with the same environment, without telling what is in it."""
-        text = json.dumps([sorted(self.inherited.items()), sorted(self.env.items())])
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+    def environment_digest(self, key: bytes) -> str:
+        """Tells whether two were started with the same environment, without telling what is in it.
+
+        Who knows the other variables could try guesses at a secret against a plain hash; not without the key.
+        """
+        text = json.dumps([self.inherited, self.env, self.files_env], sort_keys=True)
+        return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:12]
 
 
 def encode_release(release: Release) -> bytes:
@@ -72,6 +77,7 @@ def decode_release(raw: bytes) -> Release:
         raise StateError(f"not JSON: {error}") from error
     if not isinstance(given, dict):
         raise StateError("it is not a JSON object")
+    given = {**_ADDED_LATER, **given}
     for name, fits in _FITS.items():
         if name not in given or not fits(given[name]):
             raise StateError(f"{name} is missing or not what it should be")
@@ -95,6 +101,10 @@ def _is_table(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
+def _is_tables(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_table(table) for table in value.values())
+
+
 def _is_id(value: object) -> bool:
     return isinstance(value, str) and value.partition("-")[0].isdecimal()
 
@@ -107,7 +117,11 @@ _BY_TYPE: Final[Mapping[str, Callable[[object], bool]]] = {
     "int": lambda value: isinstance(value, int),
     "tuple[str, ...]": _is_words,
     "Mapping[str, str]": _is_table,
+    "Mapping[str, Mapping[str, str]]": _is_tables,
 }
+
+_ADDED_LATER: Final[Mapping[str, object]] = {"files_env": {}}
+"""What the records of older programs do not have, and what stands for it."""
 
 _FITS: Final = {about.name: _BY_TYPE[str(about.type)] for about in fields(Release)} | {"id": _is_id}
 """How each key of a record is checked."""

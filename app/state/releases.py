@@ -21,6 +21,7 @@ __all__ = ["Releases"]
 
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
+_KEY: Final = "digest.key"
 _KEPT: Final = 50
 """Records beyond these are dropped, the oldest first, unless a version is or was last started with them."""
 
@@ -57,6 +58,13 @@ class Releases:
                 found.append(self.read(id_))
         return sorted(found, key=lambda release: release.number)
 
+    def digest(self, release: Release) -> str | None:
+        """What tells one environment from another without telling what is in it; None where there is no key for it."""
+        try:
+            return release.environment_digest((self.folder / _KEY).read_bytes())
+        except OSError:
+            return None
+
     def keep(self, release: Release, named: Collection[str | None]) -> None:
         """Write a record, if it is not there yet, and drop old ones but for those `named`; raises `StateError`."""
         path = self._path(release.id)
@@ -68,6 +76,8 @@ class Releases:
             owner = self.folder.parent.stat()
             if os.geteuid() == 0:  # as for every file beside the state: the usual user must be able to go on
                 os.chown(self.folder, owner.st_uid, owner.st_gid)
+            if not (self.folder / _KEY).exists():
+                replace_file(self.folder / _KEY, os.urandom(32), _FILE_MODE)
             replace_file(path, encode_release(release), _FILE_MODE)
         except OSError as error:
             raise StateError(

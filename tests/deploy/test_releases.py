@@ -203,7 +203,7 @@ def test_a_program_that_is_gone_is_named(shop: Shop) -> None:
 
 
 def test_a_record_that_is_gone_is_not_replaced_by_a_guess(r1_is_stopped: Shop) -> None:
-    for record in (r1_is_stopped.home / ".local_context" / "releases").iterdir():
+    for record in (r1_is_stopped.home / ".local_context" / "releases").glob("*.json"):
         record.unlink()
     done = r1_is_stopped.deploy("rollback")
     assert (done.code, "of what was started is gone" in done.err) == (1, True)
@@ -298,12 +298,14 @@ def test_the_directory_in_use_is_shown_and_the_environment_is_not(shop: Shop) ->
     assert (blue["directory"], blue["revision"]) == (f"{shop.home}/releases/r1", "4f2a9c1d00e8b7")
     assert len(blue["environment_digest"]) == 12
     folder = shop.home / ".local_context"
-    (record,) = (folder / "releases").iterdir()
+    (record,) = (folder / "releases").glob("*.json")
     assert stat.S_IMODE(record.stat().st_mode) == 0o600
     assert stat.S_IMODE(record.parent.stat().st_mode) == 0o700
     assert "hunter-in-shell" in record.read_text()
     shown = text + json.dumps(known) + shop.must("history", "--json")
-    shown += "".join(path.read_text() for path in folder.rglob("*") if path.is_file() and path != record)
+    shown += "".join(
+        path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file() and path != record
+    )
     assert "hunter" not in shown
 
 

@@ -1,0 +1,105 @@
+"""The files of variables that `[app] env_file` names, as python-dotenv reads them."""
+
+from __future__ import annotations
+
+import shlex
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from app.config import AppConfig
+from app.config_checks import is_variable
+from app.deploy.launch import fill
+from app.deploy.places import follow_path_list
+from app.errors import ConfigError
+from app.state.model import VERSIONS, VersionState
+
+if TYPE_CHECKING:
+    from dotenv.parser import Binding
+
+__all__ = ["read_env_files"]
+
+_SETTING: Final = "[app] env_file in traffic_router.toml"
+
+Warn = Callable[[str], None]
+"""Gets one sentence; never a value."""
+
+
+def read_env_files(
+    app: AppConfig, version: VersionState, inherited: Mapping[str, str], warn: Warn = lambda text: None
+) -> dict[str, dict[str, str]]:
+    """What the files give, by the name of the version that is to have it; {} where none is configured.
+
+    A later file wins over an earlier one. `inherited` is what `${NAME}` stands for with `env_file_interpolate`, beside
+    the files' own variables. The other version's are read as well, for it may be started with this release later on;
+    where one of its files is missing, it has none. Raises `ConfigError` for a file of this version that cannot be read.
+    """
+    if not app.env_file:
+        return {}
+    found = {version.name: _read_all(app, version.name, version.release, inherited, warn)}
+    (other,) = (name for name in VERSIONS if name != version.name)
+    with suppress(ConfigError):
+        found[other] = _read_all(app, other, version.release, inherited, lambda text: None)
+    return found
+
+
+def _read_all(
+    app: AppConfig, version: str, release: str | None, inherited: Mapping[str, str], warn: Warn
+) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for text in app.env_file:
+        path = Path(fill(text, {"version": version, "release": release or ""})).absolute()
+        for binding in _bindings(path, warn):
+            if binding.key is None:
+                continue
+            if binding.value is None:
+                warn(f"{path}, line {_line(binding)}: {binding.key} has no `=`, so it is left out")
+                continue
+            value = binding.value
+            if app.env_file_interpolate:
+                value = _interpolated(value, {**inherited, **values})
+            values[binding.key] = follow_path_list(binding.key, value)
+    return values
+
+
+def _bindings(path: Path, warn: Warn) -> list[Binding]:
+    """The lines of one file; raises `ConfigError` for what is none of NAME=VALUE, naming file and line only."""
+    from dotenv.parser import parse_stream  # only who has such a file waits for it
+
+    bindings = list(parse_stream(StringIO(_text(path, warn))))
+    for binding in bindings:
+        if binding.error:
+            raise ConfigError(f"{path}, line {_line(binding)} is not NAME=VALUE", _SETTING)
+        if binding.key is not None and not (is_variable(binding.key) and "\0" not in (binding.value or "")):
+            raise ConfigError(f"{path}, line {_line(binding)} has what no variable can hold", _SETTING)
+    return bindings
+
+
+def _text(path: Path, warn: Warn) -> str:
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise ConfigError(f"{path} is not a file", _SETTING)
+        if mode & stat.S_IROTH and all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents):
+            warn(f"everybody on this machine can read {path}; chmod o= {shlex.quote(str(path))}")
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", _SETTING) from error
+    except UnicodeDecodeError as error:
+        # Not chained: the error holds the file's bytes.
+        raise ConfigError(f"{path} is not UTF-8 (byte {error.start})", _SETTING) from None
+
+
+def _line(binding: Binding) -> int:
+    """Where what was read begins; the parser counts from the empty lines before it."""
+    before = binding.original.string[: len(binding.original.string) - len(binding.original.string.lstrip())]
+    return binding.original.line + before.replace("\r\n", "\n").replace("\r", "\n").count("\n")
+
+
+def _interpolated(value: str, known: Mapping[str, str]) -> str:
+    from dotenv.variables import parse_variables
+
+    return "".join(atom.resolve(known) for atom in parse_variables(value))
