@@ -236,7 +236,8 @@ class TestBeside:
 
 
 @pytest.mark.parametrize(
-    ("proto", "is_secure"), [(b"https", True), (b"HTTPS", True), (b"https, http", True), (b"http", False)]
+    ("proto", "is_secure"),
+    [(b"https", True), (b"HTTPS", True), (b"http, https", True), (b"https, http", False), (b"http", False)],
 )
 def test_cookie_stays_on_https_where_a_trusted_proxy_says_that_it_was(
     farm: RouterFarm, proto: bytes, is_secure: bool

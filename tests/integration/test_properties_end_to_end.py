@@ -91,7 +91,7 @@ def test_any_valid_request_arrives_unchanged(
     arrived = upstream.only
     assert (arrived.method, arrived.target, arrived.body) == (method, target, body or b"")
     assert list(arrived.head.fields[: len(sent)]) == sent
-    assert len(arrived.head.fields) == len(sent) + 5
+    assert len(arrived.head.fields) == len(sent) + 6
 
 
 @END_TO_END
