@@ -2,7 +2,7 @@
 # gunicorn 27.0.1, gevent worker, SIGTERM: it waits for connections on which no request is, up to --graceful-timeout.
 # The asgi worker does so too. gthread, beside it, closes them and ends after about two seconds.
 #
-# Guessed beforehand: an idle connection is closed at once, since nothing is lost by that (RFC 9112 §9.3 lets a server
+# One would have guessed: an idle connection is closed at once, since nothing is lost by that (RFC 9112 §9.3 lets a server
 # close one at any time), and "graceful timeout" is about requests.
 # Seen, with one client that has had its answer and keeps its connection, and --graceful-timeout 8: gevent ends after 8 s,
 # asgi after 8 s, gthread after 2 s.

@@ -2,7 +2,7 @@
 # hypercorn 0.18.0, application cannot be imported: the traceback is printed, and the exit status is 0. With --workers 0,
 # one process without a master, it is 1.
 #
-# Guessed beforehand: not 0, as with gunicorn (1 or 3), uvicorn, daphne, granian and waitress (1), so that a service manager
+# One would have guessed: not 0, as with gunicorn (1 or 3), uvicorn, daphne, granian and waitress (1), so that a service manager
 # or a script learns that nothing serves.
 # Seen: "default: exit status 0", "--workers 0: exit status 1".
 set -euo pipefail

@@ -2,8 +2,8 @@
 # hypercorn 0.18.0 with several workers, told to end by SIGINT: the first worker that has nothing to do ends, and the
 # master then terminates the others, in the midst of their answers. --graceful-timeout is not reached, nor waited for.
 #
-# Guessed beforehand: every worker finishes what it has, for as long as --graceful-timeout allows.
-# The documentation calls --graceful-timeout the time to wait after SIGTERM or Ctrl-C for requests to be finished.
+# One would have guessed: every worker finishes what it has, for as long as --graceful-timeout allows.
+# `hypercorn --help` on --graceful-timeout: time to wait after SIGTERM or Ctrl-C for any remaining requests (tasks).
 # Seen: a request that takes 3 s, with 2 workers and --graceful-timeout 30, ends without a byte about half a second after
 # SIGINT to the master, and the exit status is 0. With one worker it is answered.
 set -euo pipefail

@@ -2,7 +2,7 @@
 # Node.js 20 (20.20.2), http.Server.close(): a kept connection whose request is being answered at that moment stays open
 # after the answer, for keepAliveTimeout, and so does the process. Idle ones are closed at once.
 #
-# Guessed beforehand: after close() a connection ends with the answer that it waits for (Connection: close, or closed once
+# One would have guessed: after close() a connection ends with the answer that it waits for (Connection: close, or closed once
 # idle), as the usual process.on("SIGTERM", () => server.close()) suggests. Here the answer says keep-alive, and the server
 # goes on to answer new requests on that connection.
 # Seen, with keepAliveTimeout = 6000 and an answer that ends 1 s after close(): the process ends about 7 s after close(),
