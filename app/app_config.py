@@ -32,11 +32,13 @@ class AppConfig:
 
     command: str = setting(
         "",
-        "Command that runs a version, without a shell; `{port}`, `{address}`, `{version}`, `{release}` are filled in.",
+        "Command that runs a version, a text or the list of its words, without a shell; `{port}`, `{address}`,"
+        " `{version}`, `{release}` are filled in.",
         zero="the bundled demo application",
         rule="a command with its quotes closed",
         check=checks.is_command,
     )
+    shell: bool = setting(False, "Give `command` to `/bin/sh -c`; the last program takes the shell's place.")
     address: str = setting(
         "127.0.0.1",
         "Address on which the command makes a version listen; `::1` where it listens on `localhost` as Node.js does.",
@@ -121,6 +123,10 @@ class AppConfig:
         return any(int(part[:3]) <= status <= int(part[-3:]) for part in parts)
 
 
+_COMMANDS = "a list of commands with their quotes closed, each a text or a list of words"
+_DAY_S = 86_400.0
+
+
 @dataclass(frozen=True)
 class DeployConfig:
     """What a switch has to stand besides the health gate; raises `ConfigError` with every fault when made.
@@ -129,20 +135,42 @@ class DeployConfig:
     `{version}` and `{release}` are filled in. An exit status other than 0 is a failure.
     """
 
+    before: tuple[str, ...] = setting(
+        (),
+        "Commands that prepare the release of a `deploy` (migrations, static files) before its version is started or"
+        " the standby stopped; one that fails stops the deploy.",
+        rule=_COMMANDS,
+        check=checks.is_program,
+    )
     smoke: tuple[str, ...] = setting(
         (),
         "Commands that try a version before `switch` and `deploy` give it traffic; one that fails stops them.",
-        rule="a list of commands with their quotes closed",
+        rule=_COMMANDS,
         check=checks.is_program,
     )
     post: tuple[str, ...] = setting(
         (),
         "Commands that run after the switch; one that fails takes it back.",
-        rule="a list of commands with their quotes closed",
+        rule=_COMMANDS,
         check=checks.is_program,
     )
+    rollback: tuple[str, ...] = setting(
+        (),
+        "Commands that run in the release which is left, before a `rollback`, or a deploy that goes back by itself,"
+        " moves the traffic; `$BG_ROLLBACK_FROM` and `$BG_ROLLBACK_TO` name the releases.",
+        rule=_COMMANDS,
+        check=checks.is_program,
+    )
+    rollback_needs_success: bool = setting(
+        False,
+        "Refuse a `rollback` when a rollback command fails, instead of a warning; a deploy goes back in any case.",
+    )
+    shell: bool = setting(False, "Give the commands of this table to `/bin/sh -c`.")
     command_timeout: float = setting(
-        60.0, "A smoke or post command must end within this time.", unit="seconds", low=0.1, high=3600
+        60.0, "A smoke, post or rollback command must end within this time.", unit="seconds", low=0.1, high=3600
+    )
+    before_timeout: float = setting(
+        600.0, "A before command must end within this time.", unit="seconds", low=0.1, high=_DAY_S
     )
 
     def __post_init__(self) -> None:

@@ -6,10 +6,11 @@ line over environment (`TRAFFIC_ROUTER_<FIELD>`, and `PORT`) over `traffic_route
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from app import config_checks as checks
 from app.app_config import APP_RULES, AppConfig, DeployConfig
@@ -25,6 +26,7 @@ from app.settings import (
     setting,
     unknown_name,
 )
+from app.shell_text import idiom_in
 
 __all__ = ["ENV_PREFIX", "HOME_VARIABLE", "TOML_NAME", "AppConfig", "DeployConfig", "Loaded", "RouterConfig", "load"]
 
@@ -307,7 +309,8 @@ def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, 
     router = resolve(RouterConfig, given, _ROUTER_RULES)
     app = resolve(AppConfig, app_given, APP_RULES)
     deploy = resolve(DeployConfig, deploy_given)
-    raise_faults([*faults, *unknown, *router.faults, *app.faults, *deploy.faults])
+    faults += [*unknown, *router.faults, *app.faults, *deploy.faults]
+    raise_faults([*faults, *_idioms(app.values, deploy.values)])
     sources = dict(router.sources)
     for table, resolved in (("app", app), ("deploy", deploy)):
         sources |= {f"{table}.{name}": source for name, source in resolved.sources.items()}
@@ -315,11 +318,39 @@ def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, 
 
 
 def _whole(table: Mapping[str, object]) -> dict[str, object]:
-    """The table with one command or path where a list of them may be; a text would be split at its spaces."""
-    return {name: [value] if name in _LISTS and isinstance(value, str) else value for name, value in table.items()}
+    """The table with each command as one text, and one command or path where a list of them may be.
+
+    A text would be split at its spaces there.
+    """
+    known = {
+        "command": _as_text,
+        **dict.fromkeys(_COMMANDS, lambda value: [*map(_as_text, _as_list(value))]),
+        "env_file": _as_list,
+    }
+    return {name: known[name](value) if name in known else value for name, value in table.items()}
 
 
-_LISTS: Final = ("env_file", "post", "smoke")
+_COMMANDS: Final = ("before", "smoke", "post", "rollback")
+"""The settings in `[deploy]` that are lists of commands."""
+
+
+def _as_list(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else [value]
+
+
+def _as_text(command: object) -> object:
+    """A command that is given as the list of its words, as a text that is split into just these; else as it is."""
+    is_words = isinstance(command, list) and all(isinstance(word, str) for word in command)
+    return shlex.join(command) if isinstance(command, list) and is_words else command
+
+
+def _idioms(app: Mapping[str, object], deploy: Mapping[str, object]) -> list[str]:
+    """A fault for each command that wants a shell and has none."""
+    commands = [] if app["shell"] else [("[app] command", str(app["command"]))]
+    if not deploy["shell"]:
+        commands += [(f"[deploy] {name}", command) for name in _COMMANDS for command in cast(list[str], deploy[name])]
+    found = ((name, idiom_in(command)) for name, command in commands)
+    return [f"{name} has {idiom}" for name, idiom in found if idiom]
 
 
 def _split(

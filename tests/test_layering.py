@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LEVELS = [
     # L0, pure: the words that everybody speaks, then the rules that are put in those words
-    ["app.withheld"],
+    ["app.withheld", "app.shell_text"],
     [
         *("app.errors", "app.settings", "app.setting_kinds", "app.units"),
         *("app.config", "app.app_config", "app.hold_config", "app.config_checks"),

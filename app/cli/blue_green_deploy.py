@@ -44,7 +44,7 @@ Options:
   --dir=DIR               Directory to run in, instead of the configured one.
   --release=NAME          What this release is called; the application gets it as $BG_RELEASE.
   --command=COMMAND       Command to run, instead of the configured one; {port}, {address}, {version}
-                          and {release} are filled in, and no shell is involved.
+                          and {release} are filled in, and there is no shell but with [app] shell.
   --reconfigure           The same release in the same directory, but with the settings and the
                           environment of now.
   --force                 Switch to an unhealthy version; stop the active one, or a busy one.
@@ -83,7 +83,8 @@ Examples:
   blue_green_deploy health-check green && echo ready
 
 What to run and how to check it is set in traffic_router.toml, table [app]; table [deploy] has
-commands that try a version before (smoke) and after (post) it gets the traffic. What a version was started
+commands that prepare a release (before), try a version before (smoke) and after (post) it gets the
+traffic, and take back what was prepared (rollback). What a version was started
 with - directory with links followed, command, environment - is recorded: restart, rollback and a start
 without options start exactly that again, or say what is missing. deploy, run and a start with options
 start something new. Relative paths begin at the project's root, or at $TRAFFIC_ROUTER_HOME.

@@ -55,6 +55,32 @@ smoke = ["curl -fsS http://127.0.0.1:{{port}}/cart"]
 ```
 """
 
+_COMMANDS = """### Commands
+
+A command is a text, which is split into words as a shell splits it, or a list of words, which needs no quotes:
+`command = ["gunicorn", "--bind", "127.0.0.1:{port}", "shop:app"]`. What only a shell understands is refused (exit
+code 2) with what to write instead, for the program would get it as it stands:
+
+| In a command | Instead |
+|--------------|---------|
+| `$PORT`, `${PORT:-8000}` | `{port}`; `{version}` for `$BG_VERSION`, `{release}` for `$BG_RELEASE` |
+| `$NAME` of another variable | its value |
+| `cd DIRECTORY && …` | `dir` |
+| `NAME=value program` | `env`, or `env NAME=value program` |
+| `source .venv/bin/activate && program` | `.venv/bin/program` |
+| `exec program` | `program` |
+| `>`, `<`, `&`, `~/`, `;`, `&&`, a pipe, backquotes, `directory/*` | `shell = true` |
+
+What is in single quotes is an argument as it stands. So is what comes after `-c`, and a text with spaces in double
+quotes: `sh -c "echo $PORT"`. Signs inside a word, as in `http://127.0.0.1:{port}/?a=1&b=2` or `--allow=*`, are left
+alone.
+
+With `shell = true`, `/bin/sh -c` gets the text. The last program takes the shell's place, so that signals reach it,
+unless pipes, groups, loops or `&` are in the text. A release whose name a shell would take for more than a word is
+refused where `{release}` is filled in; `"$BG_RELEASE"` takes any name. Links in absolute paths are followed at the
+start, as without a shell.
+"""
+
 _ENVIRONMENT = """### The environment of a version
 
 Each of these wins over the one before it:
@@ -101,6 +127,7 @@ def page() -> str:
             "|---------|---------|---------|---------|",
             *app,
             "",
+            _COMMANDS,
             _ENVIRONMENT,
             "| Variables | Why |",
             "|-----------|-----|",
@@ -108,9 +135,10 @@ def page() -> str:
             "",
             "## A deploy",
             "",
-            f"In the table `[deploy]` of `{TOML_NAME}`: what a version has to stand besides its health checks. The",
-            "commands run without a shell, in the version's directory and environment; `{port}`, `{address}`,",
-            "`{version}` and `{release}` are filled in, and an exit status other than 0 is a failure.",
+            f"In the table `[deploy]` of `{TOML_NAME}`: what a version has to stand besides its health checks, and",
+            "what is done before its start and before a way back. The commands run without a shell, in the release's",
+            "directory and environment; `{port}`, `{address}`, `{version}` and `{release}` are filled in, and an exit",
+            "status other than 0 is a failure. While one runs, other commands that change something wait.",
             "",
             "| Setting | Default | Allowed | Meaning |",
             "|---------|---------|---------|---------|",

@@ -28,10 +28,12 @@ class Told:
 
 _PHASES = {
     None: "the command has begun",
+    "preparing": "the commands before a start run",
     "clearing": "the old process finishes its requests and stops",
     "launching": "its process is being launched",
     "gating": "waiting for healthy answers",
     "smoking": "the smoke commands try it",
+    "reverting": "the commands before a way back run",
     "promoting": "traffic is being switched",
     "posting": "the commands after a switch run",
     "watching": "its errors and times are compared with {other}'s",

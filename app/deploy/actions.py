@@ -35,6 +35,18 @@ def act(steps: Steps, phase: Phase, request: Request) -> None:
     _ACTIONS[phase](steps, request)
 
 
+def _prepare(steps: Steps, request: Request) -> None:
+    """Run the commands that a release wants before it is started."""
+    from app.deploy.commands import run_commands
+
+    failure = run_commands(steps, steps.deploy.before, request.described, steps.deploy.before_timeout)
+    if failure:
+        raise OperatorError(
+            f"a before command failed: {failure}; nothing was started, and traffic is where it was",
+            "[deploy] before in traffic_router.toml",
+        )
+
+
 def _clear(steps: Steps, request: Request) -> None:
     """Stop what the target runs now, after the requests that it still has."""
     state, name = steps.store.read(), request.target
@@ -123,6 +135,21 @@ def _smoke(steps: Steps, request: Request) -> None:
         raise UnhealthyVersion(
             f"{version.name} does not stand the smoke test: {failure}", f"{PROGRAM} logs {version.name}"
         )
+
+
+def _revert(steps: Steps, request: Request) -> None:
+    """Run the commands that undo what the release which is left has prepared."""
+    from app.deploy.commands import revert
+
+    state = steps.store.read()
+    failure = revert(steps, state.version(request.leaving or request.target), request.described)
+    if failure and steps.deploy.rollback_needs_success:
+        raise OperatorError(
+            f"a rollback command failed: {failure}; traffic is where it was",
+            "[deploy] rollback_needs_success = false, and rollback again   # to go back all the same",
+        )
+    if failure:
+        steps.note(f"a rollback command failed: {failure}; going back all the same", warns=True)
 
 
 def _make_active(steps: Steps, request: Request) -> None:
@@ -219,10 +246,12 @@ def _vigil(steps: Steps, request: Request) -> Vigil:
 
 
 _ACTIONS: Final[Mapping[Phase, Callable[[Steps, Request], None]]] = {
+    Phase.PREPARING: _prepare,
     Phase.CLEARING: _clear,
     Phase.LAUNCHING: _launch,
     Phase.GATING: _pass_gate,
     Phase.SMOKING: _smoke,
+    Phase.REVERTING: _revert,
     Phase.PROMOTING: _make_active,
     Phase.POSTING: _run_post,
     Phase.WATCHING: _watch,

@@ -1,10 +1,10 @@
-"""The configured commands around a switch: smoke commands before it, post commands after it."""
+"""The configured commands around a switch: before a start, before the switch and after it, and before a way back."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Final
 
@@ -13,38 +13,63 @@ from app.deploy.launch import Launch, check_of
 from app.deploy.reconcile import ending_text
 from app.deploy.remaking import for_checks
 from app.deploy.steps import Steps
+from app.errors import OperatorError
 from app.state.model import VersionState
 from app.state.release import Release
 
-__all__ = ["check_commands", "run_commands"]
+__all__ = ["check_commands", "revert", "run_commands"]
 
 _KEPT_LINES: Final = 20
 _KEPT_BYTES: Final = 65_536
 
 
 def check_commands(steps: Steps, version: VersionState, release: Release | None) -> None:
-    """Raise `ConfigError` for a smoke or post command that could not be run; better now than after the switch.
+    """Raise `ConfigError` for a command that could not be run; better now than after the switch, or in an emergency.
 
-    `release` is what the version is to be started with; without it, what it runs counts.
+    `release` is what a deploy starts the version with; without it, what it runs counts, and there is nothing before.
     """
     place = release or for_checks(steps, version)
-    for setting, commands in (("[deploy] smoke", steps.deploy.smoke), ("[deploy] post", steps.deploy.post)):
-        for command in commands:
-            check_of(command, setting, place, version, steps.app.address)
+    deploy = steps.deploy
+    commands = {"smoke": deploy.smoke, "post": deploy.post}
+    if release is not None:
+        commands |= {"before": deploy.before, "rollback": deploy.rollback}
+    for name, texts in commands.items():
+        for text in texts:
+            check_of(text, f"[deploy] {name}", place, version, steps.app.address, is_shell=deploy.shell)
 
 
-def run_commands(steps: Steps, commands: Sequence[str], version: VersionState) -> str:
-    """Run commands for a version one after the other; gives what the first that failed did, or ""."""
+def run_commands(
+    steps: Steps,
+    commands: Sequence[str],
+    version: VersionState,
+    timeout_s: float | None = None,
+    variables: Mapping[str, str] = {},  # never changed
+) -> str:
+    """Run commands for a version one after the other; gives what the first that failed did, or "".
+
+    `variables` are added to the version's environment. `timeout_s` is for each of them.
+    """
     release = for_checks(steps, version)
+    timeout_s = steps.deploy.command_timeout if timeout_s is None else timeout_s
     for command in commands:
-        launch = check_of(command, "[deploy]", release, version, steps.app.address)
-        steps.report(Running(launch.command, steps.deploy.command_timeout))
+        launch = check_of(command, "[deploy]", release, version, steps.app.address, is_shell=steps.deploy.shell)
+        launch = launch._replace(environment={**launch.environment, **variables})
+        steps.report(Running(launch.command, timeout_s))
         began = steps.clock()
-        failure, output = _run(launch, steps.deploy.command_timeout)
+        failure, output = _run(launch, timeout_s)
         steps.report(Ran(launch.command, steps.clock() - began, failure, output))
         if failure:
             return f"`{launch.command}`: {failure}"
     return ""
+
+
+def revert(steps: Steps, left: VersionState, returned: VersionState) -> str:
+    """Run the rollback commands in the release that is left; gives what the first that failed did, or ""."""
+    names = {"BG_ROLLBACK_FROM": left.release or "", "BG_ROLLBACK_TO": returned.release or ""}
+    try:
+        return run_commands(steps, steps.deploy.rollback, left, variables=names)
+    except OperatorError as error:  # its directory or its record is gone
+        return str(error)
 
 
 def _run(launch: Launch, timeout_s: float) -> tuple[str, tuple[str, ...]]:

@@ -211,7 +211,8 @@ class Deployer:
                 f"{PROGRAM} switch {state.standby_version}",
             )
         version = state.version(state.previous_version)
-        phases = plan(Operation.ROLLBACK, target_runs=self._steps.runs(version))
+        checks = Checks(revert=bool(self._steps.deploy.rollback))
+        phases = plan(Operation.ROLLBACK, target_runs=self._steps.runs(version), checks=checks)
         return Request(Operation.ROLLBACK, version.name, phases, version, leaving=state.active_version)
 
     def deploy(
@@ -278,12 +279,17 @@ class Deployer:
         return status if status >= 0 else 128 - status
 
     def _checks(self, version: VersionState, release: Release | None = None) -> Checks:
-        """The configured checks of a switch to this version; raises `ConfigError` for one that cannot be run."""
-        if self._steps.deploy.smoke or self._steps.deploy.post:
+        """The configured commands around a switch to this version; raises `ConfigError` for one that cannot be run.
+
+        `release` is what a deploy starts it with.
+        """
+        deploy = self._steps.deploy
+        if deploy.before or deploy.smoke or deploy.post or deploy.rollback:
             from app.deploy.commands import check_commands
 
             check_commands(self._steps, version, release)
-        return Checks(smoke=bool(self._steps.deploy.smoke), post=bool(self._steps.deploy.post))
+        before = release is not None and bool(deploy.before)
+        return Checks(before=before, smoke=bool(deploy.smoke), post=bool(deploy.post))
 
     # What is to be started is worked out and found to be there now: better than to learn of it half way.
 

@@ -209,6 +209,8 @@ class Execution:
         if not self._steps.runs(state.version(request.leaving)):
             self._steps.note(f"{request.leaving} does not run any more, so {request.target} stays active", warns=True)
             return False
+        if self._steps.deploy.rollback:
+            self._revert(state.version(request.target), state.version(request.leaving))
         back = promote(state, request.leaving, self._steps.now())
         # Not the version that has just failed, whatever it ran before: a `rollback` must not lead to it.
         previous = None if before.previous_version == request.target else before.previous_version
@@ -217,6 +219,18 @@ class Execution:
         runs = self._steps.runs(state.version(request.target))
         self._steps.report(RolledBack(version.name, version.port, request.target, runs))
         return True
+
+    def _revert(self, left: VersionState, returned: VersionState) -> None:
+        """Run the rollback commands; whatever comes of them, traffic goes back."""
+        from app.deploy.commands import revert
+
+        try:
+            with let_through():
+                failure = revert(self._steps, left, returned)
+        except KeyboardInterrupt:
+            failure = "interrupted"
+        if failure:
+            self._steps.note(f"a rollback command failed: {failure}; going back all the same", warns=True)
 
     def take_lock(self, lock: ExitStack) -> Holder | None:
         """Hold the deployment's lock until `lock` is closed; gives a holder that died with it.

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import ConfigError
+from app.errors import ConfigError, UsageError
+from app.shell_text import by_shell
 from app.state.model import PROGRAM, VersionState
 from app.state.release import Release
 from app.withheld import without_withheld
 
-__all__ = ["Launch", "check_of", "clean_environment", "fill", "find_program", "launch_of", "split"]
+__all__ = ["Launch", "check_of", "clean_environment", "fill", "find_program", "launch_of", "words_of"]
 
 _DROPPED = frozenset(
     {
@@ -58,14 +59,17 @@ def launch_of(release: Release, version: VersionState, address: str) -> Launch:
     return _launch(release, version, address, release.command, release.directory, hint)
 
 
-def check_of(command: str, setting: str, release: Release, version: VersionState, address: str) -> Launch:
+def check_of(
+    command: str, setting: str, release: Release, version: VersionState, address: str, *, is_shell: bool = False
+) -> Launch:
     """The process of a command that tries a version; in the release's directory and environment.
 
     `{port}`, `{address}`, `{version}` and `{release}` are filled in; errors are those of `launch_of`. `setting` is
     where the command was set.
     """
     folder = os.getcwd() if release.is_demo else release.directory
-    return _launch(release, version, address, split(command), folder, f"{setting} in traffic_router.toml")
+    words = words_of(command, release.name, is_shell=is_shell)
+    return _launch(release, version, address, words, folder, f"{setting} in traffic_router.toml")
 
 
 def _launch(
@@ -127,6 +131,21 @@ def find_program(program: str, directory: Path, environment: Mapping[str, str], 
             raise ConfigError(f"{where} is not executable", f"chmod +x {shlex.quote(where)}")
         raise ConfigError(f"there is no program {program!r} to run", hint)
     return found
+
+
+def words_of(command: str, release: str | None, *, is_shell: bool) -> Sequence[str]:
+    """The words of a command, by a shell or without one, its placeholders still in it.
+
+    Raises `ConfigError` as `split` does, and `UsageError` for a release whose name a shell would take for more.
+    """
+    if not is_shell:
+        return split(command)
+    if "{release}" in command and release and shlex.quote(release) != release:
+        raise UsageError(
+            f"the release {release!r} cannot be filled into a command for a shell, which takes it for more than a name",
+            '"$BG_RELEASE" instead of {release} in the command',
+        )
+    return by_shell(command)
 
 
 def split(command: str) -> list[str]:

@@ -13,10 +13,19 @@ from typing import NamedTuple
 from app.config import AppConfig
 from app.deploy.env_files import read_env_files
 from app.deploy.history import user_name
-from app.deploy.launch import clean_environment, fill, find_program, split
-from app.deploy.places import files_named, follow_path_list, follow_word, paths_named, revision_of
+from app.deploy.launch import clean_environment, fill, find_program, words_of
+from app.deploy.places import (
+    files_named,
+    follow_path_list,
+    follow_text,
+    follow_word,
+    paths_in,
+    paths_named,
+    revision_of,
+)
 from app.deploy.steps import Steps
 from app.errors import ConfigError, UsageError
+from app.shell_text import idiom_in
 from app.state.model import VersionState
 from app.state.release import Release
 from app.withheld import CLEAN, is_named
@@ -78,6 +87,8 @@ def make(steps: Steps, version: VersionState, *, is_deploy: bool = False) -> Rel
                 f"{_in_words(text, steps.app)} has a place for the release, and {version.name} has no name for it",
                 "--release=NAME with start, run or deploy",
             )
+    if not _by_shell(steps, given) and (idiom := idiom_in(given.command)):
+        raise UsageError(f"--command has {idiom}".replace(" in the same table", " in [app]"))
     folder = Path(fill(given.dir, _words(version))).absolute()
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a directory, so {version.name} cannot run there", "--dir=DIRECTORY")
@@ -108,9 +119,12 @@ def _made(steps: Steps, version: VersionState, given: Given, directory: Path, *,
     inherited = {name: follow_path_list(name, value) for name, value in _environment(steps).items()}
     files_env = read_env_files(steps.app, version, inherited, lambda text: steps.note(text, warns=True))
     env = settings_env(steps.app, version.release)
-    words = split(given.command)
-    command = tuple(_followed(word, version, directory) for word in words)
+    is_shell = _by_shell(steps, given)
+    words = words_of(given.command, version.release, is_shell=is_shell)
+    command = tuple(_followed(word, version, directory, is_shell=is_shell) for word in words)
     filled = [fill(word, {"port": str(version.port), "version": version.name}) for word in command]
+    if is_shell:
+        filled = [filled[0], *paths_in(filled[-1])]
     hint = "[app] command in traffic_router.toml, or --command=COMMAND"
     program = find_program(filled[0], directory, {**inherited, **files_env.get(version.name, {}), **env}, hint)
     own = filled if "{release}" in given.command else _led_by_links(words, command) + paths_named(filled)
@@ -161,9 +175,15 @@ def _environment(steps: Steps) -> dict[str, str]:
     return {name: value for name, value in passed.items() if is_named(name, (*CLEAN, *steps.app.pass_env))}
 
 
-def _followed(word: str, version: VersionState, directory: Path) -> str:
+def _by_shell(steps: Steps, given: Given) -> bool:
+    return steps.app.shell and not given.is_demo
+
+
+def _followed(word: str, version: VersionState, directory: Path, *, is_shell: bool) -> str:
     """A word of the command with `{release}` filled in and links followed; `{port}` and `{version}` stay."""
     named = fill(word, {"release": version.release or ""})
+    if is_shell:
+        return follow_text(named, directory)
     whole = fill(named, {"port": str(version.port), "version": version.name})
     followed = follow_word(whole, directory)
     return named if followed == whole else followed

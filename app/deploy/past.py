@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.deploy.history import Entry
 from app.deploy.making import described
-from app.deploy.phases import Operation, plan
+from app.deploy.phases import Checks, Operation, plan
 from app.deploy.remaking import as_before, check_repeatable
 from app.deploy.steps import Request, Steps
 from app.errors import StateError
@@ -34,6 +34,7 @@ def return_to(steps: Steps, entries: Sequence[Entry], number: int, state: BlueGr
         Operation.ROLLBACK,
         target_runs=steps.runs(state.version(target.name)),
         replaces=running is None,
+        checks=Checks(revert=bool(steps.deploy.rollback) and state.active_version is not None),
     )
     return Request(Operation.ROLLBACK, target.name, phases, target, release, leaving=state.active_version)
 

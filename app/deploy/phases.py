@@ -4,10 +4,12 @@ lock.
 A command is planned as a tuple of phases before anything is done, and the plan is written down as the
 intent. A command that was killed therefore leaves a record from which the next one can say how far it came.
 
+    preparing  the configured commands before a start run in the release's directory
     clearing   the target's old process finishes its requests and is stopped
     launching  a process is started for the target
     gating     the target must answer its health checks before it may get traffic
     smoking    the configured smoke commands try the target before it gets traffic
+    reverting  the configured commands before a way back run in the release that is left
     promoting  the state file is replaced; each later request goes to the target
     posting    the configured commands after a switch run
     watching   the target's errors and times are compared with those of the version before it
@@ -31,10 +33,12 @@ __all__ = ["PHASES", "Checks", "Operation", "Phase", "Recovery", "Rule", "Undo",
 class Phase(StrEnum):
     """One step of a command."""
 
+    PREPARING = "preparing"
     CLEARING = "clearing"
     LAUNCHING = "launching"
     GATING = "gating"
     SMOKING = "smoking"
+    REVERTING = "reverting"
     PROMOTING = "promoting"
     POSTING = "posting"
     WATCHING = "watching"
@@ -99,6 +103,13 @@ _TRAFFIC_STAYS: Final = "traffic stays where it was"
 _STATE_DECIDES: Final = "traffic goes to the version that the state file names"
 
 PHASES: Final[Mapping[Phase, Rule]] = {
+    Phase.PREPARING: Rule(
+        next=frozenset({Phase.CLEARING, Phase.LAUNCHING}),
+        undo=Undo.NOTHING,
+        recovery=Recovery.NOTHING,
+        locked=True,
+        left_behind=f"not all of the before commands may have run; no version was touched, and {_TRAFFIC_STAYS}",
+    ),
     Phase.CLEARING: Rule(
         next=frozenset({Phase.LAUNCHING}),
         undo=Undo.NOTHING,
@@ -114,7 +125,7 @@ PHASES: Final[Mapping[Phase, Rule]] = {
         left_behind=f"the version may be running; {_TRAFFIC_STAYS}",
     ),
     Phase.GATING: Rule(
-        next=frozenset({Phase.SMOKING, Phase.PROMOTING}),
+        next=frozenset({Phase.SMOKING, Phase.REVERTING, Phase.PROMOTING}),
         undo=Undo.STOP_TARGET,
         recovery=Recovery.STOP_TARGET,
         locked=True,
@@ -126,6 +137,13 @@ PHASES: Final[Mapping[Phase, Rule]] = {
         recovery=Recovery.STOP_TARGET,
         locked=True,
         left_behind=f"the version may be running; {_TRAFFIC_STAYS}",
+    ),
+    Phase.REVERTING: Rule(
+        next=frozenset({Phase.PROMOTING}),
+        undo=Undo.STOP_TARGET,
+        recovery=Recovery.STOP_TARGET,
+        locked=True,
+        left_behind=f"not all of the rollback commands may have run; {_TRAFFIC_STAYS}",
     ),
     Phase.PROMOTING: Rule(
         next=frozenset({Phase.POSTING, Phase.WATCHING, Phase.DRAINING}),
@@ -181,8 +199,10 @@ def check_plan(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
 
 
 class Checks(NamedTuple):
-    """Which of the optional checks a command makes around its switch."""
+    """Which of the configured commands run around a switch, and whether it is watched."""
 
+    before: bool = False
+    revert: bool = False
     smoke: bool = False
     post: bool = False
     watch: bool = False
@@ -213,13 +233,14 @@ def plan(
         return check_plan((Phase.SETTING, *(Phase.DRAINING,) * drains))
     phases: list[Phase] = []
     replaces = replaces or operation in _REPLACING
+    phases += [Phase.PREPARING] * checks.before
     if target_runs and replaces:
         phases.append(Phase.CLEARING)
     if not target_runs or replaces:
         phases.append(Phase.LAUNCHING)
     phases.append(Phase.GATING)
     if promotes:
-        phases += [Phase.SMOKING] * checks.smoke + [Phase.PROMOTING]
+        phases += [Phase.SMOKING] * checks.smoke + [Phase.REVERTING] * checks.revert + [Phase.PROMOTING]
         phases += [Phase.POSTING] * checks.post + [Phase.WATCHING] * checks.watch
         phases += [Phase.DRAINING] * drains + [Phase.RETIRING] * retires
     return check_plan(tuple(phases))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["files_named", "follow_path_list", "follow_word", "paths_named", "revision_of"]
+__all__ = ["files_named", "follow_path_list", "follow_text", "follow_word", "paths_in", "paths_named", "revision_of"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,6 +41,16 @@ def follow_word(word: str, directory: Path) -> str:
         return word
     real = _real(path)
     return word if real == os.path.normpath(path) else f"{option}{equals}{real}"
+
+
+def follow_text(text: str, directory: Path) -> str:
+    """A text for a shell with the links of the absolute paths in it followed."""
+    return re.sub(r"(?<![\w./~$}-])/[\w.+@/-]+", lambda found: follow_word(found[0], directory), text)
+
+
+def paths_in(text: str) -> list[str]:
+    """What may be a path in a text for a shell."""
+    return [part for part in re.split(r"[\s;&|<>()'\"`=]+", text) if part]
 
 
 def _real(path: str) -> str:

@@ -83,6 +83,7 @@ def _stubborn(scene: Scene) -> None:
 
 
 STAGES: Final = {
+    "preparing": Stage(lambda it: it.configure("[deploy]\nbefore = ['sleep 60']\n"), "interrupted", "r2"),
     "clearing": Stage(_stubborn, "interrupted", "r2"),
     "gating": Stage(lambda it: (it.home / "broken").touch(), "interrupted", "r2"),
     "smoking": Stage(lambda it: it.configure("[deploy]\nsmoke = ['sleep 60']\n"), "interrupted", "r2"),

@@ -46,6 +46,11 @@ def test_every_plan_obeys_the_table(
             plan(Operation.DEPLOY, target_runs=False, drains=True, checks=Checks(smoke=True, post=True, watch=True)),
             "launching gating smoking promoting posting watching draining",
         ),
+        (
+            plan(Operation.DEPLOY, target_runs=True, checks=Checks(before=True, smoke=True)),
+            "preparing clearing launching gating smoking promoting",
+        ),
+        (plan(Operation.ROLLBACK, target_runs=True, checks=Checks(revert=True)), "gating reverting promoting"),
         (plan(Operation.SWITCH, target_runs=True, promotes=False, checks=Checks(smoke=True, post=True)), "gating"),
         (plan(Operation.PAUSE, target_runs=True, drains=True), "setting draining"),
     ],
@@ -57,7 +62,7 @@ def test_plans(phases: tuple[Phase, ...], expected: str) -> None:
 
 def test_only_what_comes_before_the_switch_is_undone() -> None:
     undone = {phase for phase, rule in PHASES.items() if rule.undo is Undo.STOP_TARGET}
-    assert undone == {Phase.LAUNCHING, Phase.GATING, Phase.SMOKING}
+    assert undone == {Phase.LAUNCHING, Phase.GATING, Phase.SMOKING, Phase.REVERTING}
 
 
 def test_what_checks_the_new_version_under_traffic_rolls_back() -> None:
@@ -66,7 +71,7 @@ def test_what_checks_the_new_version_under_traffic_rolls_back() -> None:
 
 def test_a_killed_command_is_undone_only_before_its_target_had_traffic() -> None:
     undone = {phase for phase, rule in PHASES.items() if rule.recovery is Recovery.STOP_TARGET}
-    assert undone == {Phase.LAUNCHING, Phase.GATING, Phase.SMOKING, Phase.PROMOTING}
+    assert undone == {Phase.LAUNCHING, Phase.GATING, Phase.SMOKING, Phase.REVERTING, Phase.PROMOTING}
 
 
 def test_only_long_waits_let_other_commands_in() -> None:
