@@ -40,13 +40,14 @@ def load_settings(
     """
     loaded = load(cli or {}, os.environ if environ is None else environ, read_toml(path))
     state_file = loaded.config.state_file
-    if not os.path.islink(state_file):
-        return loaded
-    # A link, such as a release directory has to what its releases share: what lies beside the file lies beside that.
+    # A link on the way, such as a release directory has to what the releases share: what lies beside the file lies
+    # beside where it leads, also once that release directory is gone.
     target = os.path.realpath(state_file)
-    if not os.path.exists(target):
+    if os.path.islink(state_file) and not os.path.exists(target):
         raise ConfigError(
             f"state_file = {state_file} is a link to {target}, which is not there; "
             f"to begin with none active: echo '{{\"active_version\": null}}' > {target}"
         )
+    if target == os.path.abspath(state_file) or not os.path.isdir(os.path.dirname(target)):
+        return loaded
     return loaded._replace(config=replace(loaded.config, state_file=target))

@@ -138,6 +138,8 @@ def reload(config: RouterConfig) -> int:
     begin = size(log)
     if (runs := router.checkout()) not in (None, ROOT):
         print(f"⚠️  The router runs {runs}, and this is {ROOT}: bin/traffic_router upgrade moves it here")
+    elif left := router.left_in():
+        print(f"⚠️  The router runs in {left}, and this is {os.getcwd()}: bin/traffic_router upgrade moves it here")
     router.signal(signal.SIGHUP)
 
     def is_renewed(_elapsed_s: float) -> bool:
@@ -182,8 +184,8 @@ def upgrade(config: RouterConfig) -> int:
     progress, limit_s = Progress(), 2 * _BOOT_S + _MARGIN_S
     log = _log(config)
     begin = size(log)
-    ran = old.checkout()
-    with _started_from_here(config) if ran not in (None, ROOT) else nullcontext():
+    ran, left = old.checkout(), old.left_in()
+    with _started_from_here(config) if left or ran not in (None, ROOT) else nullcontext():
         old.signal(signal.SIGUSR2)
         progress.say("The new router starts", "")
         wait_until(lambda _: _successor(config, old) is not None or _refusal(config, old) != "", limit_s)
@@ -214,6 +216,8 @@ def upgrade(config: RouterConfig) -> int:
     print(f"✅ Router upgraded: {count} new worker{'s'[: count > 1]} on port {new.port} (pid {new.pid}, was {old.pid})")
     if runs != ran:
         print(f"   It runs {runs} now, and ran {ran}")
+    elif left:
+        print(f"   It runs in {os.getcwd()} now, and ran in {left}")
     if old.is_alive():
         _tell_of_pause(config)
     return 0

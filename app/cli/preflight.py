@@ -6,6 +6,7 @@ while the workers of now are untouched. The fault goes to standard error.
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 import tempfile
@@ -24,6 +25,11 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str]) -> int:
     """Loads gunicorn's settings from the file named, then builds the application; returns the exit code."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        print("the directory that the router runs in is gone; `bin/traffic_router upgrade` moves it", file=sys.stderr)
+        return 1
     try:
         for path in argv:
             runpy.run_path(path)

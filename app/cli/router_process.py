@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from app.cli.entry import ROOT
-from app.config import RouterConfig
+from app.config import HOME_VARIABLE, RouterConfig
 from app.deploy.port_use import kept_by
 from app.deploy.processes import is_same_process
 from app.deploy.sessions import port_holder
@@ -56,6 +56,18 @@ class RunningRouter:
                 if Path(argument).name == "gunicorn.conf.py":
                     return Path(process.cwd(), argument).resolve().parent
         return None
+
+    def left_in(self) -> str:
+        """Its working directory, where that is not this command's any more: behind a link that has moved, or removed.
+
+        "" where it is, or is not ours to know. Only a command that was given a home says where that is.
+        """
+        with suppress(OSError):
+            path = f"/proc/{self.pid}/cwd"
+            there, here = os.stat(path), os.stat(".")
+            if not os.path.samestat(there, here) and (there.st_nlink == 0 or os.environ.get(HOME_VARIABLE)):
+                return os.readlink(path)
+        return ""
 
     def workers(self) -> set[int]:
         """The pids of its worker processes; empty when the router has ended."""

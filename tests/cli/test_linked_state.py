@@ -52,6 +52,8 @@ def test_a_folder_that_is_a_link_is_followed(site: Path) -> None:
     use(site)
     assert (site / ".local_context").is_symlink()
     assert set(FILES) <= {path.name for path in folder.iterdir()}
+    # A router that was started here goes on when only the shared folder is left.
+    assert load_settings().config.state_file == str(folder / "bg_state.json")
 
 
 def test_every_other_file_may_be_a_link(site: Path, shared: Path) -> None:
