@@ -1,16 +1,17 @@
-"""How a version of the application behind the router is started, checked and stopped: the tables `[app]` and
-`[deploy]`.
+"""How a version of the application behind the router is started, checked and stopped, and where its releases lie: the
+tables `[app]`, `[deploy]` and `[release]`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from app import config_checks as checks
 from app.settings import Rule, enforce, setting
 from app.withheld import CLEAN
 
-__all__ = ["APP_RULES", "AppConfig", "DeployConfig"]
+__all__ = ["APP_RULES", "RELEASE_RULES", "AppConfig", "DeployConfig", "ReleaseConfig", "dir_in_effect"]
 
 APP_RULES = (
     Rule(
@@ -23,6 +24,16 @@ APP_RULES = (
         lambda is_clean, names: is_clean or not names,
         "without clean_env, everything is passed on",
     ),
+)
+
+
+RELEASE_RULES = (
+    Rule(
+        ("dir", "current"),
+        lambda dir_, current: not dir_ or not current or dir_.rpartition("/")[0] != current.rpartition("/")[0],
+        "the link would lie among the releases and be taken for one",
+    ),
+    Rule(("dir", "prune"), lambda dir_, prune: bool(dir_) or not prune, "without dir nobody knows what a release is"),
 )
 
 
@@ -45,7 +56,12 @@ class AppConfig:
         rule="an address of this machine's loopback: ::1, 127.0.0.1 or another one that begins with 127",
         check=checks.is_loopback,
     )
-    dir: str = setting(".", "Directory in which the command runs.", rule="a directory's path", check=bool)
+    dir: str = setting(
+        ".",
+        "Directory in which the command runs; inside the release's directory where `[release] dir` is set.",
+        rule="a directory's path",
+        check=bool,
+    )
     env: dict[str, str] = setting(
         {},
         "Variables added to a version's environment; `{port}`, `{address}`, `{version}`, `{release}` are filled in.",
@@ -175,3 +191,38 @@ class DeployConfig:
 
     def __post_init__(self) -> None:
         enforce(self, ())
+
+
+@dataclass(frozen=True)
+class ReleaseConfig:
+    """Where the releases lie, if each has a directory of its own; raises `ConfigError` with every fault when made."""
+
+    dir: str = setting(
+        "",
+        "Directory of a release: `start`, `run` and `deploy` look there for the one that `--release` names.",
+        zero="`[app] dir` alone",
+        rule="a path whose last part has {release} in it, and no other placeholder",
+        check=checks.is_release_dir,
+    )
+    current: str = setting(
+        "",
+        "Link that leads to the active version's release; it is moved right after each switch, and back by a rollback.",
+        zero="no link",
+        rule="a link's path",
+        check=checks.is_link,
+    )
+    keep: int = setting(5, "Releases that `releases prune` keeps, those in use among them.", low=1, high=1000)
+    prune: bool = setting(False, "Prune after each `deploy` that did well.")
+
+    def __post_init__(self) -> None:
+        enforce(self, RELEASE_RULES)
+
+
+def dir_in_effect(app_dir: str, release_dir: str) -> tuple[str, list[str]]:
+    """Where the command runs by `[app] dir` and `[release] dir` together, and what is wrong with that."""
+    if not release_dir:
+        return app_dir, []
+    inside = PurePosixPath(app_dir)
+    if inside.is_absolute() or ".." in inside.parts:
+        return app_dir, [f"[app] dir = {app_dir!r}: expected a place inside the release, as [release] dir is set"]
+    return str(release_dir / inside), []

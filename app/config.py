@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Final, NamedTuple, cast
 
 from app import config_checks as checks
-from app.app_config import APP_RULES, AppConfig, DeployConfig
+from app.app_config import APP_RULES, RELEASE_RULES, AppConfig, DeployConfig, ReleaseConfig, dir_in_effect
 from app.hold_config import HoldConfig
 from app.settings import (
     Given,
@@ -28,7 +28,8 @@ from app.settings import (
 )
 from app.shell_text import idiom_in
 
-__all__ = ["ENV_PREFIX", "HOME_VARIABLE", "TOML_NAME", "AppConfig", "DeployConfig", "Loaded", "RouterConfig", "load"]
+__all__ = ["ENV_PREFIX", "HOME_VARIABLE", "TOML_NAME", "AppConfig", "DeployConfig", "Loaded", "ReleaseConfig"]
+__all__ += ["RouterConfig", "load"]
 
 ENV_PREFIX = "TRAFFIC_ROUTER_"
 HOME_VARIABLE = "TRAFFIC_ROUTER_HOME"
@@ -284,13 +285,14 @@ class Loaded(NamedTuple):
     app: AppConfig
     sources: Mapping[str, str]
     deploy: DeployConfig
+    release: ReleaseConfig
 
 
 def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, object]) -> Loaded:
     """Put the layers together, strongest first.
 
     `cli`, and `toml` at its top level or in `[router]`, are keyed by field name; `[app]` is `AppConfig`, `[deploy]` is
-    `DeployConfig`.
+    `DeployConfig`, `[release]` is `ReleaseConfig`.
     Raises `ConfigError` with every fault.
     """
     top, tables, faults = _split(toml)
@@ -306,15 +308,21 @@ def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, 
     app_given, unknown = from_table(AppConfig, _whole(tables["app"]), f"{TOML_NAME} [app]")
     faults += unknown
     deploy_given, unknown = from_table(DeployConfig, _whole(tables["deploy"]), f"{TOML_NAME} [deploy]")
+    faults += unknown
+    release_given, unknown = from_table(ReleaseConfig, tables["release"], f"{TOML_NAME} [release]")
     router = resolve(RouterConfig, given, _ROUTER_RULES)
     app = resolve(AppConfig, app_given, APP_RULES)
     deploy = resolve(DeployConfig, deploy_given)
-    faults += [*unknown, *router.faults, *app.faults, *deploy.faults]
-    raise_faults([*faults, *_idioms(app.values, deploy.values)])
+    release = resolve(ReleaseConfig, release_given, RELEASE_RULES)
+    faults += [*unknown, *router.faults, *app.faults, *deploy.faults, *release.faults]
+    app_dir, fault = dir_in_effect(app.values["dir"], release.values["dir"])
+    raise_faults([*faults, *fault, *_idioms(app.values, deploy.values)])
     sources = dict(router.sources)
-    for table, resolved in (("app", app), ("deploy", deploy)):
+    for table, resolved in (("app", app), ("deploy", deploy), ("release", release)):
         sources |= {f"{table}.{name}": source for name, source in resolved.sources.items()}
-    return Loaded(RouterConfig(**router.values), AppConfig(**app.values), sources, DeployConfig(**deploy.values))
+    app_config = AppConfig(**{**app.values, "dir": app_dir})
+    deploy_config, release_config = DeployConfig(**deploy.values), ReleaseConfig(**release.values)
+    return Loaded(RouterConfig(**router.values), app_config, sources, deploy_config, release_config)
 
 
 def _whole(table: Mapping[str, object]) -> dict[str, object]:
@@ -358,7 +366,7 @@ def _split(
 ) -> tuple[dict[str, object], dict[str, Mapping[str, object]], list[str]]:
     """Part the file into its top level, its tables by name, and faults for tables that nobody knows."""
     top: dict[str, object] = {}
-    tables: dict[str, Mapping[str, object]] = {"router": {}, "app": {}, "deploy": {}}
+    tables: dict[str, Mapping[str, object]] = {"router": {}, "app": {}, "deploy": {}, "release": {}}
     faults: list[str] = []
     for name, value in toml.items():
         if name in tables and isinstance(value, Mapping):

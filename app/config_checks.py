@@ -98,6 +98,24 @@ def is_passable(text: str) -> bool:
     return is_variable(text) and not is_withheld(text)
 
 
+def is_release_name(text: str) -> bool:
+    """Whether a release of this name can have a directory of its own.
+
+    Names that begin with a dot are hidden, and those that begin with a dash look like options to other programs.
+    """
+    return text[:1] not in ("", ".", "-") and "/" not in text and text.isprintable() and len(text.encode()) <= 200
+
+
+def is_release_dir(text: str) -> bool:
+    # Nothing but the releases may differ in it, or it could not be told which release a directory is.
+    head, _, last = text.rpartition("/")
+    return text == "" or (last.count("{release}") == 1 and "{" not in head + last.replace("{release}", ""))
+
+
+def is_link(text: str) -> bool:
+    return text == "" or (is_file(text) and "{" not in text)
+
+
 def is_host_field(text: str) -> bool:
     return text == "" or _HOST_FIELD.fullmatch(text) is not None
 

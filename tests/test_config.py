@@ -253,3 +253,36 @@ def test_version_is_the_same_wherever_it_is_stated() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
     assert project["version"] == __version__
+
+
+@pytest.mark.parametrize(
+    "dir_",
+    ["/srv/releases", "releases/{release}/app", "{release}/{release}", "{version}/{release}", "{release}{release}"],
+)
+def test_release_dir_needs_one_place_for_the_release_in_its_last_part(dir_: str) -> None:
+    with pytest.raises(ConfigError, match="a path whose last part has {release} in it"):
+        load({}, {}, {"release": {"dir": dir_}})
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        ({"release": {"dir": "releases/{release}", "current": "releases/current"}}, "taken for one"),
+        ({"release": {"prune": True}}, "nobody knows what a release is"),
+        ({"release": {"keep": 0}}, "from 1 to 1000"),
+        ({"release": {"current": "current/"}}, "a link's path"),
+        ({"release": {"dir": "r/{release}"}, "app": {"dir": "/srv/shop"}}, "expected a place inside the release"),
+        ({"release": {"dir": "r/{release}"}, "app": {"dir": "../shared"}}, "expected a place inside the release"),
+        ({"release": {"direct": "r/{release}"}}, "did you mean dir"),
+    ],
+    ids=["link among releases", "prune", "keep", "current", "absolute dir", "dir outside", "unknown"],
+)
+def test_unusable_release_setting_is_refused(tables: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigError, match=expected):
+        load({}, {}, tables)
+
+
+def test_the_command_runs_inside_the_directory_of_the_release() -> None:
+    tables = {"release": {"dir": "/srv/releases/{release}"}}
+    assert load({}, {}, tables).app.dir == "/srv/releases/{release}"
+    assert load({}, {}, {**tables, "app": {"dir": "backend"}}).app.dir == "/srv/releases/{release}/backend"

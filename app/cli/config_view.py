@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TypedDict
 
-from app.app_config import AppConfig, DeployConfig
+from app.app_config import AppConfig, DeployConfig, ReleaseConfig
 from app.cli.render import dim, heading
 from app.config import Loaded, RouterConfig
 from app.settings import describe, shown
@@ -21,7 +21,7 @@ class SettingJson(TypedDict):
 
 
 def config_json(loaded: Loaded) -> dict[str, SettingJson]:
-    """Name → value and source; those of `[app]` and `[deploy]` are named `app.…` and `deploy.…`."""
+    """Name → value and source; those of a table such as `[app]` are named `app.…`."""
     return {name: {"value": value, "source": loaded.sources[name]} for name, value, _ in _rows(loaded)}
 
 
@@ -43,6 +43,7 @@ def _rows(loaded: Loaded) -> list[tuple[str, object, str]]:
         ("", RouterConfig, asdict(loaded.config)),
         ("app.", AppConfig, asdict(loaded.app)),
         ("deploy.", DeployConfig, asdict(loaded.deploy)),
+        ("release.", ReleaseConfig, asdict(loaded.release)),
     ):
         for name, about in describe(cls).items():
             text = shown(about, values[name])

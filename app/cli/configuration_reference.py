@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from app.app_config import AppConfig, DeployConfig
+from app.app_config import AppConfig, DeployConfig, ReleaseConfig
 from app.cli.entry import ROOT
 from app.config import ENV_PREFIX, HOME_VARIABLE, TOML_NAME, RouterConfig
 from app.setting_kinds import Setting, shown
@@ -108,6 +108,7 @@ def page() -> str:
     router = [_row(about, _variable(about)) for about in describe(RouterConfig).values()]
     app = [_row(about, "") for about in describe(AppConfig).values()]
     deploy = [_row(about, "") for about in describe(DeployConfig).values()]
+    release = [_row(about, "") for about in describe(ReleaseConfig).values()]
     return "\n".join(
         [
             _INTRODUCTION,
@@ -143,6 +144,14 @@ def page() -> str:
             "| Setting | Default | Allowed | Meaning |",
             "|---------|---------|---------|---------|",
             *deploy,
+            "",
+            "## Releases",
+            "",
+            f"In the table `[release]` of `{TOML_NAME}`, for releases that have a directory each.",
+            "",
+            "| Setting | Default | Allowed | Meaning |",
+            "|---------|---------|---------|---------|",
+            *release,
             "",
         ]
     )

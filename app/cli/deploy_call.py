@@ -39,7 +39,7 @@ class Call:
 
     def __init__(self, arguments: Arguments, loaded: Loaded, command: str, printer: EventPrinter) -> None:
         self._arguments = arguments
-        self.config, self.app, self.deploy = loaded.config, loaded.app, loaded.deploy
+        self.config, self.app, self.release = loaded.config, loaded.app, loaded.release
         self.store = StateStore(self.config.state_file)
         self.processes: Processes = self.foreground if arguments["run"] else Processes(self.store.folder)
         self.history = History(self.store.folder / "history.jsonl")
@@ -54,7 +54,8 @@ class Call:
             drain_timeout_s=self.config.drain_timeout,
             hold_timeout_s=self.config.hold_timeout,
             blind="" if self.traffic else _why_blind(self.config),
-            deploy=self.deploy,
+            deploy=loaded.deploy,
+            release=loaded.release,
         )
         self._command = command
         self.deployer = Deployer(self.steps, self.history, command)

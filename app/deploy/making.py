@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.config import AppConfig
+from app.config_checks import is_release_name
 from app.deploy.env_files import read_env_files
 from app.deploy.history import user_name
 from app.deploy.launch import clean_environment, fill, find_program, words_of
@@ -89,6 +90,14 @@ def make(steps: Steps, version: VersionState, *, is_deploy: bool = False) -> Rel
             )
     if not _by_shell(steps, given) and (idiom := idiom_in(given.command)):
         raise UsageError(f"--command has {idiom}".replace(" in the same table", " in [app]"))
+    if any("{release}" in path for path in (given.dir, *steps.app.env_file)) and not is_release_name(
+        version.release or ""
+    ):
+        raise UsageError(
+            f"{version.release!r} cannot be the name of a release's directory: it has a / or a character that cannot "
+            "be printed, begins with . or -, or is too long",
+            "--release=NAME",
+        )
     folder = Path(fill(given.dir, _words(version))).absolute()
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a directory, so {version.name} cannot run there", "--dir=DIRECTORY")

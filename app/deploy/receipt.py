@@ -13,13 +13,17 @@ Of the started ones some were *held* back for a while before they were sent, and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from operator import sub
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from app.metrics.histogram import BUCKETS, bucket_low
 from app.metrics.snapshot import Streams
 
-__all__ = ["MOST_IDS", "Account", "Conduct", "Cut", "Receipt", "Tally", "settle_account"]
+if TYPE_CHECKING:
+    from app.deploy.drain import Traffic
+
+__all__ = ["MOST_IDS", "Account", "Books", "Conduct", "Cut", "Receipt", "Tally", "settle_account"]
 
 
 class Tally(NamedTuple):
@@ -156,3 +160,46 @@ def _longest_hold_ms(before: Tally, after: Tally) -> float:
     highest = max((index for index, (old, new) in pairs if new > old), default=BUCKETS - 1)
     upper_us = bucket_low(highest + 1) - 1
     return min(upper_us / 1000, after.longest_held_ms)
+
+
+@dataclass(eq=False, repr=False)
+class Books:
+    """The tallies at the moment of a switch, to be compared with those at the end of the command.
+
+    Those of the version that gets the traffic are read just before, since requests that were held go to it at once;
+    those of the version that loses it just after, when it has nothing but what is still in flight.
+    """
+
+    traffic: Traffic
+    opened_at: float
+    before: Mapping[str, Tally]
+    cut_before: Sequence[Cut]
+    drain_s: float | None = None
+    remaining: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, traffic: Traffic, now: float) -> Self:
+        """The books of a switch that comes next; `now` is monotonic.
+
+        Figures first, names after them, and the other way round at the end: whoever is named is counted.
+        """
+        tallies = traffic.tallies()
+        return cls(traffic, now, tallies, traffic.cuts())
+
+    def lost_traffic(self, version: str) -> None:
+        """Begins the account of a version anew, whose traffic has just gone to the other one."""
+        self.before = {**self.before, version: self.traffic.tallies()[version]}
+        self.cut_before = [*self.cut_before, *(cut for cut in self.traffic.cuts() if cut.version == version)]
+
+    def close(self, now: float) -> Receipt | None:
+        """The receipt; None when the router's metrics were begun anew since. `now` is monotonic."""
+        cuts = [cut for cut in self.traffic.cuts() if cut not in self.cut_before]
+        after = self.traffic.tallies()
+        accounts = {
+            name: settle_account(tally, after[name], [cut.request_id for cut in cuts if cut.version == name])
+            for name, tally in self.before.items()
+        }
+        complete = {name: account for name, account in accounts.items() if account is not None}
+        if len(complete) < len(accounts):
+            return None
+        return Receipt(complete, now - self.opened_at, self.drain_s, self.remaining)

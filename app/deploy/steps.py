@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from app.config import AppConfig, DeployConfig
+from app.config import AppConfig, DeployConfig, ReleaseConfig
 from app.deploy.drain import Drain, OnTimeout, Traffic
 from app.deploy.events import Noted, ReceiptReady, Reporter, Stopped, Stopping
 from app.deploy.gate import Gate
 from app.deploy.phases import Operation, Phase
 from app.deploy.processes import Found
-from app.deploy.receipt import Cut, Receipt, Tally, settle_account
+from app.deploy.receipt import Books
 from app.deploy.reconcile import as_found
 from app.errors import DrainTimedOut, OperatorError
 from app.state.model import (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from app.state.release import Release
     from app.state.releases import Releases
 
-__all__ = ["Books", "ProcessTable", "Request", "Steps"]
+__all__ = ["ProcessTable", "Request", "Steps"]
 
 
 class ProcessTable(Protocol):
@@ -80,49 +80,6 @@ class Request(NamedTuple):
 
 
 @dataclass(eq=False, repr=False)
-class Books:
-    """The tallies at the moment of a switch, to be compared with those at the end of the command.
-
-    Those of the version that gets the traffic are read just before, since requests that were held go to it at once;
-    those of the version that loses it just after, when it has nothing but what is still in flight.
-    """
-
-    traffic: Traffic
-    opened_at: float
-    before: Mapping[str, Tally]
-    cut_before: Sequence[Cut]
-    drain_s: float | None = None
-    remaining: tuple[str, ...] = ()
-
-    @classmethod
-    def open(cls, traffic: Traffic, now: float) -> Self:
-        """The books of a switch that comes next; `now` is monotonic.
-
-        Figures first, names after them, and the other way round at the end: whoever is named is counted.
-        """
-        tallies = traffic.tallies()
-        return cls(traffic, now, tallies, traffic.cuts())
-
-    def lost_traffic(self, version: str) -> None:
-        """Begins the account of a version anew, whose traffic has just gone to the other one."""
-        self.before = {**self.before, version: self.traffic.tallies()[version]}
-        self.cut_before = [*self.cut_before, *(cut for cut in self.traffic.cuts() if cut.version == version)]
-
-    def close(self, now: float) -> Receipt | None:
-        """The receipt; None when the router's metrics were begun anew since. `now` is monotonic."""
-        cuts = [cut for cut in self.traffic.cuts() if cut not in self.cut_before]
-        after = self.traffic.tallies()
-        accounts = {
-            name: settle_account(tally, after[name], [cut.request_id for cut in cuts if cut.version == name])
-            for name, tally in self.before.items()
-        }
-        complete = {name: account for name, account in accounts.items() if account is not None}
-        if len(complete) < len(accounts):
-            return None
-        return Receipt(complete, now - self.opened_at, self.drain_s, self.remaining)
-
-
-@dataclass(eq=False, repr=False)
 class Steps:
     """Acts on the versions of one state file. `traffic` is None while no router runs; `now` is wall time.
 
@@ -139,6 +96,7 @@ class Steps:
     hold_timeout_s: float = 0.0
     blind: str = ""
     deploy: DeployConfig = field(default_factory=DeployConfig)
+    release: ReleaseConfig = field(default_factory=ReleaseConfig)
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep

@@ -9,8 +9,8 @@ import math
 from typing import Final, NamedTuple
 
 from app.deploy.events import Watched, Watching
-from app.deploy.receipt import Conduct, Tally
-from app.deploy.steps import Books, Request, Steps
+from app.deploy.receipt import Books, Conduct, Tally
+from app.deploy.steps import Request, Steps
 from app.deploy.vigil import Vigil
 
 __all__ = ["Evidence", "watch"]

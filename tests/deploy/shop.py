@@ -68,11 +68,15 @@ class Shop:
     def current(self) -> Path:
         return self.home / "current"
 
-    def configure(self, *, dir_: str | None = None, command: str = "", app: str = "", deploy: str = "") -> None:
-        """Write traffic_router.toml."""
+    def configure(
+        self, *, dir_: str | None = None, command: str = "", app: str = "", deploy: str = "", release: str = ""
+    ) -> None:
+        """Write traffic_router.toml; with `release`, the table of that name, `dir` is left to it."""
         command = command or f"{sys.executable} -I -S app.py {{port}}"
-        text = f'[app]\ndir = "{dir_ or self.current}"\ncommand = "{command}"\nhealthy_after = 1\nstart_timeout = 5\n'
-        (self.home / "traffic_router.toml").write_text(f"{text}{app}\n[deploy]\n{deploy}\n")
+        text = f'[app]\ncommand = "{command}"\nhealthy_after = 1\nstart_timeout = 5\n'
+        if not release:
+            text += f'dir = "{dir_ or self.current}"\n'
+        (self.home / "traffic_router.toml").write_text(f"{text}{app}\n[deploy]\n{deploy}\n[release]\n{release}\n")
 
     def release(self, name: str, *, links: bool = True) -> Path:
         """Bring a release onto the machine, and let `current` lead to it."""
