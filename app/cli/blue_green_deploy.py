@@ -140,6 +140,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _status(call: Call) -> int:
     from app.cli.deploy_views import Overview, status_json, status_text
+    from app.deploy.current_link import look
 
     state = call.observed()
     overview = Overview(
@@ -150,6 +151,7 @@ def _status(call: Call) -> int:
         state_file=call.store.path,
         logs={name: call.processes.log_path(name) for name in state.versions},
         environments=call.environments(state),
+        link=look(call.steps, state),
     )
     print(json.dumps(status_json(overview), indent=2) if call.flag("--json") else status_text(overview))
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from app.cli.render import bold, dim, heading, mark, ms_text
 from app.cli.router_process import RunningRouter
+from app.deploy.current_link import Link
 from app.deploy.drain import Traffic
 from app.deploy.log_file import tail
 from app.deploy.reconcile import ending_text
@@ -41,6 +42,8 @@ class Overview:
     logs: Mapping[str, Path]
     environments: Mapping[str, str | None]
     """By version, the digest of what it was started with; never the environment itself."""
+    link: Link | None = None
+    """The link `[release] current`, where there is one."""
 
     def in_flight(self, name: str) -> int | None:
         """The requests in flight on a version; None when no router runs."""
@@ -72,6 +75,7 @@ def status_json(overview: Overview) -> dict[str, object]:
         "state_file": str(overview.state_file),
         "pause": state.pause._asdict() if state.pause else None,
         "maintenance": state.maintenance._asdict() if state.maintenance else None,
+        "current": overview.link._asdict() if overview.link else None,
         "router": {"pid": router.pid, "port": router.port} if router else None,
         "held": overview.held,
         "failover": overview.failover,
@@ -113,6 +117,8 @@ def status_text(overview: Overview) -> str:
         lines.append(f"✅ Router: running on port {overview.router.port} (pid {overview.router.pid})")
     else:
         lines.append("⏹️  Router: not running")
+    if overview.link:
+        lines.append(_link_text(overview.link, state))
     if overview.held:
         lines.append(f"   Held: {overview.held}")
     if overview.failover:
@@ -124,6 +130,13 @@ def status_text(overview: Overview) -> str:
     if hint := _hint(overview):
         lines.append(f"   Try: {hint}")
     return "\n".join(lines)
+
+
+def _link_text(link: Link, state: BlueGreenState) -> str:
+    if link.in_order:
+        return f"🔗 {link.path} → {link.leads_to}"
+    leads = f"leads to {link.leads_to}" if link.leads_to else "is no link"
+    return f"⚠️  {link.path} {leads}, and {state.active_version} runs in {link.expected}; the next command moves it"
 
 
 def _mode_lines(state: BlueGreenState) -> list[str]:

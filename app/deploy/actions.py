@@ -165,6 +165,13 @@ def _make_active(steps: Steps, request: Request) -> None:
     steps.report(Promoted(request.target, after.version(request.target).port, before.active_version, is_first))
 
 
+def _move_link(steps: Steps, request: Request) -> None:
+    """Let the link `[release] current` lead to what is active now."""
+    from app.deploy.current_link import follow
+
+    follow(steps, steps.store.read().version(request.target))
+
+
 def _run_post(steps: Steps, request: Request) -> None:
     """Run the configured commands after the switch; one that fails takes the switch back."""
     from app.deploy.commands import run_commands
@@ -253,6 +260,7 @@ _ACTIONS: Final[Mapping[Phase, Callable[[Steps, Request], None]]] = {
     Phase.SMOKING: _smoke,
     Phase.REVERTING: _revert,
     Phase.PROMOTING: _make_active,
+    Phase.LINKING: _move_link,
     Phase.POSTING: _run_post,
     Phase.WATCHING: _watch,
     Phase.SETTING: _set,

@@ -53,6 +53,10 @@ class Execution:
             # First, because the record of a version tells of a command that was killed how far it came.
             recover(self._steps, self._history, stale)
             state = self._steps.settle()
+            if self._steps.release.current:
+                from app.deploy.current_link import with_link
+
+                decide = with_link(self._steps, decide)
             request = decide(state)
             if request is None:
                 return
@@ -215,6 +219,10 @@ class Execution:
         # Not the version that has just failed, whatever it ran before: a `rollback` must not lead to it.
         previous = None if before.previous_version == request.target else before.previous_version
         self._steps.store.write(replace(back, previous_version=previous))
+        if self._steps.release.current:
+            from app.deploy.current_link import settle
+
+            settle(self._steps, back)
         version = state.version(request.leaving)
         runs = self._steps.runs(state.version(request.target))
         self._steps.report(RolledBack(version.name, version.port, request.target, runs))
@@ -266,7 +274,7 @@ class Execution:
             self._steps.note(str(error), warns=True)
 
 
-_AT_ONCE: Final = frozenset({Phase.PROMOTING, Phase.SETTING})
+_AT_ONCE: Final = frozenset({Phase.PROMOTING, Phase.LINKING, Phase.SETTING})
 """An interruption comes before these or after them: whoever wrote the state knows that it did."""
 
 _OUTCOMES: Final[Mapping[type[BaseException], str]] = {

@@ -87,7 +87,7 @@ class Entry(NamedTuple):
 ROLLED_BACK: Final = "rolled back"
 """The outcome of a command whose switch was taken back because the new version was found wanting."""
 
-AFTER_THE_SWITCH = frozenset({Phase.POSTING, Phase.WATCHING, Phase.DRAINING, Phase.RETIRING})
+AFTER_THE_SWITCH = frozenset({Phase.LINKING, Phase.POSTING, Phase.WATCHING, Phase.DRAINING, Phase.RETIRING})
 """What a command does when the traffic has gone to its target."""
 
 

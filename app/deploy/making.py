@@ -90,9 +90,8 @@ def make(steps: Steps, version: VersionState, *, is_deploy: bool = False) -> Rel
             )
     if not _by_shell(steps, given) and (idiom := idiom_in(given.command)):
         raise UsageError(f"--command has {idiom}".replace(" in the same table", " in [app]"))
-    if any("{release}" in path for path in (given.dir, *steps.app.env_file)) and not is_release_name(
-        version.release or ""
-    ):
+    is_in_path = any("{release}" in path for path in (given.dir, *steps.app.env_file))
+    if is_in_path and not is_release_name(version.release or ""):
         raise UsageError(
             f"{version.release!r} cannot be the name of a release's directory: it has a / or a character that cannot "
             "be printed, begins with . or -, or is too long",
@@ -101,6 +100,10 @@ def make(steps: Steps, version: VersionState, *, is_deploy: bool = False) -> Rel
     folder = Path(fill(given.dir, _words(version))).absolute()
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a directory, so {version.name} cannot run there", "--dir=DIRECTORY")
+    if steps.release.current:
+        from app.deploy.current_link import refuse_way_through
+
+        refuse_way_through(steps, [str(folder), *paths_in(given.command)], str(folder))
     return _made(steps, version, given, folder.resolve(), is_deploy=is_deploy)
 
 

@@ -11,6 +11,7 @@ intent. A command that was killed therefore leaves a record from which the next 
     smoking    the configured smoke commands try the target before it gets traffic
     reverting  the configured commands before a way back run in the release that is left
     promoting  the state file is replaced; each later request goes to the target
+    linking    the link `[release] current` is moved to the target's release
     posting    the configured commands after a switch run
     watching   the target's errors and times are compared with those of the version before it
     setting    the state file is replaced; from then on requests wait, are answered with the maintenance
@@ -40,6 +41,7 @@ class Phase(StrEnum):
     SMOKING = "smoking"
     REVERTING = "reverting"
     PROMOTING = "promoting"
+    LINKING = "linking"
     POSTING = "posting"
     WATCHING = "watching"
     SETTING = "setting"
@@ -146,11 +148,18 @@ PHASES: Final[Mapping[Phase, Rule]] = {
         left_behind=f"not all of the rollback commands may have run; {_TRAFFIC_STAYS}",
     ),
     Phase.PROMOTING: Rule(
-        next=frozenset({Phase.POSTING, Phase.WATCHING, Phase.DRAINING}),
+        next=frozenset({Phase.LINKING, Phase.POSTING, Phase.WATCHING, Phase.DRAINING}),
         undo=Undo.NOTHING,
         recovery=Recovery.STOP_TARGET,
         locked=True,
         left_behind=_STATE_DECIDES,
+    ),
+    Phase.LINKING: Rule(  # after the switch: the link is never ahead of the traffic, and the state file decides
+        next=frozenset({Phase.POSTING, Phase.WATCHING, Phase.DRAINING}),
+        undo=Undo.NOTHING,
+        recovery=Recovery.NOTHING,
+        locked=True,
+        left_behind=f"{_STATE_DECIDES}, and so does the link after the next command",
     ),
     Phase.POSTING: Rule(
         next=frozenset({Phase.WATCHING, Phase.DRAINING}),

@@ -209,7 +209,7 @@ def test_a_switch_that_was_made_stands(both: Deployment) -> None:
     assert both.version("green").status == "running"
 
 
-@pytest.mark.parametrize("phase", [Phase.POSTING, Phase.WATCHING, Phase.DRAINING, Phase.SETTING])
+@pytest.mark.parametrize("phase", [Phase.LINKING, Phase.POSTING, Phase.WATCHING, Phase.DRAINING, Phase.SETTING])
 def test_traffic_is_not_moved_by_a_recovery(both: Deployment, phase: Phase) -> None:
     both.store.write(promote(both.state, "green", 1.0))
     leave_behind(both, phase)
