@@ -320,13 +320,13 @@ def tell(layout: Layout) -> None:
     _deploy(layout, "r2")
     _deploy_broken(layout, "r3", "r2")
     _back(layout, ["rollback"], "r1", "r2")
-    _well(layout.restart(str(_status(layout)["active_version"])))
+    _well(layout.restart(str(status(layout)["active_version"])))
     check(layout, "r1")
     _deploy(layout, "r4")
     _back(layout, ["rollback", f"--to={first}"], "r1", "r4")
     _deploy(layout, "r5")
     _deploy(layout, "r6")
-    versions = _status(layout)["versions"]
+    versions = status(layout)["versions"]
     layout.prune({version["directory"] for version in versions.values()})  # type: ignore[attr-defined]  # JSON
     _refused(layout, ["rollback", f"--to={first}"], "r6")
     _back(layout, ["rollback"], "r5", "r6")
@@ -334,7 +334,7 @@ def tell(layout: Layout) -> None:
 
 def check(layout: Layout, release: str) -> int:
     """Everything names this release, and its code answers; gives the number of the command that made it so."""
-    known = _status(layout)
+    known = status(layout)
     active = known["active_version"]
     version = known["versions"][active]  # type: ignore[index]  # JSON
     told = layout.ask(layout.port)
@@ -350,7 +350,7 @@ def check(layout: Layout, release: str) -> int:
     return int(last["number"])
 
 
-def _status(layout: Layout) -> dict[str, object]:
+def status(layout: Layout) -> dict[str, object]:
     known: dict[str, object] = json.loads(_well(layout.run("status", "--json")).out)
     return known
 
