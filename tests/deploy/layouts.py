@@ -40,6 +40,9 @@ class Layout:
 
     gone_code = 1
 
+    has_link = False
+    """`current` leads to the active release."""
+
     def __init__(self, folder: Path) -> None:
         self.shop = Shop(folder)
         self.home = folder
@@ -101,11 +104,11 @@ class Layout:
             told: Mapping[str, str] = json.load(answer)
             return told
 
-    def configure(self, dir_: str, command: str, app: str = "", deploy: str = "") -> None:
-        """Write traffic_router.toml; `{home}` is filled in."""
+    def configure(self, dir_: str, command: str, tables: str = "") -> None:
+        """Write traffic_router.toml, with `tables` at its end; `{home}` is filled in."""
         top = f'main_port = {self.port}\nworkers = 1\nbind = "127.0.0.1"\n'
-        text = f"[app]\ndir = {json.dumps(dir_)}\ncommand = {json.dumps(command)}\nhealthy_after = 1\n{app}\n"
-        text = (top + text + f"[deploy]\n{deploy}\n").replace("{home}", str(self.home))
+        app = f"[app]\ndir = {json.dumps(dir_)}\ncommand = {json.dumps(command)}\nhealthy_after = 1\n"
+        text = (top + app + tables).replace("{home}", str(self.home))
         (self.home / "traffic_router.toml").write_text(text)
 
 
@@ -183,10 +186,16 @@ class GitPull(Layout):
 
 
 class Environments(Layout):
-    """A wheel for each release, installed into a virtual environment of its own; the command names no file of code."""
+    """A wheel for each release, installed into a virtual environment of its own; the command names no file of code.
+
+    The link to the active release is moved by the product.
+    """
+
+    has_link = True
 
     def arrange(self) -> None:
-        self.configure("{home}/releases/{release}", "bin/python -I -m shop {port}")
+        release = '[release]\ndir = "{home}/releases/{release}"\ncurrent = "{home}/current"\n'
+        self.configure(".", "bin/python -I -m shop {port}", release)
 
     def bring(self, name: str, code: str) -> None:
         folder = self.home / "releases" / name
@@ -215,20 +224,20 @@ class Procfile(Layout):
     """Given by whoever has it."""
 
     def arrange(self) -> None:
-        self.configure("{home}/releases/{release}", f"{self.honcho} start web")
+        before = f"[deploy]\nbefore = ['{self.honcho} start release']\n"
+        self.configure("{home}/releases/{release}", f"{self.honcho} start web", before)
 
     def bring(self, name: str, code: str) -> None:
         folder = self.home / "releases" / name
         folder.mkdir(parents=True)
         (folder / "app.py").write_text(code)
-        migrated = f"echo {name} >> {self.home}/migrated"
-        (folder / "Procfile").write_text(f"release: {migrated}\nweb: {sys.executable} -I -S app.py $PORT\n")
+        prepared = f"pwd >> {self.home}/prepared"
+        (folder / "Procfile").write_text(f"release: {prepared}\nweb: {sys.executable} -I -S app.py $PORT\n")
 
     def deploy(self, name: str) -> Done:
-        folder = self.home / "releases" / name
-        subprocess.run([self.honcho, "start", "release"], cwd=folder, check=True, capture_output=True)
-        assert (self.home / "migrated").read_text().split()[-1] == name
-        return super().deploy(name)
+        done = super().deploy(name)
+        assert (self.home / "prepared").read_text().split()[-1] == str(self.home / "releases" / name)
+        return done
 
 
 class Images(Layout):
@@ -341,6 +350,8 @@ def check(layout: Layout, release: str) -> int:
     named = {"status": version["release"], "$BG_RELEASE": told["BG_RELEASE"], "the code": told["CODE"]}
     assert named == dict.fromkeys(named, release)
     assert told["BG_VERSION"] == active
+    if layout.has_link:
+        assert str((layout.home / "current").resolve()) == version["directory"]
     entries = json.loads(_well(layout.run("history", "--json")).out)
     last = [entry for entry in entries if entry["to"] == active == entry["target"] and entry["outcome"] == "done"][-1]
     assert last["release"] == release
