@@ -81,6 +81,13 @@ class AppConfig:
         False,
         "Let `${NAME}` in a file stand for a variable before it or one of the environment, as python-dotenv does.",
     )
+    env_file_readers: tuple[str, ...] = setting(
+        ("docker", "honcho", "node", "shell", "systemd"),
+        "Programs that read the same files: a start names the variables whose lines one of them takes otherwise.",
+        zero="none",
+        rule="a list of docker, honcho, node, shell and systemd",
+        check=checks.is_env_reader,
+    )
     clean_env: bool = setting(
         False,
         f"Of the environment in which a command is typed, pass on only {', '.join(f'`{name}`' for name in CLEAN)}"

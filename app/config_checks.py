@@ -116,6 +116,10 @@ def is_link(text: str) -> bool:
     return text == "" or (is_file(text) and "{" not in text)
 
 
+def is_env_reader(text: str) -> bool:
+    return text in ("docker", "honcho", "node", "shell", "systemd")
+
+
 def is_host_field(text: str) -> bool:
     return text == "" or _HOST_FIELD.fullmatch(text) is not None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.config import AppConfig
 from app.config_checks import is_variable
+from app.deploy.env_readers import MARK, otherwise
 from app.deploy.launch import fill
 from app.deploy.places import follow_path_list
 from app.errors import ConfigError
@@ -52,7 +53,9 @@ def _read_all(
     values: dict[str, str] = {}
     for text in app.env_file:
         path = Path(fill(text, {"version": version, "release": release or ""})).absolute()
-        for binding in _bindings(path, warn):
+        bindings = _bindings(path, warn)
+        _tell_of_readers(path, bindings, app.env_file_readers, warn)
+        for binding in bindings:
             if binding.key is None:
                 continue
             if binding.value is None:
@@ -69,13 +72,34 @@ def _bindings(path: Path, warn: Warn) -> list[Binding]:
     """The lines of one file; raises `ConfigError` for what is none of NAME=VALUE, naming file and line only."""
     from dotenv.parser import parse_stream  # only who has such a file waits for it
 
-    bindings = list(parse_stream(StringIO(_text(path, warn))))
+    text = _text(path, warn)
+    bindings = list(parse_stream(StringIO(text)))
+    if text.startswith(MARK):  # the parser leaves it out
+        first = bindings[0].original
+        bindings[0] = bindings[0]._replace(original=first._replace(string=MARK + first.string))
     for binding in bindings:
         if binding.error:
             raise ConfigError(f"{path}, line {_line(binding)} is not NAME=VALUE", _SETTING)
         if binding.key is not None and not (is_variable(binding.key) and "\0" not in (binding.value or "")):
             raise ConfigError(f"{path}, line {_line(binding)} has what no variable can hold", _SETTING)
     return bindings
+
+
+def _tell_of_readers(path: Path, bindings: Sequence[Binding], readers: Collection[str], warn: Warn) -> None:
+    """Name the variables whose lines other programs that read the file take for something else."""
+    if not readers:
+        return
+    names: dict[str, list[str]] = {reader: [] for reader in readers}
+    for binding in bindings:
+        if binding.key is not None and binding.value is not None:
+            for reader in otherwise(binding.original.string) & names.keys():
+                names[reader].append(binding.key)
+    told = [f"{reader} ({', '.join(dict.fromkeys(found))})" for reader, found in names.items() if found]
+    if told:
+        warn(
+            f"{path} has lines that are read otherwise by {', '.join(told)}; docs/reference/environment-files.md says "
+            f"how to write them, and [app] env_file_readers which of these programs matter"
+        )
 
 
 def _text(path: Path, warn: Warn) -> str:
@@ -95,7 +119,8 @@ def _text(path: Path, warn: Warn) -> str:
 
 def _line(binding: Binding) -> int:
     """Where what was read begins; the parser counts from the empty lines before it."""
-    before = binding.original.string[: len(binding.original.string) - len(binding.original.string.lstrip())]
+    text = binding.original.string.removeprefix(MARK)
+    before = text[: len(text) - len(text.lstrip())]
     return binding.original.line + before.replace("\r\n", "\n").replace("\r", "\n").count("\n")
 
 
