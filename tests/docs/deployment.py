@@ -1,7 +1,7 @@
 """A deployment of its own for each page: the page's commands are typed into it, and what they print is compared.
 
-The pages show the ports 5004 to 5006 and the folder /opt/traffic-router. Here both are others; they are put in
-place of each other in what is typed and in what is printed. Figures that differ from run to run (pids, times,
+The pages show the ports 5004 to 5006 and the folders /opt/traffic-router and /srv/shop. Here all are others; they are
+put in place of each other in what is typed and in what is printed. Figures that differ from run to run (pids, times,
 sizes) count as equal, and `…` in a page stands for anything.
 """
 
@@ -26,6 +26,7 @@ from tests.support.waiting import wait_until
 __all__ = ["SHOWN_ROOT", "Deployment", "differences", "even"]
 
 SHOWN_ROOT: Final = "/opt/traffic-router"
+SHOWN_SHOP: Final = "/srv/shop"
 SHOWN_USER: Final = "root"
 SHOWN_PORTS: Final = ("5004", "5005", "5006")
 
@@ -84,6 +85,7 @@ class Deployment:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._shop = folder / "srv" / "shop"
         self._ports = tuple(str(free_port()) for _ in SHOWN_PORTS)
         self._foreground: list[subprocess.Popen[bytes]] = []
         self._last_exit = 0
@@ -157,10 +159,10 @@ class Deployment:
     def _typed(self, text: str) -> str:
         for shown, real in zip(SHOWN_PORTS, self._ports, strict=True):
             text = re.sub(rf"\b{shown}\b", real, text)
-        return text.replace(SHOWN_ROOT, str(self._folder))
+        return text.replace(SHOWN_SHOP, str(self._shop)).replace(SHOWN_ROOT, str(self._folder))
 
     def _shown(self, output: bytes) -> list[str]:
-        text = output.decode(errors="replace")
+        text = output.decode(errors="replace").replace(str(self._shop), SHOWN_SHOP)
         for folder in (str(self._folder), str(ROOT)):
             text = text.replace(folder, SHOWN_ROOT)
         text = re.sub(rf"\b{re.escape(getpass.getuser())}\b", SHOWN_USER, text)

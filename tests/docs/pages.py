@@ -27,7 +27,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command of a `console` block, and the lines that the page shows below it."""
+    """A command of a `console` block, the lines that the page shows below it, and the page's line where it ends."""
 
     text: str
     shown: tuple[str, ...]
@@ -62,17 +62,19 @@ def commands(page: Path) -> list[Command]:
 
 
 def _commands(block: Block) -> Iterator[Command]:
-    """Splits at the lines that begin with `$ `."""
-    text, shown, begins = "", list[str](), 0
+    """Splits at the lines that begin with `$ `; those that go on with `>`, as in a shell, belong to the command."""
+    text, shown, ends = "", list[str](), 0
     for number, line in enumerate(block.text.splitlines(), block.line + 1):
         if line.startswith("$ "):
             if text:
-                yield Command(text, tuple(shown), begins)
-            text, shown, begins = line[2:], [], number
+                yield Command(text, tuple(shown), ends)
+            text, shown, ends = line[2:], [], number
+        elif line.partition(" ")[0] == ">" and not shown:
+            text, ends = f"{text}\n{line[2:]}", number
         else:
             shown.append(line)
     if text:
-        yield Command(text, tuple(shown), begins)
+        yield Command(text, tuple(shown), ends)
 
 
 def links(page: Path) -> list[str]:
