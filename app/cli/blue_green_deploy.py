@@ -19,6 +19,8 @@ Usage:
   blue_green_deploy maintenance off
   blue_green_deploy logs VERSION [--follow] [--lines=N]
   blue_green_deploy history [--json] [--limit=N] [--verify]
+  blue_green_deploy releases [--json]
+  blue_green_deploy releases prune [--keep=N] [--dry-run] [--json]
   blue_green_deploy --help | --version
 
 Commands:
@@ -39,6 +41,8 @@ Commands:
   maintenance   Answer with a page that says so, but for those whom --allow lets through.
   logs          The end of a version's output.
   history       Who changed what, when, and what came of it.
+  releases      Every release that lies in its directory or was started from here, the newest first;
+                with prune, the old ones are removed that nothing needs.
 
 Options:
   --dir=DIR               Directory to run in, instead of the configured one.
@@ -66,6 +70,8 @@ Options:
   --lines=N               How many lines to begin with [default: 50].
   --limit=N               How many commands to show, the latest ones [default: 20].
   --verify                Check that no line of the history was changed, taken out or put in.
+  --keep=N                How many releases to keep, instead of the configured number.
+  --dry-run               Say what would be removed, and remove nothing.
   --json                  Print data for programs.
   -h --help               Show this text.
   --version               Show the version.
@@ -98,7 +104,6 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 from app.cli.deploy_call import Call
@@ -122,7 +127,7 @@ def main(argv: Sequence[str]) -> int:
     enter_home()
     be_interruptible()
     word, command = next((word, command) for word, command in _COMMANDS.items() if arguments[word])
-    if word not in _LOOKING:
+    if word not in _LOOKING or arguments["prune"]:
         outlive_reader()
     printer = EventPrinter()
     call = Call(arguments, load_settings(), shlex.join(argv), printer)
@@ -224,6 +229,10 @@ def _deploy(call: Call) -> int:
         watch_s=call.seconds("--watch", 1, 86_400) if call.text("--watch") else 0.0,
     )
     _print_way_back(call)
+    if call.release.prune:
+        from app.cli.deploy_releases import prune_after_deploy
+
+        prune_after_deploy(call)
     return 0
 
 
@@ -233,27 +242,6 @@ def _print_way_back(call: Call) -> None:
         previous = state.version(state.previous_version)
         runs = "keeps running" if call.steps.runs(previous) else "is stopped"
         print(f"   {previous.name} {runs}. Back to it: {PROGRAM} rollback")
-
-
-def _moved_log(call: Call, name: str, path: Path) -> Path:
-    """Where a log is that is not at its place: a version writes on into what was moved away.
-
-    Raises `OperatorError` when there is none to print.
-    """
-    found = call.processes.find(call.store.read_or_new().version(name))
-    if found.in_foreground:
-        raise OperatorError(
-            f"{name} writes to the output of pid {found.supervisor}, which runs it in the foreground",
-            f"journalctl _PID={found.pid}   # under systemd",
-        )
-    moved = sorted(path.parent.glob(f"{path.name}?*"), key=lambda it: it.stat().st_mtime)
-    plain = [it for it in moved if it.suffix not in (".gz", ".xz", ".zst", ".bz2")]
-    if plain:
-        print(f"⚠️  {path} was moved away; this is {plain[-1]}", file=sys.stderr)
-        return plain[-1]
-    if moved:
-        raise OperatorError(f"{path} was moved away and compressed", f"zless {moved[-1]}")
-    raise OperatorError(f"{name} has no log yet: {path}", f"{PROGRAM} start {name}")
 
 
 def _mode(call: Call) -> int:
@@ -269,24 +257,15 @@ def _history(call: Call) -> int:
 
 
 def _logs(call: Call) -> int:
-    from app.deploy.log_file import follow, tail
+    from app.cli.deploy_logs import print_log
 
-    name, lines = call.version(), call.count("--lines")
-    path = call.processes.log_path(name)
-    if not path.exists() and not call.flag("--follow"):
-        path = _moved_log(call, name, path)
-    added = follow(path)
-    next(added)  # remembers where the file ends before its end is printed, so that nothing is left out
-    for line in tail(path, lines):
-        print(line)
-    sys.stdout.flush()  # what is added next may be long in coming
-    if call.flag("--follow"):
-        try:
-            for text in added:
-                print(text, end="", flush=True)
-        except KeyboardInterrupt:
-            pass  # the way to end it
-    return 0
+    return print_log(call)
+
+
+def _releases(call: Call) -> int:
+    from app.cli.deploy_releases import print_releases, prune_releases
+
+    return (prune_releases if call.flag("prune") else print_releases)(call)
 
 
 _COMMANDS: Final[dict[str, Callable[[Call], int]]] = {
@@ -305,9 +284,10 @@ _COMMANDS: Final[dict[str, Callable[[Call], int]]] = {
     "maintenance": _mode,
     "logs": _logs,
     "history": _history,
+    "releases": _releases,
 }
 
-_LOOKING: Final = ("status", "health-check", "logs", "history")
+_LOOKING: Final = ("status", "health-check", "logs", "history", "releases")
 """They change nothing, and when nobody reads what they print they are over."""
 
 

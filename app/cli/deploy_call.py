@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from app.cli.router_process import RunningRouter
     from app.deploy.foreground import ForegroundProcesses
     from app.deploy.modes import Modes
+    from app.deploy.pruning import Pruned
 
 __all__ = ["HELP", "Call"]
 
@@ -73,6 +74,14 @@ class Call:
         from app.deploy.modes import Modes
 
         return Modes(self.steps, self.history, self._command, LOCK_WAIT_S)
+
+    def prune(self, keep: int, *, dry_run: bool = False) -> Pruned:
+        """Remove old releases."""
+        from app.deploy.execution import Execution
+        from app.deploy.pruning import prune
+
+        execution = Execution(self.steps, self.history, self._command, LOCK_WAIT_S)
+        return prune(self.steps, self.history, execution, keep, dry_run=dry_run)
 
     def flag(self, name: str) -> bool:
         return bool(self._arguments[name])

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.config_checks import is_release_name
+from app.errors import StateError
 
 __all__ = ["ReleaseDirs"]
 
@@ -35,10 +36,15 @@ class ReleaseDirs:
         return self.folder / inside.parts[0] if inside.parts and self.name_of(inside.parts[0]) else None
 
     def found(self) -> Mapping[Path, str]:
-        """The name of the release in each directory that there is; what a link stands for is elsewhere."""
+        """The name of the release in each directory that there is; raises `StateError` where that cannot be seen."""
+        return {self.folder / entry: name for entry in self.entries() if (name := self.name_of(entry))}
+
+    def entries(self) -> list[str]:
+        """The names of all directories in the folder; what a link stands for is elsewhere."""
         try:
             with os.scandir(self.folder) as entries:
-                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        except OSError:
-            return {}
-        return {self.folder / entry: name for entry in names if (name := self.name_of(entry))}
+                return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StateError(f"{self.folder} cannot be read: {error.strerror}", f"ls -ld {self.folder}") from error

@@ -31,6 +31,7 @@ DEPLOY: dict[tuple[str, ...], int] = {
     ("history",): 0,
     ("history", "--limit=1"): 0,
     ("history", "--verify"): 0,
+    ("releases",): 0,
 }
 ROUTER: dict[tuple[str, ...], int] = {
     ("status",): 0,

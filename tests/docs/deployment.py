@@ -36,7 +36,7 @@ _FOREGROUND: Final = {"make run": "Ctrl-C here ends", "bin/traffic_router start"
 """Commands that go on until they are ended, and what they print when they have begun."""
 
 _VARIES: Final = (
-    (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?\+\d\d:?\d\d)?"), "WHEN"),
+    (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?( ?\+\d\d:?\d\d)?"), "WHEN"),
     (re.compile(r'("(?:time|at|checked_at|switched_at)": ?)[\d."TW:HEN-]+'), r"\1WHEN"),
     (re.compile(r"\b[0-9a-f]{16}-[0-9a-f]{3,}\b"), "ID"),
     (re.compile(r"\w+, \d\d \w+ \d{4} \d\d:\d\d:\d\d GMT"), "WHEN"),
