@@ -79,6 +79,9 @@ class Layout:
     def restart(self, version: str) -> Done:
         return self.run("restart", version)
 
+    def start_again(self) -> None:
+        """All that runs ends at once, and begins anew, where that is the way of the place."""
+
     def prune(self, kept: set[str]) -> None:
         """A script removes the releases that `status` does not show to be in use."""
         for folder in (self.home / "releases").iterdir():
@@ -328,6 +331,8 @@ def tell(layout: Layout) -> None:
     first = _deploy(layout, "r1")
     _deploy(layout, "r2")
     _deploy_broken(layout, "r3", "r2")
+    layout.start_again()
+    check(layout, "r2")
     _back(layout, ["rollback"], "r1", "r2")
     _well(layout.restart(str(status(layout)["active_version"])))
     check(layout, "r1")

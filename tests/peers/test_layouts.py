@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.deploy.layouts import Environments, Images, Job, Layout, Procfile, status, tell
-from tests.deploy.shop import Done
+from tests.deploy.shop import CODE, ROOT, Done
 from tests.peers.peers import PEERS_BIN
 from tests.support.systemd_machine import HOME, SystemdMachine, missing
+from tests.support.waiting import wait_until
 
 
 class Honcho(Procfile):
@@ -87,13 +91,57 @@ ExecStart=/usr/bin/python3 {HOME}/bin/blue_green_deploy run %s --release=${{RELE
         return told
 
 
-NEEDS_SYSTEMD = pytest.mark.skipif(bool(missing()), reason=f"needs a systemd of its own: {missing()}")
+class Container(Layout):
+    """One container for all, which `make run` begins: its end is the end of each process, and pids begin anew.
+
+    Namespaces stand in for an engine. The project cannot be written there; state and releases are on volumes.
+    """
+
+    def __enter__(self) -> Layout:
+        self.configure("{home}/current", f"{sys.executable} -I -S app.py {{port}}")
+        self.bring("r0", CODE.replace("{code}", ""))
+        self.begin()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.container.kill()
+        self.container.wait()
+
+    def begin(self) -> None:
+        told = 'mount -t proc proc /proc; mount --bind "$0" "$0"; mount -o remount,bind,ro "$0"; cd "$0"; "$@"; exit $?'
+        room = ["setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        run = ["sh", "-ec", told, str(ROOT), sys.executable, "-m", "app.cli.run"]
+        with (self.home / "container.log").open("ab") as log:
+            self.container = subprocess.Popen([*room, *run], env=self.environ(), stdout=log, stderr=log)
+        wait_until(self.serves, "the router in the container", 40)
+
+    def serves(self) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            return "CODE" in self.ask(self.port)
+        return False
+
+    def start_again(self) -> None:
+        self.__exit__()
+        self.begin()
+
+    def bring(self, name: str, code: str) -> None:
+        self.shop.release(name)
+        (self.shop.current / "app.py").write_text(code)
+
+    def run(self, *words: str) -> Done:
+        first = Path(f"/proc/{self.container.pid}/task/{self.container.pid}/children").read_text().split()[0]
+        inside = ["nsenter", f"--target={first}", "--mount", "--pid", str(ROOT / "bin" / "blue_green_deploy")]
+        done = subprocess.run([*inside, *words], env=self.environ(), capture_output=True, text=True, timeout=60)
+        return Done(done.returncode, done.stdout, done.stderr)
+
+
+NEEDS_ROOM = pytest.mark.skipif(bool(missing()), reason=f"needs a systemd in namespaces of its own: {missing()}")
 
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     "layout",
-    [Environments, Honcho, Images, Job, pytest.param(Units, marks=NEEDS_SYSTEMD)],
+    [Environments, Honcho, Images, Job, *(pytest.param(kind, marks=NEEDS_ROOM) for kind in (Container, Units))],
     ids=lambda kind: kind.__name__,
 )
 def test_name_and_code_are_one(layout: type[Layout], tmp_path: Path) -> None:
