@@ -15,9 +15,11 @@ _BLANK: Final = " \t\r\n"
 _ESCAPED_IN_DOUBLE_QUOTES: Final = tuple('$`"\\')
 
 _NAME: Final = r"[A-Za-z_][A-Za-z_0-9]*"
-_VARIABLE: Final = re.compile(rf"\$(?:({_NAME})|\{{({_NAME})[^}}]*\}})")
-_ASSIGNMENT: Final = re.compile(rf"({_NAME})=")
+_VARIABLE: Final = rf"\$(?:({_NAME})|\{{({_NAME})[^}}]*\}})"
+_ASSIGNMENT: Final = rf"({_NAME})="
 _OURS: Final = {"PORT": "{port}", "BG_VERSION": "{version}", "BG_RELEASE": "{release}"}
+
+_SIGNS: Final = frozenset("$`|;&<>~*")
 
 _SHELL: Final = "set shell = true in the same table"
 _BUILTINS: Final = {
@@ -47,11 +49,11 @@ def idiom_in(command: str) -> str:
     What is in single quotes is an argument as it stands, and so is a text with spaces in double quotes, or after `-c`.
     The answer has names of variables in it, and never their values.
     """
-    words = _words(command)
-    if not words:
+    if not _may_have_idioms(command):
         return ""
+    words = _words(command)
     first = words[0]
-    if found := _ASSIGNMENT.match(first.bare):
+    if found := re.match(_ASSIGNMENT, first.bare):
         return f"{found[1]}=… before the program: [app] env has variables, or begin with `env {found[1]}=…`"
     if first.bare in _BUILTINS:
         return f"`{first.bare}`, which is no program: {_BUILTINS[first.bare]}"
@@ -63,14 +65,20 @@ def idiom_in(command: str) -> str:
     return ""
 
 
+def _may_have_idioms(command: str) -> bool:
+    """Whether a look is worth it: the patterns are compiled at their first use, and every command would wait for it."""
+    program = command.split(None, 1)[:1]
+    return program != [] and (not _SIGNS.isdisjoint(command) or "=" in program[0] or program[0] in _BUILTINS)
+
+
 def _in_word(word: _Word, before: str) -> str:
     for text in (word.bare, "" if _is_program_text(word, before) else word.in_double):
-        if found := _VARIABLE.search(text):
+        if found := re.search(_VARIABLE, text):
             name = found[1] or found[2]
             instead = f"write {_OURS[name]}" if name in _OURS else f"put its value there, or {_SHELL}"
             return f"${name}, which nobody fills in: {instead}"
     for pattern, what, instead in _IDIOMS:
-        if pattern.search(word.bare):
+        if re.search(pattern, word.bare):
             return f"{what}: {instead}; or, if it is meant as it stands, put it in single quotes"
     return ""
 
@@ -80,15 +88,15 @@ def _is_program_text(word: _Word, before: str) -> bool:
     return re.fullmatch(r"-\w*[ce]|--eval|--command", before) is not None or any(it in word.raw for it in _BLANK)
 
 
-_IDIOMS: Final[Sequence[tuple[re.Pattern[str], str, str]]] = (
-    (re.compile(r"\$\(|`"), "a command in a command (`$(…)`)", _SHELL),
-    (re.compile(r"^(&&|\|\|)|(&&|\|\|)$"), "`&&` or `||` between commands", _SHELL),
-    (re.compile(r"^\|&?$"), "a pipe (`|`)", _SHELL),
-    (re.compile(r"^;+$|;$"), "`;` between commands", _SHELL),
-    (re.compile(r"&$"), "`&`, to go on without waiting", "leave it out, for a version has to stay in the foreground"),
-    (re.compile(r"^\d*(<|>)|^&>"), "a redirection (`>`, `<`)", f"a version's output is kept in its log, or {_SHELL}"),
-    (re.compile(r"^~(/|$)"), "`~`, which a shell makes a home directory of", "write the whole path"),
-    (re.compile(r"^[^-=:]*/[^=:]*\*|^[^-=:]*\*[^=:]*/"), "`*`, which a shell makes names of files of", _SHELL),
+_IDIOMS: Final[Sequence[tuple[str, str, str]]] = (
+    (r"\$\(|`", "a command in a command (`$(…)`)", _SHELL),
+    (r"^(&&|\|\|)|(&&|\|\|)$", "`&&` or `||` between commands", _SHELL),
+    (r"^\|&?$", "a pipe (`|`)", _SHELL),
+    (r"^;+$|;$", "`;` between commands", _SHELL),
+    (r"&$", "`&`, to go on without waiting", "leave it out, for a version has to stay in the foreground"),
+    (r"^\d*(<|>)|^&>", "a redirection (`>`, `<`)", f"a version's output is kept in its log, or {_SHELL}"),
+    (r"^~(/|$)", "`~`, which a shell makes a home directory of", "write the whole path"),
+    (r"^[^-=:]*/[^=:]*\*|^[^-=:]*\*[^=:]*/", "`*`, which a shell makes names of files of", _SHELL),
 )
 
 
@@ -101,7 +109,7 @@ def by_shell(command: str) -> tuple[str, ...]:
     return ("/bin/sh", "-c", _with_exec(command))
 
 
-_COMPOUND: Final = re.compile(
+_COMPOUND: Final = (
     r"[()\n`]|<<|(?<![|])\|(?![|])|(?<![&<>])&(?![&>])|\$\(|(^|[\s;&|])[{}!](\s|$)"
     r"|(^|[\s;&|])(if|then|else|elif|fi|for|while|until|do|done|case|esac|function|time|select)(?=[\s;]|$)"
 )
@@ -110,13 +118,13 @@ _COMPOUND: Final = re.compile(
 
 def _with_exec(command: str) -> str:
     masked = _masked(command)
-    if _COMPOUND.search(masked):
+    if re.search(_COMPOUND, masked):
         return command
     start = max((found.end() for found in re.finditer(r"&&|\|\||;", masked)), default=0)
     last = re.compile(rf"\s*(?:{_NAME}=\S*\s+)*").match(masked, start)
     place = last.end() if last else start
     program = re.compile(r"\S*").match(masked, place)
-    if program is None or program[0] in ("", *_BUILTINS) or _ASSIGNMENT.match(program[0]):
+    if program is None or program[0] in ("", *_BUILTINS) or re.match(_ASSIGNMENT, program[0]):
         return command
     return f"{command[:place]}exec {command[place:]}"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Final
 
-__all__ = ["CLEAN", "REASONS", "is_named", "is_withheld", "without_withheld"]
+__all__ = ["CLEAN", "OF_A_UNIT", "REASONS", "in_background", "is_named", "is_withheld", "without_withheld"]
 
 REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "Jenkins ends every process that has its cookie or the build's id when the build is over.": (
@@ -49,6 +49,9 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
 CLEAN: Final = ("HOME", "LANG", "LANGUAGE", "LC_*", "LOGNAME", "PATH", "SHELL", "TZ", "USER")
 """What is left with `clean_env`: where programs are, who runs them, and which language and time they speak."""
 
+OF_A_UNIT: Final = ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")
+"""What systemd says to the process of a unit (systemd.exec(5)): true for `run`, not for what is in the background."""
+
 _WITHHELD: Final = tuple(name for names in REASONS.values() for name in names)
 
 
@@ -65,3 +68,8 @@ def is_withheld(variable: str) -> bool:
 def without_withheld(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of a command, as what is left running may have it."""
     return {name: value for name, value in environ.items() if not is_withheld(name)}
+
+
+def in_background(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a process that goes on in the background, with its output in a file of its own."""
+    return {name: value for name, value in environ.items() if name not in OF_A_UNIT}

@@ -99,7 +99,9 @@ By default the whole environment is passed on, because under systemd, in a conta
 application is told its settings. Where people and CI jobs type the commands, `clean_env` makes it the same for all.
 
 The router's own settings and virtual environment are never passed on, nor are these, which end before the version does;
-a router in the background does not get them either. `env` and `env_file` can set them.
+a router in the background does not get them either. `env` and `env_file` can set them. What systemd says to the process
+of a unit (`INVOCATION_ID`, `JOURNAL_STREAM`, `SYSTEMD_EXEC_PID`) reaches a version that is started with `run`, and no
+version or router in the background, whose output goes to a file.
 """
 
 

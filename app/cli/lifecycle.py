@@ -30,7 +30,7 @@ from app.deploy.sessions import port_holder
 from app.errors import ProcessError, StateError
 from app.server.next_start import Start, write_start
 from app.state.store import StateStore, mending
-from app.withheld import without_withheld
+from app.withheld import in_background, without_withheld
 
 __all__ = ["banner", "reload", "router_environment", "start", "start_in_background", "stop", "upgrade"]
 
@@ -86,7 +86,7 @@ def start_in_background(config: RouterConfig, cli: Mapping[str, str]) -> int:
     print(banner(config.main_port), flush=True)
     log = _log(config)
     begin = size(log)
-    process = start_detached(gunicorn_command(), without_withheld(router_environment(cli)), log)
+    process = start_detached(gunicorn_command(), in_background(without_withheld(router_environment(cli))), log)
     client = RouterClient(config, timeout_s=1)
 
     def serves() -> bool:

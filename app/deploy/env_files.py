@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -59,7 +60,7 @@ def _read_all(
             if binding.key is None:
                 continue
             if binding.value is None:
-                warn(f"{path}, line {_line(binding)}: {binding.key} has no `=`, so it is left out")
+                warn(f"{path}, line {_line(binding)} has no `=`, so it is left out")
                 continue
             value = binding.value
             if app.env_file_interpolate:
@@ -74,7 +75,7 @@ def _bindings(path: Path, warn: Warn) -> list[Binding]:
 
     text = _text(path, warn)
     bindings = list(parse_stream(StringIO(text)))
-    if text.startswith(MARK):  # the parser leaves it out
+    if bindings and text.startswith(MARK):  # the parser leaves it out
         first = bindings[0].original
         bindings[0] = bindings[0]._replace(original=first._replace(string=MARK + first.string))
     for binding in bindings:
@@ -93,13 +94,20 @@ def _tell_of_readers(path: Path, bindings: Sequence[Binding], readers: Collectio
     for binding in bindings:
         if binding.key is not None and binding.value is not None:
             for reader in otherwise(binding.original.string) & names.keys():
-                names[reader].append(binding.key)
+                names[reader].append(_label(binding))
     told = [f"{reader} ({', '.join(dict.fromkeys(found))})" for reader, found in names.items() if found]
     if told:
         warn(
             f"{path} has lines that are read otherwise by {', '.join(told)}; docs/reference/environment-files.md says "
             f"how to write them, and [app] env_file_readers which of these programs matter"
         )
+
+
+def _label(binding: Binding) -> str:
+    """The variable's name, or the line where that may be part of a secret: a key of several lines, without quotes."""
+    name, value = binding.key or "", binding.value or ""
+    is_plain = re.fullmatch(r"[A-Z_][A-Z0-9_]{0,63}", name) is not None
+    return name if is_plain and value.strip("=") else f"line {_line(binding)}"
 
 
 def _text(path: Path, warn: Warn) -> str:

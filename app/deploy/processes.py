@@ -126,6 +126,7 @@ class Processes:
         import subprocess  # takes its time, and only who starts something needs it
 
         from app.deploy import supervisor
+        from app.withheld import in_background
 
         log = self.log_path(name)
         log.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -136,7 +137,7 @@ class Processes:
             return subprocess.Popen(
                 [sys.executable, "-I", "-S", supervisor.__file__, str(held), str(log), *launch.arguments],
                 cwd=launch.directory,
-                env=launch.environment,
+                env=in_background(launch.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 start_new_session=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from app.deploy.env_files import read_env_files
 from app.deploy.launch import launch_of
@@ -15,10 +14,9 @@ from app.deploy.steps import Request, Steps
 from app.errors import OperatorError, StateError
 from app.state.model import PROGRAM, VersionState
 from app.state.release import Release
+from app.withheld import OF_A_UNIT
 
 __all__ = ["as_before", "check_repeatable", "for_checks", "known_as", "tell_of_shared_place"]
-
-_PER_PROCESS: Final = ("INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")
 
 
 def as_before(
@@ -198,8 +196,8 @@ def known_as(steps: Steps, release: Release) -> Release:
     What systemd says to each process of its own (systemd.exec(5)) makes no other release, but the process is to get it.
     """
     for known in reversed(steps.releases.all()):
-        inherited = {**release.inherited, **{name: known.inherited.get(name, "") for name in _PER_PROCESS}}
-        before = {**known.inherited, **{name: known.inherited.get(name, "") for name in _PER_PROCESS}}
+        inherited = {**release.inherited, **{name: known.inherited.get(name, "") for name in OF_A_UNIT}}
+        before = {**known.inherited, **{name: known.inherited.get(name, "") for name in OF_A_UNIT}}
         facts = {"id": known.id, "made_at": known.made_at, "made_by": known.made_by, "origin": known.origin}
         if replace(release, inherited=inherited, **facts) == replace(known, inherited=before):  # type: ignore[arg-type]  # by field
             return replace(release, id=known.id, origin=known.origin)

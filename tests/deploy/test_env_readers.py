@@ -64,6 +64,10 @@ def test_a_start_names_the_variables_and_never_a_value(tmp_path: Path) -> None:
     told = "docker (URL), honcho (FIRST, KEY), node (FIRST, KEY), shell (FIRST), systemd (FIRST)"
     assert said.startswith(f"{path} has lines that are read otherwise by {told}; ")
     assert "hunter" not in said
+    path.write_text("KEY=-----BEGIN KEY-----\nMIIhunter==\nMIIHUNTER==\nhunter.x='y'\n")
+    warnings.clear()
+    read_env_files(AppConfig(env_file=(str(path),)), version, {}, warnings.append)
+    assert "honcho (KEY, line 4)" in warnings[0] and "hunter" not in warnings[0].lower()
     for readers, count in ((("docker",), 1), ((), 0)):
         warnings.clear()
         read_env_files(AppConfig(env_file=(str(path),), env_file_readers=readers), version, {}, warnings.append)

@@ -73,8 +73,9 @@ def test_what_cannot_be_read_is_named_by_its_place_alone(content: bytes, fault: 
 
 def test_a_name_without_a_value_is_left_out_and_said(tmp_path: Path) -> None:
     warnings: list[str] = []
-    assert read("A=1\n\nNAME\n", tmp_path, warnings) == {"A": "1"}
-    assert warnings == [f"{tmp_path}/shop.env, line 3: NAME has no `=`, so it is left out"]
+    assert read("A=1\n\npostgres://hunter@h\n", tmp_path, warnings) == {"A": "1"}
+    assert warnings == [f"{tmp_path}/shop.env, line 3 has no `=`, so it is left out"]
+    assert read("\ufeff", tmp_path) == {}
 
 
 def test_a_file_that_everybody_can_read_is_warned_about(tmp_path: Path) -> None:
@@ -161,6 +162,12 @@ def test_the_marks_of_a_job_do_not_reach_what_it_leaves_running(shop: Shop) -> N
     assert _with_mark(b"mark-of-the-job") == []
 
 
+def test_a_version_in_the_background_is_not_told_that_it_writes_to_the_journal(shop: Shop) -> None:
+    shop.release("r1")
+    shop.must("start", "blue", "--release=r1", JOURNAL_STREAM="8:1", INVOCATION_ID="unit-of-the-runner")
+    assert {"JOURNAL_STREAM", "INVOCATION_ID"} & shop.told("blue").keys() == set()
+
+
 def _with_mark(mark: bytes) -> list[str]:
     """The processes with that in their environment, as a runner looks for them."""
     found = []
@@ -178,6 +185,7 @@ def test_a_router_in_the_background_has_no_mark_of_the_job_either(tmp_path: Path
     environ = {
         **shop.environ,
         "BUILD_ID": "mark-of-another-job",
+        "INVOCATION_ID": "mark-of-another-job",
         "TRAFFIC_ROUTER_WORKERS": "1",
         "PORT": str(free_port()),
     }
