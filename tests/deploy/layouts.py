@@ -26,7 +26,9 @@ from tests.support.router_process import free_port
 
 BROKEN = "raise SystemExit('this release does not start')\n"
 
-WITHOUT_SHARING = f"{sys.executable} -I -S app.py {{port}}"
+RELEASE = '[release]\ndir = "{home}/releases/{release}"\n'
+
+APP = f"{sys.executable} -I -S app.py {{port}}"
 
 
 class Layout:
@@ -63,7 +65,7 @@ class Layout:
 
     def arrange(self) -> None:
         """What is done once, before the first release."""
-        self.configure("{home}/current", WITHOUT_SHARING)
+        self.configure("{home}/current", APP)
 
     def bring(self, name: str, code: str) -> None:
         """A release comes onto the machine."""
@@ -83,10 +85,18 @@ class Layout:
         """All that runs ends at once, and begins anew, where that is the way of the place."""
 
     def prune(self, kept: set[str]) -> None:
-        """A script removes the releases that `status` does not show to be in use."""
-        for folder in (self.home / "releases").iterdir():
-            if str(folder) not in kept:
-                shutil.rmtree(folder)
+        """Of the releases those alone are left that `status` shows to be in use."""
+        _well(self.run("releases", "prune", "--keep=2"))
+        assert self.left() == kept
+
+    def prune_by_script(self, kept: set[str]) -> None:
+        """The same where the product does not know of the directories."""
+        for folder in self.left() - kept:
+            shutil.rmtree(folder)
+
+    def left(self) -> set[str]:
+        """The directories of releases."""
+        return {str(folder) for folder in (self.home / "releases").iterdir()}
 
     # --- how it is carried out ------------------------------------------------------------------------------
 
@@ -145,7 +155,7 @@ class Releases(Layout):
 
     def prune(self, kept: set[str]) -> None:
         """The directory that the router was started in goes with the others."""
-        super().prune(kept)
+        self.prune_by_script(kept)
         with pytest.raises(subprocess.CalledProcessError) as refused:
             self.route("reload")
         assert b"the directory that the router runs in is gone" in refused.value.stderr
@@ -164,7 +174,7 @@ class GitPull(Layout):
         self.git("init", "-q", "-b", "main", str(self.origin))
         self.git("commit", "-q", "--allow-empty", "-m", "begin", folder=self.origin)
         self.git("clone", "-q", str(self.origin), str(self.tree))
-        self.configure("{home}/app", WITHOUT_SHARING)
+        self.configure("{home}/app", APP)
 
     def git(self, *words: str, folder: Path | None = None) -> None:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
@@ -197,8 +207,7 @@ class Environments(Layout):
     has_link = True
 
     def arrange(self) -> None:
-        release = '[release]\ndir = "{home}/releases/{release}"\ncurrent = "{home}/current"\n'
-        self.configure(".", "bin/python -I -m shop {port}", release)
+        self.configure(".", "bin/python -I -m shop {port}", RELEASE + 'current = "{home}/current"\n')
 
     def bring(self, name: str, code: str) -> None:
         folder = self.home / "releases" / name
@@ -228,7 +237,7 @@ class Procfile(Layout):
 
     def arrange(self) -> None:
         before = f"[deploy]\nbefore = ['{self.honcho} start release']\n"
-        self.configure("{home}/releases/{release}", f"{self.honcho} start web", before)
+        self.configure(".", f"{self.honcho} start web", RELEASE + before)
 
     def bring(self, name: str, code: str) -> None:
         folder = self.home / "releases" / name
@@ -292,7 +301,7 @@ class Job(Layout):
     MARKS = ("JENKINS_NODE_COOKIE", "RUNNER_TRACKING_ID")
 
     def arrange(self) -> None:
-        self.configure("{home}/releases/{release}", WITHOUT_SHARING)
+        self.configure(".", APP, RELEASE)
 
     def bring(self, name: str, code: str) -> None:
         folder = self.home / "releases" / name

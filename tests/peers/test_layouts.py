@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -47,7 +46,8 @@ ExecStart=/usr/bin/python3 {HOME}/bin/blue_green_deploy run %s --release=${{RELE
         self.machine.__exit__()
 
     def arrange(self) -> None:
-        self.configure("/srv/shop/releases/{release}", "/usr/bin/python3 -I -S app.py {port}")
+        release = '[release]\ndir = "/srv/shop/releases/{release}"\n'
+        self.configure(".", "/usr/bin/python3 -I -S app.py {port}", release)
         self.machine.write(f"{HOME}/traffic_router.toml", (self.home / "traffic_router.toml").read_text())
         self.machine.run("useradd", "--system", f"--home-dir={HOME}", "--shell=/usr/sbin/nologin", self.USER)
         self.machine.run("install", "-d", "-o", self.USER, "-g", self.USER, "-m", "0750", f"{HOME}/.local_context")
@@ -61,6 +61,7 @@ ExecStart=/usr/bin/python3 {HOME}/bin/blue_green_deploy run %s --release=${{RELE
 
     def bring(self, name: str, code: str) -> None:
         self.machine.write(f"/srv/shop/releases/{name}/app.py", code)
+        self.machine.run("chown", "-R", self.USER, "/srv/shop/releases")  # who removes them is the user of the commands
 
     def deploy(self, name: str) -> Done:
         version = {"blue": "green"}.get(str(status(self)["active_version"]), "blue")
@@ -74,10 +75,8 @@ ExecStart=/usr/bin/python3 {HOME}/bin/blue_green_deploy run %s --release=${{RELE
         assert self.machine.shown(f"traffic-router-{version}", "ActiveState") == "failed"
         return super().restart(version)
 
-    def prune(self, kept: set[str]) -> None:
-        for folder in self.machine.path("/srv/shop/releases").iterdir():
-            if f"/srv/shop/releases/{folder.name}" not in kept:
-                shutil.rmtree(folder)
+    def left(self) -> set[str]:
+        return {f"/srv/shop/releases/{folder.name}" for folder in self.machine.path("/srv/shop/releases").iterdir()}
 
     def run(self, *words: str) -> Done:
         told = 'setpriv --reuid $0 --regid $0 --init-groups bin/blue_green_deploy "$@"; code=$?; echo; echo $code'
@@ -127,6 +126,9 @@ class Container(Layout):
     def bring(self, name: str, code: str) -> None:
         self.shop.release(name)
         (self.shop.current / "app.py").write_text(code)
+
+    def prune(self, kept: set[str]) -> None:
+        self.prune_by_script(kept)
 
     def run(self, *words: str) -> Done:
         first = Path(f"/proc/{self.container.pid}/task/{self.container.pid}/children").read_text().split()[0]
