@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from app.cli.deploy_call import Call
-from app.cli.render import bold, count_text, dim, ms_text
+from app.cli.render import count_text, dim, ms_text, table
 from app.deploy.chain import Link
 from app.deploy.history import Entry
 from app.errors import OperatorError, StateError
@@ -74,11 +74,10 @@ _COLUMNS = ("#", "WHEN", "WHO", "COMMAND", "ACTIVE", "RELEASE", "OUTCOME", "TOOK
 
 def history_lines(entries: Sequence[Entry]) -> list[str]:
     """A table, the latest command last; what went wrong is told below its line."""
-    rows = [_history_row(entry) for entry in entries]
-    widths = [max(len(row[i]) for row in [_COLUMNS, *rows]) for i in range(len(_COLUMNS))]
-    lines = [bold(_table_line(_COLUMNS, widths))]
+    first, *rows = table(_COLUMNS, [_history_row(entry) for entry in entries])
+    lines = [first]
     for entry, row in zip(entries, rows, strict=True):
-        lines.append(_table_line(row, widths))
+        lines.append(row)
         lines += [dim(f"    {text}") for text in (entry.detail, _cut_text(entry)) if text]
     return lines
 
@@ -99,7 +98,3 @@ def _cut_text(entry: Entry) -> str:
     versions = receipt.get("versions", {}) if isinstance(receipt, dict) else {}
     cut = sum(account.get("cut", 0) for account in versions.values())
     return f"{count_text(cut)} cut: see `history --json` for the receipt" if cut else ""
-
-
-def _table_line(row: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

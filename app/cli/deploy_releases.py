@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from app.cli.deploy_call import HELP, Call
-from app.cli.render import bold, bytes_text, dim
+from app.cli.render import bytes_text, dim, table
 from app.deploy.current_link import look
 from app.deploy.inventory import Listed, inventory, own_bytes
 from app.deploy.pruning import Pruned
@@ -66,11 +66,10 @@ _COLUMNS: Final = ("RELEASE", "#", "STARTED", "SIZE", "REVISION", "STATE")
 
 def _lines(listed: Sequence[Listed], sizes: _Sizes) -> list[str]:
     """A table; where a release has no directory by the setting, its own stands below it."""
-    rows = [_row(one, sizes) for one in listed]
-    widths = [max(len(row[i]) for row in [_COLUMNS, *rows]) for i in range(len(_COLUMNS))]
-    lines = [bold(_table_line(_COLUMNS, widths))]
+    first, *rows = table(_COLUMNS, [_row(one, sizes) for one in listed])
+    lines = [first]
     for one, row in zip(listed, rows, strict=True):
-        lines.append(_table_line(row, widths))
+        lines.append(row)
         lines += [] if one.has_own_dir else [dim(f"    {one.directory}")]
     return lines
 
@@ -85,10 +84,6 @@ def _row(one: Listed, sizes: _Sizes) -> tuple[str, ...]:
         (one.revision or "")[:8],
         ", ".join(one.roles) if one.is_present else ", ".join([*one.roles, "missing"]),
     )
-
-
-def _table_line(row: Sequence[str], widths: Sequence[int]) -> str:
-    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 # --- prune ------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import TextIO
 
 from app import units
@@ -21,6 +22,7 @@ __all__ = [
     "is_plain",
     "mark",
     "ms_text",
+    "table",
 ]
 
 _RULE = "=" * 60
@@ -81,6 +83,16 @@ def bytes_text(number: float) -> str:
 def _plain(text: str) -> str:
     """With ordinary spaces, which are what people search for in a terminal's output."""
     return text.replace(units.GAP, " ")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table, with the columns' names in the first."""
+    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
+    first, *others = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [columns, *rows]
+    )
+    return [bold(first), *others]
 
 
 class Progress:

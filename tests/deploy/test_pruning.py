@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.deploy.kill_points import calls_of, killed_at
-from tests.deploy.shop import Shop
+from tests.deploy.shop import Done, Shop
+from tests.support.forked import fork_child
 from tests.support.mounts import mounted, needs_root, read_only
 
 SETTINGS = 'dir = "releases/{release}"\ncurrent = "current"\nkeep = 1\n'
@@ -238,6 +241,55 @@ def test_what_cannot_be_removed_is_named_and_the_others_are_removed(four: Shop) 
         assert f"❌ {four.home}/view/r6 cannot be removed: Read-only file system" in done.err
         assert f"❌ {four.home}/view/r5 cannot be removed: Read-only file system" in done.err
     assert {"r5", "r6"} <= there(four)
+
+
+@needs_root
+def test_files_that_belong_to_somebody_else_are_named(tmp_path: Path) -> None:
+    """As a cache that the application writes under a user of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        shop = Shop(Path(folder) / "home")
+        shop.configure(release='dir = "releases/{release}"\nkeep = 1')
+        try:
+            for name in ("r1", "r2", "r3", "r4"):
+                shop.release(name, links=False)
+                shop.must("deploy", f"--release={name}")
+            subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", folder], check=True)
+            cache = shop.home / "releases" / "r1" / "cache"
+            cache.mkdir(mode=0o755)
+            (cache / "page").write_text("of root")
+            code, said = as_nobody(lambda: shop.deploy("releases", "prune"), Path(folder) / "said")
+            assert code == 1
+            assert re.search(
+                r"❌ \S*/releases/\.bg-pruned-\w+-r1/cache/page cannot be removed: Permission denied\n", said
+            )
+            assert len(said.splitlines()) == 1, "and not the folders around it"
+            left = [name for name in there(shop) if name.startswith(".bg-pruned-")]
+            assert there(shop) == {"r3", "r4", *left}
+            assert len(left) == 1
+            shop.must("releases", "prune")
+            assert there(shop) == {"r3", "r4"}
+        finally:
+            shop.close()
+
+
+NOBODY = 65_534
+
+
+def as_nobody(command: Callable[[], Done], said: Path) -> tuple[int, str]:
+    """The exit code of a command that an ordinary user gives, and what it said of faults."""
+    said.touch(mode=0o666)
+    os.chown(said, NOBODY, NOBODY)
+
+    def work() -> None:
+        os.setegid(NOBODY)
+        os.seteuid(NOBODY)
+        done = command()
+        said.write_text(f"{done.code} {done.err}")
+
+    assert os.waitpid(fork_child(work), 0)[1] == 0
+    code, _, text = said.read_text().partition(" ")
+    return int(code), text
 
 
 def test_a_prune_killed_between_any_two_calls_leaves_no_half_release(four: Shop) -> None:
