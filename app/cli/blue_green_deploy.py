@@ -46,7 +46,8 @@ Commands:
 
 Options:
   --dir=DIR               Directory to run in, instead of the configured one.
-  --release=NAME          What this release is called; the application gets it as $BG_RELEASE.
+  --release=NAME          What this release is called; the application gets it as $BG_RELEASE, and
+                          [release] dir says where it lies.
   --command=COMMAND       Command to run, instead of the configured one; {port}, {address}, {version}
                           and {release} are filled in, and there is no shell but with [app] shell.
   --reconfigure           The same release in the same directory, but with the settings and the

@@ -27,7 +27,7 @@ from app.deploy.places import (
 from app.deploy.steps import Steps
 from app.errors import ConfigError, UsageError
 from app.shell_text import idiom_in
-from app.state.model import VersionState
+from app.state.model import PROGRAM, VersionState
 from app.state.release import Release
 from app.withheld import CLEAN, is_named
 
@@ -89,7 +89,8 @@ def make(steps: Steps, version: VersionState, *, is_deploy: bool = False) -> Rel
                 "--release=NAME with start, run or deploy",
             )
     if not _by_shell(steps, given) and (idiom := idiom_in(given.command)):
-        raise UsageError(f"--command has {idiom}".replace(" in the same table", " in [app]"))
+        told = f"--command has {idiom}".replace(" in the same table", " in [app]")
+        raise UsageError(told, f"{PROGRAM} --help")
     is_in_path = any("{release}" in path for path in (given.dir, *steps.app.env_file))
     if is_in_path and not is_release_name(version.release or ""):
         raise UsageError(
