@@ -45,7 +45,7 @@ class AppConfig:
         "",
         "Command that runs a version, a text or the list of its words, without a shell; `{port}`, `{address}`,"
         " `{version}`, `{release}` are filled in.",
-        zero="the bundled demo application",
+        zero="the bundled demo application, where nothing else ever ran",
         rule="a command with its quotes closed",
         check=checks.is_command,
     )

@@ -4,14 +4,16 @@ Usage:
   blue_green_deploy status [--json]
   blue_green_deploy start VERSION [--dir=DIR] [--release=NAME] [--command=COMMAND]
   blue_green_deploy start VERSION --reconfigure
+  blue_green_deploy start VERSION --demo [--release=NAME]
   blue_green_deploy run VERSION [--dir=DIR] [--release=NAME] [--command=COMMAND]
+  blue_green_deploy run VERSION --demo [--release=NAME]
   blue_green_deploy stop VERSION [--force] [--on-timeout=WHAT]
   blue_green_deploy restart VERSION [--reconfigure]
   blue_green_deploy health-check [VERSION] [--json]
   blue_green_deploy switch VERSION [--force] [--wait] [--on-timeout=WHAT]
   blue_green_deploy rollback [--to=N] [--wait] [--on-timeout=WHAT]
   blue_green_deploy deploy [--dir=DIR] [--release=NAME] [--command=COMMAND] [--watch=SECONDS]
-                           [--stop-old] [--on-timeout=WHAT]
+                           [--demo] [--stop-old] [--on-timeout=WHAT]
   blue_green_deploy preview [VERSION] [--for=SECONDS] [--json]
   blue_green_deploy pause [--max-hold=SECONDS] [--drain]
   blue_green_deploy resume
@@ -50,6 +52,8 @@ Options:
                           [release] dir says where it lies.
   --command=COMMAND       Command to run, instead of the configured one; {port}, {address}, {version}
                           and {release} are filled in, and there is no shell but with [app] shell.
+  --demo                  Run the bundled demo application, whatever is set. Without it, the demo runs only
+                          where nothing else ever did.
   --reconfigure           The same release in the same directory, but with the settings and the
                           environment of now.
   --force                 Switch to an unhealthy version; stop the active one, or a busy one.
@@ -147,6 +151,7 @@ def main(argv: Sequence[str]) -> int:
 def _status(call: Call) -> int:
     from app.cli.deploy_views import Overview, status_json, status_text
     from app.deploy.current_link import look
+    from app.deploy.differences import differences
 
     state = call.observed()
     overview = Overview(
@@ -158,6 +163,7 @@ def _status(call: Call) -> int:
         logs={name: call.processes.log_path(name) for name in state.versions},
         environments=call.environments(state),
         link=look(call.steps, state),
+        differs=differences(call.steps, state),
     )
     print(json.dumps(status_json(overview), indent=2) if call.flag("--json") else status_text(overview))
     return 0
@@ -223,6 +229,10 @@ def _rollback(call: Call) -> int:
 
 
 def _deploy(call: Call) -> int:
+    from app.deploy.differences import differences
+
+    if differs := differences(call.steps, call.store.read_or_new()):
+        call.steps.note(differs, warns=True)
     call.deployer.deploy(
         call.overrides(),
         stop_old=call.flag("--stop-old"),

@@ -95,7 +95,7 @@ class Call:
         return check_version(self.text("VERSION") or "")
 
     def overrides(self) -> Overrides:
-        return Overrides(self.text("--release"), self.text("--dir"), self.text("--command"))
+        return Overrides(self.text("--release"), self.text("--dir"), self.text("--command"), self.flag("--demo"))
 
     def count(self, name: str) -> int:
         """An option's whole number; raises `UsageError` for what is none."""

@@ -44,6 +44,8 @@ class Overview:
     """By version, the digest of what it was started with; never the environment itself."""
     link: Link | None = None
     """The link `[release] current`, where there is one."""
+    differs: str = ""
+    """Where the settings and the state name different things."""
 
     def in_flight(self, name: str) -> int | None:
         """The requests in flight on a version; None when no router runs."""
@@ -77,6 +79,7 @@ def status_json(overview: Overview) -> dict[str, object]:
         "maintenance": state.maintenance._asdict() if state.maintenance else None,
         "current": overview.link._asdict() if overview.link else None,
         "router": {"pid": router.pid, "port": router.port} if router else None,
+        "differs": overview.differs or None,
         "held": overview.held,
         "failover": overview.failover,
         "versions": {name: _version_json(overview, version) for name, version in state.versions.items()},
@@ -119,6 +122,8 @@ def status_text(overview: Overview) -> str:
         lines.append("⏹️  Router: not running")
     if overview.link:
         lines.append(_link_text(overview.link, state))
+    if overview.differs:
+        lines.append(f"⚠️  {overview.differs[0].upper()}{overview.differs[1:]}")
     if overview.held:
         lines.append(f"   Held: {overview.held}")
     if overview.failover:

@@ -44,13 +44,15 @@ class Overrides(NamedTuple):
     release: str | None = None
     dir: str | None = None
     command: str | None = None
+    demo: bool = False
+    """The bundled demo, whatever is set."""
 
     def __bool__(self) -> bool:
-        return (self.release, self.dir, self.command) != (None, None, None)
+        return self != Overrides()
 
     def of_something_new(self, version: VersionState) -> VersionState:
         """The version with just this: what an earlier release was started with does not hold for a new one."""
-        return started_with(version, self._asdict())
+        return started_with(version, {"release": self.release, "dir": self.dir, "command": self.command})
 
 
 class Deployer:
@@ -93,7 +95,7 @@ class Deployer:
             if runs:
                 return request
             if is_new:
-                return self._new(request)
+                return self._new(request, is_demo=given.demo)
             return self._as_before(request, reconfigured=reconfigured, takes_what_is_there=True)
 
         self._execution.carry_out(decide)
@@ -247,7 +249,7 @@ class Deployer:
                 on_timeout=on_timeout,
                 watch_s=watch_s,
             )
-            request = self._new(request)
+            request = self._new(request, is_demo=given.demo)
             phases = plan(
                 Operation.DEPLOY,
                 target_runs=self._steps.is_alive(version),
@@ -293,12 +295,15 @@ class Deployer:
 
     # What is to be started is worked out and found to be there now: better than to learn of it half way.
 
-    def _new(self, request: Request) -> Request:
-        """The command, with a new release for what it starts."""
-        from app.deploy.making import described, make
+    def _new(self, request: Request, *, is_demo: bool) -> Request:
+        """The command, with a new release for what it starts, of the demo where that is asked for."""
+        from app.deploy.making import Given, described, make
+        from app.deploy.missing_command import check_command_is_set
         from app.deploy.remaking import known_as, tell_of_shared_place
 
-        release = make(self._steps, request.described, is_deploy=request.operation is Operation.DEPLOY)
+        if not is_demo and Given.of(request.described, self._steps.app).is_demo:
+            check_command_is_set(self._steps, request.described.dir)
+        release = make(self._steps, request.described, is_deploy=request.operation is Operation.DEPLOY, is_demo=is_demo)
         if request.operation is Operation.RUN:
             release = known_as(self._steps, release)
         request = request._replace(described=described(request.described, release), release=release)

@@ -15,6 +15,7 @@ from app.config_checks import is_release_name
 from app.deploy.env_files import read_env_files
 from app.deploy.history import user_name
 from app.deploy.launch import clean_environment, fill, find_program, words_of
+from app.deploy.missing_command import refuse_demo_for, settings_in_use
 from app.deploy.places import (
     files_named,
     follow_path_list,
@@ -58,6 +59,11 @@ class Given(NamedTuple):
         command = version.command or app.command
         if command:
             return cls(version.dir or app.dir, command, False)
+        return cls.demo(app)
+
+    @classmethod
+    def demo(cls, app: AppConfig) -> Given:
+        """The bundled demo application."""
         is_bare = ":" not in app.address  # an IPv6 address is in brackets where a port follows (RFC 3986 §3.2.2)
         return cls(
             str(_DEMO_DIR), _DEMO_COMMAND if is_bare else _DEMO_COMMAND.replace("{address}", "[{address}]"), True
@@ -75,13 +81,13 @@ def described(version: VersionState, release: Release) -> VersionState:
     )
 
 
-def make(steps: Steps, version: VersionState, *, is_deploy: bool = False) -> Release:
-    """A new release from what the version's options, the settings and our environment say now.
+def make(steps: Steps, version: VersionState, *, is_deploy: bool = False, is_demo: bool = False) -> Release:
+    """A new release from what the version's options, the settings and our environment say now; or of the demo.
 
     Raises `ConfigError` when the directory or the program is not there, and `UsageError` when the release has no name
     and there is a place for one.
     """
-    given = Given.of(version, steps.app)
+    given = Given.demo(steps.app) if is_demo else Given.of(version, steps.app)
     for text in (given.dir, given.command, *steps.app.env_file, *steps.app.env.values()):
         if "{release}" in text and not version.release:
             raise UsageError(
@@ -119,6 +125,8 @@ def remake(steps: Steps, version: VersionState, before: Release, *, is_other_cod
     Its directory stays what it was. `is_other_code`: something else was put there meanwhile.
     """
     given = Given.of(version, steps.app)
+    if given.is_demo and not before.is_demo:
+        raise refuse_demo_for(before)
     release = _made(steps, version, given, Path(before.directory), is_deploy=before.is_deploy)
     return replace(release, given_dir=before.given_dir, origin=release.id if is_other_code else before.origin)
 
@@ -167,6 +175,7 @@ def _made(steps: Steps, version: VersionState, given: Given, directory: Path, *,
         inherited=inherited,
         env=env,
         files_env=files_env,
+        settings_file=settings_in_use(),
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from app.deploy.env_files import read_env_files
 from app.deploy.launch import launch_of
 from app.deploy.making import Given, make, remake, settings_env
+from app.deploy.missing_command import check_command_is_set
 from app.deploy.places import digest_of, revision_of
 from app.deploy.steps import Request, Steps
 from app.errors import OperatorError, StateError
@@ -52,7 +53,9 @@ def as_before(
 
 def _without_record(steps: Steps, version: VersionState, *, is_way_back: bool) -> Release:
     """For a version that an older program started, or nobody: what its options and the settings say."""
-    if is_way_back and not Given.of(version, steps.app).is_demo:
+    if Given.of(version, steps.app).is_demo:
+        check_command_is_set(steps, version.dir)
+    elif is_way_back:
         check_repeatable(version, steps.app.dir, steps.app.command)
         steps.note(f"{version.name} has no record of what it was started with: it starts as the settings say now")
     return make(steps, version)

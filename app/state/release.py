@@ -27,6 +27,7 @@ class Release:
     the same and `origin` is not, something else was put there. `inode` is the directory's. `inherited` is the
     environment of the command that started it. `files_env` is what the settings' files add to it, by the version that
     is to have it, and `env` what the settings themselves add, with `{port}`, `{address}` and `{version}` still in it.
+    `settings_file` is where the settings were read.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Release:
     inherited: Mapping[str, str] = field(repr=False)
     env: Mapping[str, str] = field(repr=False)
     files_env: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    settings_file: str | None = None
 
     @property
     def number(self) -> int:
@@ -120,7 +122,7 @@ _BY_TYPE: Final[Mapping[str, Callable[[object], bool]]] = {
     "Mapping[str, Mapping[str, str]]": _is_tables,
 }
 
-_ADDED_LATER: Final[Mapping[str, object]] = {"files_env": {}}
+_ADDED_LATER: Final[Mapping[str, object]] = {"files_env": {}, "settings_file": None}
 """What the records of older programs do not have, and what stands for it."""
 
 _FITS: Final = {about.name: _BY_TYPE[str(about.type)] for about in fields(Release)} | {"id": _is_id}

@@ -1,0 +1,43 @@
+"""Where the state and the settings name different things: one of them may belong to another place or time."""
+
+from __future__ import annotations
+
+from app.config import TOML_NAME
+from app.deploy.missing_command import settings_in_use
+from app.deploy.steps import Steps
+from app.errors import StateError
+from app.state.model import BlueGreenState, VersionState
+from app.state.release import Release
+
+__all__ = ["differences"]
+
+
+def differences(steps: Steps, state: BlueGreenState) -> str:
+    """One line about what differs; "" when nothing does."""
+    found = _of_active(steps, state.active) if state.active is not None else []
+    return f"settings and state differ: {'; '.join(found)}" if found else ""
+
+
+def _of_active(steps: Steps, version: VersionState) -> list[str]:
+    release = _record_of(steps, version)
+    if release is None or release.is_demo:
+        return []
+    file = settings_in_use()
+    if release.settings_file not in (None, file):
+        return [f"{version.name} was started by {release.settings_file}, and {_read(file)}"]
+    if not (version.command or steps.app.command):
+        return [f"{version.name} was started with {release.given_command!r}, and the settings name no command"]
+    if version.dir is None and release.given_dir != steps.app.dir:
+        return [f"{version.name} was started with dir {release.given_dir}, and the settings say {steps.app.dir}"]
+    return []
+
+
+def _read(file: str | None) -> str:
+    return f"{file} is read now" if file else f"there is no {TOML_NAME} now"
+
+
+def _record_of(steps: Steps, version: VersionState) -> Release | None:
+    try:
+        return steps.releases.read(version.record) if version.record else None
+    except StateError:
+        return None
