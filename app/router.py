@@ -114,19 +114,19 @@ class TrafficRouter:
         )
 
     def _target_by_the_clock(self) -> Target:
-        """What `target` says when that is not simply the active version: a pause ends by itself."""
+        """What `target` says when that is not simply the active version: pause and maintenance end by themselves."""
         state = self._seen
         if state is None or self._serving is None:
             raise NoActiveVersion(self.state.fault or "the state file names no active version")
-        if state.maintenance is not None:
-            raise UnderMaintenance(state.maintenance.message, state.maintenance.retry_after_s)
+        if state.maintenance is not None and state.maintenance.holds(now := time()):
+            raise UnderMaintenance(state.maintenance.message, state.maintenance.comes_back_in_s(now))
         self._check_pause()
         self._target = self._serving
         return self._target
 
     def _check_pause(self) -> None:
         state = self._seen
-        if state is not None and state.pause is not None and state.pause.holds(time()):
+        if state is not None and state.pause_at(time()) is not None:
             raise TrafficPaused("the traffic is paused")
 
     def active(self) -> Target:

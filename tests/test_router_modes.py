@@ -68,6 +68,16 @@ def test_maintenance_says_what_the_operator_said(site: Site) -> None:
     assert (raised.value.text, raised.value.retry_after_s) == ("soon", 9)
 
 
+def test_maintenance_ends_by_the_clock_and_says_how_long_it_lasts(site: Site) -> None:
+    until = time.time() + 0.3
+    site.put(maintenance={**MAINTENANCE, "since": time.time(), "until": until})
+    with pytest.raises(UnderMaintenance) as raised:
+        site.claim()
+    assert raised.value.retry_after_s == 1
+    wait_until(lambda: time.time() > until, "the end of the maintenance")
+    assert site.claim().name == "blue"
+
+
 def test_port_is_known_whatever_keeps_requests_from_it(site: Site) -> None:
     site.put(maintenance=MAINTENANCE)
     assert site.router.get_active_port() == 5005

@@ -17,7 +17,8 @@ Usage:
   blue_green_deploy preview [VERSION] [--for=SECONDS] [--json]
   blue_green_deploy pause [--max-hold=SECONDS] [--drain]
   blue_green_deploy resume
-  blue_green_deploy maintenance on [--message=TEXT] [--retry-after=SECONDS] [--allow=CIDR]...
+  blue_green_deploy maintenance on [--message=TEXT] [--allow=CIDR]...
+                           [--for=SECONDS] [--until=TIME] [--retry-after=SECONDS]
   blue_green_deploy maintenance off
   blue_green_deploy logs VERSION [--follow] [--lines=N]
   blue_green_deploy history [--json] [--limit=N] [--verify]
@@ -65,11 +66,12 @@ Options:
   --watch=SECONDS         After the switch, compare errors and times with the old version's; go back
                           if the new one does worse.
   --stop-old              Stop the old version in the end.
-  --for=SECONDS           How long the link is good [default: 3600].
+  --for=SECONDS           How long the link is good (3600), or maintenance lasts (until it is ended).
+  --until=TIME            When maintenance ends: 22:30, or 2026-11-23T22:30.
   --max-hold=SECONDS      Requests flow again after this time in any case [default: 30].
   --drain                 Return when no request is in flight; lift the pause if that takes too long.
   --message=TEXT          What the page says to people.
-  --retry-after=SECONDS   When clients may come again [default: 120].
+  --retry-after=SECONDS   When clients may come again (120), where no end is known.
   --allow=CIDR            A network or address that is let through; can be given several times.
   --follow                Go on printing what is added, until Ctrl-C.
   --lines=N               How many lines to begin with [default: 50].

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
+from datetime import datetime, timedelta
+from datetime import time as time_of_day
 from typing import Final
 
 from app.cli.deploy_call import HELP, Call
 from app.cli.output import check_reader
-from app.cli.render import clock_text, dim, duration_text
+from app.cli.render import clock_text, dim, duration_text, moment_text
 from app.config_checks import is_network
 from app.errors import UsageError
 from app.state.model import PROGRAM
@@ -17,6 +20,7 @@ from app.state.preview import FIELD, PARAMETER
 __all__ = ["COMMANDS"]
 
 _DAY_S = 86_400.0
+_PREVIEW_S = 3600.0
 
 _LONGEST_MESSAGE = 1000
 """The message stands in the state file, which each worker reads again at each change."""
@@ -53,9 +57,9 @@ def maintenance(call: Call) -> int:
         was_on = call.modes.end_maintenance()
         print("✅ Maintenance is over: requests are answered as usual" if was_on else "   There is no maintenance")
         return 0
-    message, allow = call.text("--message") or "", tuple(call.texts("--allow"))
-    if len(message) > _LONGEST_MESSAGE:
-        raise UsageError(f"--message has {len(message)} characters; at most {_LONGEST_MESSAGE} are shown", HELP)
+    message, allow = call.text("--message"), tuple(call.texts("--allow"))
+    if len(message or "") > _LONGEST_MESSAGE:
+        raise UsageError(f"--message has {len(message or '')} characters; at most {_LONGEST_MESSAGE} are shown", HELP)
     for network in allow:
         if not is_network(network):
             raise UsageError(
@@ -63,20 +67,54 @@ def maintenance(call: Call) -> int:
                 "(no bits set beyond the prefix)",
                 HELP,
             )
-    retry_after_s = round(call.seconds("--retry-after", 0, _DAY_S))
-    call.modes.start_maintenance(message, retry_after_s, allow)
-    print(f"🚧 Maintenance: clients get 503 and Retry-After: {retry_after_s}")
-    if message:
-        print(f"   The page says: {message}")
-    print(f"   Let through: {', '.join(allow) if allow else 'nobody (--allow=CIDR lets your own network in)'}")
+    until = _end(call)
+    retry_after_s = round(call.seconds("--retry-after", 0, _DAY_S)) if call.text("--retry-after") else None
+    if until is not None and retry_after_s is not None:
+        raise UsageError("--retry-after: clients are told the end that --for or --until says", HELP)
+    on = call.modes.start_maintenance(message, retry_after_s, allow or None, until)
+    print(f"🚧 Maintenance: clients get 503 and Retry-After: {on.comes_back_in_s(time.time())}")
+    if on.message:
+        print(f"   The page says: {on.message}")
+    print(f"   Let through: {', '.join(on.allow) if on.allow else 'nobody (--allow=CIDR lets your own network in)'}")
     print(f"   Health checks of balancers ({call.app.health_path}) are still answered 200")
-    print(f"   Take it down with: {PROGRAM} maintenance off")
+    if on.until is None:
+        print(f"   Take it down with: {PROGRAM} maintenance off")
+    else:
+        print(f"   It ends by itself at {moment_text(on.until)}, or with: {PROGRAM} maintenance off")
     return 0
+
+
+def _end(call: Call) -> float | None:
+    """The wall time at which maintenance is to end; None where nothing was said of it."""
+    lasts, until, now = call.text("--for"), call.text("--until"), time.time()
+    if lasts and until:
+        raise UsageError("--for and --until both say when it ends; one of them is enough", HELP)
+    if lasts:
+        return now + call.seconds("--for", 1, 30 * _DAY_S)
+    if not until:
+        return None
+    end = _moment(until, datetime.fromtimestamp(now).astimezone())
+    if end is None or not now < end <= now + 30 * _DAY_S:
+        raise UsageError(f"--until={until}: expected a time to come, 22:30 or 2026-11-23T22:30, within 30 days", HELP)
+    return end
+
+
+def _moment(text: str, now: datetime) -> float | None:
+    """The next 22:30 by the clock of this machine, or that of a day; None for what is no time."""
+    with suppress(ValueError):
+        clock = time_of_day.fromisoformat(text)
+        today = datetime.combine(now.date(), clock)
+        # By the calendar: where the clocks change tonight, a day has not 24 hours.
+        moment = today if today.astimezone() > now else today + timedelta(days=1)
+        return moment.astimezone().timestamp()
+    with suppress(ValueError):
+        return datetime.fromisoformat(text).timestamp()
+    return None
 
 
 def preview(call: Call) -> int:
     """Print a link, and a field for programs, that show a version through the router."""
-    lasts_s = call.seconds("--for", 1, 30 * _DAY_S)
+    lasts_s = call.seconds("--for", 1, 30 * _DAY_S) if call.text("--for") else _PREVIEW_S
     version, token = call.modes.preview(call.text("VERSION"), lasts_s)
     check_reader()
     state, router = call.observed(), call.router()

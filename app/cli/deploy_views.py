@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.cli.render import bold, dim, heading, mark, ms_text
+from app.cli.render import bold, dim, heading, mark, moment_text, ms_text
 from app.cli.router_process import RunningRouter
 from app.deploy.current_link import Link
 from app.deploy.drain import Traffic
@@ -147,19 +147,20 @@ def _link_text(link: Link, state: BlueGreenState) -> str:
 def _mode_lines(state: BlueGreenState) -> list[str]:
     """What everybody should know who looks: that requests wait, or get the maintenance page."""
     lines, now = list[str](), time.time()
-    if state.pause is not None and state.pause.holds(now):
+    if (pause := state.pause_at(now)) is not None:
         lines += [
-            f"⏸️  PAUSED: new requests wait, for {age_text(now - state.pause.since)} so far",
-            f"   They flow again in {state.pause.until - now:.0f} s, or with: {PROGRAM} resume",
+            f"⏸️  PAUSED: new requests wait, for {age_text(now - pause.since)} so far",
+            f"   They flow again in {pause.until - now:.0f} s, or with: {PROGRAM} resume",
             "",
         ]
-    if (maintenance := state.maintenance) is not None:
+    if (maintenance := state.maintenance_at(now)) is not None:
         lines.append(f"🚧 MAINTENANCE: clients get 503, for {age_text(now - maintenance.since)} so far")
         if maintenance.message:
             lines.append(f"   The page says: {maintenance.message}")
         if maintenance.allow:
             lines.append(f"   Let through: {', '.join(maintenance.allow)}")
-        lines += [f"   Take it down with: {PROGRAM} maintenance off", ""]
+        ends = f"It ends at {moment_text(maintenance.until)}, or" if maintenance.until else "Take it down"
+        lines += [f"   {ends} with: {PROGRAM} maintenance off", ""]
     return lines
 
 

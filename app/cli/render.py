@@ -21,6 +21,7 @@ __all__ = [
     "heading",
     "is_plain",
     "mark",
+    "moment_text",
     "ms_text",
     "table",
 ]
@@ -73,6 +74,12 @@ def duration_text(seconds: float) -> str:
 def clock_text(at: float) -> str:
     """The time of day of a moment in wall time: 18:05:09."""
     return time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def moment_text(at: float) -> str:
+    """A moment in wall time, with its day where that is not today: 18:05:09, or 2026-11-24 18:05:09."""
+    day = time.strftime("%Y-%m-%d ", time.localtime(at))
+    return ("" if day == time.strftime("%Y-%m-%d ") else day) + clock_text(at)
 
 
 def bytes_text(number: float) -> str:

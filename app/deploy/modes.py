@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 from app.deploy.execution import Execution
 from app.deploy.history import History
@@ -67,14 +68,27 @@ class Modes:
         self._execution.carry_out(decide)
         return held[0] if held else None
 
-    def start_maintenance(self, message: str, retry_after_s: int, allow: tuple[str, ...]) -> None:
-        """Answer clients with the maintenance page; given again, it changes what is said and who is let through."""
+    def start_maintenance(
+        self,
+        message: str | None = None,
+        retry_after_s: int | None = None,
+        allow: tuple[str, ...] | None = None,
+        until: float | None = None,
+    ) -> Maintenance:
+        """Answer clients with the maintenance page; given again, it changes what is given now and keeps the rest."""
+        given = {"message": message, "retry_after_s": retry_after_s, "allow": allow, "until": until}
 
         def change(state: BlueGreenState) -> BlueGreenState:
-            since = state.maintenance.since if state.maintenance else self._steps.now()
-            return with_maintenance(state, Maintenance(since, message, retry_after_s, allow))
+            now = self._steps.now()
+            on = state.maintenance_at(now) or Maintenance(now)
+            changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+            return with_maintenance(state, on._replace(**changes))
 
         self._execution.carry_out(lambda state: self._request(state, Operation.MAINTENANCE, change))
+        maintenance = self._steps.store.read().maintenance
+        if maintenance is None:
+            raise OperatorError("another command has ended it in the meantime", f"{PROGRAM} status")
+        return maintenance
 
     def end_maintenance(self) -> bool:
         """Answer clients as usual again; gives whether there was any maintenance to end."""

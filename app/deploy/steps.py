@@ -30,6 +30,7 @@ from app.state.model import (
     put_version,
     started_with,
     with_pause,
+    without_maintenance,
     without_pause,
 )
 from app.state.process_birth import birth
@@ -138,8 +139,10 @@ class Steps:
         """The state, corrected by what the processes are found to do; only for who holds the lock."""
         state = self.store.read_or_new()
         found = self.observed(state, is_settled=True)
-        if found.pause is not None and not found.pause.holds(self.now()):
+        if found.pause != found.pause_at(self.now()):
             found = without_pause(found)
+        if found.maintenance != found.maintenance_at(self.now()):
+            found = without_maintenance(found)
         if found != state:
             self.store.write(found)
         return found

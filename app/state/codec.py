@@ -109,6 +109,7 @@ def _maintenance(value: object) -> Maintenance | None:
         message=cast(str, found["message"]),
         retry_after_s=cast(int, found["retry_after_s"]),
         allow=tuple(cast(list[str], found["allow"])),
+        until=cast(float | None, found["until"]),
     )
 
 
@@ -174,6 +175,7 @@ _MAINTENANCE_FIELDS: Mapping[str, _Field] = {
     "message": _Field("a text", _is_text, default=""),
     "retry_after_s": _Field("a whole number of seconds from 0 up", _is_count, default=120),
     "allow": _Field("a list of IP addresses and networks", _is_networks, default=()),
+    "until": _TIME,
 }
 _MODES = ("pause", "maintenance")
 _VERSION_FIELDS: Mapping[str, _Field] = {

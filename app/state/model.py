@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from math import ceil
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, TypedDict, Unpack
 
@@ -117,20 +118,34 @@ class Pause(NamedTuple):
 
         A clock that was set back to before the pause began must not make it longer, so that ends it too.
         """
-        return self.since - _CLOCK_SLACK_S <= now < self.until
+        return _is_between(self.since, now, self.until)
 
 
 class Maintenance(NamedTuple):
-    """Clients are answered 503 since `since` (wall time), but for those from the networks in `allow`.
+    """Clients are answered 503 from `since` to `until` (wall time), but for those from the networks in `allow`.
 
-    `message` is shown to people; empty means the usual text. `retry_after_s` is the Retry-After field's
-    value. `allow` holds IP addresses and networks such as "10.0.0.0/8".
+    Without `until` it ends when somebody ends it. `message` is shown to people; empty means the usual text.
+    `retry_after_s` is the Retry-After field's value where no end is known. `allow` holds IP addresses and networks
+    such as "10.0.0.0/8".
     """
 
     since: float
     message: str = ""
     retry_after_s: int = 120
     allow: tuple[str, ...] = ()
+    until: float | None = None
+
+    def holds(self, now: float) -> bool:
+        """Whether clients are answered 503 at `now`, wall time; the clock as in a pause."""
+        return self.until is None or _is_between(self.since, now, self.until)
+
+    def comes_back_in_s(self, now: float) -> int:
+        """The Retry-After field's value at `now`: the time that is left, where that is known."""
+        return self.retry_after_s if self.until is None else max(1, ceil(self.until - now))
+
+
+def _is_between(since: float, now: float, until: float) -> bool:
+    return since - _CLOCK_SLACK_S <= now < until
 
 
 _CLOCK_SLACK_S = 2.0
@@ -171,6 +186,14 @@ class BlueGreenState:
     def version(self, name: str) -> VersionState:
         """The version of that name; raises `UsageError` when there is none."""
         return self.versions[check_version(name)]
+
+    def pause_at(self, now: float) -> Pause | None:
+        """The pause that is on at `now`, wall time."""
+        return self.pause if self.pause is not None and self.pause.holds(now) else None
+
+    def maintenance_at(self, now: float) -> Maintenance | None:
+        """The maintenance that is on at `now`, wall time."""
+        return self.maintenance if self.maintenance is not None and self.maintenance.holds(now) else None
 
     @property
     def standby_version(self) -> str:
@@ -221,7 +244,8 @@ def put_version(state: BlueGreenState, version: VersionState) -> BlueGreenState:
 
 def with_pause(state: BlueGreenState, now: float, max_hold_s: float) -> BlueGreenState:
     """Hold new requests for at most `max_hold_s` seconds; one that is on already is given the new end."""
-    since = state.pause.since if state.pause is not None and state.pause.holds(now) else now
+    on = state.pause_at(now)
+    since = now if on is None else on.since
     return replace(state, pause=Pause(since, now + max_hold_s), serial=state.serial + 1)
 
 

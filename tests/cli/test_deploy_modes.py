@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -68,6 +69,23 @@ def test_maintenance_says_what_clients_get(blue: Path, capsys: Captured) -> None
     assert "Let through: nobody" in capsys.readouterr().out
 
 
+def test_maintenance_can_have_an_end(blue: Path, capsys: Captured) -> None:
+    assert deploy("maintenance", "on", "--message=Back soon", "--for=90") == 0
+    out = capsys.readouterr().out
+    assert "Retry-After: 90" in out
+    assert "It ends by itself at " in out
+    deploy("status")
+    assert "It ends at " in capsys.readouterr().out
+    assert deploy("maintenance", "on", "--until=2099-01-01T10:00") == 2
+    assert "within 30 days" in capsys.readouterr().err
+    assert deploy("maintenance", "on", "--until=23:59:59") == 0
+    assert "The page says: Back soon" in capsys.readouterr().out
+    maintenance = state(blue)["maintenance"]
+    assert isinstance(maintenance, dict)
+    end = datetime.fromtimestamp(maintenance["until"])
+    assert (end.hour, end.minute, end.second) == (23, 59, 59)
+
+
 def test_a_preview_is_a_link_that_holds(blue: Path, capsys: Captured) -> None:
     assert deploy("preview", "--for=90") == 0
     out = capsys.readouterr().out
@@ -100,6 +118,9 @@ def test_a_preview_for_programs(blue: Path, capsys: Captured) -> None:
         (("pause", "--max-hold=nan"), "--max-hold=nan: expected a number"),
         (("maintenance", "on", "--allow=10.0.0.1/8"), "--allow=10.0.0.1/8: expected an IP address or a network"),
         (("maintenance", "on", "--retry-after=-1"), "--retry-after=-1: expected"),
+        (("maintenance", "on", "--for=60", "--until=22:30"), "one of them is enough"),
+        (("maintenance", "on", "--for=60", "--retry-after=9"), "clients are told the end"),
+        (("maintenance", "on", "--until=tomorrow"), "--until=tomorrow: expected a time to come"),
         (("maintenance", "on", f"--message={'x' * 1001}"), "--message has 1001 characters"),
         (("switch", "green", "--on-timeout=panic"), "--on-timeout=panic: expected fail, wait, proceed"),
         (("deploy", "--watch=never"), "--watch=never: expected a number of seconds"),

@@ -130,6 +130,23 @@ def test_maintenance_says_its_message_and_keeps_its_beginning(site: Deployment) 
     assert site.state.maintenance is None
 
 
+def test_maintenance_given_again_keeps_what_is_not_given(site: Deployment) -> None:
+    until = time.time() + 600
+    first = site.modes().start_maintenance("Back at nine", 60, ("10.0.0.0/8",), until)
+    assert site.modes().start_maintenance() == first
+    assert site.modes().start_maintenance(allow=("::1",)) == first._replace(allow=("::1",))
+    assert site.modes().start_maintenance("") == first._replace(message="", allow=("::1",))
+
+
+def test_maintenance_whose_time_is_up_is_cleared_by_the_next_command(site: Deployment) -> None:
+    over = Maintenance(time.time() - 60, "Back at nine", until=time.time() - 30)
+    site.store.write(replace(site.state, maintenance=over))
+    assert not site.modes().end_maintenance()
+    assert site.state.maintenance is None
+    site.store.write(replace(site.state, maintenance=over))
+    assert site.modes().start_maintenance().message == "", "that was another one's"
+
+
 def test_pause_and_maintenance_outlive_a_switch(deployment: Deployment) -> None:
     deployment.deployer().start("blue")
     deployment.deployer().start("green", Overrides(release="r2"))

@@ -122,6 +122,18 @@ def test_maintenance_is_on_until_it_is_off() -> None:
     state = with_maintenance(BlueGreenState(), maintenance)
     assert (state.maintenance, state.serial) == (maintenance, 1)
     assert without_maintenance(state).maintenance is None
+    assert state.maintenance_at(1e12) == maintenance
+
+
+def test_maintenance_with_an_end_is_on_until_then_and_tells_clients_of_it() -> None:
+    maintenance = Maintenance(100.0, until=160.0)
+    state = with_maintenance(BlueGreenState(), maintenance)
+    assert [state.maintenance_at(now) is not None for now in (98.0, 100.0, 159.9, 160.0, 500.0)] == [True] * 3 + [
+        False
+    ] * 2
+    assert state.maintenance_at(90.0) is None, "the clock was set back: it must not last longer for that"
+    assert [maintenance.comes_back_in_s(now) for now in (100.0, 100.5, 159.9)] == [60, 60, 1]
+    assert Maintenance(100.0, retry_after_s=9).comes_back_in_s(150.0) == 9
 
 
 def test_the_preview_key_is_kept_and_not_shown() -> None:
@@ -244,6 +256,7 @@ states = st.builds(
         st.text(),
         st.integers(0),
         st.lists(st.ip_addresses().map(str), max_size=3).map(tuple),
+        st.none() | moments,
     ),
     preview_key=st.text(),
     extra=st.dictionaries(st.text().map(lambda key: "x" + key), json_values, max_size=3),
