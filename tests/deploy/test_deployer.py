@@ -29,7 +29,9 @@ from app.deploy.events import (
     Stopping,
 )
 from app.deploy.history import Intent
+from app.deploy.launch import Launch
 from app.deploy.phases import Operation, Phase
+from app.deploy.processes import Processes
 from app.deploy.receipt import Tally
 from app.errors import (
     ConfigError,
@@ -778,15 +780,25 @@ def test_hand_written_state_can_be_switched_though_we_started_nothing(both: Depl
     assert both.state.active_version == "blue"
 
 
+class Watched(Processes):
+    """Processes that note what they are asked to start; `run` gives its child just that."""
+
+    asked: list[Launch] = []
+
+    def start(self, name: str, launch: Launch) -> int:
+        self.asked.append(launch)
+        return super().start(name, launch)
+
+
 def test_a_version_that_its_manager_starts_over_and_over_has_one_record(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (deployment.home / "env").touch()
+    deployment.processes = watched = Watched(deployment.store.folder)
     records = set()
     for invocation in ("one", "two"):
         monkeypatch.setenv("INVOCATION_ID", invocation)
         deployment.deployer().start("blue", operation=Operation.RUN)
         records.add(deployment.version("blue").record)
-        assert json.loads((deployment.home / "env").read_text())["INVOCATION_ID"] == invocation
+        assert watched.asked[-1].environment["INVOCATION_ID"] == invocation
         deployment.deployer().stop("blue", force=True)
     assert len(records) == 1
