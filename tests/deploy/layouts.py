@@ -155,6 +155,8 @@ class Releases(Layout):
 
     def prune(self, kept: set[str]) -> None:
         """The directory that the router was started in goes with the others."""
+        said = self.route("reload")
+        assert f"The router runs in {self.home}/releases/r0, and this is {self.shop.current.resolve()}" in said
         self.prune_by_script(kept)
         with pytest.raises(subprocess.CalledProcessError) as refused:
             self.route("reload")
