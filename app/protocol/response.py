@@ -93,7 +93,9 @@ class ResponseParser:
         Raises UpstreamProtocolError for whatever is not a valid HTTP/1.x response head.
         """
         eol = raw.find(b"\r\n")
-        line = _status_line(raw, eol)
+        line = _STATUS_LINE.fullmatch(raw, 0, eol)
+        if line is None:
+            raise _bad_line(raw, eol)
         head = ResponseHead(int(line[2]), line[3] or b"", line[1] == b"0", raw)
         if line[3] is None:
             head.rewrites_line = True  # RFC 9112 §4: the space before an empty reason is not optional
@@ -129,15 +131,12 @@ def check_begun(begun: bytes, start: int = 0) -> None:
     if not b"HTTP/".startswith(begun[:5]):
         raise UpstreamProtocolError(f"not an HTTP answer: {begun[:60]!r}")
     eol = begun.find(b"\r\n")
-    if eol >= 0:
-        _status_line(begun, eol)
+    if eol >= 0 and _STATUS_LINE.fullmatch(begun, 0, eol) is None:
+        raise _bad_line(begun, eol)
 
 
-def _status_line(raw: bytes, eol: int) -> re.Match[bytes]:
-    line = _STATUS_LINE.fullmatch(raw, 0, eol)
-    if line is None:
-        raise UpstreamProtocolError(f"invalid status line {raw[: min(eol, 60)]!r}")
-    return line
+def _bad_line(raw: bytes, eol: int) -> UpstreamProtocolError:
+    return UpstreamProtocolError(f"invalid status line {raw[: min(eol, 60)]!r}")
 
 
 def _content_length(head: ResponseHead, index: int, value: bytes) -> None:

@@ -42,7 +42,7 @@ class UpstreamAdapter(HTTPAdapter):
         """
         connections = self.connections
         body = request.raw_body
-        connection = connections.acquire(fresh=request.times_written > 0)
+        connection = connections.acquire(request.times_written > 0)
         if connection.reused and (body is not None or request.raw_method not in IDEMPOTENT):
             connection = self._trusted(connection)
         while True:

@@ -72,16 +72,17 @@ class AnswerBody:
 
     Attributes:
         complete: the whole body has been taken.
+        connection: where it comes from.
         left: bytes of a body of known length still to come; -1 when the length is not known.
         fault: why the rest can never come; None while it can. What came before it is a part like any other, so what
             becomes of a broken answer does not depend on how its bytes were split.
         trailers: the trailer lines that may be passed on, once complete.
     """
 
-    __slots__ = ("_connection", "_decoder", "complete", "fault", "framing", "left", "trailers")
+    __slots__ = ("_decoder", "complete", "connection", "fault", "framing", "left", "trailers")
 
     def __init__(self, connection: UpstreamConnection, head: ResponseHead) -> None:
-        self._connection = connection
+        self.connection = connection
         self.framing = head.framing
         self.complete = head.framing is Framing.NONE
         self.left = (head.content_length or 0) if head.framing in _EXACT else -1
@@ -89,17 +90,12 @@ class AnswerBody:
         self.fault: UpstreamError | None = None
         self.trailers = b""
 
-    @property
-    def connection(self) -> UpstreamConnection:
-        """Where the body comes from."""
-        return self._connection
-
     def take_buffered(self) -> bytes:
         """What the buffer holds of the body, decoded."""
-        data = self._connection.endpoint.buffered
+        data = self.connection.endpoint.buffered
         if not data or self.complete:
             return b""
-        self._connection.endpoint.buffered = b""
+        self.connection.endpoint.buffered = b""
         return self.decode(data)
 
     def decode(self, data: bytes) -> bytes:
@@ -111,7 +107,7 @@ class AnswerBody:
             return self._decode_chunks(data)
         if self.left >= 0:
             if len(data) > self.left:
-                self._connection.endpoint.buffered = data[self.left :]
+                self.connection.endpoint.buffered = data[self.left :]
                 data = data[: self.left]
             self.left -= len(data)
             self.complete = not self.left
@@ -145,14 +141,14 @@ class AnswerBody:
             except ValueError as error:
                 self.fault = UpstreamProtocolError(f"the answer's trailer section is broken: {error}")
             else:
-                self._connection.endpoint.buffered = rest
+                self.connection.endpoint.buffered = rest
                 self.complete = True
         return body
 
     def take_received(self) -> bytes:
         """What has been received of the body by now, decoded; b"" when that is nothing. For an `Endpoint`."""
         try:
-            data = self._connection.endpoint.receive()
+            data = self.connection.endpoint.receive()
         except OSError as error:
             self._break_off(error.strerror)
             return b""
@@ -165,7 +161,7 @@ class AnswerBody:
             if self.fault is not None:
                 raise self.fault
             try:
-                data = self.decode(self._connection.endpoint.read(limit))
+                data = self.decode(self.connection.endpoint.read(limit))
             except OSError as error:
                 self._break_off(error.strerror)
         return data
@@ -173,4 +169,4 @@ class AnswerBody:
     @property
     def is_clean(self) -> bool:
         """Nothing is left on the connection that a later exchange could take for its own answer."""
-        return self.complete and not self._connection.endpoint.buffered
+        return self.complete and not self.connection.endpoint.buffered

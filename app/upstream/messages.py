@@ -37,8 +37,6 @@ class UpstreamRequest(requests.PreparedRequest):
         times_written: on how many connections that failed some of it was written.
     """
 
-    times_written = 0
-
     def __init__(
         self,
         port: int,
@@ -60,6 +58,7 @@ class UpstreamRequest(requests.PreparedRequest):
         self.passes_informational = passes_informational
         self.upgrades = upgrades
         self.first_part: bytes | None = None
+        self.times_written = 0
 
     def continue_from(self, earlier: UpstreamRequest) -> None:
         """Makes this the next attempt at what `earlier`, the same request with perhaps another head, began.
@@ -151,12 +150,14 @@ class UpstreamAnswer(requests.Response):
 
         More than once is harmless.
         """
+        connections, self._connections = self._connections, None
+        if connections is None:
+            return
         stream = self.stream
-        if not (stream.is_clean and self.head.keep_alive and self.upload is None):
-            self.discard()
-        elif self._connections is not None:
-            connections, self._connections = self._connections, None
+        if stream.is_clean and self.head.keep_alive and self.upload is None:
             connections.release(stream.connection)
+        else:
+            connections.discard(stream.connection)
 
     def take_connection(self) -> UpstreamConnection:
         """The connection, taken out of its pool for good: who takes it closes it."""
