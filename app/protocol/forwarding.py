@@ -30,6 +30,9 @@ _GUNICORN_WORDS = {b"x-forwarded-protocol": b"ssl", b"x-forwarded-ssl": b"on"}
 """gunicorn takes exactly this word for https and any other for http (`secure_scheme_headers`), and answers 400 when one
 of these fields and X-Forwarded-Proto come to different schemes."""
 
+_COMMA, _COLON = b",:"
+"""As numbers: to look for bytes in bytes takes Python much longer, as it tries them as a number first."""
+
 _ELEMENT = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*")+')
 _PAIR = re.compile(rb'([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[^\s;,"]*)')
 
@@ -90,26 +93,31 @@ class Forwarding:
         """
         said = self._said(head)
         client = self._client(said)
+        address = _bare(client)
         said_scheme = self._said_scheme(said)
         scheme = said_scheme or self._scheme
-        host, port = self._member(said.get(b"x-forwarded-host", b"")), said.get(b"x-forwarded-port", b"")
-        left_out = {b"x-forwarded-for", b"x-real-ip"} | self._otherwise(said, scheme)
-        left_out |= {name for name, value in ((b"x-forwarded-host", host), (b"x-forwarded-port", port)) if not value}
-        head.dropped += [i for i in head.forwarding if head.fields[i][0].lower() in left_out and i not in head.dropped]
+        left_out = self._otherwise(said, scheme)
+        left_out.add(b"x-forwarded-for")
         chain = said.get(b"x-forwarded-for") or (b"" if client is self._peer else client)
-        added = b"X-Forwarded-For: %b\r\nX-Real-IP: %b\r\n" % (
-            b"%b, %b" % (chain, self._peer) if chain else self._peer,
-            _bare(client),
+        added = (
+            b"X-Forwarded-For: %b, %b\r\n" % (chain, self._peer) if chain else b"X-Forwarded-For: %b\r\n" % self._peer
         )
+        if said.get(b"x-real-ip") != address:
+            left_out.add(b"x-real-ip")
+            added += b"X-Real-IP: %b\r\n" % address
         if b"x-forwarded-proto" not in said or b"x-forwarded-proto" in left_out:
             added += b"X-Forwarded-Proto: %b\r\n" % scheme
+        host = self._member(said.get(b"x-forwarded-host", b""))
         if not host:
             host = self._element(said).get(b"host", b"")
+            left_out.add(b"x-forwarded-host")
             added += b"X-Forwarded-Host: %b\r\n" % (host or head.host)
-        if not port:
+        if not said.get(b"x-forwarded-port"):
             # Who says how the client came to it means that scheme's port, unless a host says another.
             usual = _SCHEME_PORTS[scheme] if said_scheme or host else self._port
+            left_out.add(b"x-forwarded-port")
             added += b"X-Forwarded-Port: %b\r\n" % (_port_of(host or head.host) or usual)
+        head.dropped += [i for i in head.forwarding if head.fields[i][0].lower() in left_out and i not in head.dropped]
         return added
 
     def _said(self, head: RequestHead) -> dict[bytes, bytes]:
@@ -153,7 +161,7 @@ class Forwarding:
             if name == b"x-forwarded-proto":
                 is_same = said[name] == scheme
             elif name in _GUNICORN_WORDS:  # which takes a field that is repeated line by line
-                is_same = b"," not in said[name] and (said[name] == _GUNICORN_WORDS[name]) is (scheme == _HTTPS)
+                is_same = _COMMA not in said[name] and (said[name] == _GUNICORN_WORDS[name]) is (scheme == _HTTPS)
             else:
                 is_same = (self._scheme_in(name, said) or scheme) == scheme
             if not is_same:
@@ -162,14 +170,16 @@ class Forwarding:
 
     def _member(self, value: bytes) -> bytes:
         """What the outermost trusted proxy added to a list: each adds on the right, unless it replaces what it got."""
-        if b"," not in value:
+        if _COMMA not in value:
             return value
         members = value.split(b",")
         return members[max(0, len(members) - self._hops)].strip(b" \t")
 
     def _element(self, said: dict[bytes, bytes]) -> dict[bytes, bytes]:
         """The parameters of the same proxy's element in Forwarded (RFC 7239 §4), by name in lower case."""
-        elements: list[bytes] = _ELEMENT.findall(said.get(b"forwarded", b""))
+        if b"forwarded" not in said:
+            return {}
+        elements: list[bytes] = _ELEMENT.findall(said[b"forwarded"])
         if not elements:
             return {}
         pairs = _PAIR.findall(elements[max(0, len(elements) - self._hops)])
@@ -178,6 +188,8 @@ class Forwarding:
 
 def _bare(node: bytes) -> bytes:
     """An address without the port and the brackets that some proxies write (RFC 7239 §6)."""
+    if _COLON not in node:
+        return node
     if node.startswith(b"["):
         return node[1:].partition(b"]")[0]
     return node.partition(b":")[0] if node.count(b":") == 1 else node
@@ -185,4 +197,5 @@ def _bare(node: bytes) -> bytes:
 
 def _port_of(host: bytes) -> bytes:
     """The port in a Host value, b"" without one; an IPv6 literal's colons are inside brackets."""
-    return host.rpartition(b":")[2] if b":" in host[host.rfind(b"]") + 1 :] else b""
+    colon = host.rfind(b":")
+    return host[colon + 1 :] if colon > host.rfind(b"]") else b""
