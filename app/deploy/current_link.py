@@ -45,7 +45,7 @@ def look(steps: Steps, state: BlueGreenState) -> Link | None:
 
 
 def with_link(steps: Steps, decide: Callable[[BlueGreenState], Request | None]) -> Callable[..., Request | None]:
-    """A command's decision, with the link put in order before it, and moved where it moves the traffic.
+    """A command's decision, with the link put in order before it, and moved where another release gets the traffic.
 
     Raises `ConfigError` when a release is to be started and the link could not be moved then. Traffic that only goes
     to what is there, or back, does not wait for a link to be mended.
@@ -54,15 +54,23 @@ def with_link(steps: Steps, decide: Callable[[BlueGreenState], Request | None]) 
     def decide_with_link(state: BlueGreenState) -> Request | None:
         settle(steps, state)
         request = decide(state)
-        if request is None or Phase.PROMOTING not in request.phases:
+        if request is None or (after := _before_it(request, state)) is None:
             return request
         if request.launches and request.operation is not Operation.ROLLBACK:
             with _told(steps, ConfigError, "; nothing was started"):
                 os.unlink(_made_beside(_place(steps), "."))
-        at = request.phases.index(Phase.PROMOTING) + 1
+        at = request.phases.index(after) + 1
         return request._replace(phases=check_plan((*request.phases[:at], Phase.LINKING, *request.phases[at:])))
 
     return decide_with_link
+
+
+def _before_it(request: Request, state: BlueGreenState) -> Phase | None:
+    """The phase after which the link is to be moved; None where it stays."""
+    if Phase.PROMOTING in request.phases:
+        return Phase.PROMOTING
+    # The active version was stopped, and is started with something else: by hand, or under systemd.
+    return Phase.GATING if request.launches and request.target == state.active_version else None
 
 
 def follow(steps: Steps, version: VersionState) -> bool:

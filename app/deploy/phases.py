@@ -127,7 +127,7 @@ PHASES: Final[Mapping[Phase, Rule]] = {
         left_behind=f"the version may be running; {_TRAFFIC_STAYS}",
     ),
     Phase.GATING: Rule(
-        next=frozenset({Phase.SMOKING, Phase.REVERTING, Phase.PROMOTING}),
+        next=frozenset({Phase.SMOKING, Phase.REVERTING, Phase.PROMOTING, Phase.LINKING}),
         undo=Undo.STOP_TARGET,
         recovery=Recovery.STOP_TARGET,
         locked=True,

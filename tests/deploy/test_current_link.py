@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from app.config import ReleaseConfig
 from app.deploy.deployer import Overrides
 from tests.deploy.deployment import Deployment
 from tests.deploy.kill_points import calls_of, killed_at
-from tests.deploy.shop import Shop
+from tests.deploy.shop import ROOT, Shop
 from tests.support.mounts import needs_root, read_only
+from tests.support.waiting import wait_until
 
 SETTINGS = 'dir = "releases/{release}"\ncurrent = "current"'
 
@@ -69,6 +72,22 @@ def test_link_leads_to_the_whole_release_where_the_command_runs_in_a_part(shop: 
     shop.code(backend, "r1")
     shop.must("deploy", "--release=r1")
     assert led_to(shop) == "r1"
+
+
+@pytest.mark.parametrize("word", ["start", "run"])
+def test_link_leads_to_what_the_active_version_is_started_with_anew(both: Shop, word: str) -> None:
+    both.must("stop", "blue", "--force")
+    if word == "start":
+        both.must("start", "blue", "--release=r2")
+        assert led_to(both) == "r2"
+        return
+    command = [sys.executable, ROOT / "bin" / "blue_green_deploy", "run", "blue", "--release=r2"]
+    with subprocess.Popen(command, env=both.environ, stdout=subprocess.DEVNULL) as running:
+        try:
+            wait_until(lambda: led_to(both) == "r2", "the link to be moved")
+            assert both.serving() == ("r2", "r2")
+        finally:
+            running.terminate()
 
 
 def test_commands_after_the_switch_find_the_link_moved(both: Shop) -> None:
