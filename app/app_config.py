@@ -195,6 +195,15 @@ class DeployConfig:
     before_timeout: float = setting(
         600.0, "A before command must end within this time.", unit="seconds", low=0.1, high=_DAY_S
     )
+    watch_max_errors: float = setting(
+        0.0,
+        "Under `--watch`, go back without proof when the share of failed requests has grown by more than this many"
+        ' percentage points, as in `"5%"`.',
+        unit="percent",
+        low=0,
+        high=100,
+        zero="only what is proven",
+    )
 
     def __post_init__(self) -> None:
         enforce(self, ())

@@ -299,6 +299,8 @@ class OperatorError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    sign: ClassVar[str] = "❌"
+    """What it begins with where it is printed."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -327,6 +329,13 @@ class DrainTimedOut(OperatorError):
     """The old version still had requests in flight at the deadline."""
 
     exit_code = 4
+
+
+class Doubtful(OperatorError):
+    """All was done, and the new version seems to do worse than the one before it; that is not proven."""
+
+    exit_code = 5
+    sign = "⚠️ "
 
 
 class SwitchStands(OperatorError):

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 __all__ = ["Setting", "read", "shown"]
 
-_NUMBER = re.compile(r"(-?\d[\d_]*(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
+_NUMBER = re.compile(r"(-?\d[\d_]*(?:\.\d+)?)\s*([a-z]*|%)", re.IGNORECASE)
 
 _SUFFIXES: Mapping[str, Mapping[str, float]] = {
+    "percent": {"": 1, "%": 1},
     "seconds": {"": 1, "ms": 0.001, "s": 1, "m": 60, "h": 3600},
     "bytes": {
         "": 1,

@@ -102,7 +102,8 @@ with - directory with links followed, command, environment - is recorded: restar
 without options start exactly that again, or say what is missing. deploy, run and a start with options
 start something new. Relative paths begin at the project's root, or at $TRAFFIC_ROUTER_HOME.
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not healthy, and traffic is where it
-was before, 4 requests were still in flight when the time was up.
+was before, 4 requests were still in flight when the time was up, 5 done, but doubtful: under --watch
+more requests failed than before, which is not proven.
 """
 
 from __future__ import annotations

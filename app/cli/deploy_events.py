@@ -78,8 +78,11 @@ def _account_line(name: str, account: Account, width: int) -> str:
 
 def conduct_text(conduct: Conduct) -> str:
     """How a version did, in one line."""
+    if not conduct.requests:
+        return "no request"
+    percent = f"{100 * conduct.failed / conduct.requests:.1f} %"
     p95 = "" if conduct.p95_ms is None else f", 95 % within {ms_text(conduct.p95_ms)}"
-    return f"{count_text(conduct.requests)} requests, {count_text(conduct.failed)} failed{p95}"
+    return f"{count_text(conduct.failed)} of {count_text(conduct.requests)} requests failed ({percent}){p95}"
 
 
 class EventPrinter:
@@ -183,6 +186,8 @@ class EventPrinter:
         self._say(
             f"👀 {event.version} was watched: {conduct_text(event.after)}",
             f"   before the switch: {conduct_text(event.before)}",
+            f"   errors: {event.errors}",
+            f"   times: {event.times}",
         )
 
     def _stopping(self, event: ev.Stopping) -> None:

@@ -114,7 +114,7 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = No
         sys.stdout.flush()
         return code
     except OperatorError as error:
-        print(error if error.exit_code == UsageError.exit_code else f"❌ {error}", file=sys.stderr)
+        print(error if error.exit_code == UsageError.exit_code else f"{error.sign} {error}", file=sys.stderr)
         if error.hint:
             print(f"   Try: {error.hint}", file=sys.stderr)
         return error.exit_code

@@ -71,6 +71,7 @@ _ENDINGS = {
     "failed": "failed",
     "unhealthy": "failed",
     "rolled back": "was rolled back",
+    "doubtful": "is done, but doubtful,",
     "interrupted": "was interrupted",
     "broken off": "was broken off",
     "drain timed out": "ended before all requests did",

@@ -235,6 +235,9 @@ def _retire(steps: Steps, request: Request) -> None:
     """Stop a version, unless it has become the active one since this was decided."""
     if request.leaving is None:
         return
+    if steps.doubt:
+        steps.note(f"{request.leaving} is not stopped, because {request.target} is doubtful", warns=True)
+        return
     state = steps.store.read()
     if state.active_version == request.leaving and not request.force:
         raise ProcessError(

@@ -171,11 +171,13 @@ class Watching(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """The end of the watch, no more errors having been found."""
+    """The end of the watch; `errors` and `times` say what was judged of them, and what a proof would need."""
 
     version: str
     before: Conduct
     after: Conduct
+    errors: str
+    times: str
 
 
 class RolledBack(NamedTuple):

@@ -10,12 +10,13 @@ from typing import Final
 
 from app.deploy.actions import act
 from app.deploy.events import LockAwaited, RolledBack
-from app.deploy.history import AFTER_THE_SWITCH, ROLLED_BACK, History, Intent, OpenEntry
+from app.deploy.history import AFTER_THE_SWITCH, DOUBTFUL, ROLLED_BACK, History, Intent, OpenEntry
 from app.deploy.interruption import held_back, let_through
 from app.deploy.phases import PHASES, Operation, Phase, Undo
 from app.deploy.recovery import recover
 from app.deploy.steps import Request, Steps
 from app.errors import (
+    Doubtful,
     DrainTimedOut,
     OperatorError,
     StateError,
@@ -81,7 +82,10 @@ class Execution:
             raise
         finally:
             self._steps.store.writer = ""
-        self.close(entry, "done", "", self._steps.close_books())
+        doubt = self._steps.doubt
+        self.close(entry, DOUBTFUL if doubt else "done", doubt, self._steps.close_books())
+        if doubt:
+            raise Doubtful(f"{request.target} is active, but doubtful: {doubt}", self._way_back(request))
 
     def _taker(self, ours: OpenEntry, error: TrafficTaken) -> str:
         """The latest command that gave the traffic to the version that has it now."""
@@ -92,11 +96,15 @@ class Execution:
 
     def _stands(self, request: Request, error: UnhealthyVersion) -> SwitchStands:
         """What is said when the new version has failed and the traffic stays with it."""
-        hint = error.hint
-        if request.leaving is not None:
-            runs = self._steps.runs(self._steps.store.read().version(request.leaving))
-            hint = f"{PROGRAM} rollback" + f"   # {request.leaving} still runs" * runs
+        hint = self._way_back(request) or error.hint
         return SwitchStands(f"{error}; {request.target} is the active version still", hint)
+
+    def _way_back(self, request: Request) -> str:
+        """The command that gives the traffic back; empty when no version had it before."""
+        if request.leaving is None:
+            return ""
+        runs = self._steps.runs(self._steps.store.read().version(request.leaving))
+        return f"{PROGRAM} rollback" + f"   # {request.leaving} still runs" * runs
 
     def _keep_record(self, request: Request, state: BlueGreenState) -> None:
         """Write down what is going to be started before anything is done; raises `StateError` on a full disk."""

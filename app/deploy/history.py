@@ -23,7 +23,17 @@ from app.errors import StateError
 from app.state.process_birth import birth
 from app.state.store import mending
 
-__all__ = ["AFTER_THE_SWITCH", "Entry", "History", "Intent", "OpenEntry", "ROLLED_BACK", "user_name"]
+__all__ = [
+    "AFTER_THE_SWITCH",
+    "DONE",
+    "DOUBTFUL",
+    "Entry",
+    "History",
+    "Intent",
+    "OpenEntry",
+    "ROLLED_BACK",
+    "user_name",
+]
 
 _FILE_MODE = 0o644
 
@@ -81,8 +91,14 @@ class Entry(NamedTuple):
     @property
     def has_switched(self) -> bool:
         """Whether the command came past the point at which traffic goes to the new version, and left it there."""
-        return self.outcome == "done" or (self.phase in AFTER_THE_SWITCH and self.outcome != ROLLED_BACK)
+        return self.outcome in DONE or (self.phase in AFTER_THE_SWITCH and self.outcome != ROLLED_BACK)
 
+
+DOUBTFUL: Final = "doubtful"
+"""The outcome of a deploy that stands although its watch found something against the new version, without a proof."""
+
+DONE: Final = ("done", DOUBTFUL)
+"""The outcomes of commands that did what they were told."""
 
 ROLLED_BACK: Final = "rolled back"
 """The outcome of a command whose switch was taken back because the new version was found wanting."""

@@ -108,6 +108,10 @@ class Steps:
     """Opened by a switch."""
     own_pause: Pause | None = None
     """Made by this command, be it for a restart of the active version."""
+    doubt: str = ""
+    """What a watch has found against the new version and could not prove."""
+    watched: Mapping[str, object] = field(default_factory=dict)
+    """What a watch came to, for the history."""
 
     @property
     def releases(self) -> Releases:
@@ -278,16 +282,17 @@ class Steps:
         return None if self.traffic is None else Books.open(self.traffic, self.clock())
 
     def close_books(self) -> dict[str, object]:
-        """Report the receipt, if a switch was made under a router; gives what the history keeps of it."""
+        """Report the receipt, if a switch was made under a router; gives what the history keeps, also of a watch."""
+        kept: dict[str, object] = {"watch": self.watched} if self.watched else {}
         if self.books is None:
-            return {}
+            return kept
         receipt = self.books.close(self.clock())
         self.books = None
         if receipt is None:
             self.note("the router's metrics were begun anew in the meantime, so there is no receipt", warns=True)
-            return {}
+            return kept
         self.report(ReceiptReady(receipt))
-        return {"receipt": receipt.as_json()}
+        return {"receipt": receipt.as_json(), **kept}
 
 
 def _count(requests: int) -> str:

@@ -1,6 +1,6 @@
 """Watching a new version under traffic: does it do worse than the one before it did?
 
-The comparison needs evidence. Of three requests one bad one says nothing; of three thousand, thirty do.
+What the figures prove is in `app.deploy.judgement`. What is not proven goes on, and is said.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 from typing import Final, NamedTuple
 
 from app.deploy.events import Watched, Watching
+from app.deploy.judgement import FEWEST_TO_COMPARE, Looks, Share, Verdict, chance, exceeds, failures_for_proof, judge
 from app.deploy.receipt import Books, Conduct, Tally
 from app.deploy.steps import Request, Steps
 from app.deploy.vigil import Vigil
@@ -20,21 +21,6 @@ _POLL_S = 0.5
 _LOOK_BACK_S: Final = (60, 600)
 """How much of the old version's time is compared: as long as the watch, within these bounds; the metrics keep
 single seconds for ten minutes."""
-
-_Z: Final = 2.58
-"""Both error rates are taken at the nearer end of their 99 % interval."""
-
-_FEWEST_FAILURES: Final = 5
-"""Fewer may be chance, or one client's mistake repeated."""
-
-_TOLERATED_RATE: Final = 0.01
-"""A rate below this is no regression, were the old version without any error."""
-
-_TOLERATED_BLINDLY: Final = 0.05
-"""The same where the old version had too little traffic to compare with."""
-
-_FEWEST_TO_COMPARE: Final = 50
-"""Requests that a rate or a 95th percentile needs to be worth comparing."""
 
 _SLOWER: Final = 2.0
 _SLOWER_MS: Final = 50.0
@@ -48,18 +34,48 @@ class Evidence(NamedTuple):
     after: Conduct
     held: int = 0
     """Requests that had to wait after the switch because the new version did not take them."""
+    allowance: float = 0.0
+    """By how much the share of failed requests may grow, 0…1; 0 when only a proof counts."""
 
-    def errors(self) -> str:
-        """In words, how far more requests fail; empty while they do not or that is not certain."""
-        if self.after.failed < _FEWEST_FAILURES:
+    def verdict(self, level: float) -> Verdict:
+        """What is to be said of its errors, a proof being what chance explains with no more than `level`."""
+        return judge(_share(self.before), _share(self.after), level)
+
+    def errors(self, level: float, *, is_last: bool = False) -> str:
+        """In words, how far more requests fail; empty while they do not, or that is neither proven nor forbidden."""
+        shares = f"{_rate(self.after)} of its requests failed; before the switch {_rate(self.before)}"
+        if level and self.verdict(level) is Verdict.WORSE:
+            return shares
+        # A share of few requests is no share yet; in the end there will be no more of them.
+        is_share = is_last or self.after.requests >= FEWEST_TO_COMPARE
+        if self.allowance and is_share and exceeds(_share(self.before), _share(self.after), self.allowance):
+            return f"{shares}, and no more than {100 * self.allowance:g} % on top are allowed (watch_max_errors)"
+        return ""
+
+    def doubt(self) -> str:
+        """In words, what speaks against it at the end of the watch without a proof; empty when nothing does."""
+        if self.verdict(Looks.last()) is not Verdict.DOUBTFUL:
             return ""
-        if self.before.requests >= _FEWEST_TO_COMPARE:
-            limit = max(_interval(self.before)[1], _TOLERATED_RATE)
-        else:
-            limit = _TOLERATED_BLINDLY
-        if _interval(self.after)[0] <= limit:
-            return ""
-        return f"{_rate(self.after)} of its requests failed; before the switch {_rate(self.before)}"
+        return (
+            f"{_rate(self.after)} of its requests failed; before the switch {_rate(self.before)}. "
+            f"Chance alone does that in {self._chance()} of all cases"
+        )
+
+    def of_errors(self) -> str:
+        """The judgement on its errors in words, with what it would need to be another one."""
+        verdict = self.verdict(Looks.last())
+        if verdict is Verdict.UNSEEN:
+            return "not judged, for no request came"
+        needed = failures_for_proof(_share(self.before), self.after.requests)
+        proof = f"{needed} failed would be a proof" if needed else "a proof needs more requests"
+        if verdict is Verdict.WORSE:
+            return f"more than before, and that is proven ({needed} failed are enough)"
+        if verdict is Verdict.NO_WORSE:
+            return f"none too many; {proof}"
+        return f"more than before, not proven: chance alone does that in {self._chance()} of all cases; {proof}"
+
+    def _chance(self) -> str:
+        return f"{100 * chance(_share(self.before), _share(self.after)):.1f} %"
 
     def waits(self) -> str:
         """In words, that most of its requests, be they few, failed or had to wait for it; empty when that is not so."""
@@ -70,20 +86,37 @@ class Evidence(NamedTuple):
 
     def slowness(self) -> str:
         """In words, how far it is slower; empty when it is not or that is not certain."""
-        before, after = self.before.p95_ms, self.after.p95_ms
-        enough = min(self.before.requests, self.after.requests) >= _FEWEST_TO_COMPARE
-        if not enough or before is None or after is None:
+        after, limit = self.after.p95_ms, self._slow_from_ms()
+        if after is None or limit is None or after <= limit:
             return ""
-        if after <= max(before * _SLOWER, before + _SLOWER_MS):
-            return ""
-        return f"95 % of its requests took up to {after:.0f} ms; before the switch {before:.0f} ms"
+        return f"95 % of its requests took up to {after:.0f} ms; before the switch {self.before.p95_ms:.0f} ms"
+
+    def of_times(self) -> str:
+        """The judgement on its times in words."""
+        limit = self._slow_from_ms()
+        if limit is None:
+            return f"not compared, which takes {FEWEST_TO_COMPARE} requests on each side"
+        return (
+            f"too slow: the limit is {limit:.0f} ms"
+            if self.slowness()
+            else f"none too long; the limit is {limit:.0f} ms"
+        )
+
+    def _slow_from_ms(self) -> float | None:
+        """The 95th percentile from which on it is slower; None where there is too little to compare."""
+        before = self.before.p95_ms
+        if before is None or self.after.p95_ms is None:
+            return None
+        if min(self.before.requests, self.after.requests) < FEWEST_TO_COMPARE:
+            return None
+        return max(before * _SLOWER, before + _SLOWER_MS)
 
 
 def watch(steps: Steps, request: Request, vigil: Vigil) -> str:
     """Watch the target for `request.watch_s` seconds; gives the regression in words, or "" when there is none.
 
-    More errors end it as soon as they are certain. Slowness is judged at the end: a process is slow at first.
-    Raises what `vigil` raises.
+    More errors end it as soon as they are certain. Slowness is judged at the end: a process is slow at first. What is
+    left in doubt becomes the `doubt` of `steps`. Raises what `vigil` raises.
     """
     if steps.traffic is None or steps.books is None or request.leaving is None:
         why = (steps.blind or "the router is not running") if request.leaving else "no version came before"
@@ -92,14 +125,16 @@ def watch(steps: Steps, request: Request, vigil: Vigil) -> str:
     shortest, longest = _LOOK_BACK_S
     span_s = math.ceil(min(max(request.watch_s, shortest), longest))
     before = steps.traffic.conduct(request.leaving, span_s)
-    began, waits = steps.clock(), _Waits()
+    began, waits, looks = steps.clock(), _Waits(), Looks()
     while True:
         elapsed = steps.clock() - began
         now = steps.traffic.tallies()[request.target]
         after = _since_the_switch(steps.books, request.target, now, elapsed)
-        evidence = Evidence(before, after, waits.since_the_first(now.held, steps))
+        held = waits.since_the_first(now.held, steps)
+        evidence = Evidence(before, after, held, steps.deploy.watch_max_errors / 100)
         steps.report(Watching(request.target, max(0.0, request.watch_s - elapsed), before, after))
-        if found := evidence.errors():
+        if found := evidence.errors(looks.level(after.requests)):
+            _tell(steps, request, evidence)
             return found
         if steps.traffic.failover() == request.target:
             return f"it is down, and {request.leaving} stands in for it"
@@ -108,8 +143,18 @@ def watch(steps: Steps, request: Request, vigil: Vigil) -> str:
             break
         steps.sleep(min(_POLL_S, request.watch_s - elapsed))
     vigil.confirm()
-    steps.report(Watched(request.target, before, after))
-    return evidence.waits() or evidence.slowness()
+    _tell(steps, request, evidence)
+    found = evidence.errors(Looks.last(), is_last=True) or evidence.waits() or evidence.slowness()
+    steps.doubt = "" if found else evidence.doubt()
+    return found
+
+
+def _tell(steps: Steps, request: Request, evidence: Evidence) -> None:
+    """Report what the watch came to, and keep it for the history."""
+    before, after = evidence.before, evidence.after
+    errors, times = evidence.of_errors(), evidence.of_times()
+    steps.report(Watched(request.target, before, after, errors, times))
+    steps.watched = {"before": before._asdict(), "after": after._asdict(), "errors": errors, "times": times}
 
 
 class _Waits:
@@ -139,14 +184,8 @@ def _since_the_switch(books: Books, name: str, now: Tally, elapsed_s: float) -> 
     return Conduct(max(0, now.ended - before.ended), max(0, now.failed - before.failed), p95_ms)
 
 
-def _interval(conduct: Conduct) -> tuple[float, float]:
-    """Wilson's interval for the error rate: unlike the usual one it is right for few requests, too."""
-    n = conduct.requests
-    if n == 0:
-        return 0.0, 1.0
-    p, z2 = conduct.failed / n, _Z * _Z
-    centre, spread = p + z2 / (2 * n), _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return (centre - spread) / (1 + z2 / n), (centre + spread) / (1 + z2 / n)
+def _share(conduct: Conduct) -> Share:
+    return Share(conduct.failed, conduct.requests)
 
 
 def _rate(conduct: Conduct) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import psutil
 import pytest
 
 from app.cli.deploy_events import EventPrinter, receipt_lines
+from app.cli.entry import run
 from app.deploy.events import Watched, Watching
 from app.deploy.history import History, Intent
 from app.deploy.phases import Operation
 from app.deploy.receipt import Account, Conduct, Receipt
+from app.errors import Doubtful
 from app.state.preview import verify
 from app.state.process_birth import birth
 from tests.cli.test_blue_green_deploy import Captured, deploy, state, version
@@ -232,9 +235,20 @@ def test_the_history_tells_of_cut_requests(blue: Path, capsys: Captured, is_old:
 def test_a_watch_is_told(capsys: Captured) -> None:
     printer = EventPrinter()
     printer(Watching("green", 9.0, Conduct(10, 0, 20.0), Conduct(5, 1, None)))
-    printer(Watched("green", Conduct(10, 0, 20.0), Conduct(5, 1, None)))
+    printer(Watched("green", Conduct(10, 0, 20.0), Conduct(5, 1, None), "not proven", "not compared"))
+    printer(Watching("green", 9.0, Conduct(10, 0, 20.0), Conduct(0, 0, None)))
     out = capsys.readouterr().out
-    assert "👀 green was watched: 5 requests, 1 failed\n   before the switch: 10 requests, 0 failed, 95 % within" in out
+    assert "👀 green was watched: 1 of 5 requests failed (20.0 %)\n" in out
+    assert "   before the switch: 0 of 10 requests failed (0.0 %), 95 % within" in out
+    assert "   errors: not proven\n   times: not compared\n" in out
+
+
+def test_what_is_done_but_doubtful_is_a_warning_with_an_exit_code(capsys: Captured) -> None:
+    def command(_: Sequence[str]) -> int:
+        raise Doubtful("green is active, but doubtful", "rollback")
+
+    assert run(command, []) == 5
+    assert capsys.readouterr().err == "⚠️  green is active, but doubtful\n   Try: rollback\n"
 
 
 def test_preview_names_the_port_of_the_router_that_runs(site: Path, capsys: Captured) -> None:

@@ -9,9 +9,10 @@ import pytest
 from app.config import DeployConfig, load
 from app.deploy.deployer import Deployer, Overrides
 from app.deploy.events import Event, Noted, Promoted, Ran, ReceiptReady, RolledBack, Running, Watched, Watching
+from app.deploy.judgement import Looks
 from app.deploy.receipt import Conduct, Tally
 from app.deploy.watching import Evidence
-from app.errors import ConfigError, StateError, SwitchStands, UnhealthyVersion
+from app.errors import ConfigError, Doubtful, StateError, SwitchStands, UnhealthyVersion
 from tests.deploy.deployment import QUIET, Deployment, FakeTraffic
 
 
@@ -189,10 +190,11 @@ def traffic(*after: tuple[int, int], p95_ms: float = 20.0) -> FakeTraffic:
         (Conduct(0, 0, None), Conduct(100, 6, 20.0), ""),
         (Conduct(0, 0, None), Conduct(100, 20, 20.0), "before the switch none were made"),
         (WELL, Conduct(0, 0, None), ""),
+        (Conduct(100, 8, 20.0), Conduct(238, 54, 20.0), "22.7 % (54 of 238)"),
     ],
 )
 def test_more_errors_need_evidence(before: Conduct, after: Conduct, found: str) -> None:
-    said = Evidence(before, after).errors()
+    said = Evidence(before, after).errors(Looks.last())
     assert found in said
     assert bool(found) == bool(said)
 
@@ -216,7 +218,88 @@ def test_a_watched_deploy_that_does_well_stands(both: Deployment) -> None:
     both.traffic = traffic((100, 0), p95_ms=21.0)
     both.deployer().deploy(Overrides(release="r3"), watch_s=0.1)
     assert both.state.active_version == "green"
-    assert both.seen(Watched) == [Watched("green", WELL, Conduct(100, 0, 21.0))]
+    (watched,) = both.seen(Watched)
+    assert watched[:3] == ("green", WELL, Conduct(100, 0, 21.0))
+    assert watched.errors == "none too many; 5 failed would be a proof"
+    assert watched.times == "none too long; the limit is 70 ms"
+    assert both.history.entries()[-1].facts["watch"] == {
+        "before": WELL._asdict(),
+        "after": Conduct(100, 0, 21.0)._asdict(),
+        "errors": watched.errors,
+        "times": watched.times,
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "errors", "times"),
+    [
+        (WELL, Conduct(0, 0, None), "not judged, for no request came", "not compared, which takes 50"),
+        (WELL, Conduct(3, 0, 20.0), "none too many; a proof needs more requests", "not compared"),
+        (
+            Conduct(100, 8, 20.0),
+            Conduct(238, 54, 71.0),
+            "proven (47 failed are enough)",
+            "too slow: the limit is 70 ms",
+        ),
+        (
+            Conduct(100, 8, 20.0),
+            Conduct(238, 40, 20.0),
+            "more than before, not proven: chance alone does that in 2.2 % of all cases; 47 failed would be a proof",
+            "none too long; the limit is 70 ms",
+        ),
+    ],
+)
+def test_the_judgement_says_what_it_needs(before: Conduct, after: Conduct, errors: str, times: str) -> None:
+    evidence = Evidence(before, after)
+    assert errors in evidence.of_errors()
+    assert times in evidence.of_times()
+
+
+def test_a_doubtful_release_stands_and_says_so(both: Deployment) -> None:
+    both.traffic = traffic((3, 1))
+    with pytest.raises(Doubtful, match=r"green is active, but doubtful: 33.3 % \(1 of 3\)") as caught:
+        both.deployer().deploy(Overrides(release="r3"), watch_s=0.1, stop_old=True)
+    assert caught.value.exit_code == 5
+    assert "rollback   # blue still runs" in caught.value.hint
+    assert both.state.active_version == "green"
+    assert both.version("blue").status == "running", "stop_old must not take the way back away"
+    entry = both.history.entries()[-1]
+    assert (entry.outcome, entry.has_switched) == ("doubtful", True)
+
+
+def test_what_chance_explains_is_no_doubt(both: Deployment) -> None:
+    both.traffic = traffic((20, 1))
+    both.deployer().deploy(Overrides(release="r3"), watch_s=0.1)
+    assert both.outcomes()[-1] == ("deploy", "done")
+
+
+@pytest.mark.parametrize("looks", [[(60, 9)], [(20, 5)]])
+def test_a_ceiling_needs_no_proof(both: Deployment, looks: list[tuple[int, int]]) -> None:
+    seen = traffic(*looks)
+    seen.conducts["blue"] = [Conduct(50, 4, 20.0)]
+    both.traffic = seen
+    assert Evidence(Conduct(50, 4, 20.0), Conduct(*looks[0], 20.0)).errors(Looks.last(), is_last=True) == ""
+    configure(both, watch_max_errors=5.0)
+    with pytest.raises(UnhealthyVersion, match=r"no more than 5 % on top are allowed \(watch_max_errors\)"):
+        both.deployer().deploy(Overrides(release="r3"), watch_s=0.1)
+    assert both.state.active_version == "blue"
+
+
+def test_a_ceiling_is_not_held_against_a_few_requests_while_more_may_come() -> None:
+    some = Evidence(Conduct(50, 4, 20.0), Conduct(20, 5, 20.0), allowance=0.05)
+    assert some.errors(0.0) == ""
+    assert some.errors(0.0, is_last=True) != ""
+
+
+@pytest.mark.parametrize(("given", "percent"), [("5%", 5.0), ("0.5 %", 0.5), (7, 7.0), (0, 0.0)])
+def test_a_ceiling_is_given_in_per_cent(given: object, percent: float) -> None:
+    assert load({}, {}, {"deploy": {"watch_max_errors": given}}).deploy.watch_max_errors == percent
+
+
+@pytest.mark.parametrize("given", ["101%", "-1%", "5s", "five", True, "%"])
+def test_what_is_no_share_is_refused(given: object) -> None:
+    with pytest.raises(ConfigError, match="watch_max_errors = .*expected a number of percent from 0 to 100"):
+        load({}, {}, {"deploy": {"watch_max_errors": given}})
 
 
 def test_a_watched_deploy_that_does_worse_is_taken_back_at_once(both: Deployment) -> None:
