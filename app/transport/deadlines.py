@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 from gevent import get_hub
@@ -11,8 +12,10 @@ from app.transport.limits import Expired
 
 __all__ = ["Deadlines"]
 
-_TICKS = 16
-"""A period is cut into this many ticks; a wait ends 0 to 1/16 of the period late, never early."""
+_TICKS = 64
+"""A period is cut into this many ticks: a wait ends 0 to 1/64 of the period late (30 s: half a second), never early."""
+
+_SHORTEST_TICK_S = 0.001
 
 
 class Deadlines:
@@ -28,12 +31,14 @@ class Deadlines:
             `Expired` is raised in it.
     """
 
-    __slots__ = ("_is_ticking", "_on_expired", "_tick_number", "_timer", "_waits", "seconds")
+    __slots__ = ("_is_ticking", "_on_expired", "_tick_number", "_tick_s", "_ticks", "_timer", "_waits", "seconds")
 
     def __init__(self, seconds: float, on_expired: Callable[[Any], None] | None = None) -> None:
         self.seconds = seconds
         self._on_expired = on_expired or self._raise_in
         self._waits: dict[Any, int] = {}  # Any: gevent's greenlets have no types
+        self._tick_s = max(seconds / _TICKS, _SHORTEST_TICK_S)
+        self._ticks = ceil(seconds / self._tick_s)
         self._tick_number = 0
         self._is_ticking = False
         self._timer: Any = None
@@ -46,7 +51,8 @@ class Deadlines:
         if self._is_ticking:
             self._waits[wait] = self._tick_number
         elif self.seconds:
-            self._waits[wait] = self._tick_number
+            # It begins with the tick, not somewhere in it: at a tick's end it is over, and need not wait for one more.
+            self._waits[wait] = self._tick_number - 1
             self._start_ticking()
 
     def discard(self, wait: Any) -> None:
@@ -54,10 +60,10 @@ class Deadlines:
         self._waits.pop(wait, None)
 
     def end_oldest(self, count: int) -> None:
-        """Ends up to `count` waits before their time, the longest first; none that began in the running tick."""
+        """Ends up to `count` waits before their time, the longest first; none that began in the last two ticks."""
         over: list[Any] = []
         for wait, began in self._waits.items():
-            if began >= self._tick_number or len(over) == count:
+            if began >= self._tick_number - 1 or len(over) == count:
                 break
             over.append(wait)
         for wait in over:
@@ -66,9 +72,8 @@ class Deadlines:
 
     def _start_ticking(self) -> None:
         self._is_ticking = True
-        tick_s = max(self.seconds / _TICKS, 0.001)
         # Not referenced: a pending deadline alone must not keep the loop of an idle process alive.
-        self._timer = get_hub().loop.timer(tick_s, tick_s, ref=False)
+        self._timer = get_hub().loop.timer(self._tick_s, self._tick_s, ref=False)
         self._timer.start(self._tick)
 
     def _tick(self) -> None:
@@ -78,7 +83,7 @@ class Deadlines:
             self._timer.stop()
             self._timer.close()
             return
-        latest_over = self._tick_number - _TICKS - 1
+        latest_over = self._tick_number - self._ticks - 1
         over: list[Any] = []
         for wait, began in self._waits.items():
             if began > latest_over:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -38,6 +40,51 @@ def test_wait_ends_in_time_and_never_early() -> None:
     noted.wait_for(1)
     lasted = noted.over["a"] - began
     assert BRIEF_S * 0.95 <= lasted < BRIEF_S + 1
+
+
+class Ticks:
+    """A loop whose timer ticks when the test says so, at the times that a real one would."""
+
+    def __init__(self) -> None:
+        self.tick_s = 0.0
+        self._ticked: Callable[[], None] = lambda: None
+        self.now = 0.0
+
+    def timer(self, first_s: float, repeat_s: float, ref: bool) -> Ticks:
+        assert first_s == repeat_s and not ref
+        self.tick_s = repeat_s
+        return self
+
+    def start(self, ticked: Callable[[], None]) -> None:
+        self._ticked = ticked
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def tick(self) -> None:
+        self.now += self.tick_s
+        self._ticked()
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.01, 0.1, 1.0, 5.0, 30.0, 3600.0])
+@pytest.mark.parametrize("begins", [0.0, 0.01, 0.5, 0.99])
+def test_no_wait_is_later_than_a_tick_and_none_is_early(
+    seconds: float, begins: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`begins` is where in the second tick the second wait begins; the first one starts the ticking."""
+    ticks, over = Ticks(), dict[str, float]()
+    monkeypatch.setattr("app.transport.deadlines.get_hub", lambda: SimpleNamespace(loop=ticks))
+    deadlines = Deadlines(seconds, lambda wait: over.setdefault(wait, ticks.now))
+    deadlines.add("first")
+    ticks.tick()
+    began = ticks.now + begins * ticks.tick_s
+    deadlines.add("second")
+    while len(over) < 2:
+        ticks.tick()
+    latest = max(seconds / 64, 0.001) * 1.0001
+    assert over["first"] == pytest.approx(seconds)
+    assert seconds * 0.9999 <= over["second"] - began <= seconds + latest
 
 
 def test_waits_end_in_the_order_in_which_they_began() -> None:
