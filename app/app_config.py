@@ -24,6 +24,7 @@ APP_RULES = (
         lambda is_clean, names: is_clean or not names,
         "without clean_env, everything is passed on",
     ),
+    Rule(("blue_port", "green_port"), lambda blue, green: blue != green, "two versions cannot share a port"),
 )
 
 
@@ -56,6 +57,8 @@ class AppConfig:
         rule="an address of this machine's loopback: ::1, 127.0.0.1 or another one that begins with 127",
         check=checks.is_loopback,
     )
+    blue_port: int = setting(5005, "Where blue listens, unless the state file names another port.", low=1, high=65535)
+    green_port: int = setting(5006, "Where green listens, likewise.", low=1, high=65535)
     dir: str = setting(
         ".",
         "Directory in which the command runs; inside the release's directory where `[release] dir` is set.",
@@ -139,6 +142,11 @@ class AppConfig:
 
     def __post_init__(self) -> None:
         enforce(self, APP_RULES)
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Where each version listens unless the state file says otherwise."""
+        return {"blue": self.blue_port, "green": self.green_port}
 
     def expects(self, status: int) -> bool:
         """Whether a health check that is answered with this status is a success."""

@@ -316,10 +316,11 @@ def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, 
     release = resolve(ReleaseConfig, release_given, RELEASE_RULES)
     faults += [*unknown, *router.faults, *app.faults, *deploy.faults, *release.faults]
     app_dir, fault = dir_in_effect(app.values["dir"], release.values["dir"])
-    raise_faults([*faults, *fault, *_idioms(app.values, deploy.values)])
     sources = dict(router.sources)
     for table, resolved in (("app", app), ("deploy", deploy), ("release", release)):
         sources |= {f"{table}.{name}": source for name, source in resolved.sources.items()}
+    shared = _shared_ports(router.values["main_port"], app.values, sources)
+    raise_faults([*faults, *fault, *shared, *_idioms(app.values, deploy.values)])
     app_config = AppConfig(**{**app.values, "dir": app_dir})
     deploy_config, release_config = DeployConfig(**deploy.values), ReleaseConfig(**release.values)
     return Loaded(RouterConfig(**router.values), app_config, sources, deploy_config, release_config)
@@ -359,6 +360,19 @@ def _idioms(app: Mapping[str, object], deploy: Mapping[str, object]) -> list[str
         commands += [(f"[deploy] {name}", command) for name in _COMMANDS for command in cast(list[str], deploy[name])]
     found = ((name, idiom_in(command)) for name, command in commands)
     return [f"{name} has {idiom}" for name, idiom in found if idiom]
+
+
+def _shared_ports(main_port: int, app: Mapping[str, object], sources: Mapping[str, str]) -> list[str]:
+    """A fault for each version that was given the router's own port.
+
+    The defaults give way to the state file's ports, which are checked when the router starts.
+    """
+    names = [name for name in ("blue_port", "green_port") if sources[f"app.{name}"] != "default"]
+    return [
+        f"main_port = {main_port}, [app] {name} = {main_port}: the router listens there"
+        for name in names
+        if app[name] == main_port
+    ]
 
 
 def _split(

@@ -48,6 +48,6 @@ class FailoverHistory:
         # In a thread of its own, one after the other: a command may hold the file's lock, and the disk be slow.
         self._thread = self._thread or ThreadPool(1)
         try:
-            self._thread.apply(History(self._path).note, (name, came_from, goes_to, detail, at))
+            self._thread.apply(History(self._path).note, (name, came_from, goes_to, detail, at, "router"))
         except StateError as error:
             logger.error("%s is not in the history: %s", name, error)

@@ -12,7 +12,7 @@ from app.errors import NoActiveVersion, RouterError, TrafficPaused, UnderMainten
 from app.protocol.forwarding import Forwarding
 from app.protocol.heads import upstream_head
 from app.protocol.request import RequestParser
-from app.state.model import BlueGreenState, VersionState
+from app.state.model import PORTS, BlueGreenState, VersionState
 from app.state.watch import StateWatch
 from app.targets import NO_VERSION, NOWHERE, Claims, NoClaims, Target
 from app.transport.blocking import connect_blocking
@@ -40,6 +40,7 @@ class TrafficRouter:
         claims: counts requests in flight.
         open_session: makes the session of a port, once per port; by default one that blocks its thread.
         address: of the loopback, where versions listen.
+        ports: by version, where the state file names none.
     """
 
     def __init__(
@@ -48,10 +49,11 @@ class TrafficRouter:
         claims: Claims | None = None,
         open_session: Callable[[int], UpstreamSession] | None = None,
         address: str = DEFAULT_ADDRESS,
+        ports: Mapping[str, int] = PORTS,
     ) -> None:
         self._address = address
         self.config = config or RouterConfig()
-        self.state = StateWatch(self.config.state_file)
+        self.state = StateWatch(self.config.state_file, ports)
         self._claims = claims or NoClaims()
         self._open_session = open_session or self._blocking_session
         self._sessions: dict[int, UpstreamSession] = {}

@@ -33,21 +33,28 @@ def load_settings(
     cli: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
     path: str | Path = TOML_NAME,
+    *,
+    may_be_gone: bool = False,
 ) -> Loaded:
     """The settings in effect for this process, from the command line down to the defaults.
 
-    Raises `ConfigError` with every fault.
+    `may_be_gone`: a link to a state file that is not there is no fault. Raises `ConfigError` with every fault.
     """
     loaded = load(cli or {}, os.environ if environ is None else environ, read_toml(path))
     state_file = loaded.config.state_file
     # A link on the way, such as a release directory has to what the releases share: what lies beside the file lies
     # beside where it leads, also once that release directory is gone.
     target = os.path.realpath(state_file)
-    if os.path.islink(state_file) and not os.path.exists(target):
-        raise ConfigError(
-            f"state_file = {state_file} is a link to {target}, which is not there; "
-            f"to begin with none active: echo '{{\"active_version\": null}}' > {target}"
-        )
+    if os.path.islink(state_file) and not os.path.exists(target) and not may_be_gone:
+        raise ConfigError(f"state_file = {state_file} is a link to {target}, which is not there", _mending_link(target))
     if target == os.path.abspath(state_file) or not os.path.isdir(os.path.dirname(target)):
         return loaded
     return loaded._replace(config=replace(loaded.config, state_file=target))
+
+
+def _mending_link(target: str) -> str:
+    """What to do about a link to a state file that is gone, or was never there."""
+    folder = Path(target).parent
+    if (folder / "history.jsonl").exists() or any(folder.glob("*.last_good.json")):
+        return "python3 bin/blue_green_deploy repair"
+    return f"mkdir -p {folder} && echo '{{\"active_version\": null}}' > {target}   # to begin with none active"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
@@ -286,3 +287,21 @@ def test_the_command_runs_inside_the_directory_of_the_release() -> None:
     tables = {"release": {"dir": "/srv/releases/{release}"}}
     assert load({}, {}, tables).app.dir == "/srv/releases/{release}"
     assert load({}, {}, {**tables, "app": {"dir": "backend"}}).app.dir == "/srv/releases/{release}/backend"
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ({"app": {"blue_port": 7001, "green_port": 7001}}, "two versions cannot share a port"),
+        ({"app": {"green_port": 5005}}, "two versions cannot share a port"),
+        ({"app": {"blue_port": 5004}}, "main_port = 5004, [app] blue_port = 5004: the router listens there"),
+        ({"main_port": 7006, "app": {"green_port": 7006}}, "[app] green_port = 7006: the router listens there"),
+    ],
+)
+def test_ports_that_meet_are_refused(toml: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load({}, {}, toml)
+
+
+def test_a_default_port_gives_way_to_the_state_file() -> None:
+    assert load({"main_port": "5005"}, {}, {}).app.ports == {"blue": 5005, "green": 5006}

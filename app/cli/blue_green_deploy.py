@@ -24,6 +24,7 @@ Usage:
   blue_green_deploy history [--json] [--limit=N] [--verify]
   blue_green_deploy releases [--json]
   blue_green_deploy releases prune [--keep=N] [--dry-run] [--json]
+  blue_green_deploy repair [--yes | --dry-run] [--json]
   blue_green_deploy --help | --version
 
 Commands:
@@ -46,6 +47,7 @@ Commands:
   history       Who changed what, when, and what came of it.
   releases      Every release that lies in its directory or was started from here, the newest first;
                 with prune, the old ones are removed that nothing needs.
+  repair        Show what a broken state file and the last good state differ in, and restore that.
 
 Options:
   --dir=DIR               Directory to run in, instead of the configured one.
@@ -78,7 +80,8 @@ Options:
   --limit=N               How many commands to show, the latest ones [default: 20].
   --verify                Check that no line of the history was changed, taken out or put in.
   --keep=N                How many releases to keep, instead of the configured number.
-  --dry-run               Say what would be removed, and remove nothing.
+  --dry-run               Say what would be removed or restored, and do nothing.
+  --yes                   Restore without asking.
   --json                  Print data for programs.
   -h --help               Show this text.
   --version               Show the version.
@@ -138,7 +141,7 @@ def main(argv: Sequence[str]) -> int:
     if word not in _LOOKING or arguments["prune"]:
         outlive_reader()
     printer = EventPrinter()
-    call = Call(arguments, load_settings(), shlex.join(argv), printer)
+    call = Call(arguments, load_settings(may_be_gone=word == "repair"), shlex.join(argv), printer)
     try:
         return command(call)
     except KeyboardInterrupt as interruption:
@@ -156,7 +159,7 @@ def _status(call: Call) -> int:
     from app.deploy.current_link import look
     from app.deploy.differences import differences
 
-    state = call.observed()
+    state, fault = call.known()
     overview = Overview(
         state=state,
         health=call.probes(state),
@@ -167,8 +170,11 @@ def _status(call: Call) -> int:
         environments=call.environments(state),
         link=look(call.steps, state),
         differs=differences(call.steps, state),
+        fault=str(fault or ""),
     )
     print(json.dumps(status_json(overview), indent=2) if call.flag("--json") else status_text(overview))
+    if fault is not None:
+        raise fault
     return 0
 
 
@@ -200,7 +206,7 @@ def _restart(call: Call) -> int:
 def _health_check(call: Call) -> int:
     from app.cli.deploy_views import health_json, health_lines
 
-    state = call.observed()
+    state, fault = call.known()
     named = call.text("VERSION")
     if named is None:
         results = call.probes(state)
@@ -211,6 +217,8 @@ def _health_check(call: Call) -> int:
     else:
         for name, result in results.items():
             print(*health_lines(state.version(name), result), sep="\n")
+    if fault is not None:
+        raise fault
     if not results:
         raise UnhealthyVersion("no version is running", f"{PROGRAM} start blue")
     return 0 if all(result.ok for result in results.values()) else UnhealthyVersion.exit_code
@@ -270,6 +278,12 @@ def _history(call: Call) -> int:
     return print_history(call)
 
 
+def _repair(call: Call) -> int:
+    from app.cli.deploy_repair import repair
+
+    return repair(call)
+
+
 def _logs(call: Call) -> int:
     from app.cli.deploy_logs import print_log
 
@@ -299,6 +313,7 @@ _COMMANDS: Final[dict[str, Callable[[Call], int]]] = {
     "logs": _logs,
     "history": _history,
     "releases": _releases,
+    "repair": _repair,
 }
 
 _LOOKING: Final = ("status", "health-check", "logs", "history", "releases")

@@ -18,7 +18,7 @@ from app.deploy.gate import Gate
 from app.deploy.history import History
 from app.deploy.processes import Processes
 from app.deploy.steps import Steps
-from app.errors import StateError, UsageError
+from app.errors import StateError, StateMissing, UsageError
 from app.state.model import PROGRAM, BlueGreenState, check_version
 from app.state.store import StateStore
 from app.transport.loopback import port_is_open
@@ -41,7 +41,7 @@ class Call:
     def __init__(self, arguments: Arguments, loaded: Loaded, command: str, printer: EventPrinter) -> None:
         self._arguments = arguments
         self.config, self.app, self.release = loaded.config, loaded.app, loaded.release
-        self.store = StateStore(self.config.state_file)
+        self.store = StateStore(self.config.state_file, self.app.ports)
         self.processes: Processes = self.foreground if arguments["run"] else Processes(self.store.folder)
         self.history = History(self.store.folder / "history.jsonl")
         self.traffic = open_traffic(self.config)
@@ -131,6 +131,17 @@ class Call:
     def observed(self) -> BlueGreenState:
         """The state as it really is now; nothing is written."""
         return self.steps.observed(self.store.read_or_new())
+
+    def known(self) -> tuple[BlueGreenState, StateError | None]:
+        """The state as it really is now; else, and then why, by the last good one. Raises `StateError` without any."""
+        try:
+            return self.steps.observed(self.store.read()), None
+        except StateError as error:
+            if (last := self.store.last_good()) is not None:
+                return self.steps.observed(last), error
+            if not isinstance(error, StateMissing):
+                raise
+            return self.observed(), None
 
     def environments(self, state: BlueGreenState) -> dict[str, str | None]:
         """The digest of the environment that each version was started with, where we may read its record."""

@@ -44,6 +44,8 @@ class Overview:
     """By version, the digest of what it was started with; never the environment itself."""
     link: Link | None = None
     """The link `[release] current`, where there is one."""
+    fault: str = ""
+    """Why this is the last good state and not what the state file says."""
     differs: str = ""
     """Where the settings and the state name different things."""
 
@@ -75,6 +77,7 @@ def status_json(overview: Overview) -> dict[str, object]:
         "switched_at": state.switched_at,
         "serial": state.serial,
         "state_file": str(overview.state_file),
+        "state_fault": overview.fault or None,
         "pause": state.pause._asdict() if state.pause else None,
         "maintenance": state.maintenance._asdict() if state.maintenance else None,
         "current": overview.link._asdict() if overview.link else None,
@@ -113,6 +116,8 @@ def status_text(overview: Overview) -> str:
     """The ruled block: each version, then the router, then what to do next."""
     state = overview.state
     lines = [heading("BLUE-GREEN STATUS"), *_mode_lines(state)]
+    if overview.fault:
+        lines += ["❌ The state file is broken: this is the last good state, by which the router goes on", ""]
     for version in state.versions.values():
         lines += _version_lines(overview, version)
     lines.append("")
@@ -120,10 +125,7 @@ def status_text(overview: Overview) -> str:
         lines.append(f"✅ Router: running on port {overview.router.port} (pid {overview.router.pid})")
     else:
         lines.append("⏹️  Router: not running")
-    if overview.link:
-        lines.append(_link_text(overview.link, state))
-    if overview.differs:
-        lines.append(f"⚠️  {overview.differs[0].upper()}{overview.differs[1:]}")
+    lines += _config_lines(overview)
     if overview.held:
         lines.append(f"   Held: {overview.held}")
     if overview.failover:
@@ -135,6 +137,14 @@ def status_text(overview: Overview) -> str:
     if hint := _hint(overview):
         lines.append(f"   Try: {hint}")
     return "\n".join(lines)
+
+
+def _config_lines(overview: Overview) -> list[str]:
+    """How the settings and what they name fit the state."""
+    lines = [_link_text(overview.link, overview.state)] if overview.link else []
+    if differs := overview.differs:
+        lines.append(f"⚠️  {differs[0].upper()}{differs[1:]}")
+    return lines
 
 
 def _link_text(link: Link, state: BlueGreenState) -> str:
@@ -214,6 +224,8 @@ def _judgement(version: VersionState, health: ProbeResult | None) -> tuple[str, 
 
 def _hint(overview: Overview) -> str:
     state = overview.state
+    if overview.fault:
+        return ""  # what mends the file comes first, and is said with the fault
     if state.active is None:
         return f"{PROGRAM} start blue"
     health = overview.health.get(state.active.name)

@@ -24,7 +24,7 @@ from app.cli.router_process import (
     wait_until,
 )
 from app.cli.start_checks import check_start
-from app.config import ENV_PREFIX, RouterConfig
+from app.config import ENV_PREFIX, Loaded, RouterConfig
 from app.deploy.log_file import size, tail
 from app.deploy.sessions import port_holder
 from app.errors import ProcessError, StateError
@@ -69,20 +69,21 @@ def router_environment(cli: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def start(config: RouterConfig, cli: Mapping[str, str]) -> int:
+def start(loaded: Loaded, cli: Mapping[str, str]) -> int:
     """Become the router: check that it can listen, print the banner, and turn this process into gunicorn.
 
     The process stays the same, so signals and service managers see one tree. Comes back only by an error.
     """
-    check_start(config)
-    print(banner(config.main_port), flush=True)
+    check_start(loaded)
+    print(banner(loaded.config.main_port), flush=True)
     command = gunicorn_command()
     os.execve(command[0], command, router_environment(cli))
 
 
-def start_in_background(config: RouterConfig, cli: Mapping[str, str]) -> int:
+def start_in_background(loaded: Loaded, cli: Mapping[str, str]) -> int:
     """Start the router detached, wait for its answer, print its pid; raises `ProcessError` if none comes."""
-    check_start(config)
+    config = loaded.config
+    check_start(loaded)
     print(banner(config.main_port), flush=True)
     log = _log(config)
     begin = size(log)

@@ -7,24 +7,29 @@ import sys
 from pathlib import Path
 
 from app.cli.router_process import check_port_is_free, find_router
-from app.config import RouterConfig
+from app.config import Loaded, RouterConfig
 from app.deploy.port_use import given_away_text
 from app.errors import ConfigError, ProcessError, StateError, StateMissing
 from app.proxy.access_log import AccessLog
-from app.state.model import BlueGreenState
+from app.state.model import PROGRAM, BlueGreenState, versions_on
 from app.state.store import StateStore, make_folder, mending
 
 __all__ = ["check_start"]
 
+_NO_VERSION = "No version is active"
 
-def check_start(config: RouterConfig) -> None:
+
+def check_start(loaded: Loaded) -> None:
     """Warn when requests would get 503; raises `ConfigError` or `ProcessError` for what must not or cannot be."""
+    config, store = loaded.config, StateStore(loaded.config.state_file, loaded.app.ports)
     _check_files(config)
-    state, reason, hint = _state(config)
+    state, reason, hint = _state(store)
     _check_address(config, state)
     ports = {"the router": config.main_port} | {version.name: version.port for version in state.versions.values()}
     if given_away := given_away_text(ports):
         print("⚠️  {}\n   Try: {}".format(*given_away), file=sys.stderr)
+    if state.active_version is not None and hint:
+        print(f"⚠️  {reason}; the last good state is served\n   Try: {hint}", file=sys.stderr)
     if state.active_version is None:
         print(f"⚠️  {reason}: requests get 503\n   Try: {hint}", file=sys.stderr)
 
@@ -39,15 +44,16 @@ def _check_files(config: RouterConfig) -> None:
         AccessLog(config.access_log)
 
 
-def _state(config: RouterConfig) -> tuple[BlueGreenState, str, str]:
-    """The state, as far as it can be read; why no version may be active in it, and what helps."""
-    reason, hint = "No version is active", "python3 bin/blue_green_deploy start blue"
+def _state(store: StateStore) -> tuple[BlueGreenState, str, str]:
+    """The state that the router will serve; what is wrong with it and what helps, "" when nothing is."""
     try:
-        return StateStore(config.state_file).read(), reason, hint
-    except StateMissing:
-        return BlueGreenState(), reason, hint
+        state = store.read()
     except StateError as error:
-        return BlueGreenState(), str(error), error.hint
+        last = store.last_good()
+        if last is None and isinstance(error, StateMissing):
+            return BlueGreenState(versions=versions_on(store.ports)), _NO_VERSION, error.hint
+        return last or BlueGreenState(versions=versions_on(store.ports)), str(error), error.hint
+    return (state, "", "") if state.active else (state, _NO_VERSION, f"{PROGRAM} start blue")
 
 
 def _check_address(config: RouterConfig, state: BlueGreenState) -> None:

@@ -119,7 +119,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _start(call: _Call) -> int:
     start = lifecycle.start_in_background if call.flag("--daemon") else lifecycle.start
-    return start(call.loaded.config, call.cli)
+    return start(call.loaded, call.cli)
 
 
 def _stop(call: _Call) -> int:

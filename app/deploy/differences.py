@@ -6,7 +6,7 @@ from app.config import TOML_NAME
 from app.deploy.missing_command import settings_in_use
 from app.deploy.steps import Steps
 from app.errors import StateError
-from app.state.model import BlueGreenState, VersionState
+from app.state.model import PORTS, BlueGreenState, VersionState
 from app.state.release import Release
 
 __all__ = ["differences"]
@@ -14,8 +14,19 @@ __all__ = ["differences"]
 
 def differences(steps: Steps, state: BlueGreenState) -> str:
     """One line about what differs; "" when nothing does."""
-    found = _of_active(steps, state.active) if state.active is not None else []
+    found = _of_ports(steps, state)
+    if state.active is not None:
+        found += _of_active(steps, state.active)
     return f"settings and state differ: {'; '.join(found)}" if found else ""
+
+
+def _of_ports(steps: Steps, state: BlueGreenState) -> list[str]:
+    """Ports that the settings give, and not as the state has them; the defaults say nothing."""
+    return [
+        f"{name} listens on port {state.version(name).port}, and the settings say {port}"
+        for name, port in steps.app.ports.items()
+        if port not in (PORTS[name], state.version(name).port)
+    ]
 
 
 def _of_active(steps: Steps, version: VersionState) -> list[str]:

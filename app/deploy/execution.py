@@ -26,7 +26,7 @@ from app.errors import (
     UnhealthyVersion,
 )
 from app.state.model import PROGRAM, BlueGreenState, VersionState, promote
-from app.state.store import Holder
+from app.state.store import REPAIR, Holder
 
 __all__ = ["Decision", "Execution"]
 
@@ -121,8 +121,12 @@ class Execution:
             if entry.operation in set(Operation) and entry.has_switched and entry.goes_to:
                 raise StateMissing(
                     f"the state file {store.path} is gone; {entry.goes_to} was active at last",
-                    store.by_hand(entry.goes_to),
+                    REPAIR,
                 )
+        if store.last_good() is not None:
+            raise StateMissing(
+                f"the state file {store.path} is gone, and the last good state is kept beside it", REPAIR
+            )
 
     def _work_through(self, request: Request, entry: OpenEntry, lock: ExitStack) -> None:
         is_locked = True

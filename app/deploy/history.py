@@ -147,11 +147,16 @@ class History:
         self.append({"id": id_, "at": round(at, 3), "who": user_name(), "pid": pid, "birth": birth(pid), **what})
         return OpenEntry(self, id_, began)
 
-    def note(self, name: str, came_from: str, goes_to: str, detail: str, at: float) -> None:
-        """Write down in one line what the router did by itself at wall time `at`; raises `StateError`."""
+    def note(self, name: str, came_from: str | None, goes_to: str | None, detail: str, at: float, who: str = "") -> str:
+        """Write down in one line what was done at wall time `at`, by `who` or by us; gives its id.
+
+        Raises `StateError`.
+        """
+        id_ = os.urandom(6).hex()
         what = {"command": name, "operation": name, "target": goes_to, "from": came_from, "to": goes_to}
         end = {"release": None, "outcome": "done", "detail": detail}
-        self.append({"id": os.urandom(6).hex(), "at": round(at, 3), "who": "router", "pid": os.getpid(), **what, **end})
+        self.append({"id": id_, "at": round(at, 3), "who": who or user_name(), "pid": os.getpid(), **what, **end})
+        return id_
 
     def append(self, line: Mapping[str, object]) -> None:
         """Add one line, complete and on the disk; raises `StateError` when it could not be written."""

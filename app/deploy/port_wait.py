@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from app.config import TOML_NAME
 from app.deploy.port_use import can_listen, given_away_text, kept_by
 from app.deploy.sessions import port_holder
 from app.deploy.steps import Steps
@@ -21,7 +24,7 @@ def get_port(steps: Steps, version: VersionState) -> None:
     """See to it that the version can listen on its port; waits for connections of a former server that will end."""
     address, port = steps.app.address, version.port
     if port_is_open(port, address):
-        raise _port_taken(version)
+        raise _port_taken(version, steps.store.path)
     if given_away := given_away_text({version.name: port}):
         steps.note("; ".join(given_away), warns=True)
     if can_listen(address, port):
@@ -39,10 +42,12 @@ def get_port(steps: Steps, version: VersionState) -> None:
         steps.sleep(_PORT_POLL_S)
 
 
-def _port_taken(version: VersionState) -> ProcessError:
+def _port_taken(version: VersionState, path: Path) -> ProcessError:
+    # The state file's port wins, once there is one.
+    name = version.name
+    setting = f"versions.{name}.port in {path}" if path.exists() else f"[app] {name}_port in {TOML_NAME}"
     holder = port_holder(version.port) or "a process that this user may not see"
     return ProcessError(
         f"port {version.port} of {version.name} is taken by {holder}",
-        f'end it, or give {version.name} another port in the state file: "versions": '
-        f'{{"{version.name}": {{"port": {version.port + 10}}}}}',
+        f"end it, or give {name} another port while it is stopped: {setting}",
     )

@@ -149,6 +149,8 @@ class Steps:
             found = without_maintenance(found)
         if found != state:
             self.store.write(found)
+        else:
+            self.store.keep_as_good()
         return found
 
     def observed(self, state: BlueGreenState, *, is_settled: bool = False) -> BlueGreenState:

@@ -72,7 +72,7 @@ class Service:
         if self.metrics.fault:
             logger.warning("%s", self.metrics.fault)
         self.waits = Waits(config)
-        self.router = TrafficRouter(config, self.slot, self._open_session, app_config.address)
+        self.router = TrafficRouter(config, self.slot, self._open_session, app_config.address, app_config.ports)
         access_log = AccessLog(config.access_log) if config.access_log else None
         self.ledger = Ledger(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
         self.door = Door(config, self.router, self.slot, app_config.health_path)

@@ -35,8 +35,11 @@ def encode(state: BlueGreenState) -> bytes:
     return json.dumps({**known, **extra}, indent=2, allow_nan=False).encode("ascii") + b"\n"
 
 
-def decode(raw: bytes) -> BlueGreenState:
-    """Read a state file's bytes; raises `StateError` that says what is wrong with them."""
+def decode(raw: bytes, default_ports: Mapping[str, int] = PORTS) -> BlueGreenState:
+    """Read a state file's bytes; raises `StateError` that says what is wrong with them.
+
+    A version that has no port in the file gets that of `default_ports`.
+    """
     document = _object(_parse(raw), "the file")
     schema = document.get("schema", SCHEMA)
     if schema != SCHEMA:
@@ -47,7 +50,7 @@ def decode(raw: bytes) -> BlueGreenState:
     for name in given:
         if name not in VERSIONS:
             raise StateError(f"versions.{name}: the versions are {' and '.join(VERSIONS)}")
-    versions = MappingProxyType({name: _version(name, given.get(name, {})) for name in VERSIONS})
+    versions = MappingProxyType({name: _version(name, given.get(name, {}), default_ports[name]) for name in VERSIONS})
     ports = [version.port for version in versions.values()]
     if len(set(ports)) < len(ports):
         raise StateError(f"the versions share port {ports[0]}")
@@ -84,11 +87,11 @@ def _object(value: object, where: str) -> dict[str, object]:
     return value
 
 
-def _version(name: str, value: object) -> VersionState:
+def _version(name: str, value: object, default_port: int) -> VersionState:
     given = _object(value, f"versions.{name}")
     values = {key: _read(given, key, _VERSION_FIELDS, f"versions.{name}.") for key in _VERSION_FIELDS if key in given}
     fields = cast(VersionChanges, values)  # _read checked each against the field's own rule
-    return replace(VersionState(name, PORTS[name]), **fields)
+    return replace(VersionState(name, default_port), **fields)
 
 
 def _pause(value: object) -> Pause | None:

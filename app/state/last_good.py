@@ -99,15 +99,16 @@ class LastGood:
             if self.count == count:
                 return raw
 
-    def publish(self, raw: bytes) -> None:
-        """Makes `raw` the last one. To be called in one's turn: without it, nothing happens."""
+    def publish(self, raw: bytes) -> bool:
+        """Makes `raw` the last one; gives whether it was another. In one's turn: without it, nothing happens."""
         if not self._has_turn or (self.count and self.read() == raw):
-            return
+            return False
         count = self.count + 1
         at = _PLACES_AT + count % 2 * _PLACE_BYTES
         self._words[at // 8] = len(raw)
         self._memory[at + 8 : at + 8 + len(raw)] = raw
         self._words[1] = count
+        return True
 
     @contextmanager
     def turn(self) -> Iterator[None]:

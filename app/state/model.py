@@ -25,6 +25,7 @@ __all__ = [
     "promote",
     "put_version",
     "started_with",
+    "versions_on",
     "with_maintenance",
     "with_pause",
     "with_preview_key",
@@ -40,7 +41,7 @@ VERSIONS: Final = ("blue", "green")
 """The names of the two versions; a version's index in the shared metrics is its index here."""
 
 PORTS: Final[Mapping[str, int]] = MappingProxyType({"blue": 5005, "green": 5006})
-"""Where a version listens unless `versions.<name>.port` in the state file says otherwise."""
+"""Where a version listens unless `versions.<name>.port` in the state file, or the settings, say otherwise."""
 
 STARTED_WITH: Final = ("release", "dir", "command", "record", "directory", "revision")
 """The fields of a version that say what it was started with; the others say what became of it."""
@@ -152,8 +153,13 @@ _CLOCK_SLACK_S = 2.0
 """Time services move a clock back by no more than this while it runs."""
 
 
+def versions_on(ports: Mapping[str, int]) -> Mapping[str, VersionState]:
+    """Both versions as they are before the first start, listening on these ports by name."""
+    return MappingProxyType({name: VersionState(name, ports[name]) for name in VERSIONS})
+
+
 def _default_versions() -> Mapping[str, VersionState]:
-    return MappingProxyType({name: VersionState(name, PORTS[name]) for name in VERSIONS})
+    return versions_on(PORTS)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +22,11 @@ from typing import NamedTuple
 
 from app.errors import LockBusy, StateError, StateMissing
 from app.state.codec import decode, encode
-from app.state.model import BlueGreenState
+from app.state.model import PORTS, PROGRAM, BlueGreenState, versions_on
 
-__all__ = ["Holder", "StateStore", "mending", "replace_file"]
+__all__ = ["REPAIR", "Holder", "StateStore", "keep_last_good", "last_good_path", "mending", "replace_file"]
+
+REPAIR = f"{PROGRAM} repair"
 
 _LOCK_POLL_S = 0.05
 
@@ -48,57 +50,70 @@ class Holder(NamedTuple):
 class StateStore:
     """The state file at `path` and the lock beside it; `folder` is where a deploy keeps its files.
 
-    `writer` is the id in the history of the command at work, which the state names as its last change; "" while
-    there is none.
+    `ports` are those of the versions that have none in the file. `writer` is the id in the history of the command at
+    work, which the state names as its last change; "" while there is none.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], ports: Mapping[str, int] = PORTS) -> None:
         self.path = Path(path).absolute()
+        self.ports = ports
         self.folder = self.path.parent
         self.writer = ""
 
     def read(self) -> BlueGreenState:
         """The state; raises `StateMissing` without a file and `StateError` for one that is no state file."""
         try:
-            # Without waiting: it may be a FIFO by now.
-            with open(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-                raw = file.read()
+            raw = self.raw()
         except FileNotFoundError as error:
-            raise StateMissing(
-                f"there is no state file {self.path}", "python3 bin/blue_green_deploy start blue"
-            ) from error
+            hint = REPAIR if last_good_path(self.path).exists() else f"{PROGRAM} start blue"
+            raise StateMissing(f"there is no state file {self.path}", hint) from error
         except OSError as error:
             raise StateError(
                 f"state file {self.path} cannot be read: {error.strerror}", mending(error, self.path)
             ) from error
         try:
-            return decode(raw)
+            return decode(raw, self.ports)
         except StateError as error:
-            raise StateError(f"state file {self.path} is not usable: {error}", self.by_hand("blue")) from error
+            raise StateError(f"state file {self.path} is not usable: {error}", REPAIR) from error
 
-    def by_hand(self, active: str) -> str:
-        """The command that writes a state file anew."""
-        path = shlex.quote(str(self.path))
-        return f'echo \'{{"active_version": "{active}"}}\' > {path}   # with the version that serves now'
+    def raw(self) -> bytes:
+        """The file's bytes, whatever they are; raises `OSError`."""
+        # Without waiting: it may be a FIFO by now.
+        with open(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            return file.read()
+
+    def last_good(self) -> BlueGreenState | None:
+        """The last good state, which is kept beside the file; None when there is none that can be used."""
+        try:
+            return decode(last_good_path(self.path).read_bytes(), self.ports)
+        except (OSError, StateError):
+            return None
+
+    def keep_as_good(self) -> None:
+        """Keep the file, which has just been read, as the last good state; only for who holds the lock."""
+        with contextlib.suppress(OSError):
+            keep_last_good(self.path, self.raw())
 
     def read_or_new(self) -> BlueGreenState:
         """The state, or the empty one before the first start; raises `StateError` as `read` does."""
         try:
             return self.read()
         except StateMissing:
-            return BlueGreenState()
+            return BlueGreenState(versions=versions_on(self.ports))
 
     def write(self, state: BlueGreenState) -> None:
         """Replace the state file; raises `StateError`, and the old state is untouched, when that fails."""
         try:
             make_folder(self.folder)
-            replace_file(self.path, encode(replace(state, changed_by=self.writer or state.changed_by)))
+            raw = encode(replace(state, changed_by=self.writer or state.changed_by))
+            replace_file(self.path, raw)
         except OSError as error:
             reason = error.strerror or str(error)
             raise StateError(
                 f"state file {self.path} could not be written: {reason}; the old state stands",
                 mending(error, self.path),
             ) from error
+        keep_last_good(self.path, raw)
 
     @contextmanager
     def lock(
@@ -173,7 +188,28 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
 
-def replace_file(path: Path, content: bytes, mode: int = FILE_MODE) -> None:
+def last_good_path(path: Path) -> Path:
+    """Where the last good state of a state file is kept: `bg_state.last_good.json`."""
+    return path.with_name(f"{path.stem}.last_good{path.suffix}")
+
+
+def keep_last_good(path: Path, raw: bytes, by: str = "") -> None:
+    """Keep the bytes of a state file that was found good, or was just written, for the time when it is broken.
+
+    Nothing hangs on it until then, so it is not flushed, and what keeps it from being written fails nobody. `by` tells
+    the writers apart that may be at it at once.
+    """
+    kept = last_good_path(path)
+    with contextlib.suppress(OSError):
+        try:
+            if kept.read_bytes() == raw:
+                return
+        except FileNotFoundError:
+            pass
+        replace_file(kept, raw, is_flushed=False, by=by)
+
+
+def replace_file(path: Path, content: bytes, mode: int = FILE_MODE, *, is_flushed: bool = True, by: str = "") -> None:
     """Put a file with this content in place of `path`, or of what that leads to, all or nothing; raises `OSError`.
 
     The new file's time stamp is later than the old one's even within one tick of the kernel's clock, so
@@ -181,7 +217,7 @@ def replace_file(path: Path, content: bytes, mode: int = FILE_MODE) -> None:
     """
     path = Path(os.path.realpath(path))
     # One fixed name: what a command that was killed leaves behind is cleared away by the next one.
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}{by}.tmp")
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
@@ -191,7 +227,8 @@ def replace_file(path: Path, content: bytes, mode: int = FILE_MODE) -> None:
             _give_to_owner_of_folder(descriptor, path.parent)
             now = max(time.time_ns(), _mtime_ns(path) + 1)
             os.utime(descriptor, ns=(now, now))
-            os.fsync(descriptor)
+            if is_flushed:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.rename(temporary, path)
@@ -199,7 +236,8 @@ def replace_file(path: Path, content: bytes, mode: int = FILE_MODE) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    _sync_folder(path.parent)
+    if is_flushed:
+        _sync_folder(path.parent)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

@@ -17,12 +17,14 @@ import contextlib
 import os
 import stat
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from app.errors import StateError
 from app.state.codec import decode
 from app.state.last_good import MAX_STATE_BYTES, LastGood
-from app.state.model import BlueGreenState
+from app.state.model import PORTS, BlueGreenState
+from app.state.store import keep_last_good, last_good_path
 
 __all__ = ["StateWatch"]
 
@@ -40,10 +42,23 @@ class StateWatch:
     `fault` is empty while the file is fine, else one line for the log and the health endpoint.
     """
 
-    __slots__ = ("_ctime_ns", "_ino", "_last_good", "_raw_path", "_seen", "_size", "_stat", "_state", "fault", "path")
+    __slots__ = (
+        "_ctime_ns",
+        "_ino",
+        "_last_good",
+        "_ports",
+        "_raw_path",
+        "_seen",
+        "_size",
+        "_stat",
+        "_state",
+        "fault",
+        "path",
+    )
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], ports: Mapping[str, int] = PORTS) -> None:
         self.path = Path(path).absolute()
+        self._ports = ports
         self.fault = ""
         self._raw_path = os.fsencode(self.path)  # as bytes, os.stat need not encode it on each call
         self._stat = os.stat
@@ -80,12 +95,13 @@ class StateWatch:
         except OSError as error:
             return self._keep(_why_gone(error))
         try:
-            state = decode(raw)
+            state = decode(raw, self._ports)
         except StateError as error:
             kept = self._keep(f"is not usable ({error})")
             self._remember(seen)  # no need to parse the same broken bytes for each request
             return kept
-        self._last_good.publish(raw)
+        if self._last_good.publish(raw) and self._last_good.fd >= 0:
+            keep_last_good(self.path, raw, by=".router")
         self._seen = self._last_good.count
         self._remember(seen)
         self.fault = ""
@@ -94,14 +110,23 @@ class StateWatch:
 
     def _keep(self, why: str) -> BlueGreenState | None:
         """Stay with the last good state and say why. The next call looks again from scratch."""
+        if not self._last_good.count:
+            self._take_up_kept()
         if self._seen != self._last_good.count:
             self._seen = self._last_good.count
             with contextlib.suppress(StateError):  # another release has read it
-                self._state = decode(self._last_good.read())
+                self._state = decode(self._last_good.read(), self._ports)
         serving = "serving the last good state" if self._state else "no state has been read yet"
         self.fault = f"state file {self.path} {why}; {serving}"
         self._forget()
         return self._state
+
+    def _take_up_kept(self) -> None:
+        """Begin with the last good state that is kept beside the file: a router may start while that is broken."""
+        with contextlib.suppress(OSError, StateError):
+            raw, _ = _read(os.fsencode(last_good_path(self.path)))
+            decode(raw, self._ports)
+            self._last_good.publish(raw)
 
     def _remember(self, seen: os.stat_result) -> None:
         if abs(time.time_ns() - seen.st_ctime_ns) < _SETTLED_NS:

@@ -15,7 +15,7 @@ import pytest
 from app.cli import lifecycle, router_process
 from app.cli.router_client import RouterClient
 from app.cli.router_process import RunningRouter, check_port_is_free, gunicorn_command, start_detached, wait_until
-from app.config import RouterConfig
+from app.config import RouterConfig, load
 from app.errors import OperatorError, ProcessError
 from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import free_port, write_state
@@ -111,7 +111,7 @@ def test_background_router_that_never_answers_is_ended(home: Path, monkeypatch: 
     monkeypatch.setattr(lifecycle, "start_detached", start)
 
     with pytest.raises(OperatorError, match="The router did not answer in 0 s; the end of .*router.log:\n   hanging"):
-        lifecycle.start_in_background(RouterConfig(main_port=free_port()), {})
+        lifecycle.start_in_background(load({"main_port": str(free_port())}, {}, {}), {})
 
     assert started[0].returncode == -signal.SIGTERM
 

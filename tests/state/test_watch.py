@@ -120,7 +120,7 @@ def test_broken_bytes_are_parsed_once(watch: StateWatch, store: StateStore, monk
     store.path.write_bytes(b"{")
     settle(store.path)
     assert watch.current() is None
-    monkeypatch.setattr("app.state.watch.decode", lambda raw: pytest.fail("parsed again"))
+    monkeypatch.setattr("app.state.watch.decode", lambda *_: pytest.fail("parsed again"))
     assert watch.current() is None
     assert "not JSON" in watch.fault
 
