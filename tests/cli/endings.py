@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pty
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from app.cli import blue_green_deploy
+from app.cli.entry import run
 from app.config import AppConfig
 from app.deploy.history import Entry, History
 from app.metrics.shared import SharedMetrics, monotonic_us
@@ -43,8 +46,9 @@ class Scene:
         scope.callback(self.router.close)
 
     def run(self, *argv: str) -> int:
-        """Run a command to its end."""
-        return subprocess.run([LAUNCHER, *argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+        """Run a command to its end, in this process, which is ready for it."""
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            return run(blue_green_deploy.main, argv)
 
     def configure(self, text: str) -> None:
         with (self.home / "traffic_router.toml").open("a") as file:
