@@ -87,6 +87,8 @@ def _backend_lines(health: Health) -> list[str]:
 
 def _hint(health: Health) -> str:
     """The command that mends what is wrong; empty when nothing is."""
+    if (health.get("state") or {}).get("fault") and health.get("active_version"):
+        return "python3 bin/blue_green_deploy repair"  # no other command does anything until then
     if health["status"] == "healthy":
         return ""
     if "hint" in health:

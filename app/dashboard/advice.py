@@ -22,6 +22,8 @@ def _words(seen: Observation, said: Sentence) -> str:
     state = seen.state
     if state is None:
         return "status" if seen.state_fault else "start blue"
+    if seen.state_fault:
+        return "repair"  # no other command does anything until then
     if state.active is None:
         return next((f"switch {name}" for name in VERSIONS if _is_well(seen, state.version(name))), "start blue")
     if state.maintenance is not None:

@@ -60,6 +60,9 @@ def sentence(seen: Observation) -> Sentence:
     if active is None:
         return Sentence("No version is active, so every request is answered with 503.", "alarm", "none active")
     head = _held_back(seen, state) or _trouble(seen, active) or _after_switch(seen, active) or _serving(active)
+    if seen.state_fault:
+        broken = "The state file is broken: the last good state is served, and no command can change anything."
+        return Sentence(f"{head.text} {broken}", "alarm", f"{head.topic}; state fault")
     work = at_work(seen.at_work)
     if head.topic.startswith(_SAYS_IT_ALL) and (work is None or work.phase == "draining"):
         return head

@@ -108,7 +108,8 @@ def test_status_warns_of_a_state_file_that_cannot_be_read(
     canned.answers["/__router_health"] = (200, {**HEALTHY, "state": {"fault": "the state file is torn"}})
 
     assert call("status") == 0
-    assert "⚠️  State file: the state file is torn" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "⚠️  State file: the state file is torn\n   Try: python3 bin/blue_green_deploy repair" in out
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ def test_program_is_called_as_its_own_hints_call_it() -> None:
         pytest.param({"state": state("green", switched_ago_s=5)}, "", id="after a switch"),
         pytest.param({"state": None}, "start blue", id="nothing yet"),
         pytest.param({"state": None, "state_fault": "it is torn"}, "status", id="unreadable"),
+        pytest.param({"state_fault": "it is torn"}, "repair", id="torn"),
+        pytest.param({"minute": REFUSED, "state_fault": "it is torn"}, "repair", id="torn, and the active one is down"),
         pytest.param({"state": BlueGreenState(), "minute": snapshot()}, "start blue", id="none active"),
         pytest.param({"state": state(None, blue="crashed")}, "switch green", id="none active, one well"),
         pytest.param({"state": replace(state(), maintenance=Maintenance(AT - 5))}, "maintenance off", id="maintenance"),

@@ -35,6 +35,12 @@ def test_calm() -> None:
     assert sentence(observation()).tone == "calm"
 
 
+def test_a_broken_state_file_is_said_though_all_goes_on() -> None:
+    broken = observation(state_fault="it is torn")
+    assert said(broken).startswith("Blue 1.4.2 serves all traffic. The state file is broken: the last good state")
+    assert sentence(broken).tone == "alarm"
+
+
 def test_without_releases_the_versions_have_just_their_names() -> None:
     bare = BlueGreenState(active_version="green")
     unprobed = observation(state=bare, minute=snapshot())
