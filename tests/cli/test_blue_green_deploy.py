@@ -305,7 +305,7 @@ def test_a_torn_state_file_is_named_and_the_mending_given(site: Path, capsys: Ca
     assert deploy("switch", "green") == 1
     err = capsys.readouterr().err
     assert "is not usable: not JSON" in err
-    assert 'Try: echo \'{"active_version": "blue"}\'' in err
+    assert "Try: python3 bin/blue_green_deploy repair" in err
 
 
 # --- commands as processes -------------------------------------------------------------------------------
