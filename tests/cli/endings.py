@@ -38,8 +38,10 @@ class Scene:
         self.store = StateStore(home / ".local_context" / "bg_state.json")
         self.history = History(self.store.folder / "history.jsonl")
         self.configure("stop_timeout = 2\n")
-        assert self.run("start", "blue", "--release=r1") == 0
-        assert self.run("deploy", "--release=r2") == 0
+        # Each has a directory of its own, or it could not be started again after the next one.
+        for words in (("start", "blue", "--release=r1"), ("deploy", "--release=r2")):
+            (home / words[-1][-2:]).mkdir()
+            assert self.run(*words, f"--dir={words[-1][-2:]}") == 0
         metrics = SharedMetrics.create_or_attach(self.store.folder / "router_metrics.mmap", 4)
         scope.callback(metrics.close)
         self.router = metrics.claim_slot(os.getpid())
