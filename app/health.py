@@ -10,7 +10,10 @@ from typing import Any
 from app import __version__
 from app.metrics.snapshot import Probe
 from app.proxy.service import Service
+from app.situation import situation_json
 from app.state.model import BlueGreenState, VersionState
+from app.survey import Survey
+from app.units import plain
 
 __all__ = ["health_report"]
 
@@ -18,24 +21,21 @@ _STALE_INTERVALS = 3
 """After so many intervals without a check the leading worker must be gone."""
 
 
-def health_report(service: Service) -> dict[str, Any]:
-    """The report as JSON will show it; traffic can flow when its `status` is "healthy".
+def health_report(service: Service, survey: Survey) -> dict[str, Any]:
+    """The report as JSON will show it; a balancer may send clients here while its `status` is "healthy".
 
-    It can when a version is active and did not fail its last health check. During maintenance the router is what
-    serves, whatever becomes of the versions: a balancer must not take it out, or nobody would see the page.
+    It may while a version can answer, and while an operator holds the traffic back, whatever becomes of the versions
+    meanwhile: a balancer that took the router out would cut off those that wait, or nobody would see the page.
+    `situation` is the whole truth.
     """
     state = service.router.state.current()
     active = state.active if state is not None else None
     last = _last_check(service, state, active) if state is not None and active is not None else None
-    reason = ""
-    if active is None:
-        reason = service.router.state.fault or "no version is active"
-    elif last is not None and not last.ok:
-        reason = f"{active.name} on port {active.port} is unhealthy: {last.reason}"
-    is_in_maintenance = state is not None and active is not None and state.maintenance is not None
-    report: dict[str, Any] = {"status": "unhealthy" if reason and not is_in_maintenance else "healthy"}
-    if reason:
-        report["reason"] = reason
+    situation = survey.situation((active.name, last) if active is not None and last is not None else None)
+    report: dict[str, Any] = {"status": "healthy" if situation.kind.is_fit else "unhealthy"}
+    if not situation.kind.is_fit:
+        report["reason"] = plain(situation.text)
+    report["situation"] = situation_json(situation)
     report["active_port"] = active.port if active is not None else None
     report["active_version"] = active.name if active is not None else None
     report["backend"] = _backend(last) if last is not None else None
@@ -72,8 +72,8 @@ def _backend(last: Probe) -> dict[str, Any]:
 def _traffic(service: Service, state: BlueGreenState | None) -> dict[str, Any]:
     """Whether requests flow, and what keeps them from it."""
     now = time.time()
-    pause = state.pause if state is not None and state.pause is not None and state.pause.holds(now) else None
-    maintenance = state.maintenance if state is not None else None
+    pause = state.pause_at(now) if state is not None else None
+    maintenance = state.maintenance_at(now) if state is not None else None
     failover = _failover(service, state)
     modes = {
         "maintenance": maintenance is not None,
@@ -86,7 +86,11 @@ def _traffic(service: Service, state: BlueGreenState | None) -> dict[str, Any]:
         "pause": None if pause is None else {"since": _wall(pause.since), "until": _wall(pause.until)},
         "maintenance": None
         if maintenance is None
-        else {"since": _wall(maintenance.since), "message": maintenance.message or None},
+        else {
+            "since": _wall(maintenance.since),
+            "until": None if maintenance.until is None else _wall(maintenance.until),
+            "message": maintenance.message or None,
+        },
         "failover": failover,
         "held": service.metrics.held(),
         "worker": _worker(service),

@@ -1,8 +1,19 @@
-"""Figures with their units, for pages and terminals: short, to three figures at most."""
+"""Figures with their units and versions with their releases, for pages and terminals: short."""
 
 from __future__ import annotations
 
-__all__ = ["GAP", "NONE", "bytes_text", "duration_text", "ms_text", "scaled"]
+__all__ = [
+    "GAP",
+    "NONE",
+    "ago_text",
+    "bytes_text",
+    "duration_text",
+    "ms_text",
+    "plain",
+    "printable",
+    "scaled",
+    "versioned",
+]
 
 GAP = "\u00a0"
 """Between a figure and its unit: a line must not break there."""
@@ -50,3 +61,32 @@ def duration_text(seconds: float) -> str:
         if count or parts or unit == "s":
             parts.append(f"{count}{GAP}{unit}")
     return GAP.join(parts[:2])
+
+
+MOST_OF_A_RELEASE = 32
+"""Letters of a release's name that a sentence shows; its card has the whole name."""
+
+
+def versioned(name: str, release: str | None) -> str:
+    """A version and what it runs: blue 1.4.2; a long release by its beginning and its end, which tell most."""
+    if not release:
+        return name
+    shown = printable(release)
+    if len(shown) > MOST_OF_A_RELEASE:
+        shown = f"{shown[: MOST_OF_A_RELEASE - 10]}…{shown[-9:]}"
+    return f"{name} {shown}"
+
+
+def ago_text(seconds: float) -> str:
+    """How long ago something was: just now, 1 min 5 s ago."""
+    return "just now" if seconds < 1 else f"{duration_text(seconds)} ago"
+
+
+def printable(text: str) -> str:
+    """The text without what turns the letters after it round, or cannot be seen at all."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def plain(text: str) -> str:
+    """With ordinary spaces, which are what people search for in a terminal's output."""
+    return text.replace(GAP, " ")

@@ -26,6 +26,8 @@ from app.proxy.environ import REQUEST_KEY, request_from_wsgi, who_asks, wsgi_env
 from app.proxy.refusal import refusal_parts, status_line
 from app.proxy.service import Service
 from app.settings_file import read_toml
+from app.situation import Situation
+from app.survey import Survey
 
 __all__ = ["RouterApp", "create_app", "create_app_from_environment"]
 
@@ -104,6 +106,7 @@ def create_app(
     service = Service(config, app_config or AppConfig(), counted_in, failovers.write)
     app = RouterApp(service)
     access = Access(config)
+    survey = Survey(config.state_file, service.metrics, service.router.state)
     dashboard = Routes(service, access, sources or {}) if config.dashboard_path else None
     if dashboard is not None:
         app.register_blueprint(dashboard.blueprint)
@@ -113,14 +116,14 @@ def create_app(
 
     @app.get(HEALTH_PATH)
     def health() -> Response:
-        report = health_report(service)
+        report = health_report(service, survey)
         return _json(report, 200 if report["status"] == "healthy" else 503)
 
     if config.metrics_enabled:
 
         @app.get(METRICS_PATH)
         def metrics() -> Response:
-            return _metrics(service)
+            return _metrics(service, survey.situation)
 
     @app.after_request
     def keep_out_of_caches(answer: Response) -> Response:
@@ -177,7 +180,7 @@ def _guard(app: RouterApp, access: Access, dashboard: Routes | None) -> None:
         abort(401, www_authenticate=WWWAuthenticate("bearer"))
 
 
-def _metrics(service: Service) -> Response:
+def _metrics(service: Service, situation: Callable[[], Situation]) -> Response:
     """The figures in the format and of the window that the request asks for. Raises MalformedRequest."""
     window_s = window_seconds(request.args.get("window"))
     form = chosen_format(request.args.get("format"), request.headers.get("Accept", ""))
@@ -188,7 +191,7 @@ def _metrics(service: Service) -> Response:
     # Imported by the first scrape: prometheus_client costs start-up time and memory that many never need.
     from app.metrics.prometheus import render
 
-    body, content_type = render(service.metrics.snapshot(), form)
+    body, content_type = render(service.metrics.snapshot(), form, situation().word)
     return Response(body, content_type=content_type)
 
 

@@ -22,7 +22,7 @@ LEVELS = [
     ],
     ["app.state.model", "app.state.codec", "app.state.release", "app.state.preview", "app.access"],
     [
-        *("app.protocol", "app.access", "app.deploy.phases", "app.deploy.judgement"),
+        *("app.protocol", "app.access", "app.situation", "app.deploy.phases", "app.deploy.judgement"),
         *("app.metrics.layout", "app.metrics.histogram", "app.metrics.snapshot", "app.metrics.exposition"),
     ],
     # L1, adapters: one outside thing each
@@ -32,6 +32,7 @@ LEVELS = [
     ["app.router", "app.targets"],
     ["app.proxy", "app.deploy"],
     # L4: web and worker
+    ["app.survey"],
     ["app.health", "app.failover_history", "app.dashboard"],
     ["app.web", "app.server"],
     # L5: entry points

@@ -107,6 +107,8 @@ start something new. Relative paths begin at the project's root, or at $TRAFFIC_
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not healthy, and traffic is where it
 was before, 4 requests were still in flight when the time was up, 5 done, but doubtful: under --watch
 more requests failed than before, which is not proven.
+status: 0 traffic flows, or nothing was started yet, 1 it does not, 6 a pause or maintenance holds it
+back.
 """
 
 from __future__ import annotations
@@ -114,6 +116,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -124,6 +127,7 @@ from app.cli.output import outlive_reader
 from app.deploy.interruption import be_interruptible
 from app.errors import OperatorError, UnhealthyVersion
 from app.settings_file import load_settings
+from app.situation import ROUTER_PROGRAM, given_up
 from app.state.model import PROGRAM
 from app.upstream.health import probe
 
@@ -175,7 +179,7 @@ def _status(call: Call) -> int:
     print(json.dumps(status_json(overview), indent=2) if call.flag("--json") else status_text(overview))
     if fault is not None:
         raise fault
-    return 0
+    return overview.situation.kind.exit_code
 
 
 def _start(call: Call) -> int:
@@ -183,8 +187,10 @@ def _start(call: Call) -> int:
     call.deployer.start(name, call.overrides(), reconfigured=call.flag("--reconfigure"))
     state = call.store.read()
     if state.active_version != name:
-        print(f"   It has no traffic yet. Next: {PROGRAM} switch {name}")
-    elif call.traffic is None and not call.steps.blind:
+        warning = given_up(state.version(name), time.time())
+        tried = f", and {warning}. To try it again" if warning else " yet. Next"
+        print(f"   It has no traffic{tried}: {PROGRAM} switch {name}")
+    elif not call.steps.has_router:
         print("   Next, unless the router starts by itself: python3 bin/traffic_router start")
     return 0
 
@@ -263,7 +269,12 @@ def _print_way_back(call: Call) -> None:
     if state.previous_version and state.previous_version != state.active_version:
         previous = state.version(state.previous_version)
         runs = "keeps running" if call.steps.runs(previous) else "is stopped"
-        print(f"   {previous.name} {runs}. Back to it: {PROGRAM} rollback")
+        next_ = f"Back to it: {PROGRAM} rollback"
+        if previous.rolled_back_at is not None:
+            next_ = f"{previous.release or 'It'} was rolled back. Why: {PROGRAM} logs {previous.name}"
+        print(f"   {previous.name} {runs}. {next_}")
+    if not call.steps.has_router:
+        print(f"⚠️  The router is not running, so nobody is served: {ROUTER_PROGRAM} start")
 
 
 def _mode(call: Call) -> int:

@@ -85,6 +85,13 @@ def conduct_text(conduct: Conduct) -> str:
     return f"{count_text(conduct.failed)} of {count_text(conduct.requests)} requests failed ({percent}){p95}"
 
 
+def _goes_to(event: ev.Promoted | ev.RolledBack) -> str:
+    """Where requests go, or will when there is a router to send them."""
+    return f"requests {'' if event.has_router else 'will '}go to port {event.port}" + (
+        "" if event.has_router else " when the router runs"
+    )
+
+
 class EventPrinter:
     """Prints each event as it comes; waiting is one line that is redrawn on a terminal."""
 
@@ -142,7 +149,7 @@ class EventPrinter:
 
     def _promoted(self, event: ev.Promoted) -> None:
         why = "; it is the first version, so no switch is needed" if event.is_first else ""
-        self._say(f"✅ {event.version} is active: requests go to port {event.port}{why}")
+        self._say(f"✅ {event.version} is active: {_goes_to(event)}{why}")
 
     def _draining(self, event: ev.Draining) -> None:
         oldest = f", oldest {event.oldest_s:.1f} s, {event.oldest}" if event.oldest else ""
@@ -173,7 +180,7 @@ class EventPrinter:
 
     def _rolled_back(self, event: ev.RolledBack) -> None:
         self._say(
-            f"↩️  Rolled back: {event.version} is active again, requests go to port {event.port}",
+            f"↩️  Rolled back: {event.version} is active again, {_goes_to(event)}",
             f"   {event.gave_up} keeps running without traffic, so that you can look at it"
             if event.runs
             else f"   {event.gave_up} does not run any more",

@@ -36,7 +36,7 @@ def pause(call: Call) -> int:
         print("⏸️  Paused: new requests wait; those in flight come to their end")
     left_s = max(0.0, held.until - time.time())
     print(f"   They flow again at {clock_text(held.until)} ({left_s:.0f} s from now), or with: {PROGRAM} resume")
-    if call.traffic is None and not call.steps.blind:
+    if not call.steps.has_router:
         print("⚠️  The router is not running, so there is nothing to hold yet")
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from app.cli.render import bold, dim, heading, mark, moment_text, ms_text
@@ -13,7 +14,9 @@ from app.deploy.current_link import Link
 from app.deploy.drain import Traffic
 from app.deploy.log_file import tail
 from app.deploy.reconcile import ending_text
+from app.situation import HELD_BACK, Checks, Facts, Grade, Situation, decide, given_up, situation_json
 from app.state.model import PROGRAM, BlueGreenState, VersionState, other
+from app.units import plain
 from app.upstream.health import ProbeResult
 
 __all__ = [
@@ -29,7 +32,7 @@ __all__ = [
 _CRASH_LOG_LINES = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Overview:
     """One look at a deployment: what is recorded, what is found, what the versions answer."""
 
@@ -64,6 +67,28 @@ class Overview:
         away_from = None if self.traffic is None else self.traffic.failover()
         return away_from if away_from == self.state.active_version else None
 
+    @cached_property
+    def situation(self) -> Situation:
+        """What state the deployment is in."""
+        state, traffic, health = self.state, self.traffic, self.health
+        conduct = traffic.conduct(state.active_version, 60) if traffic is not None and state.active_version else None
+        rows = {name: traffic.in_flight_rows(name) for name in state.versions} if traffic is not None else {}
+        return decide(
+            Facts(
+                at=time.time(),
+                state=state,
+                state_fault=self.fault,
+                silence="" if self.router is not None or traffic is not None else "none runs for this state file",
+                checks={name: Checks(int(not result.ok), result.reason) for name, result in health.items()},
+                failover_from=self.failover,
+                held=self.held or 0,
+                requests=conduct.requests if conduct is not None else 0,
+                failed=conduct.failed if conduct is not None else 0,
+                in_flight={name: self.in_flight(name) or 0 for name in state.versions},
+                oldest_s={name: found[0].age_s for name, found in rows.items() if found},
+            )
+        )
+
 
 # --- status ----------------------------------------------------------------------------------------------
 
@@ -72,6 +97,7 @@ def status_json(overview: Overview) -> dict[str, object]:
     """Everything that `status` shows."""
     state, router = overview.state, overview.router
     return {
+        "situation": situation_json(overview.situation),
         "active_version": state.active_version,
         "previous_version": state.previous_version,
         "switched_at": state.switched_at,
@@ -99,6 +125,7 @@ def _version_json(overview: Overview, version: VersionState) -> dict[str, object
         "pid": version.pid if version.status in _LIVING else None,
         "release": version.release,
         "revision": version.revision,
+        "rolled_back_at": version.rolled_back_at,
         "started_at": version.started_at,
         "exit_status": version.exit_status,
         "dir": version.dir,
@@ -131,11 +158,12 @@ def status_text(overview: Overview) -> str:
     if overview.failover:
         lines.append(f"⚠️  FAILOVER: {overview.failover} is down, requests go to {other(overview.failover)}")
     if state.previous_version and state.previous_version != state.active_version:
-        lines.append(f"   Rollback goes to: {state.previous_version}")
+        warning = given_up(state.version(state.previous_version), time.time())
+        lines.append(f"   Rollback goes to: {state.previous_version}" + (f", but {warning}" if warning else ""))
     if state.switched_at:
         lines.append(f"   Last switch: {age_text(time.time() - state.switched_at)} ago")
-    if hint := _hint(overview):
-        lines.append(f"   Try: {hint}")
+    if not overview.fault:  # what mends the file comes first, and is said with the fault
+        lines += _situation_lines(overview.situation)
     return "\n".join(lines)
 
 
@@ -144,6 +172,18 @@ def _config_lines(overview: Overview) -> list[str]:
     lines = [_link_text(overview.link, overview.state)] if overview.link else []
     if differs := overview.differs:
         lines.append(f"⚠️  {differs[0].upper()}{differs[1:]}")
+    return lines
+
+
+def _situation_lines(now: Situation) -> list[str]:
+    """What is wrong and the command that helps; the modes have said at the top what they are and how they end."""
+    lines = list[str]()
+    if now.kind.exit_code == HELD_BACK and now.advice.endswith(("maintenance off", "resume")):
+        return lines
+    if now.kind.grade is not Grade.OK:
+        lines.append(f"{'❌' if now.kind.grade is Grade.NO_TRAFFIC else '⚠️ '} {plain(now.text)}")
+    if now.advice:
+        lines.append(f"   Try: {now.advice}")
     return lines
 
 
@@ -220,21 +260,6 @@ def _judgement(version: VersionState, health: ProbeResult | None) -> tuple[str, 
         return "⏹️ ", version.status.upper()
     word = "HEALTHY" if health.ok else "UNHEALTHY"
     return mark(health.ok), word if version.status in _LIVING else f"{word}, and not started from here"
-
-
-def _hint(overview: Overview) -> str:
-    state = overview.state
-    if overview.fault:
-        return ""  # what mends the file comes first, and is said with the fault
-    if state.active is None:
-        return f"{PROGRAM} start blue"
-    health = overview.health.get(state.active.name)
-    if health is None or not health.ok:
-        standby = overview.health.get(state.standby_version)
-        if standby and standby.ok:
-            return f"{PROGRAM} switch {state.standby_version}"
-        return f"{PROGRAM} {'restart' if state.active.status in _LIVING else 'start'} {state.active.name}"
-    return "" if overview.router else "python3 bin/traffic_router start"
 
 
 # --- health ----------------------------------------------------------------------------------------------

@@ -9,15 +9,10 @@ from typing import Any
 from app.cli.render import heading, mark
 from app.cli.router_client import HEALTH_PATH, Answer, RouterClient, RouterUnreachable
 from app.deploy.sessions import port_holder
+from app.situation import KINDS, Grade, Situation, situation_json
+from app.state.model import PROGRAM, VERSIONS
 
-__all__ = ["Health", "health_in", "read_health", "status_text"]
-
-_MODES = {
-    "paused": "⏸️  Traffic: PAUSED, new requests wait",
-    "maintenance": "🚧 Traffic: MAINTENANCE, clients get 503",
-    "failover": "⚠️  Traffic: FAILOVER, the standby stands in for the active version",
-}
-"""What `traffic.mode` is called where traffic does not simply flow to the active version."""
+__all__ = ["Health", "health_in", "read_health", "situation_in", "status_text"]
 
 Health = Mapping[str, Any]
 """The JSON object of `/__router_health`; when none answers, one of the same form with a `hint` as well."""
@@ -45,28 +40,60 @@ def health_in(answer: Answer, port: int) -> Health:
 
 def _silent(reason: str, hint: str) -> Health:
     nothing = dict.fromkeys(("active_port", "active_version", "backend"))
-    return {"status": "unhealthy", "reason": reason, **nothing, "hint": hint}
+    situation = situation_json(Situation("silent", f"The router does not answer: {reason}.", "silent", hint))
+    return {"status": "unhealthy", "reason": reason, "situation": situation, **nothing, "hint": hint}
+
+
+def situation_in(health: Health) -> Situation:
+    """The situation that a report tells of."""
+    said = health.get("situation") or {}
+    if said.get("word") in KINDS:
+        return Situation(said["word"], str(said.get("sentence", "")), "", said.get("advice") or "")
+    # A router of an earlier release does not name it; it is asked until it is upgraded.
+    active, reason = health.get("active_version"), str(health.get("reason") or "not said")
+    if (fault := (health.get("state") or {}).get("fault")) and active:
+        return Situation("stale", f"State file: {fault}", "", f"{PROGRAM} repair")
+    if health["status"] != "healthy":
+        advice = f"{PROGRAM} restart {active}" if active else f"{PROGRAM} start {VERSIONS[0]}"
+        return Situation("failing" if active else "inactive", reason, "", advice)
+    mode = str((health.get("traffic") or {}).get("mode"))
+    return Situation(mode, _MODES[mode], "") if mode in _MODES else Situation("serving", "", "")
+
+
+_MODES = {
+    "paused": "New requests wait.",
+    "maintenance": "Clients get 503.",
+    "failover": "The standby stands in for the active version.",
+}
+"""What such a router calls `traffic.mode` where traffic does not simply flow to the active version."""
+
+
+_HELD_SIGNS = {"maintenance": "🚧", "paused": "⏸️ "}
 
 
 def status_text(health: Health) -> str:
     """The ruled block: the router's lines, then the active version's, then what mends what is wrong."""
-    is_healthy = health["status"] == "healthy"
+    now = situation_in(health)
+    flows = now.kind.grade is not Grade.NO_TRAFFIC
     lines = [heading("TRAFFIC ROUTER STATUS")]
-    lines.append(f"{mark(is_healthy)} Router: {'HEALTHY' if is_healthy else 'UNHEALTHY'}")
-    if not is_healthy:
-        lines.append(f"   Reason: {health.get('reason') or 'not said'}")
+    if now.word in _HELD_SIGNS:
+        lines += [f"{_HELD_SIGNS[now.word]} Router: {now.word.upper()}", f"   {now.text}"]
+    else:
+        lines.append(f"{mark(flows)} Router: {'HEALTHY' if flows else 'UNHEALTHY'}")
+        if not flows:
+            lines.append(f"   Reason: {health.get('reason') or now.text}")
     if health.get("active_version"):
         lines.append(f"   Active port: {health.get('active_port')}")
         lines.append(f"   Active version: {health['active_version']}")
         lines += _backend_lines(health)
-    if mode := _MODES.get((health.get("traffic") or {}).get("mode", "")):
-        lines.append(mode)
+    if now.kind.grade is Grade.WARNS:
+        lines.append(f"⚠️  {now.text}")
     for name, member in (("State file", "state"), ("Metrics", "metrics")):
         fault = (health.get(member) or {}).get("fault")
-        if fault and fault != health.get("reason"):
+        if fault and fault not in now.text:
             lines.append(f"⚠️  {name}: {fault}")
-    if hint := _hint(health):
-        lines.append(f"   Try: {hint}")
+    if now.advice:
+        lines.append(f"   Try: {now.advice}")
     return "\n".join(lines)
 
 
@@ -83,16 +110,3 @@ def _backend_lines(health: Health) -> list[str]:
     if not is_good:
         lines.append(f"   Reason: {backend.get('reason') or 'the health check failed'}")
     return lines
-
-
-def _hint(health: Health) -> str:
-    """The command that mends what is wrong; empty when nothing is."""
-    if (health.get("state") or {}).get("fault") and health.get("active_version"):
-        return "python3 bin/blue_green_deploy repair"  # no other command does anything until then
-    if health["status"] == "healthy":
-        return ""
-    if "hint" in health:
-        return str(health["hint"])
-    if not health.get("active_version"):
-        return "python3 bin/blue_green_deploy start blue"
-    return f"python3 bin/blue_green_deploy restart {health['active_version']}"

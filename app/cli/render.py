@@ -63,12 +63,12 @@ def count_text(number: float) -> str:
 
 def ms_text(milliseconds: float | None) -> str:
     """A duration to three figures in the unit that suits it: 0.42 ms, 45.2 ms, 1.34 s; – for none."""
-    return _plain(units.ms_text(milliseconds))
+    return units.plain(units.ms_text(milliseconds))
 
 
 def duration_text(seconds: float) -> str:
     """A stretch of time in its two largest units: 8 s, 1 min 49 s, 3 h 5 min, 12 d 4 h."""
-    return _plain(units.duration_text(seconds))
+    return units.plain(units.duration_text(seconds))
 
 
 def clock_text(at: float) -> str:
@@ -84,12 +84,7 @@ def moment_text(at: float) -> str:
 
 def bytes_text(number: float) -> str:
     """A size in powers of 1024: 512 B, 5.00 MiB."""
-    return _plain(units.bytes_text(number))
-
-
-def _plain(text: str) -> str:
-    """With ordinary spaces, which are what people search for in a terminal's output."""
-    return text.replace(units.GAP, " ")
+    return units.plain(units.bytes_text(number))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

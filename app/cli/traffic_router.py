@@ -42,7 +42,8 @@ Examples:
 
 Options win over the environment (TRAFFIC_ROUTER_MAIN_PORT=8080, PORT=8080), which wins over
 traffic_router.toml. Relative paths begin at the project's root, or at $TRAFFIC_ROUTER_HOME.
-Exit codes: 0 done, 1 failed or unhealthy, 2 wrong usage or configuration.
+Exit codes: 0 done, 1 failed or unhealthy, 2 wrong usage or configuration, 6 (status) traffic is held
+back by a pause or by maintenance.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ from dataclasses import asdict, dataclass
 from app.cli import lifecycle
 from app.cli.config_view import config_json, config_text
 from app.cli.entry import Arguments, enter_home, read_arguments, run
-from app.cli.health_view import read_health, status_text
+from app.cli.health_view import read_health, situation_in, status_text
 from app.cli.metrics_view import metrics_lines, read_metrics, watch
 from app.cli.output import outlive_reader
 from app.cli.router_client import RouterClient
@@ -141,7 +142,7 @@ def _status(call: _Call) -> int:
     if 300 <= ((health.get("backend") or {}).get("status") or 0) < 400 and not call.flag("--json"):
         if loop := redirect_loop(call.loaded.app, client):
             print(f"⚠️  {call.loaded.app.health_path}: {loop}")
-    return 0 if health["status"] == "healthy" else 1
+    return situation_in(health).kind.exit_code
 
 
 def _metrics(call: _Call) -> int:

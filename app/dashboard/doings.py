@@ -35,6 +35,7 @@ _PHASES = {
     "smoking": "the smoke commands try it",
     "reverting": "the commands before a way back run",
     "promoting": "traffic is being switched",
+    "linking": "the link to the active release is moved",
     "posting": "the commands after a switch run",
     "watching": "its errors and times are compared with {other}'s",
     "setting": "the state file is being written",

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.dashboard.observation import Observation
-from app.dashboard.sentence import named
 from app.dashboard.words import versioned
 from app.metrics.snapshot import Probe
+from app.situation import named
 from app.state.model import VERSIONS, VersionState
 
 __all__ = ["Mark", "marks"]

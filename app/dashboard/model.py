@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from app.app_config import AppConfig
 from app.config import RouterConfig
 from app.dashboard.observation import Observation
-from app.dashboard.sentence import failing_probes, named, own_probes
+from app.dashboard.sentence import own_probes
 from app.dashboard.words import clock_text, count_text, ms_text, percent_text, printable, rate_text, when_text
 from app.deploy.history import Entry
 from app.metrics.snapshot import Probe, VersionStats
 from app.settings import Setting, describe, shown
+from app.situation import Grade, named
 from app.state.model import VERSIONS, VersionState
+from app.survey import failing_probes
 from app.units import GAP, NONE, bytes_text, duration_text
 
 __all__ = ["Card", "Check", "Row", "cards", "commands", "in_flight", "notices", "settings"]
@@ -266,6 +268,9 @@ def _setting_text(about: Setting, value: object) -> str:
 
 
 def headline(seen: Observation) -> str:
-    """What stands in the browser's tab: Blue 1.4.2."""
+    """What stands in the browser's tab: Blue 1.4.2, after a word where all is not well."""
     state = seen.state
-    return named(state.active) if state is not None and state.active is not None else "No active version"
+    if state is None or state.active is None:
+        return "No active version"
+    is_plain = seen.situation.kind.grade is Grade.OK
+    return named(state.active) if is_plain else f"{seen.situation.word.capitalize()}: {named(state.active)}"

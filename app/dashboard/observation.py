@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from app.deploy.history import Entry
 from app.metrics.snapshot import Snapshot
+from app.situation import Situation, decide
 from app.state.model import BlueGreenState
+from app.survey import facts
 
 __all__ = ["Column", "Figures", "Observation", "Past"]
 
@@ -73,7 +76,7 @@ class Past:
         return self.end - self.span_s
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Observation:
     """Everything at wall time `at`.
 
@@ -95,3 +98,8 @@ class Observation:
     ended_at: Mapping[str, float] = field(default_factory=dict)
     worker_rates: Mapping[int, float] = field(default_factory=dict)
     metrics_on: bool = True
+
+    @cached_property
+    def situation(self) -> Situation:
+        """What state the deployment is in."""
+        return decide(facts(self.at, self.state, self.state_fault, self.minute, self.ended_at))

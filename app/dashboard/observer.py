@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
 
 from app.config import RouterConfig
 from app.dashboard.observation import Observation, Past
 from app.dashboard.timeline import Timeline
 from app.deploy.history import Entry, History
 from app.deploy.processes import Processes, is_same_process
-from app.deploy.reconcile import as_found
 from app.errors import StateError
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Snapshot
-from app.state.model import VERSIONS, BlueGreenState, put_version
+from app.state.model import VERSIONS
 from app.state.watch import StateWatch
+from app.survey import WINDOW_S, Throttled, as_they_are, ends_of_crashed
 
 __all__ = ["Observer"]
 
 SHORT = (1, 2, 300)
 LONG = (10, 6, 360)
 """Seconds of a step, steps of a column, columns: ten minutes in columns of 2 s, six hours in columns of a minute."""
-
-WINDOW_S = 60
 
 HISTORY_BYTES = 65_536
 """The end of the history file that is read: a hundred commands and more. The page shows thirty, and marks of six hours;
@@ -90,7 +85,7 @@ class Observer:
         state = self._watch.current()
         at_work = [entry for entry in commands if entry.outcome is None and is_same_process(entry.pid, entry.birth)]
         if state is not None:
-            state = self._as_found(state, is_settled=not at_work)
+            state = as_they_are(state, self._processes, is_settled=not at_work)
         return Observation(
             at=at,
             state=state,
@@ -101,7 +96,7 @@ class Observer:
             long=long,
             commands=commands,
             at_work=at_work,
-            ended_at=self._ended_at(state) if state is not None else {},
+            ended_at=ends_of_crashed(state, self._processes) if state is not None else {},
             worker_rates=self._rates.update(minute),
             metrics_on=self._config.metrics_enabled,
         )
@@ -121,56 +116,6 @@ class Observer:
             probes={name: metrics.probes(index) for index, name in enumerate(VERSIONS)},
             fault=metrics.fault,
         )
-
-    def _as_found(self, state: BlueGreenState, *, is_settled: bool) -> BlueGreenState:
-        for version in tuple(state.versions.values()):
-            found = as_found(version, self._processes.find(version), is_settled=is_settled)
-            state = replace(put_version(state, found), serial=state.serial)
-        return state
-
-    def _ended_at(self, state: BlueGreenState) -> dict[str, float]:
-        """When the processes of crashed versions ended, as their supervisors noted it."""
-        crashed = [version.name for version in state.versions.values() if version.status == "crashed"]
-        noted = {name: _noted_end(self._processes.record_path(name)) for name in crashed}
-        return {name: at for name, at in noted.items() if at is not None}
-
-
-def _noted_end(record: Path) -> float | None:
-    try:
-        at = json.loads(record.read_bytes())["ended_at"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return float(at) if isinstance(at, int | float) else None
-
-
-T = TypeVar("T")
-
-
-class Throttled(Generic[T]):
-    """A value that is worked out anew as often as its cost allows.
-
-    Summing the metrics takes half a millisecond for each slot that was ever used, and a large router has many:
-    what a look costs may take one part in `SHARE` of the time.
-    """
-
-    SHARE = 1000
-
-    def __init__(
-        self, make: Callable[[], T], clock: Callable[[], float], work: Callable[[], float] = time.perf_counter
-    ):
-        self._make = make
-        self._clock = clock
-        self._work = work
-        self._made: tuple[T, float] | None = None
-
-    def value(self) -> T:
-        """The value, at most so old as it cost."""
-        if self._made is None or self._clock() >= self._made[1]:
-            began = self._work()
-            value = self._make()
-            # A tenth of a second early, or a look that comes a millisecond too soon would make it wait for the next.
-            self._made = value, self._clock() - 0.1 + max(1.0, (self._work() - began) * self.SHARE)
-        return self._made[0]
 
 
 class _Commands:

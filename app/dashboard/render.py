@@ -10,10 +10,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from app.dashboard import charts, figures, model
-from app.dashboard.advice import advice
 from app.dashboard.marks import Mark, marks
 from app.dashboard.observation import Observation, Past
-from app.dashboard.sentence import sentence
+from app.dashboard.sentence import advice, sentence
 from app.dashboard.words import count_text
 from app.units import duration_text
 
@@ -54,10 +53,11 @@ class Renderer:
 
     def fragments(self, seen: Observation) -> dict[str, str]:
         """All fragments for what is seen."""
-        said = sentence(seen)
+        now = seen.situation
+        said = sentence(seen, now)
         found: dict[str, str] = {
             "sentence": self._of("sentence", said.text),
-            "advice": self._of("advice", advice(seen, said)),
+            "advice": self._of("advice", advice(seen, said, now)),
             "tone": said.tone,
             "topic": said.topic,
             "title": _title(seen, said.tone),

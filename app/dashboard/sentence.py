@@ -7,19 +7,11 @@ from dataclasses import dataclass
 
 from app.dashboard.doings import Told, at_work, went_wrong
 from app.dashboard.observation import Observation
-from app.dashboard.words import ago_text, versioned
-from app.metrics.snapshot import InFlightRow, Probe
-from app.state.model import BlueGreenState, VersionState, other
-from app.units import GAP, duration_text
+from app.metrics.snapshot import Probe
+from app.situation import Situation, named
+from app.state.model import PROGRAM, VersionState, other
 
-__all__ = ["Sentence", "failing_probes", "named", "own_probes", "sentence"]
-
-JUST_SWITCHED_S = 60.0
-"""So long a switch is news. A drain is told of for as long as it lasts."""
-
-MANY_FAILED = 10
-MUCH_FAILED = 0.05
-"""So many of the last minute's requests, and such a share of them, are more than a mishap."""
+__all__ = ["Sentence", "advice", "own_probes", "sentence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,135 +27,37 @@ class Sentence:
     topic: str
 
 
-def named(version: VersionState) -> str:
-    """A version as people call it: Blue 1.4.2."""
-    return versioned(version.name.capitalize(), version.release)
-
-
 def own_probes(seen: Observation, version: VersionState) -> Sequence[Probe]:
     """The health checks of the version's process, oldest first; those of the process before it say nothing of it."""
     return [probe for probe in seen.minute.probes[version.name] if probe.at >= (version.started_at or 0.0)]
 
 
-def failing_probes(probes: Sequence[Probe]) -> int:
-    """How many health checks in a row have failed up to now."""
-    return next((count for count, probe in enumerate(reversed(probes)) if probe.ok), len(probes))
-
-
-def sentence(seen: Observation) -> Sentence:
-    """The sentence for what is seen."""
-    state = seen.state
-    if state is None:
-        reason = seen.state_fault or "there is no state file"
-        return Sentence(f"No version is known, so every request is answered with 503: {reason}.", "alarm", "no state")
-    active = state.active
-    if active is None:
-        return Sentence("No version is active, so every request is answered with 503.", "alarm", "none active")
-    head = _held_back(seen, state) or _trouble(seen, active) or _after_switch(seen, active) or _serving(active)
-    if seen.state_fault:
-        broken = "The state file is broken: the last good state is served, and no command can change anything."
-        return Sentence(f"{head.text} {broken}", "alarm", f"{head.topic}; state fault")
+def sentence(seen: Observation, now: Situation) -> Sentence:
+    """The sentence for what is seen: the situation, and what else is going on."""
+    tone = now.kind.tone
+    if seen.state is None or seen.state.active is None or seen.state_fault:
+        return Sentence(now.text, tone, now.topic)
     work = at_work(seen.at_work)
-    if head.topic.startswith(_SAYS_IT_ALL) and (work is None or work.phase == "draining"):
-        return head
-    news = went_wrong(seen.commands, seen.at) if head.tone == "calm" else None
-    tail = work or news or _standby(seen, state.version(other(active.name)))
-    tone = "busy" if head.tone == "calm" and (work or news) else head.tone
-    return Sentence(f"{head.text} {tail.text}", tone, f"{head.topic}; {tail.topic}")
+    if now.word in _SAYS_IT_ALL and (work is None or work.phase == "draining"):
+        return Sentence(now.text, tone, now.topic)
+    news = went_wrong(seen.commands, seen.at) if tone == "calm" else None
+    tail = work or news or _standby(seen, seen.state.version(other(seen.state.active.name)))
+    tone = "busy" if tone == "calm" and (work or news) else tone
+    return Sentence(f"{now.text} {tail.text}", tone, f"{now.topic}; {tail.topic}")
 
 
-_SAYS_IT_ALL = ("drain", "failover")
-"""Topics of sentences in which the other version has its part already."""
+def advice(seen: Observation, said: Sentence, now: Situation) -> str:
+    """The command line that helps, or nothing while all is well or a command is at work."""
+    if now.word not in _HELD and at_work(seen.at_work) is not None:
+        return ""
+    return now.advice or (f"{PROGRAM} status" if said.tone == "busy" and now.kind.tone == "calm" else "")
 
 
-def _serving(active: VersionState) -> Sentence:
-    return Sentence(f"{named(active)} serves all traffic.", "calm", f"{active.name} {active.release} serves")
+_SAYS_IT_ALL = ("draining", "failover")
+"""Situations in whose sentence the other version has its part already."""
 
-
-def _held_back(seen: Observation, state: BlueGreenState) -> Sentence | None:
-    """Traffic does not flow because somebody said so."""
-    if state.maintenance is not None:
-        since = duration_text(seen.at - state.maintenance.since)
-        text = f"Maintenance for {since}: clients are answered with 503 instead of going to {state.active_version}."
-        return Sentence(text, "busy", "maintenance")
-    if state.pause is not None and state.pause.holds(seen.at):
-        left = duration_text(state.pause.until - seen.at)
-        held = seen.minute.held
-        waiting = f"{_requests(held)} {'waits' if held == 1 else 'wait'}" if held else "new requests wait"
-        to = _low(state.active) if state.active is not None else "no version"
-        return Sentence(f"Traffic to {to} is paused: {waiting}, for {left} at most.", "busy", "paused")
-    return None
-
-
-def _trouble(seen: Observation, active: VersionState) -> Sentence | None:
-    """The active version does not work."""
-    if seen.minute.failover.version == active.name:
-        standby = _low(seen.state.version(other(active.name))) if seen.state is not None else other(active.name)
-        text = f"{named(active)} is down; {standby} stands in until {active.name} is healthy again."
-        return Sentence(text, "alarm", f"failover from {active.name}")
-    if active.status == "crashed":
-        ended = seen.ended_at.get(active.name)
-        when = f" {ago_text(seen.at - ended)}" if ended else ""
-        text = f"{named(active)} is active but crashed{when}{_waiting(seen)}."
-        return Sentence(text, "alarm", f"{active.name} crashed")
-    probes = own_probes(seen, active)
-    failing = failing_probes(probes)
-    if not failing:
-        return _errors(seen, active)
-    checks = "the last health check" if failing == 1 else f"the last {failing} health checks"
-    reason = f": {probes[-1].reason}" if probes[-1].reason else ""
-    text = f"{named(active)} is active but failed {checks}{reason}{_waiting(seen)}."
-    return Sentence(text, "alarm", f"{active.name} fails")
-
-
-def _errors(seen: Observation, active: VersionState) -> Sentence | None:
-    """It is well, but many of its answers are not."""
-    stats = seen.minute.versions[active.name]
-    if stats.failed < max(MANY_FAILED, MUCH_FAILED * stats.requests):
-        return None
-    share = f"{100 * stats.failed / stats.requests:.0f}{GAP}%"
-    text = f"{named(active)} serves all traffic, but {share} of the last minute's requests failed."
-    return Sentence(text, "alarm", f"{active.name} {active.release} errs")
-
-
-def _after_switch(seen: Observation, active: VersionState) -> Sentence | None:
-    """Traffic has moved, and the old version may still have requests to finish."""
-    assert seen.state is not None
-    switched_at, previous = seen.state.switched_at, other(active.name)
-    left = seen.minute.versions[previous].in_flight
-    ago = None if switched_at is None else max(0.0, seen.at - switched_at)
-    if left:
-        oldest = _oldest(seen.minute.rows, previous)
-        age = f", the oldest {duration_text(oldest)}" if oldest is not None else ""
-        since = "All new requests go" if ago is None else f"Switched {ago_text(ago)}, new requests go"
-        if ago is not None and seen.state.previous_version == previous:
-            text = f"Switched to {_low(active)} {ago_text(ago)}; {previous} still finishes"
-        else:
-            text = f"{since} to {_low(active)}; {previous} still finishes"
-        return Sentence(f"{text} {_requests(left)}{age}.", "busy", f"drain {previous}")
-    if ago is None or ago >= JUST_SWITCHED_S or seen.state.previous_version is None:
-        return None
-    text = f"Switched to {_low(active)} {ago_text(ago)}; {previous} has nothing left to finish."
-    return Sentence(text, "calm", f"{active.name} {active.release} switched")
-
-
-def _waiting(seen: Observation) -> str:
-    """What is said of requests that are held until their version is back."""
-    held = seen.minute.held
-    return f"; {_requests(held)} {'waits' if held == 1 else 'wait'} for it" if held else ""
-
-
-def _low(version: VersionState) -> str:
-    """A version within a sentence: green 1.5.0."""
-    return versioned(version.name, version.release)
-
-
-def _requests(count: int) -> str:
-    return "1 request" if count == 1 else f"{count:,} requests"
-
-
-def _oldest(rows: Sequence[InFlightRow], name: str) -> float | None:
-    return next((row.age_s for row in rows if row.version == name), None)
+_HELD = ("unknown", "inactive", "maintenance", "paused")
+"""Here the command at work does not bring the traffic back by itself."""
 
 
 def _standby(seen: Observation, version: VersionState) -> Told:

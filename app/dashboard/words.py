@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from app import units
-from app.units import GAP, NONE, scaled
+from app.units import GAP, NONE, ago_text, printable, scaled, versioned
 
 __all__ = [
     "ago_text",
@@ -19,29 +19,6 @@ __all__ = [
     "versioned",
     "when_text",
 ]
-
-MOST_OF_A_RELEASE = 32
-"""Letters of a release's name that a sentence shows; its card has the whole name."""
-
-
-def versioned(name: str, release: str | None) -> str:
-    """A version and what it runs: blue 1.4.2; a long release by its beginning and its end, which tell most."""
-    if not release:
-        return name
-    shown = printable(release)
-    if len(shown) > MOST_OF_A_RELEASE:
-        shown = f"{shown[: MOST_OF_A_RELEASE - 10]}…{shown[-9:]}"
-    return f"{name} {shown}"
-
-
-def ago_text(seconds: float) -> str:
-    """How long ago something was: just now, 1 min 5 s ago."""
-    return "just now" if seconds < 1 else f"{units.duration_text(seconds)} ago"
-
-
-def printable(text: str) -> str:
-    """The text without what turns the letters after it round, or cannot be seen at all."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def shortened(text: str, most: int) -> str:

@@ -70,8 +70,11 @@ def _launch(steps: Steps, request: Request) -> None:
     # What a crashed process has left behind would keep the port.
     steps.end(version)
     get_port(steps, version)
+    before = steps.store.read_or_new().version(version.name)
+    is_same = version.release == before.release and (version.release or version.started_with == before.started_with)
     fresh = replace(
         version,
+        rolled_back_at=before.rolled_back_at if is_same else None,
         status="starting",
         pid=None,
         pid_birth=None,
@@ -155,14 +158,18 @@ def _revert(steps: Steps, request: Request) -> None:
 def _make_active(steps: Steps, request: Request) -> None:
     """Replace the state file; when this returns, each later request goes to the target."""
     before = steps.store.read_or_new()
-    after = promote(before, request.target, steps.now())
+    gives_up = request.operation is Operation.ROLLBACK
+    after = promote(before, request.target, steps.now(), gives_up=gives_up)
     books = steps.open_books()
     steps.store.write(after)
     steps.books = books
     if books is not None and before.active_version is not None:
         books.lost_traffic(before.active_version)
     is_first = before.active_version is None
-    steps.report(Promoted(request.target, after.version(request.target).port, before.active_version, is_first))
+    has_router = is_first or steps.has_router  # before the very first one nobody expects a router
+    steps.report(
+        Promoted(request.target, after.version(request.target).port, before.active_version, is_first, has_router)
+    )
 
 
 def _move_link(steps: Steps, request: Request) -> None:

@@ -24,6 +24,7 @@ from app.errors import (
     StateError,
     UnhealthyVersion,
 )
+from app.situation import given_up
 from app.state.model import PROGRAM, VERSIONS, BlueGreenState, VersionState, check_version, started_with
 
 if TYPE_CHECKING:
@@ -53,6 +54,12 @@ class Overrides(NamedTuple):
     def of_something_new(self, version: VersionState) -> VersionState:
         """The version with just this: what an earlier release was started with does not hold for a new one."""
         return started_with(version, {"release": self.release, "dir": self.dir, "command": self.command})
+
+
+def _switch_to_standby(state: BlueGreenState, now: float) -> str:
+    """The command line, with a warning where the release there was rolled back."""
+    warning = given_up(state.version(state.standby_version), now)
+    return f"{PROGRAM} switch {state.standby_version}" + (f"   # {warning}" if warning else "")
 
 
 class Deployer:
@@ -118,7 +125,7 @@ class Deployer:
             if runs and state.active_version == name and not force:
                 raise OperatorError(
                     f"{name} is the active version: without it no request can be answered",
-                    f"{PROGRAM} switch {state.standby_version}, or {PROGRAM} stop {name} --force",
+                    f"{PROGRAM} stop {name} --force, or {_switch_to_standby(state, self._steps.now())}",
                 )
             if not runs:
                 self._note(f"{name} had ended by itself ({ending_text(version.exit_status)}); it counts as stopped now")
@@ -162,6 +169,8 @@ class Deployer:
             if not moves:
                 self._note(f"{name} is the active version already")
             version = state.version(name)
+            if moves and (warning := given_up(version, self._steps.now())):
+                self._note(warning, warns=True)
             phases = plan(
                 Operation.SWITCH,
                 target_runs=True,
@@ -210,9 +219,11 @@ class Deployer:
         if state.previous_version is None or state.previous_version == state.active_version:
             raise StateError(
                 "there is nothing to roll back to: no other version was active before",
-                f"{PROGRAM} switch {state.standby_version}",
+                _switch_to_standby(state, self._steps.now()),
             )
         version = state.version(state.previous_version)
+        if warning := given_up(version, self._steps.now()):
+            self._note(warning, warns=True)
         checks = Checks(revert=bool(self._steps.deploy.rollback))
         phases = plan(Operation.ROLLBACK, target_runs=self._steps.runs(version), checks=checks)
         return Request(Operation.ROLLBACK, version.name, phases, version, leaving=state.active_version)

@@ -104,12 +104,13 @@ class Diagnosed(NamedTuple):
 
 
 class Promoted(NamedTuple):
-    """From now on each new request goes to `version`."""
+    """From now on each new request goes to `version`; `has_router`: there is somebody who sends them."""
 
     version: str
     port: int
     previous: str | None
     is_first: bool
+    has_router: bool = True
 
 
 class Draining(NamedTuple):
@@ -188,6 +189,7 @@ class RolledBack(NamedTuple):
     gave_up: str
     runs: bool = True
     """The version that was given up, for somebody to look at."""
+    has_router: bool = True
 
 
 class Stopping(NamedTuple):

@@ -227,7 +227,7 @@ class Execution:
             return False
         if self._steps.deploy.rollback:
             self._revert(state.version(request.target), state.version(request.leaving))
-        back = promote(state, request.leaving, self._steps.now())
+        back = promote(state, request.leaving, self._steps.now(), gives_up=True)
         # Not the version that has just failed, whatever it ran before: a `rollback` must not lead to it.
         previous = None if before.previous_version == request.target else before.previous_version
         self._steps.store.write(replace(back, previous_version=previous))
@@ -237,7 +237,7 @@ class Execution:
             settle(self._steps, back)
         version = state.version(request.leaving)
         runs = self._steps.runs(state.version(request.target))
-        self._steps.report(RolledBack(version.name, version.port, request.target, runs))
+        self._steps.report(RolledBack(version.name, version.port, request.target, runs, self._steps.has_router))
         return True
 
     def _revert(self, left: VersionState, returned: VersionState) -> None:

@@ -139,6 +139,11 @@ class Steps:
                 f"{PROGRAM} switch {name}   # so that it is the active version, and {down} the one to replace",
             )
 
+    @property
+    def has_router(self) -> bool:
+        """Whether a router runs, be its traffic seen or not."""
+        return self.traffic is not None or bool(self.blind)
+
     def settle(self) -> BlueGreenState:
         """The state, corrected by what the processes are found to do; only for who holds the lock."""
         state = self.store.read_or_new()

@@ -18,6 +18,7 @@ from app.errors import CAUSES
 from app.metrics.exposition import Format
 from app.metrics.histogram import count_up_to
 from app.metrics.snapshot import Latency, Snapshot, VersionStats
+from app.situation import KINDS, SEEN_FROM_OUTSIDE
 
 PREFIX = "traffic_router_"
 BUCKETS_S = (
@@ -60,8 +61,9 @@ _HISTOGRAMS: tuple[tuple[str, str, Callable[[VersionStats], Latency | None]], ..
 class SnapshotCollector(Collector):
     """A lifetime snapshot as Prometheus' metric families."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, situation: str) -> None:
         self._snapshot = snapshot
+        self._situation = situation
 
     def collect(self) -> Iterator[Metric]:
         """Every family, once."""
@@ -126,6 +128,10 @@ class SnapshotCollector(Collector):
                 up.add_metric([version], probes[-1].ok)
                 took.add_metric([version], probes[-1].latency_ms / 1000)
         yield from (up, took)
+        situation = _gauge("situation", "1 for what the deployment is in, 0 for the rest.", ["situation"])
+        for word in [word for word in KINDS if word not in SEEN_FROM_OUTSIDE]:
+            situation.add_metric([word], word == self._situation)
+        yield situation
         workers = sum(worker.role == "worker" for worker in snapshot.workers)
         for name, text, value in (
             ("requests_held", "Requests held back now, in a pause or while their version is down.", snapshot.held),
@@ -144,8 +150,8 @@ def _gauge(name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
     return GaugeMetricFamily(PREFIX + name, text, labels=labels)
 
 
-def render(snapshot: Snapshot, form: Format) -> tuple[bytes, str]:
-    """The body and the Content-Type of a scrape's answer, "openmetrics" or else "prometheus".
+def render(snapshot: Snapshot, form: Format, situation: str) -> tuple[bytes, str]:
+    """The body and the Content-Type of a scrape's answer, "openmetrics" or else "prometheus"; `situation` is its word.
 
     Raises ValueError for the snapshot of a window: its counters would go backwards.
     """
@@ -153,6 +159,6 @@ def render(snapshot: Snapshot, form: Format) -> tuple[bytes, str]:
         raise ValueError("a window has no counters for Prometheus")
     if form == "openmetrics":
         # prometheus_client annotates the one generate_latest and not the other.
-        body: bytes = generate_openmetrics(SnapshotCollector(snapshot))  # type: ignore[no-untyped-call]
+        body: bytes = generate_openmetrics(SnapshotCollector(snapshot, situation))  # type: ignore[no-untyped-call]
         return body, CONTENT_TYPE_OPENMETRICS
-    return generate_latest(SnapshotCollector(snapshot)), CONTENT_TYPE_PLAIN_0_0_4
+    return generate_latest(SnapshotCollector(snapshot, situation)), CONTENT_TYPE_PLAIN_0_0_4

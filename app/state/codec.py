@@ -195,6 +195,7 @@ _VERSION_FIELDS: Mapping[str, _Field] = {
     "record": _TEXT,
     "directory": _TEXT,
     "revision": _TEXT,
+    "rolled_back_at": _TIME,
 }
 _KNOWN_KEYS = frozenset((*_TOP_FIELDS, *_MODES, "schema", "versions"))
 

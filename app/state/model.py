@@ -59,6 +59,7 @@ class VersionState:
     that was started last is told to end by, such as "TERM": the setting may have become another server's since.
     `record` is the id of the record (`app.state.releases`) of all that it was started with; `directory`, where that
     was, with links followed, and `revision`, the code's there, are repeated here for those who may not read it.
+    `rolled_back_at` is when traffic was taken from this release because it was found wanting (wall time).
     """
 
     name: str
@@ -75,6 +76,7 @@ class VersionState:
     record: str | None = None
     directory: str | None = None
     revision: str | None = None
+    rolled_back_at: float | None = None
 
     @property
     def started_with(self) -> dict[str, str | None]:
@@ -103,6 +105,7 @@ class VersionChanges(TypedDict, total=False):
     record: str | None
     directory: str | None
     revision: str | None
+    rolled_back_at: float | None
 
 
 class Pause(NamedTuple):
@@ -224,10 +227,18 @@ def other(name: str) -> str:
 # --- moves -----------------------------------------------------------------------------------------------
 
 
-def promote(state: BlueGreenState, version: str, now: float) -> BlueGreenState:
-    """Make a version the active one; the one that was becomes `previous_version`. `now` is wall time."""
-    check_version(version)
-    previous = state.previous_version if version == state.active_version else state.active_version
+def promote(state: BlueGreenState, version: str, now: float, *, gives_up: bool = False) -> BlueGreenState:
+    """Make a version the active one; the one that was becomes `previous_version`. `now` is wall time.
+
+    `gives_up`: the one that was is found wanting, unless this is the way forward again to what was given up before.
+    """
+    target = state.version(version)
+    left = state.active if version != state.active_version else None
+    previous = left.name if left is not None else state.previous_version
+    versions = {**state.versions, version: replace(target, rolled_back_at=None)}
+    if gives_up and left is not None and target.rolled_back_at is None:
+        versions[left.name] = replace(left, rolled_back_at=now)
+    state = replace(state, versions=MappingProxyType(versions))
     return replace(state, active_version=version, previous_version=previous, switched_at=now, serial=state.serial + 1)
 
 

@@ -129,7 +129,7 @@ def test_status_shows_both_versions(site: Path, capsys: Captured) -> None:
     deploy("start", "green")
     deploy("switch", "green")
     capsys.readouterr()
-    assert deploy("status") == 0
+    assert deploy("status") == 1
     out = capsys.readouterr().out
     assert "✅ green (active): HEALTHY" in out
     assert "✅ blue (standby): HEALTHY" in out
@@ -138,7 +138,7 @@ def test_status_shows_both_versions(site: Path, capsys: Captured) -> None:
     assert "Rollback goes to: blue" in out
     assert "⏹️  Router: not running" in out
 
-    assert deploy("status", "--json") == 0
+    assert deploy("status", "--json") == 1
     shown = json.loads(capsys.readouterr().out)
     assert shown["active_version"] == "green"
     blue = shown["versions"]["blue"]
@@ -157,7 +157,7 @@ def test_a_crashed_version_shows_how_it_ended(site: Path, capsys: Captured) -> N
     store = StateStore(site / ".local_context" / "bg_state.json")
     wait_until(lambda: not process.find(store.read().version("blue")).alive, "blue's end")
     capsys.readouterr()
-    assert deploy("status") == 0
+    assert deploy("status") == 1
     out = capsys.readouterr().out
     assert "💥 blue (active): CRASHED (killed by SIGKILL)" in out
     assert "   | tiny app" in out

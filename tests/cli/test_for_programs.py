@@ -23,7 +23,7 @@ def offered(program: str) -> set[str]:
 
 
 DEPLOY: dict[tuple[str, ...], int] = {
-    ("status",): 0,
+    ("status",): 1,
     ("health-check",): 0,
     ("health-check", "blue"): 0,
     ("health-check", "green"): 3,

@@ -113,14 +113,27 @@ def test_status_warns_of_a_state_file_that_cannot_be_read(
 
 
 @pytest.mark.parametrize(
+    ("mode", "lines"),
+    [
+        ("paused", "⏸️  Router: PAUSED\n   New requests wait.\n"),
+        ("maintenance", "🚧 Router: MAINTENANCE\n   Clients get 503.\n"),
+    ],
+)
+def test_status_of_a_router_of_before_that_holds_traffic_back_says_so(
+    canned: CannedRouter, capsys: pytest.CaptureFixture[str], mode: str, lines: str
+) -> None:
+    canned.answers["/__router_health"] = (200, {**HEALTHY, "traffic": {"mode": mode}})
+    assert call("status") == 6
+    assert capsys.readouterr().out == STATUS.replace("✅ Router: HEALTHY\n", lines)
+
+
+@pytest.mark.parametrize(
     ("member", "said", "line"),
     [
-        ("traffic", {"mode": "paused"}, "⏸️  Traffic: PAUSED, new requests wait\n"),
-        ("traffic", {"mode": "maintenance"}, "🚧 Traffic: MAINTENANCE, clients get 503\n"),
-        ("traffic", {"mode": "failover"}, "⚠️  Traffic: FAILOVER, the standby stands in for the active version\n"),
+        ("traffic", {"mode": "failover"}, "⚠️  The standby stands in for the active version.\n"),
         ("metrics", {"fault": "kept in memory only"}, "⚠️  Metrics: kept in memory only\n"),
     ],
-    ids=["paused", "maintenance", "failover", "metrics"],
+    ids=["failover", "metrics"],
 )
 def test_status_tells_what_is_not_as_usual_and_is_healthy_all_the_same(
     canned: CannedRouter, capsys: pytest.CaptureFixture[str], member: str, said: object, line: str

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from app.dashboard.advice import advice
 from app.dashboard.observation import Observation
-from app.dashboard.sentence import sentence
+from app.dashboard.sentence import advice, sentence
 from app.deploy import steps
 from app.state.model import PROGRAM, BlueGreenState, Maintenance, Pause
 from tests.dashboard.observations import AT, command, observation, probes, snapshot, state, stats
@@ -20,7 +19,8 @@ ERRORS = snapshot(stats("blue", 100, 90), probes={"blue": probes("+"), "green": 
 
 def advised(seen: Observation) -> str:
     """The command without the program."""
-    return advice(seen, sentence(seen)).removeprefix(f"{PROGRAM} ")
+    now = seen.situation
+    return advice(seen, sentence(seen, now), now).removeprefix(f"{PROGRAM} ")
 
 
 def test_program_is_called_as_its_own_hints_call_it() -> None:

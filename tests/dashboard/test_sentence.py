@@ -7,11 +7,16 @@ from dataclasses import replace
 import pytest
 
 from app.dashboard.observation import Observation
-from app.dashboard.sentence import sentence
+from app.dashboard.sentence import Sentence
+from app.dashboard.sentence import sentence as sentence_of
 from app.deploy.history import Entry
 from app.deploy.phases import PHASES, Operation
 from app.state.model import BlueGreenState, Maintenance, Pause, with_version
 from tests.dashboard.observations import AT, command, flight, observation, probes, snapshot, state, stats, worker_stats
+
+
+def sentence(seen: Observation) -> Sentence:
+    return sentence_of(seen, seen.situation)
 
 
 def said(seen: Observation) -> str:

@@ -378,7 +378,7 @@ def check(layout: Layout, release: str) -> int:
 
 
 def status(layout: Layout) -> dict[str, object]:
-    known: dict[str, object] = json.loads(_well(layout.run("status", "--json")).out)
+    known: dict[str, object] = json.loads(layout.run("status", "--json").out)
     return known
 
 

@@ -118,7 +118,7 @@ class Shop:
         return done.out
 
     def status(self) -> dict[str, object]:
-        known: dict[str, object] = json.loads(self.must("status", "--json"))
+        known: dict[str, object] = json.loads(self.deploy("status", "--json").out)
         return known
 
     def told(self, name: str) -> Mapping[str, str]:

@@ -111,7 +111,7 @@ def test_a_deploy_that_fails_before_the_switch_leaves_the_link(both: Shop) -> No
 
 def test_link_that_somebody_moved_is_told_by_status_and_moved_by_the_next_command(both: Shop) -> None:
     both.link("r2")
-    assert f"⚠️  {both.current} leads to {both.home}/releases/r2, and blue runs in" in both.must("status")
+    assert f"⚠️  {both.current} leads to {both.home}/releases/r2, and blue runs in" in both.deploy("status").out
     assert led_to(both) == "r2", "status only looks"
     said = both.must("stop", "green")
     assert "current leads to the release of blue again" in said

@@ -173,9 +173,9 @@ def test_the_demo_of_lost_settings_is_refused(shop: Shop) -> None:
     ids=["file", "command", "home", "dir"],
 )
 def test_differing_settings_are_told(running: Shop, lose: Callable[[Shop], None], text: str) -> None:
-    assert "and state differ" not in running.must("status")
+    assert "and state differ" not in running.deploy("status").out
     lose(running)
-    line = next(line for line in running.must("status").splitlines() if "Settings and state differ" in line)
+    line = next(line for line in running.deploy("status").out.splitlines() if "Settings and state differ" in line)
     assert text in line
     assert str(running.status()["differs"]).endswith(text)
     said = running.deploy("deploy", "--release=r2")

@@ -255,7 +255,7 @@ def test_a_git_revision_that_moved_is_noticed_and_one_that_did_not_is_enough(in_
     git(folder, "commit", "-qm", "one")
     first = git(folder, "rev-parse", "HEAD")
     in_place.must("start", "blue", "--release=r1")
-    assert f"Release: r1 (revision {first[:12]})" in in_place.must("status")
+    assert f"Release: r1 (revision {first[:12]})" in in_place.deploy("status").out
     in_place.must("deploy", "--release=r1b", "--stop-old")
     in_place.must("rollback")  # the same revision is the same code
     in_place.must("stop", "green")
@@ -280,7 +280,7 @@ def test_a_start_of_what_has_no_name_takes_the_code_that_is_there_and_says_so(in
     git(folder, "commit", "-qm", "two", "--allow-empty")
     said = in_place.must("start", "green")
     assert "green has no name for its release, and starts with what is there now" in said
-    assert f"revision {git(folder, 'rev-parse', 'HEAD')[:12]}" in in_place.must("status")
+    assert f"revision {git(folder, 'rev-parse', 'HEAD')[:12]}" in in_place.deploy("status").out
 
 
 # --- what is kept, and what is shown ----------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_the_directory_in_use_is_shown_and_the_environment_is_not(shop: Shop) ->
     shop.configure(app='env = {TOKEN = "hunter-in-settings"}')
     (shop.current / "REVISION").write_text("4f2a9c1d00e8b7\n")
     shop.must("start", "blue", "--release=r1", DATABASE_URL="postgres://hunter-in-shell")
-    text, known = shop.must("status"), shop.status()
+    text, known = shop.deploy("status").out, shop.status()
     assert f"   Directory: {shop.home}/releases/r1\n" in text
     assert "   Release: r1 (revision 4f2a9c1d00e8)\n" in text
     blue = known["versions"]["blue"]  # type: ignore[index]  # JSON

@@ -92,7 +92,7 @@ def test_somebody_is_asked_on_a_terminal(shop: Shop, answer: str, is_restored: b
     os.close(ours)
     os.close(theirs)
     assert b"Restore it? [y/N]" in out
-    assert (asked.returncode == 0, shop.deploy("status").code == 0) == (is_restored, is_restored)
+    assert (asked.returncode == 0, not shop.deploy("status").err) == (is_restored, is_restored)
 
 
 def test_the_secret_of_the_previews_is_not_shown(shop: Shop) -> None:
@@ -164,7 +164,7 @@ def test_settings_name_the_ports_of_a_deployment(tmp_path: Path) -> None:
         shop.must("start", "blue", "--release=r1")
         assert shop.serving() == ("r1", "r1")
         shop.configure(app=f"blue_port = {shop.ports['green']}\ngreen_port = {shop.ports['blue']}")
-        line = next(line for line in shop.must("status").splitlines() if "Settings and state differ" in line)
+        line = next(line for line in shop.deploy("status").out.splitlines() if "Settings and state differ" in line)
         assert f"blue listens on port {shop.ports['blue']}, and the settings say {shop.ports['green']}" in line
     finally:
         shop.close()

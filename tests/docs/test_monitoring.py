@@ -30,7 +30,7 @@ def exposition(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What a scrape of a router without traffic gets."""
     path = tmp_path_factory.mktemp("metrics") / "router_metrics.mmap"
     metrics = SharedMetrics.create_or_attach(str(path), metrics_slots(RouterConfig(workers=1)))
-    return render(metrics.snapshot(), "prometheus")[0].decode()
+    return render(metrics.snapshot(), "prometheus", "serving")[0].decode()
 
 
 def names_in(text: str) -> set[str]:

@@ -26,7 +26,7 @@ PARSERS: dict[Format, Callable[[str], Iterable[Metric]]] = {
 
 
 def scrape(metrics: SharedMetrics, form: Format) -> Samples:
-    body, _ = render(metrics.snapshot(), form)
+    body, _ = render(metrics.snapshot(), form, "serving")
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in PARSERS[form](body.decode())
@@ -52,7 +52,7 @@ def form(request: pytest.FixtureRequest) -> Format:
     ],
 )
 def test_content_type_names_the_format(metrics: SharedMetrics, form: Format, content_type: str) -> None:
-    assert render(metrics.snapshot(), form)[1] == content_type
+    assert render(metrics.snapshot(), form, "serving")[1] == content_type
 
 
 def test_counters(metrics: SharedMetrics, writer: SlotWriter, answer: Answer, clock: FakeClock, form: Format) -> None:
@@ -105,12 +105,12 @@ def test_histograms_are_cumulative_and_end_in_everything(metrics: SharedMetrics,
 
 def test_window_is_refused(metrics: SharedMetrics) -> None:
     with pytest.raises(ValueError, match="window"):
-        render(metrics.snapshot(60), "prometheus")
+        render(metrics.snapshot(60), "prometheus", "serving")
 
 
 def test_names_follow_the_conventions(metrics: SharedMetrics) -> None:
     """Base units, one prefix, help for everything, and no name twice."""
-    families = list(parse_text(render(metrics.snapshot(), "prometheus")[0].decode()))
+    families = list(parse_text(render(metrics.snapshot(), "prometheus", "serving")[0].decode()))
     names = [family.name for family in families]
     assert len(set(names)) == len(names)
     for family in families:

@@ -1,0 +1,405 @@
+"""What state the deployment is in, in one word and one sentence, and which command helps.
+
+`decide` is the one place where that is worked out. Both command lines, the page, the health endpoint and the metrics
+gather what they can see of `Facts`, and say what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from app.state.model import PROGRAM, VERSIONS, BlueGreenState, VersionState, other
+from app.units import GAP, ago_text, duration_text, plain, versioned
+
+__all__ = ["HELD_BACK", "KINDS", "ROUTER_PROGRAM", "Checks", "Facts", "Grade", "Kind", "Situation", "decide", "named"]
+__all__ += ["SEEN_FROM_OUTSIDE", "given_up", "situation_json"]
+
+ROUTER_PROGRAM: Final = "python3 bin/traffic_router"
+
+HELD_BACK: Final = 6
+"""The exit code of `status` where an operator holds the traffic back."""
+
+MANY_FAILED = 10
+MUCH_FAILED = 0.05
+"""So many of the last minute's requests, and such a share of them, are more than a mishap."""
+
+JUST_SWITCHED_S = 60.0
+"""So long a switch is news. A drain is told of for as long as it lasts."""
+
+
+class Grade(StrEnum):
+    """How grave a situation is."""
+
+    OK = "ok"
+    WARNS = "warns"
+    """Traffic flows, and somebody should look."""
+    NO_TRAFFIC = "no traffic"
+
+
+class Kind(NamedTuple):
+    """What follows from a situation's word alone.
+
+    `exit_code` is that of `status`. `is_fit`: a balancer may go on sending clients to the router. `tone` is the
+    page's: "calm", "busy" or "alarm".
+    """
+
+    grade: Grade
+    exit_code: int
+    is_fit: bool
+    tone: str
+
+
+_DOWN = Kind(Grade.NO_TRAFFIC, 1, False, "alarm")
+_HELD = Kind(Grade.NO_TRAFFIC, HELD_BACK, True, "busy")
+_DOUBTFUL = Kind(Grade.WARNS, 0, True, "alarm")
+_MOVING = Kind(Grade.OK, 0, True, "busy")
+_WELL = Kind(Grade.OK, 0, True, "calm")
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "silent": _DOWN,
+        "unknown": _DOWN,
+        "inactive": _DOWN,
+        "maintenance": _HELD,
+        "paused": _HELD,
+        "failover": _DOUBTFUL,
+        "crashed": _DOWN,
+        "failing": _DOWN,
+        "erring": _DOUBTFUL,
+        "stale": _DOUBTFUL,
+        "draining": _MOVING,
+        "switched": _WELL,
+        "serving": _WELL,
+        "new": _WELL,
+    }
+)
+"""Every situation, in the order in which `decide` looks for them: an earlier one says what a later one would hide."""
+
+SEEN_FROM_OUTSIDE: Final = frozenset({"silent", "new"})
+"""A router that could tell of these would not be in them."""
+
+
+class Checks(NamedTuple):
+    """How a version's last health checks went: how many failed in a row up to now, and why the last one did."""
+
+    failing: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a deployment at wall time `at`.
+
+    `state` is what is recorded, corrected by what the processes are found to do; `silence` says why no router
+    answers, "" while one does. `checks` has the versions that were checked since they were started. `failover_from`
+    is the version whose requests go to the other one. `requests` and `failed` are the active version's of the last
+    minute. `ended_at` says when a crashed version's process ended, where somebody saw it.
+    """
+
+    at: float
+    state: BlueGreenState | None
+    state_fault: str = ""
+    silence: str = ""
+    checks: Mapping[str, Checks] = field(default_factory=dict)
+    failover_from: str | None = None
+    held: int = 0
+    requests: int = 0
+    failed: int = 0
+    in_flight: Mapping[str, int] = field(default_factory=dict)
+    oldest_s: Mapping[str, float] = field(default_factory=dict)
+    ended_at: Mapping[str, float] = field(default_factory=dict)
+
+    def is_well(self, version: VersionState) -> bool:
+        """Whether it could take the traffic."""
+        checks = self.checks.get(version.name)
+        return checks is not None and not checks.failing and version.status != "crashed"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """One of `KINDS`: its word, a sentence or two, and the command line that helps, "" when none is needed.
+
+    `topic` stays the same while only figures in the sentence change.
+    """
+
+    word: str
+    text: str
+    topic: str
+    advice: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """What follows from the word."""
+        return KINDS[self.word]
+
+
+def given_up(version: VersionState, now: float) -> str:
+    """In words, that this release was rolled back, where that is so; "" else. Nothing sends anybody there without."""
+    if version.rolled_back_at is None:
+        return ""
+    return plain(f"{version.release or version.name} was rolled back {duration_text(now - version.rolled_back_at)} ago")
+
+
+def situation_json(situation: Situation) -> dict[str, object]:
+    """A situation for programs."""
+    kind = situation.kind
+    return {
+        "word": situation.word,
+        "severity": kind.grade.value,
+        "exit_code": kind.exit_code,
+        "sentence": plain(situation.text),
+        "advice": situation.advice or None,
+    }
+
+
+class _Told(NamedTuple):
+    """What one of the judges found: a sentence, what it is about, and the words of the command that helps."""
+
+    text: str
+    topic: str
+    advice: str = ""
+
+
+def decide(facts: Facts) -> Situation:
+    """The first situation of `KINDS` that the facts are in."""
+    for word in KINDS:
+        told = _JUDGES[word](facts)
+        if told is not None:
+            return Situation(word, *_with_state_fault(facts, told))
+    raise AssertionError("the last judge but one always finds something")
+
+
+def _with_state_fault(facts: Facts, told: _Told) -> _Told:
+    """What is told, and that no command can do anything about it until the state file is mended."""
+    if not facts.state_fault or facts.state is None:
+        return told
+    broken = "The state file is broken: the last good state is served, and no command can change anything."
+    return _Told(f"{told.text} {broken}", f"{told.topic}; state fault", f"{PROGRAM} repair")
+
+
+def named(version: VersionState) -> str:
+    """A version as people call it: Blue 1.4.2."""
+    return versioned(version.name.capitalize(), version.release)
+
+
+def _low(version: VersionState) -> str:
+    """A version within a sentence: green 1.5.0."""
+    return versioned(version.name, version.release)
+
+
+# --- nobody is served ------------------------------------------------------------------------------------
+
+
+def _is_new(facts: Facts) -> bool:
+    """Whether nothing was ever started here."""
+    if facts.state is None:
+        return not facts.state_fault
+    versions = facts.state.versions.values()
+    return facts.state.active is None and all(it.started_at is None and it.status == "stopped" for it in versions)
+
+
+def _silent(facts: Facts) -> _Told | None:
+    if not facts.silence or _is_new(facts):
+        return None
+    text = f"The router does not answer, so nobody is served: {facts.silence}."
+    return _with_trouble(facts, _Told(text, "silent", _ROUTER_START))
+
+
+def _new(facts: Facts) -> _Told | None:
+    return _Told("Nothing was started here yet.", "new", f"{PROGRAM} start blue")
+
+
+def _unknown(facts: Facts) -> _Told | None:
+    if facts.state is not None or facts.silence:
+        return None
+    reason = facts.state_fault or "there is no state file"
+    advice = "status" if facts.state_fault else "start blue"
+    return _Told(
+        f"No version is known, so every request is answered with 503: {reason}.", "no state", f"{PROGRAM} {advice}"
+    )
+
+
+def _inactive(facts: Facts) -> _Told | None:
+    if facts.state is None or facts.state.active is not None or facts.silence:
+        return None
+    well = [version for version in facts.state.versions.values() if facts.is_well(version)]
+    fit = next((version for version in well if version.rolled_back_at is None), None)
+    advice = f"switch {fit.name}" if fit else f"start {VERSIONS[0]}"
+    return _Told("No version is active, so every request is answered with 503.", "none active", f"{PROGRAM} {advice}")
+
+
+def _maintenance(facts: Facts) -> _Told | None:
+    state = facts.state
+    on = state.maintenance_at(facts.at) if state is not None else None
+    if state is None or on is None:
+        return None
+    ends = "" if on.until is None else f", and for {duration_text(on.until - facts.at)} more"
+    text = (
+        f"Maintenance for {duration_text(facts.at - on.since)}{ends}: "
+        f"clients are answered with 503 instead of going to {state.active_version}."
+    )
+    return _with_trouble(facts, _Told(text, "maintenance", f"{PROGRAM} maintenance off"))
+
+
+def _paused(facts: Facts) -> _Told | None:
+    state = facts.state
+    on = state.pause_at(facts.at) if state is not None else None
+    if state is None or state.active is None or on is None:
+        return None
+    waiting = _waiting(facts.held) if facts.held else "new requests wait"
+    left = duration_text(on.until - facts.at)
+    text = f"Traffic to {_low(state.active)} is paused: {waiting}, for {left} at most."
+    return _with_trouble(facts, _Told(text, "paused", f"{PROGRAM} resume"))
+
+
+def _with_trouble(facts: Facts, told: _Told) -> _Told:
+    """What is told, and what would meet clients if it ended now: that is mended first."""
+    trouble = _crashed(facts) or _failing(facts)
+    if trouble is None:
+        return told
+    return _Told(f"{told.text} {trouble.text}", f"{told.topic}; {trouble.topic}", trouble.advice)
+
+
+# --- the active version does not work --------------------------------------------------------------------
+
+
+def _failover(facts: Facts) -> _Told | None:
+    active = facts.state.active if facts.state is not None else None
+    if facts.state is None or active is None or facts.failover_from != active.name:
+        return None
+    standby = facts.state.version(other(active.name))
+    text = f"{named(active)} is down; {_low(standby)} stands in until {active.name} is healthy again."
+    return _way_out(facts, text, f"failover from {active.name}")
+
+
+def _crashed(facts: Facts) -> _Told | None:
+    active = facts.state.active if facts.state is not None else None
+    if active is None or active.status != "crashed":
+        return None
+    ended = facts.ended_at.get(active.name)
+    when = f" {ago_text(facts.at - ended)}" if ended else ""
+    text = f"{named(active)} is active but crashed{when}{_waits_for_it(facts)}."
+    return _way_out(facts, text, f"{active.name} crashed")
+
+
+def _failing(facts: Facts) -> _Told | None:
+    active = facts.state.active if facts.state is not None else None
+    checks = facts.checks.get(active.name) if active is not None else None
+    if active is None or checks is None or not checks.failing:
+        return None
+    which = "the last health check" if checks.failing == 1 else f"the last {checks.failing} health checks"
+    reason = f": {checks.reason}" if checks.reason else ""
+    text = f"{named(active)} is active but failed {which}{reason}{_waits_for_it(facts)}."
+    return _way_out(facts, text, f"{active.name} fails")
+
+
+def _erring(facts: Facts) -> _Told | None:
+    """It is well, but many of its answers are not."""
+    active = facts.state.active if facts.state is not None else None
+    if active is None or facts.failed < max(MANY_FAILED, MUCH_FAILED * facts.requests):
+        return None
+    share = f"{100 * facts.failed / facts.requests:.0f}{GAP}%"
+    text = f"{named(active)} serves all traffic, but {share} of the last minute's requests failed."
+    return _way_out(facts, text, f"{active.name} {active.release} errs")
+
+
+def _way_out(facts: Facts, text: str, topic: str) -> _Told:
+    """Away from an active version that does not work, or back to life with it; never to what was rolled back."""
+    assert facts.state is not None and facts.state.active is not None
+    active = facts.state.active
+    standby = facts.state.version(other(active.name))
+    if facts.is_well(standby):
+        if standby.rolled_back_at is None:
+            return _Told(text, topic, f"{PROGRAM} switch {standby.name}")
+        ago = ago_text(facts.at - standby.rolled_back_at)
+        text = f"{text} {named(standby)} answers, but was rolled back {ago}."
+    if facts.is_well(active):
+        return _Told(text, topic, f"{PROGRAM} logs {active.name}")
+    has_process = active.status in ("starting", "running", "stopping")
+    return _Told(text, topic, f"{PROGRAM} {'restart' if has_process else 'start'} {active.name}")
+
+
+# --- traffic flows ---------------------------------------------------------------------------------------
+
+
+def _draining(facts: Facts) -> _Told | None:
+    """Traffic has moved, and the old version has requests to finish."""
+    state, active = facts.state, facts.state.active if facts.state is not None else None
+    if state is None or active is None:
+        return None
+    left_behind = other(active.name)
+    left, oldest_s = facts.in_flight.get(left_behind, 0), facts.oldest_s.get(left_behind)
+    if not left:
+        return None
+    age = f", the oldest {duration_text(oldest_s)}" if oldest_s is not None else ""
+    to, ago_s = _low(active), _since_switch(facts, state)
+    if ago_s is None:
+        text = f"All new requests go to {to}"
+    elif state.previous_version == left_behind:
+        text = f"Switched to {to} {ago_text(ago_s)}"
+    else:
+        text = f"Switched {ago_text(ago_s)}, new requests go to {to}"
+    return _Told(f"{text}; {left_behind} still finishes {_requests(left)}{age}.", f"drain {left_behind}")
+
+
+def _stale(facts: Facts) -> _Told | None:
+    return _serving(facts) if facts.state_fault and facts.state is not None else None
+
+
+def _switched(facts: Facts) -> _Told | None:
+    state, active = facts.state, facts.state.active if facts.state is not None else None
+    if state is None or active is None or state.previous_version is None:
+        return None
+    ago_s = _since_switch(facts, state)
+    if ago_s is None or ago_s >= JUST_SWITCHED_S:
+        return None
+    text = f"Switched to {_low(active)} {ago_text(ago_s)}; {other(active.name)} has nothing left to finish."
+    return _Told(text, f"{active.name} {active.release} switched")
+
+
+def _serving(facts: Facts) -> _Told | None:
+    active = facts.state.active if facts.state is not None else None
+    if active is None:
+        return None
+    return _Told(f"{named(active)} serves all traffic.", f"{active.name} {active.release} serves")
+
+
+def _since_switch(facts: Facts, state: BlueGreenState) -> float | None:
+    return None if state.switched_at is None else max(0.0, facts.at - state.switched_at)
+
+
+def _waits_for_it(facts: Facts) -> str:
+    """What is said of requests that are held until their version is back."""
+    return f"; {_waiting(facts.held)} for it" if facts.held else ""
+
+
+def _waiting(held: int) -> str:
+    return f"{_requests(held)} {'waits' if held == 1 else 'wait'}"
+
+
+def _requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count:,} requests"
+
+
+_ROUTER_START: Final = f"{ROUTER_PROGRAM} start"
+
+_JUDGES: Final[Mapping[str, Callable[[Facts], _Told | None]]] = {
+    "silent": _silent,
+    "unknown": _unknown,
+    "inactive": _inactive,
+    "maintenance": _maintenance,
+    "paused": _paused,
+    "failover": _failover,
+    "crashed": _crashed,
+    "failing": _failing,
+    "erring": _erring,
+    "stale": _stale,
+    "draining": _draining,
+    "switched": _switched,
+    "serving": _serving,
+    "new": _new,
+}

@@ -1,0 +1,324 @@
+"""Every situation in every place: both command lines, the health endpoint, the metrics and the page say the same.
+
+Each situation is made at the seam: a state file, a metrics file with what workers would have written, and ports that
+answer or do not. What is asked then is the real code.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from app.cli import blue_green_deploy, traffic_router
+from app.cli.entry import run
+from app.config import RouterConfig
+from app.metrics.shared import monotonic_us
+from app.situation import HELD_BACK, KINDS, SEEN_FROM_OUTSIDE, Checks, Facts, Grade, decide, given_up
+from app.state.codec import encode
+from app.state.model import BlueGreenState, Maintenance, Pause, VersionState, promote, put_version, with_version
+from app.units import plain
+from app.web import RouterApp, create_app
+from tests.cli.conftest import home  # noqa: F401  # a home without settings
+from tests.support.canned_router import CannedRouter
+from tests.support.router_process import free_port
+from tests.support.waiting import wait_until
+
+Captured = pytest.CaptureFixture[str]
+
+
+@dataclass
+class Site:
+    """A deployment without processes: versions are HTTP servers of ours, or closed ports."""
+
+    folder: Path
+    ports: dict[str, int]
+    state: BlueGreenState
+    worker: RouterApp
+    is_open: bool = True
+
+    @property
+    def path(self) -> Path:
+        """The state file."""
+        return self.folder / ".local_context" / "bg_state.json"
+
+    def put(self, state: BlueGreenState) -> None:
+        """Record a state."""
+        self.state = state
+        fresh = self.path.with_suffix(".new")
+        fresh.write_bytes(encode(state))
+        fresh.replace(self.path)
+
+    def close(self) -> None:
+        """The router ends."""
+        if self.is_open:
+            self.worker.service.slot.close()
+            self.worker.service.metrics.close()
+        self.is_open = False
+
+    def probed(self, **ok: bool) -> None:
+        """Record health checks."""
+        for name, is_ok in ok.items():
+            index, reason = self.state.version(name).index, "" if is_ok else "connection refused"
+            self.worker.service.metrics.write_probe(index, time.time(), is_ok, 200 if is_ok else 0, 900, reason)
+
+    def get(self, path: str) -> tuple[int, str]:
+        """The status and the text of an answer to somebody on this machine."""
+        answer = self.worker.test_client().get(path)
+        return answer.status_code, answer.get_data(as_text=True)
+
+
+@pytest.fixture
+def site(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:  # noqa: F811
+    """Blue is active and well, so is green."""
+    (home / ".local_context").mkdir()
+    with CannedRouter() as blue, CannedRouter() as green:
+        ports = {"blue": blue.port, "green": green.port}
+        state = BlueGreenState(active_version="blue", switched_at=time.time() - 3970, previous_version="green")
+        for name, release in (("blue", "1.4.2"), ("green", "1.5.0")):
+            version = VersionState(name, ports[name], release, started_at=time.time() - 5000, status="running")
+            state = put_version(state, version)
+        main_port = free_port()
+        monkeypatch.setenv("TRAFFIC_ROUTER_MAIN_PORT", str(main_port))
+        worker = create_app(RouterConfig(main_port=main_port, state_file=".local_context/bg_state.json"))
+        worker.service.metrics.try_lead()
+        found = Site(home, ports, state, worker)
+        found.put(state)
+        found.probed(blue=True, green=True)
+        yield found
+        found.close()
+
+
+def serving(site: Site) -> None:
+    """Nothing is out of the ordinary."""
+
+
+def switched(site: Site) -> None:
+    site.put(promote(site.state, "green", time.time() - 5))
+
+
+def draining(site: Site) -> None:
+    site.worker.service.slot.start(1, b"GET", b"/report", monotonic_us())
+
+
+def maintenance(site: Site) -> None:
+    site.put(replace(site.state, maintenance=Maintenance(time.time() - 3670, "Back at nine")))
+
+
+def paused(site: Site) -> None:
+    site.put(replace(site.state, pause=Pause(time.time() - 5, time.time() + 60)))
+
+
+def crashed(site: Site) -> None:
+    site.put(with_version(site.state, "blue", port=free_port(), pid=2**22 + 1, pid_birth="gone"))
+
+
+def failing(site: Site) -> None:
+    site.put(with_version(site.state, "blue", port=free_port()))
+    site.probed(blue=False)
+
+
+def failover(site: Site) -> None:
+    failing(site)
+    site.worker.service.slot.divert(0, monotonic_us())
+
+
+def erring(site: Site) -> None:
+    metrics, slot = site.worker.service.metrics, site.worker.service.slot
+    for _ in range(20):
+        slot.finish(slot.start(0, b"GET", b"/", monotonic_us()), 0, 500, 0, 0, 0, 1000, 900, 800)
+
+    def is_counted() -> bool:
+        metrics.fold()
+        return metrics.snapshot(60).versions["blue"].failed == 20
+
+    wait_until(is_counted, "the failed requests in the last minute's figures")
+
+
+def stale(site: Site) -> None:
+    site.get("/__router_health")
+    site.path.write_text('{"active_version": "blue"')
+
+
+def unknown(site: Site) -> None:
+    site.path.write_text('{"active_version": "blue"')
+
+
+def inactive(site: Site) -> None:
+    site.put(replace(site.state, active_version=None))
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a situation is made, how its sentence begins, what it advises, and the exit code of a command that cannot
+    read what the router still knows."""
+
+    make: Callable[[Site], None]
+    text: str
+    advice: str = ""
+    deploy_exit: int | None = None
+
+
+ROWS = {
+    "unknown": Row(unknown, "No version is known, so every request is answered with 503: ", "status", 1),
+    "inactive": Row(inactive, "No version is active, so every request is answered with 503.", "switch blue"),
+    "maintenance": Row(maintenance, "Maintenance for 1 h 1 min: clients are answered with 503", "maintenance off"),
+    "paused": Row(paused, "Traffic to blue 1.4.2 is paused: new requests wait, for ", "resume"),
+    "failover": Row(failover, "Blue 1.4.2 is down; green 1.5.0 stands in until blue is healthy again", "switch green"),
+    "crashed": Row(crashed, "Blue 1.4.2 is active but crashed", "switch green"),
+    "failing": Row(failing, "Blue 1.4.2 is active but failed the last health check: ", "switch green"),
+    "erring": Row(erring, "Blue 1.4.2 serves all traffic, but 100 % of the last minute's requests", "switch green"),
+    "draining": Row(draining, "Switched to blue 1.4.2 1 h 6 min ago; green still finishes 1 request"),
+    "stale": Row(stale, "Blue 1.4.2 serves all traffic. The state file is broken: ", "repair", 1),
+    "switched": Row(switched, "Switched to green 1.5.0 "),
+    "serving": Row(serving, "Blue 1.4.2 serves all traffic."),
+}
+
+
+def test_no_situation_is_left_out() -> None:
+    assert set(ROWS) | SEEN_FROM_OUTSIDE == set(KINDS)
+
+
+@pytest.mark.parametrize("word", ROWS)
+def test_every_place_says_the_same(site: Site, capsys: Captured, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    row, kind = ROWS[word], KINDS[word]
+    row.make(site)
+    advice = f"python3 bin/blue_green_deploy {row.advice}" if row.advice else None
+
+    status, body = site.get("/__router_health")
+    report = json.loads(body)
+    said = report["situation"]
+    assert (said["word"], said["severity"], said["exit_code"]) == (word, kind.grade.value, kind.exit_code)
+    assert said["sentence"].startswith(row.text)
+    assert said["advice"] == advice
+    assert (status, report["status"]) == ((200, "healthy") if kind.is_fit else (503, "unhealthy"))
+
+    scraped = site.get("/__router_metrics?format=prometheus")[1]
+    gauges = dict(re.findall(r'^traffic_router_situation{situation="(.*)"} (.*)$', scraped, re.M))
+    assert [name for name, value in gauges.items() if value == "1.0"] == [word]
+    assert set(gauges) == set(ROWS)
+
+    page = plain(html.unescape(site.get("/monitoring")[1]))
+    assert row.text in page
+    assert f'data-tone="{kind.tone}"' in page
+    title = page.partition("<title>")[2].partition("</title>")[0]
+    is_named = kind.grade is not Grade.OK and site.state.active_version is not None and word != "unknown"
+    assert title.startswith("⚠ ") == (kind.tone == "alarm")
+    assert (f"{word.capitalize()}: " in title) == is_named
+    assert advice is None or f"<code>{advice}</code>" in page
+
+    with CannedRouter() as canned:
+        canned.answers["/__router_health"] = (status, report)
+        port = f"--port={canned.port}"
+        assert run(traffic_router.main, ["status", port]) == kind.exit_code
+        out = capsys.readouterr().out
+        assert run(traffic_router.main, ["status", "--json", port]) == kind.exit_code
+        assert json.loads(capsys.readouterr().out) == report
+        tested = run(traffic_router.main, ["test", port])
+        tests = capsys.readouterr().out
+    assert ("Router: HEALTHY" in out) == (kind.exit_code == 0)
+    assert (row.text in out) == (kind.grade is not Grade.OK)
+    assert (f"Try: {advice}" in out) == (advice is not None)
+    if kind.exit_code == HELD_BACK:
+        assert f"Router: {word.upper()}" in out
+        assert tested == 1
+        assert tests.count(f"not tested: {row.text}") == 2
+
+    code = kind.exit_code if row.deploy_exit is None else row.deploy_exit
+    assert run(blue_green_deploy.main, ["status", "--json"]) == code
+    out = capsys.readouterr().out
+    if row.deploy_exit is None:
+        said = json.loads(out)["situation"]
+        assert (said["word"], said["advice"]) == (word, advice)
+        assert said["sentence"].startswith(row.text)
+        assert run(blue_green_deploy.main, ["status"]) == code
+        out = plain(capsys.readouterr().out)
+        assert ("❌" in out or "⚠️" in out) or kind.grade is Grade.OK or kind.exit_code == HELD_BACK
+        assert advice is None or advice in out
+
+
+def test_a_router_that_is_gone_is_told_by_both_commands(site: Site, capsys: Captured) -> None:
+    site.close()
+    assert run(traffic_router.main, ["status", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["situation"]["word"] == "silent"
+    assert run(blue_green_deploy.main, ["status", "--json"]) == 1
+    said = json.loads(capsys.readouterr().out)["situation"]
+    assert (said["word"], said["advice"]) == ("silent", "python3 bin/traffic_router start")
+    assert run(blue_green_deploy.main, ["status"]) == 1
+    assert "❌ The router does not answer, so nobody is served" in capsys.readouterr().out
+
+
+def test_where_nothing_was_started_nothing_is_wrong(home: Path, capsys: Captured) -> None:  # noqa: F811
+    assert run(blue_green_deploy.main, ["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["situation"]["word"] == "new"
+
+
+def test_trouble_during_maintenance_is_told_and_mended_first(site: Site) -> None:
+    crashed(site)
+    maintenance(site)
+    said = json.loads(site.get("/__router_health")[1])["situation"]
+    assert (said["word"], said["exit_code"]) == ("maintenance", HELD_BACK)
+    assert "Blue 1.4.2 is active but crashed" in said["sentence"]
+    assert said["advice"].endswith("switch green")
+
+
+# --- what was rolled back --------------------------------------------------------------------------------
+
+
+def rolled_back(site: Site) -> None:
+    """Green had the traffic, and was found wanting."""
+    on_green = promote(site.state, "green", time.time() - 700)
+    site.put(promote(on_green, "blue", time.time() - 600, gives_up=True))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "advice"), [(crashed, "start blue"), (failing, "restart blue"), (erring, "logs blue")]
+)
+def test_nothing_advises_a_release_that_was_rolled_back(
+    site: Site, capsys: Captured, trouble: Callable[[Site], None], advice: str
+) -> None:
+    rolled_back(site)
+    trouble(site)
+    said = json.loads(site.get("/__router_health")[1])["situation"]
+    assert said["advice"].endswith(advice)
+    assert "Green 1.5.0 answers, but was rolled back 10 min" in said["sentence"]
+    run(blue_green_deploy.main, ["status"])
+    out = capsys.readouterr().out
+    assert "Rollback goes to: green, but 1.5.0 was rolled back 10 min" in out
+    assert "switch green" not in out
+
+
+def test_whoever_goes_there_all_the_same_is_told(site: Site, capsys: Captured) -> None:
+    rolled_back(site)
+    assert run(blue_green_deploy.main, ["switch", "green"]) == 0
+    out = capsys.readouterr()
+    assert "⚠️  1.5.0 was rolled back 10 min" in out.out
+    state = json.loads(site.path.read_text())
+    assert state["versions"]["green"]["rolled_back_at"] is None, "it has the traffic, and a new chance"
+    assert run(blue_green_deploy.main, ["rollback"]) == 0
+    out = capsys.readouterr()
+    assert "green keeps running. 1.5.0 was rolled back. Why: " in out.out.replace("is stopped", "keeps running")
+    state = json.loads(site.path.read_text())
+    assert state["versions"]["green"]["rolled_back_at"] is not None
+    assert state["versions"]["blue"]["rolled_back_at"] is None
+
+
+def test_the_way_forward_again_gives_nothing_up() -> None:
+    state = promote(promote(BlueGreenState(), "blue", 1.0), "green", 2.0)
+    back = promote(state, "blue", 3.0, gives_up=True)
+    assert back.version("green").rolled_back_at == 3.0
+    forward = promote(back, "green", 4.0, gives_up=True)
+    assert forward.version("green").rolled_back_at is forward.version("blue").rolled_back_at is None
+    assert given_up(back.version("green"), 63.0) == "green was rolled back 1 min 0 s ago"
+
+
+def test_facts_without_figures_are_enough() -> None:
+    state = with_version(BlueGreenState(active_version="blue"), "blue", status="running")
+    assert decide(Facts(at=1.0, state=state)).word == "serving"
+    assert decide(Facts(at=1.0, state=state, checks={"blue": Checks(2, "it hangs")})).word == "failing"
