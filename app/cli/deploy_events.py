@@ -34,7 +34,7 @@ def receipt_lines(receipt: Receipt) -> list[str]:
     lines = [f"🧾 Requests since the switch, {receipt.duration_s:.1f} s{drained}"]
     # What the router answered by itself is worth a line only when there was any.
     if not any(one.started or one.held for one in receipt.accounts.values()):
-        return [f"🧾 No request was there at the switch, and none came in the {receipt.duration_s:.1f} s since"]
+        return ["🧾 No request was in flight at the switch, and none has come since"]
     shown = {name: one for name, one in receipt.accounts.items() if name in VERSIONS or one.started or one.held}
     width = max(len(count_text(account.started)) for account in shown.values())
     for name, account in shown.items():

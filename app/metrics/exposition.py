@@ -96,7 +96,7 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         "failed_requests": overall.failed,
         "success_rate": success_rate(overall.requests, overall.failed),
         "bytes_proxied": overall.bytes_proxied,
-        "avg_request_time_ms": round(overall.total.mean_ms or 0.0, 1),
+        "avg_request_time_ms": average_ms(overall.total),
         "version_requests": {name: snapshot.versions[name].requests for name in VERSIONS},
         "window_s": snapshot.window_s,
         "uptime_s": round(snapshot.uptime_s, 1),
@@ -127,7 +127,7 @@ def _version(stats: VersionStats) -> dict[str, Any]:
         "failed": stats.failed,
         "success_rate": success_rate(stats.requests, stats.failed),
         "bytes_proxied": stats.bytes_proxied,
-        "avg_request_time_ms": round(stats.total.mean_ms or 0.0, 1),
+        "avg_request_time_ms": average_ms(stats.total),
         "in_flight": stats.in_flight,
         "latency_ms": _latency(stats.total),
         **_breakdown(stats),
@@ -169,13 +169,21 @@ def _latency(latency: Latency) -> dict[str, float | None]:
     return {name: None if ms is None else rounded(ms) for name, ms in figures.items()}
 
 
+def average_ms(latency: Latency) -> float:
+    """The mean with one decimal, 0.0 without requests; rounded down where it would else be above the maximum."""
+    if latency.mean_ms is None or latency.max_ms is None:
+        return 0.0
+    mean = round(latency.mean_ms, 1)
+    return mean if mean <= rounded(latency.max_ms) else math.floor(latency.mean_ms * 10) / 10
+
+
 def rounded(value: float) -> float:
-    """Three significant digits below 100 and whole numbers' precision above: what the buckets can tell
-    apart.
+    """Three significant digits below 10, which is what the buckets can tell apart, and one decimal above, as the
+    average has: beside it a maximum without any would look smaller.
     """
     if value < 0.001:
         return 0.0
-    return round(value, max(0, 2 - math.floor(math.log10(value))))
+    return round(value, max(1, 2 - math.floor(math.log10(value))))
 
 
 def _row(row: InFlightRow) -> dict[str, Any]:

@@ -120,16 +120,23 @@ def _latency(block: Sequence[int], which: int, longest_us: int | None = None) ->
 
 
 def latency(counts: Sequence[int], sum_us: int, longest_us: int | None = None) -> Latency:
-    """The figures behind a fine or coarse histogram; no percentile is above the maximum where that is known."""
+    """The figures behind a fine or coarse histogram: no percentile is above the maximum, and neither is the mean.
+
+    Where no exact maximum is known it is the middle of a bucket. The true one may be above that, in the last bucket
+    far above; it is never below the mean, so that the mean counts where it says more.
+    """
     count = sum(counts)
+    mean = sum_us / 1000 / count if count else None
     figures = percentiles_ms(counts, (0.5, 0.9, 0.95, 0.99, 1.0))
-    if longest_us is not None and count:
-        figures = [*(min(ms or 0.0, longest_us / 1000) for ms in figures[:-1]), longest_us / 1000]
+    if mean is not None:
+        *below, middle = (ms or 0.0 for ms in figures)
+        longest_ms = max(middle if longest_us is None else longest_us / 1000, mean)
+        figures = [*(min(ms, longest_ms) for ms in below), longest_ms]
     p50, p90, p95, p99, longest = figures
     return Latency(
         count=count,
         sum_ms=sum_us / 1000,
-        mean_ms=sum_us / 1000 / count if count else None,
+        mean_ms=mean,
         p50_ms=p50,
         p90_ms=p90,
         p95_ms=p95,

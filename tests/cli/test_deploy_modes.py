@@ -204,7 +204,7 @@ def test_a_receipt_is_a_table() -> None:
     ]
     assert len(receipt_lines(Receipt({"blue": none, "green": well, "router": waited}, 2.0))) == 4
     assert receipt_lines(Receipt({"blue": none, "green": none}, 2.0)) == [
-        "🧾 No request was there at the switch, and none came in the 2.0 s since"
+        "🧾 No request was in flight at the switch, and none has come since"
     ]
 
 
