@@ -12,13 +12,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from app.state.model import PROGRAM, VERSIONS, BlueGreenState, VersionState, other
+from app.state.model import PROGRAM, ROUTER_PROGRAM, VERSIONS, BlueGreenState, VersionState, other
 from app.units import GAP, ago_text, duration_text, plain, versioned
 
-__all__ = ["HELD_BACK", "KINDS", "ROUTER_PROGRAM", "Checks", "Facts", "Grade", "Kind", "Situation", "decide", "named"]
-__all__ += ["SEEN_FROM_OUTSIDE", "given_up", "situation_json"]
-
-ROUTER_PROGRAM: Final = "python3 bin/traffic_router"
+__all__ = ["HELD_BACK", "KINDS", "Checks", "Facts", "Grade", "Kind", "Situation", "decide", "named"]
+__all__ += ["SEEN_FROM_OUTSIDE", "situation_json"]
 
 HELD_BACK: Final = 6
 """The exit code of `status` where an operator holds the traffic back."""
@@ -135,13 +133,6 @@ class Situation:
     def kind(self) -> Kind:
         """What follows from the word."""
         return KINDS[self.word]
-
-
-def given_up(version: VersionState, now: float) -> str:
-    """In words, that this release was rolled back, where that is so; "" else. Nothing sends anybody there without."""
-    if version.rolled_back_at is None:
-        return ""
-    return plain(f"{version.release or version.name} was rolled back {duration_text(now - version.rolled_back_at)} ago")
 
 
 def situation_json(situation: Situation) -> dict[str, object]:

@@ -22,7 +22,7 @@ LEVELS = [
     ],
     ["app.state.model", "app.state.codec", "app.state.release", "app.state.preview", "app.access"],
     [
-        *("app.protocol", "app.access", "app.situation", "app.deploy.phases", "app.deploy.judgement"),
+        *("app.protocol", "app.state.given_up", "app.situation", "app.deploy.phases", "app.deploy.judgement"),
         *("app.metrics.layout", "app.metrics.histogram", "app.metrics.snapshot", "app.metrics.exposition"),
     ],
     # L1, adapters: one outside thing each

@@ -20,8 +20,9 @@ from app.cli import blue_green_deploy, traffic_router
 from app.cli.entry import run
 from app.config import RouterConfig
 from app.metrics.shared import monotonic_us
-from app.situation import HELD_BACK, KINDS, SEEN_FROM_OUTSIDE, Checks, Facts, Grade, decide, given_up
+from app.situation import HELD_BACK, KINDS, SEEN_FROM_OUTSIDE, Checks, Facts, Grade, decide
 from app.state.codec import encode
+from app.state.given_up import given_up
 from app.state.model import BlueGreenState, Maintenance, Pause, VersionState, promote, put_version, with_version
 from app.units import plain
 from app.web import RouterApp, create_app

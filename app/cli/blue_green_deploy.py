@@ -127,8 +127,8 @@ from app.cli.output import outlive_reader
 from app.deploy.interruption import be_interruptible
 from app.errors import OperatorError, UnhealthyVersion
 from app.settings_file import load_settings
-from app.situation import ROUTER_PROGRAM, given_up
-from app.state.model import PROGRAM
+from app.state.given_up import given_up
+from app.state.model import PROGRAM, ROUTER_PROGRAM
 from app.upstream.health import probe
 
 __all__ = ["main"]

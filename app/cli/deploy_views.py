@@ -14,7 +14,8 @@ from app.deploy.current_link import Link
 from app.deploy.drain import Traffic
 from app.deploy.log_file import tail
 from app.deploy.reconcile import ending_text
-from app.situation import HELD_BACK, Checks, Facts, Grade, Situation, decide, given_up, situation_json
+from app.situation import HELD_BACK, Checks, Facts, Grade, Situation, decide, situation_json
+from app.state.given_up import given_up
 from app.state.model import PROGRAM, BlueGreenState, VersionState, other
 from app.units import plain
 from app.upstream.health import ProbeResult

@@ -24,7 +24,7 @@ from app.errors import (
     StateError,
     UnhealthyVersion,
 )
-from app.situation import given_up
+from app.state.given_up import given_up
 from app.state.model import PROGRAM, VERSIONS, BlueGreenState, VersionState, check_version, started_with
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from app.errors import UsageError
 
 __all__ = [
     "PROGRAM",
+    "ROUTER_PROGRAM",
     "PORTS",
     "STARTED_WITH",
     "VERSIONS",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 PROGRAM: Final = "python3 bin/blue_green_deploy"
+ROUTER_PROGRAM: Final = "python3 bin/traffic_router"
 """How the commands are named in hints."""
 
 VERSIONS: Final = ("blue", "green")
