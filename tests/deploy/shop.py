@@ -16,6 +16,8 @@ from urllib.request import urlopen
 
 from app.cli import blue_green_deploy
 from app.cli.entry import run
+from app.deploy.processes import Processes
+from app.state.model import VERSIONS, VersionState
 from tests.support.router_process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,5 +141,7 @@ class Shop:
         return versions[name]["release"], told["CODE"]
 
     def close(self) -> None:
-        for name in ("green", "blue"):
-            self.deploy("stop", name, "--force")
+        """Ends what runs, whatever the test has made of the state and the settings."""
+        processes = Processes(self.home / ".local_context")
+        for name in VERSIONS:
+            processes.stop(VersionState(name, 0), 0)
