@@ -70,15 +70,16 @@ def may_end_early(request: RequestHead, answer: ResponseHead) -> bool:
     """Whether an event stream may be ended between two events, because its client comes back for more.
 
     That is what an `EventSource` does, and nobody else: for who has called an API, a stream that ends well is the
-    whole answer. An EventSource asks with `GET` for `text/event-stream` and nothing else, has no way to send a
-    `Content-Type`, goes past every cache, which Fetch writes as `Cache-Control: no-cache`, and comes back after a
+    whole answer. An EventSource asks with `GET` for `text/event-stream` and nothing else, has no way to send a body
+    or a `Content-Type`, goes past every cache, which Fetch writes as `Cache-Control: no-cache`, and comes back after a
     200 only (WHATWG HTML, "The EventSource interface"). Simple ones leave `Cache-Control` out: they are believed
     unless something speaks against it.
     """
     asked = request.fields
-    if request.method != b"GET" or answer.status != 200 or not is_event_stream(answer):
+    if request.method != b"GET" or request.has_body or answer.status != 200 or not is_event_stream(answer):
         return False
-    if _value(asked, b"accept").partition(b";")[0].strip().lower() != _EVENT_STREAM or _value(asked, b"content-type"):
+    wanted = split_list(_value(asked, b"accept"))
+    if len(wanted) != 1 or wanted[0].partition(b";")[0].rstrip() != _EVENT_STREAM or _value(asked, b"content-type"):
         return False
     caching = _value(asked, b"cache-control")
     return b"no-cache" in split_list(caching) if caching else not any(_value(asked, name) for name in _OF_A_CALL)

@@ -113,6 +113,15 @@ NODE_FETCH = b"accept-language: *\r\nsec-fetch-mode: cors\r\nuser-agent: node\r\
         pytest.param(b"GET", b"Accept: */*\r\n", b"200 OK", False, id="gradio_client"),
         pytest.param(b"GET", b"Accept: application/json, text/event-stream\r\n", b"200 OK", False, id="mcp"),
         pytest.param(b"GET", EVENT_SOURCE + b"Accept: text/html\r\n", b"200 OK", False, id="two Accept"),
+        pytest.param(
+            b"GET", b"Accept: text/event-stream;q=1, application/json;q=0.5\r\n", b"200 OK", False, id="the better one"
+        ),
+        pytest.param(
+            b"GET", b"Accept: text/event-stream;q=1\r\nAccept: */*\r\n", b"200 OK", False, id="the better of two lines"
+        ),
+        pytest.param(b"GET", EVENT_SOURCE + b"Content-Length: 2\r\n", b"200 OK", False, id="with a body"),
+        pytest.param(b"GET", EVENT_SOURCE + b"Transfer-Encoding: chunked\r\n", b"200 OK", False, id="in chunks"),
+        pytest.param(b"GET", EVENT_SOURCE + b"Content-Length: 0\r\n", b"200 OK", True, id="with an empty body"),
         pytest.param(b"GET", CHROMIUM + b"Content-Type: application/json\r\n", b"200 OK", False, id="Gradio's page"),
         pytest.param(b"GET", b"Accept: text/event-stream\r\n" + NODE_FETCH, b"200 OK", False, id="fetch"),
         pytest.param(
