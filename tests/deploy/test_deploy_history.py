@@ -56,7 +56,7 @@ def test_time_and_duration_tell_the_end_however_slow_the_disk_is(
 
 
 def test_what_the_router_did_by_itself_is_one_whole_entry(history: History) -> None:
-    history.note("failover", "blue", "green", "blue is down", 1_800_000_000.0004)
+    history.note("failover", "blue", "green", "blue is down", 1_800_000_000.0004, "router")
     (entry,) = history.entries()
     assert (entry.command, entry.who, entry.came_from, entry.goes_to) == ("failover", "router", "blue", "green")
     assert (entry.at, entry.outcome, entry.detail) == (1_800_000_000.0, "done", "blue is down")
