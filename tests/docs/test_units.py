@@ -120,4 +120,4 @@ def test_router_serves_the_socket_that_systemd_has_opened(tmp_path: Path) -> Non
         process.wait(30)
 
     assert answer.status == 503
-    assert b"no version is active" in answer.body
+    assert b"No version is active" in answer.body
