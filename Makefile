@@ -6,13 +6,13 @@ READY := .venv/.ready
 READY_DEV := .venv/.ready-dev
 PEERS := .venv-peers
 READY_PEERS := $(PEERS)/.ready
+BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers)
 
 # Prints the packages of a dependency group of pyproject.toml, one a line.
 GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test peers coverage fuzz soak lint types format reference clean \
-	bench bench-quick bench-metrics bench-memory bench-websocket bench-start bench-switch bench-workers bench-viewers bench-layers
+.PHONY: help setup run test peers coverage fuzz soak lint types format reference clean bench $(BENCHES)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -61,34 +61,19 @@ reference: $(READY) ## Write the generated pages of docs/ anew
 
 # What these print is explained in bench/README.md; options go into ARGS.
 bench: $(READY) ## Measure the router beside nginx, HAProxy, Caddy and a plain Flask proxy, three minutes
-	@$(PYTHON) -m bench.compare $(ARGS)
+	@$(PYTHON) -m bench compare $(ARGS)
 
-bench-quick: $(READY) ## Measure the router alone, beside the run before, twenty seconds
-	@$(PYTHON) -m bench.quick $(ARGS)
-
-bench-metrics: $(READY) ## Measure what the metrics cost
-	@$(PYTHON) -m bench.metrics $(ARGS)
-
-bench-memory: $(READY) ## Measure memory under requests, downloads and idle connections
-	@$(PYTHON) -m bench.memory $(ARGS)
-
-bench-websocket: $(READY) ## Measure WebSocket messages through the router and direct
-	@$(PYTHON) -m bench.websocket $(ARGS)
-
-bench-start: $(READY) ## Measure the start, and what a changed state costs
-	@$(PYTHON) -m bench.start $(ARGS)
-
-bench-switch: $(READY) ## Measure a switch and a rollback, from the command to the last request of the old version
-	@$(PYTHON) -m bench.switching $(ARGS)
-
-bench-workers: $(READY) ## Measure two workers beside one
-	@$(PYTHON) -m bench.workers $(ARGS)
-
-bench-viewers: $(READY) ## Measure what viewers of the live page cost the traffic
-	@$(PYTHON) -m bench.viewers $(ARGS)
-
-bench-layers: $(READY) ## Measure the pieces of a request's way, without sockets
-	@$(PYTHON) -m bench.layers
+bench-quick: ## Measure the router alone, beside the run before, twenty seconds
+bench-metrics: ## Measure what the metrics cost
+bench-memory: ## Measure memory under requests, downloads and idle connections
+bench-websocket: ## Measure WebSocket messages through the router and direct
+bench-start: ## Measure the start, and what a changed state costs
+bench-switch: ## Measure a switch and a rollback, from the command to the last request of the old version
+bench-workers: ## Measure two workers beside one
+bench-viewers: ## Measure what viewers of the live page cost the traffic
+bench-layers: ## Measure the pieces of a request's way, without sockets
+$(BENCHES): bench-%: $(READY)
+	@$(PYTHON) -m bench $* $(ARGS)
 
 clean: ## Remove .venv and caches; .local_context, the deployment's state, stays
 	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov

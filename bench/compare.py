@@ -1,32 +1,30 @@
-"""`make bench`: the router beside whatever is installed of nginx, HAProxy and Caddy, and the obvious Flask build.
+"""The router beside whatever is installed of nginx, HAProxy and Caddy, and the obvious Flask build.
 
-python -m bench.compare [--rounds N] [--only NAMES] [--json FILE]
+Usage: bench [--rounds=N] [--only=NAMES] [--json=FILE]
 
---rounds N    rounds, each with every proxy once [default: 3]
---only NAMES  comma-separated peers, to leave the others out
---json FILE   also write every sample there
+Options:
+  --rounds=N    rounds, each with every proxy once [default: 3]
+  --only=NAMES  comma-separated peers, to leave the others out
+  --json=FILE   also write every sample there
 """
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 from bench.accounting import Memory, memory
+from bench.benchmark import Bench
 from bench.load import GeneratorFailed, apply_load, generator
-from bench.origin import run_origin
 from bench.peers import PEERS, find_program, peer_version
-from bench.processes import Cores, Server, allow_many_files, free_port, raise_exit_on_signal, running
+from bench.processes import Cores, Server, free_port, running
 from bench.record import conditions, save_record
-from bench.router import router
 from bench.sampling import LOADS, Sample, median_of, take_sample
 from bench.table import figure, ratio, render_table
 
-__all__ = ["Samples", "render_comparison"]
+__all__ = ["Samples", "render_comparison", "run"]
 
 Samples = dict[str, dict[str, list[Sample]]]
 """Samples by server, then by load."""
@@ -106,35 +104,25 @@ def render_comparison(samples: Samples, memories: dict[str, Memory]) -> str:
     return render_table(TITLES, rows)
 
 
-def main() -> None:
+def run(bench: Bench) -> None:
     """Runs the comparison and prints it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, choices=range(1, 21), metavar="N")
-    parser.add_argument("--only", default=",".join(PEERS), metavar="NAMES")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    options = parser.parse_args()
-    names = [name for name in options.only.split(",") if name]
+    rounds, cores = bench.count("--rounds"), bench.cores
+    only = bench.options["--only"]
+    names = list(PEERS) if only is None else [name for name in only.split(",") if name]
     if unknown := [name for name in names if name not in PEERS]:
-        parser.error(f"no such peer: {', '.join(unknown)}; there are {', '.join(PEERS)}")
-    raise_exit_on_signal()
-    allow_many_files()
-    cores = Cores.chosen()
+        raise SystemExit(f"no such peer: {', '.join(unknown)}; there are {', '.join(PEERS)}")
     print("\n".join(f"{name}: {value}" for name, value in conditions().items()))
     print(f"load: {generator()}; proxies on core {set(cores.proxy)}, origin and load on core {set(cores.load)}")
-    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
-        folder = Path(temporary)
-        origin = stack.enter_context(run_origin(folder / "origin", cores))
-        subject = stack.enter_context(router(folder / ROUTER, origin.port, cores.proxy))
-        servers = [Server(DIRECT, origin.port, origin.pid), subject]
-        servers += start_peers(stack, names, folder, origin, cores)
-        samples = measure(servers, origin, options.rounds, cores)
+    with ExitStack() as stack:
+        origin, us = stack.enter_context(bench.origin_and_router())
+        servers = [Server(DIRECT, origin.port, origin.pid), us]
+        servers += start_peers(stack, names, bench.folder, origin, cores)
+        samples = measure(servers, origin, rounds, cores)
         memories = {server.name: memory(server.pid) for server in servers if server.name != DIRECT}
     print(f"\n{render_comparison(samples, memories)}\n")
     print("Medians; × is a multiple of the router's figure. bench/README.md explains the columns.")
-    if options.json:
+    if bench.options["--json"]:
         raw = {name: {k: [asdict(s) for s in v] for k, v in loads.items()} for name, loads in samples.items()}
-        save_record(options.json, {"samples": raw, "memory": {n: asdict(m) for n, m in memories.items()}})
-
-
-if __name__ == "__main__":
-    main()
+        save_record(
+            Path(bench.options["--json"]), {"samples": raw, "memory": {n: asdict(m) for n, m in memories.items()}}
+        )

@@ -1,6 +1,6 @@
-"""`make bench-layers`: what each piece of the way of a request costs by itself, without sockets.
+"""What each piece of the way of a request costs by itself, without sockets.
 
-    python -m bench.layers
+Usage: bench-layers
 
 CPU time of one call, best and median of several loops. The pieces do not add up to a request: what calls them,
 the greenlets and the kernel come on top.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,11 +23,12 @@ from app.protocol.response import ResponseParser
 from app.proxy.request_ids import request_ids
 from app.state.watch import StateWatch
 from app.transport.deadlines import Deadlines
+from bench.benchmark import Bench
 from bench.router import write_state
 from bench.start import SETTLE_S
 from bench.table import figure, render_table
 
-__all__: list[str] = []
+__all__ = ["pieces", "run"]
 
 CALLS = 20_000
 LOOPS = 9
@@ -99,16 +99,11 @@ def _nothing() -> None:
     """What is taken off."""
 
 
-def main() -> None:
+def run(bench: Bench) -> None:
     """All pieces."""
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        metrics = SharedMetrics.create_or_attach(Path(folder, "router_metrics.mmap"), 16)
-        for name, piece in pieces(Path(folder), metrics).items():
-            rows.append([name, *(figure(max(0.0, cost), 2) for cost in cost_us(piece))])
-        metrics.close()
+    metrics = SharedMetrics.create_or_attach(bench.folder / "router_metrics.mmap", 16)
+    for name, piece in pieces(bench.folder, metrics).items():
+        rows.append([name, *(figure(max(0.0, cost), 2) for cost in cost_us(piece))])
+    metrics.close()
     print(render_table(("piece", "best µs", "median µs"), rows))
-
-
-if __name__ == "__main__":
-    main()

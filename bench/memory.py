@@ -1,32 +1,31 @@
-"""`make bench-memory`: what a worker's memory does under many requests, long downloads and idle connections.
+"""What a worker's memory does under many requests, long downloads and idle connections.
 
-python -m bench.memory [--requests N] [--downloads N] [--idle N]
+Usage: bench-memory [--requests=N] [--downloads=N] [--idle=N]
 
---requests N   small requests in all [default: 200000]
---downloads N  downloads of 1 GiB at once, done once the requests are through [default: 4]
---idle N       connections kept open and silent [default: 5000]
+Options:
+  --requests=N   small requests in all [default: 200000]
+  --downloads=N  downloads of 1 GiB at once, done once the requests are through [default: 4]
+  --idle=N       connections kept open and silent [default: 5000]
 """
 
 from __future__ import annotations
 
-import argparse
 import resource
 import socket
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 from bench.accounting import cpu_seconds, memory, process_tree
+from bench.benchmark import Bench
 from bench.load import apply_load, generator
-from bench.origin import SIZES, run_origin
-from bench.processes import Cores, Server, allow_many_files, raise_exit_on_signal
-from bench.router import router, worker_figures
+from bench.origin import SIZES
+from bench.processes import Cores, Server
+from bench.router import worker_figures
 
-__all__ = ["growth_per_100k"]
+__all__ = ["growth_per_100k", "run"]
 
 SETTLED_FROM = 100_000
 """Requests after which every cache is filled and every pool has its size."""
@@ -125,24 +124,10 @@ def report_idle(server: Server, count: int) -> None:
     print(f"  {count:,} idle connections: {grown_kib / max(1, count):.1f} KiB each, {share:.1%} of a core")
 
 
-def main() -> None:
+def run(bench: Bench) -> None:
     """All three, on one router."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=200_000, metavar="N")
-    parser.add_argument("--downloads", type=int, default=4, metavar="N")
-    parser.add_argument("--idle", type=int, default=5000, metavar="N")
-    options = parser.parse_args()
-    raise_exit_on_signal()
-    allow_many_files()
-    cores = Cores.chosen()
     print(f"Resident memory of one worker; load: {generator()}")
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        with run_origin(folder / "origin", cores) as origin, router(folder / "router", origin.port, cores.proxy) as us:
-            report_requests(us, options.requests, cores)
-            report_downloads(us, options.downloads)
-            report_idle(us, options.idle)
-
-
-if __name__ == "__main__":
-    main()
+    with bench.origin_and_router() as (_, us):
+        report_requests(us, bench.count("--requests"), bench.cores)
+        report_downloads(us, bench.count("--downloads"))
+        report_idle(us, bench.count("--idle"))

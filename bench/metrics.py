@@ -1,9 +1,10 @@
-"""`make bench-metrics`: what counting costs a request, and what reading the figures costs.
+"""What counting costs a request, and what reading the figures costs.
 
-python -m bench.metrics [--rounds N] [--turns N]
+Usage: bench-metrics [--rounds=N] [--turns=N]
 
---rounds N  rounds, each with a new router [default: 5]
---turns N   turns of each kind of request in a round [default: 80]
+Options:
+  --rounds=N  rounds, each with a new router [default: 5]
+  --turns=N   turns of each kind of request in a round [default: 80]
 
 1. Recording: CPU time of one request's `start` and `finish` on a slot of a real file, beside that of a router
    with metrics off, which only keeps what a drain needs.
@@ -17,26 +18,24 @@ python -m bench.metrics [--rounds N] [--turns N]
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from app.metrics import prometheus
 from app.metrics.exposition import as_json
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.metrics.slot import SlotWriter
 from bench.accounting import on_cpu_ns, process_tree
+from bench.benchmark import Bench
 from bench.closed_loop import run_load
 from bench.origin import run_origin
-from bench.processes import Cores, Server, on_cores, raise_exit_on_signal
+from bench.processes import Cores, Server, on_cores
 from bench.router import router
 
-__all__: list[str] = []
+__all__ = ["run"]
 
 RECORDED = 200_000
 REQUEST_ID = b"9f86d081884c7d65-1a2b"
@@ -142,18 +141,16 @@ def serve_in_turns(server: Server, turns: int, cores: Cores) -> list[dict[str, f
     return found
 
 
-def report_serving(rounds: int, turns: int) -> None:
+def report_serving(bench: Bench) -> None:
     """Counted requests beside uncounted ones, and beside themselves."""
-    cores = Cores.chosen()
+    folder, cores = bench.folder, bench.cores
     leave_out = {"TRAFFIC_ROUTER_METRICS_EXCLUDE": PATHS["not counted"]}
     found = []
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        with run_origin(folder / "origin", cores) as origin:
-            for number in range(rounds):
-                with router(folder / str(number), origin.port, cores.proxy, settings=leave_out) as server:
-                    serve_in_turns(server, 5, cores)  # to warm it up
-                    found += serve_in_turns(server, turns, cores)
+    with run_origin(folder / "origin", cores) as origin:
+        for number in range(bench.count("--rounds")):
+            with router(folder / str(number), origin.port, cores.proxy, settings=leave_out) as server:
+                serve_in_turns(server, 5, cores)  # to warm it up
+                found += serve_in_turns(server, bench.count("--turns"), cores)
     print("Serving one request, whole worker          median    requests per CPU second")
     for name in PATHS:
         median = statistics.median(turn[name] for turn in found)
@@ -172,22 +169,12 @@ def _difference(found: list[float]) -> str:
     return f"{statistics.median(ratios):+.1f} % (95 % sure: {low:+.1f} … {high:+.1f} %; {len(ratios)} turns)"
 
 
-def main() -> None:
+def run(bench: Bench) -> None:
     """All three."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, metavar="N")
-    parser.add_argument("--turns", type=int, default=80, metavar="N")
-    options = parser.parse_args()
-    raise_exit_on_signal()
-    with tempfile.TemporaryDirectory() as folder:
-        metrics = SharedMetrics.create_or_attach(Path(folder, "router_metrics.mmap"), 16)
-        writer = metrics.claim_slot(os.getpid())
-        report_recording(writer, 7)
-        report_serving(options.rounds, options.turns)
-        report_reading(metrics)
-        writer.close()
-        metrics.close()
-
-
-if __name__ == "__main__":
-    main()
+    metrics = SharedMetrics.create_or_attach(bench.folder / "router_metrics.mmap", 16)
+    writer = metrics.claim_slot(os.getpid())
+    report_recording(writer, 7)
+    report_serving(bench)
+    report_reading(metrics)
+    writer.close()
+    metrics.close()

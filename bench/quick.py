@@ -1,28 +1,24 @@
-"""`make bench-quick`: the router alone, in twenty seconds, beside the run before. It prints and never judges.
+"""The router alone, in twenty seconds, beside the run before. It prints and never judges.
 
-python -m bench.quick [--keep]
+Usage: bench-quick [--keep]
 
---keep  leave the recorded run as it is, to compare several runs with one
+Options:
+  --keep  leave the recorded run as it is, to compare several runs with one
 """
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from bench.accounting import memory
+from bench.benchmark import Bench
 from bench.load import apply_load, generator
-from bench.origin import run_origin
-from bench.processes import Cores, allow_many_files, raise_exit_on_signal
 from bench.record import LAST, conditions, load_record, save_record
-from bench.router import router
 from bench.sampling import LoadSpec, take_sample
 from bench.table import figure, ratio, render_table
 
-__all__ = ["NAMES", "render_quick"]
+__all__ = ["NAMES", "render_quick", "run"]
 
 # Figures by name: how they are called and how many digits say something.
 NAMES = {
@@ -38,17 +34,15 @@ NAMES = {
 }
 
 
-def measure() -> dict[str, float]:
+def measure(bench: Bench) -> dict[str, float]:
     """All figures of one run."""
-    cores = Cores.chosen()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        with run_origin(folder / "origin", cores) as origin, router(folder / "router", origin.port, cores.proxy) as us:
-            apply_load(us.port, "/", 1, 32, cores.load)
-            small = take_sample(us, origin, LoadSpec("/", 8, 32), cores)
-            medium = take_sample(us, origin, LoadSpec("/64k", 3, 32), cores)
-            large = take_sample(us, origin, LoadSpec("/1m", 3, 8), cores)
-            rss_kib = memory(us.pid).rss_kib
+    cores = bench.cores
+    with bench.origin_and_router() as (origin, us):
+        apply_load(us.port, "/", 1, 32, cores.load)
+        small = take_sample(us, origin, LoadSpec("/", 8, 32), cores)
+        medium = take_sample(us, origin, LoadSpec("/64k", 3, 32), cores)
+        large = take_sample(us, origin, LoadSpec("/1m", 3, 8), cores)
+        rss_kib = memory(us.pid).rss_kib
     return {
         "cpu_us_per_request": small.cpu_us_per_request,
         "requests_per_s": small.requests_per_s,
@@ -71,28 +65,19 @@ def render_quick(now: Mapping[str, float], before: Mapping[str, float]) -> str:
     return render_table(("figure", "before", "now", "now / before"), rows)
 
 
-def main() -> None:
+def run(bench: Bench) -> None:
     """Measures, prints, records."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", action="store_true")
-    options = parser.parse_args()
-    raise_exit_on_signal()
-    allow_many_files()
     before: dict[str, Any] = load_record(LAST) or {"conditions": {}, "figures": {}}
     here = conditions()
-    figures = measure()
+    figures = measure(bench)
     for name, value in here.items():
         print(f"{name}: {value}" + _changed(value, before["conditions"].get(name)))
     print(f"load: {generator()}\n\n{render_quick(figures, before['figures'])}\n")
     if not before["figures"]:
         print("No run was recorded before this one.")
-    if not options.keep or not before["figures"]:
+    if not bench.options["--keep"] or not before["figures"]:
         save_record(LAST, {"figures": figures})
 
 
 def _changed(now: str, before: str | None) -> str:
     return "" if before in (None, now) else f" (before: {before})"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,26 +1,26 @@
-"""`make bench-start`: from start to the first served request, and what noticing a changed state costs.
+"""From start to the first served request, and what noticing a changed state costs.
 
-python -m bench.start [--times N]
+Usage: bench-start [--times=N]
 
---times N  how often each is done [default: 7]
+Options:
+  --times=N  how often each is done [default: 7]
 """
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from app.state.watch import StateWatch
+from bench.benchmark import Bench
 from bench.origin import run_origin
-from bench.processes import Cores, raise_exit_on_signal
+from bench.processes import Cores
 from bench.router import router, write_state
 
-__all__: list[str] = []
+__all__ = ["run"]
 
 LOOKS = 200_000
 SETTLE_S = 1.5
@@ -82,20 +82,10 @@ def _spread(values: Sequence[float], unit: str) -> str:
     return f"median {middle:.2f} {unit} ({low:.2f} to {high:.2f}, n = {len(values)})"
 
 
-def main() -> None:
+def run(bench: Bench) -> None:
     """All of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=7, metavar="N")
-    options = parser.parse_args()
-    raise_exit_on_signal()
-    cores = Cores.chosen()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        with run_origin(folder / "blue", cores, "blue") as blue, run_origin(folder / "green", cores, "green") as green:
-            report_start(blue.port, options.times, folder, cores)
-            report_look(folder)
-            report_switch(blue.port, green.port, options.times, folder, cores)
-
-
-if __name__ == "__main__":
-    main()
+    times, folder, cores = bench.count("--times"), bench.folder, bench.cores
+    with run_origin(folder / "blue", cores, "blue") as blue, run_origin(folder / "green", cores, "green") as green:
+        report_start(blue.port, times, folder, cores)
+        report_look(folder)
+        report_switch(blue.port, green.port, times, folder, cores)

@@ -1,9 +1,10 @@
-"""`make bench-viewers`: what it costs the traffic that people look at the live page.
+"""What it costs the traffic that people look at the live page.
 
-python -m bench.viewers [--viewers N] [--rounds N]
+Usage: bench-viewers [--viewers=N] [--rounds=N]
 
---viewers N  how many look, all at the same worker [default: 10]
---rounds N   rounds under load [default: 12]
+Options:
+  --viewers=N  how many look, all at the same worker [default: 10]
+  --rounds=N   rounds under load [default: 12]
 
 1. Under load: one worker, saturated, in turns of three seconds: alone, watched, and alone once more. What the two turns
    alone differ by is what the method cannot tell apart.
@@ -13,26 +14,22 @@ python -m bench.viewers [--viewers N] [--rounds N]
 
 from __future__ import annotations
 
-import argparse
 import selectors
 import socket
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench.accounting import on_cpu_ns, process_tree
+from bench.benchmark import Bench
 from bench.load import apply_load, generator
-from bench.origin import run_origin
-from bench.processes import Cores, Server, raise_exit_on_signal
-from bench.router import router
+from bench.processes import Cores, Server
 from bench.table import figure, render_table
 
-__all__ = ["Turn", "difference", "viewers"]
+__all__ = ["Turn", "difference", "run", "viewers"]
 
 TURN_S = 3
 REST_S = 10.0
@@ -142,25 +139,14 @@ def report(rounds: Sequence[dict[str, Turn]]) -> str:
     return "\n".join([table, "", "Beside the turns alone: the median, and where half of the rounds lie", *lines])
 
 
-def main() -> None:
+def run(bench: Bench) -> None:
     """Both, on one router."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--viewers", type=int, default=10, metavar="N")
-    parser.add_argument("--rounds", type=int, default=12, metavar="N")
-    options = parser.parse_args()
-    raise_exit_on_signal()
-    cores = Cores.chosen()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        with run_origin(folder / "origin", cores) as origin, router(folder / "router", origin.port, cores.proxy) as us:
-            print(f"Under load: {generator()}, {CONNECTIONS} connections, {options.viewers} viewers\n", flush=True)
-            in_turns(us, options.viewers, 1, cores)  # to warm it up
-            print(report(in_turns(us, options.viewers, options.rounds, cores)), flush=True)
-            nobody_ms, _ = rest(us, 0)
-            all_ms, events = rest(us, options.viewers)
-            print(f"\nAt rest: {nobody_ms:.1f} ms of CPU each second; with {options.viewers} viewers {all_ms:.1f} ms,")
-            print(f"which is {(all_ms - nobody_ms) / 10:+.2f} % of a core; each got {events:.2f} frames a second.")
-
-
-if __name__ == "__main__":
-    main()
+    count, cores = bench.count("--viewers"), bench.cores
+    with bench.origin_and_router() as (_, us):
+        print(f"Under load: {generator()}, {CONNECTIONS} connections, {count} viewers\n", flush=True)
+        in_turns(us, count, 1, cores)  # to warm it up
+        print(report(in_turns(us, count, bench.count("--rounds"), cores)), flush=True)
+        nobody_ms, _ = rest(us, 0)
+        all_ms, events = rest(us, count)
+        print(f"\nAt rest: {nobody_ms:.1f} ms of CPU each second; with {count} viewers {all_ms:.1f} ms,")
+        print(f"which is {(all_ms - nobody_ms) / 10:+.2f} % of a core; each got {events:.2f} frames a second.")

@@ -1,31 +1,28 @@
-"""`make bench-websocket`: echoed messages a second through the tunnel and direct, and what idle WebSockets cost.
+"""Echoed messages a second through the tunnel and direct, and what idle WebSockets cost.
 
-python -m bench.websocket [--rounds N] [--idle N]
+Usage: bench-websocket [--rounds=N] [--idle=N]
 
---rounds N  rounds, in turns direct and through the router [default: 3]
---idle N    WebSockets kept open and silent [default: 1000]
+Options:
+  --rounds=N  rounds, in turns direct and through the router [default: 3]
+  --idle=N    WebSockets kept open and silent [default: 1000]
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
 from bench.accounting import cpu_seconds
+from bench.benchmark import Bench
 from bench.echo_load import FRAME, open_websocket
-from bench.origin import run_origin
-from bench.processes import ROOT, Cores, Server, allow_many_files, on_cores, raise_exit_on_signal
-from bench.router import router
+from bench.processes import ROOT, Cores, Server, on_cores
 from bench.table import figure, ratio, render_table
 
-__all__: list[str] = []
+__all__ = ["run"]
 
 SECONDS = 3
 CONNECTIONS = 32
@@ -85,21 +82,8 @@ def _used_in(server: Server) -> float:
     return cpu_seconds(server.pid) - before_s
 
 
-def main() -> None:
+def run(bench: Bench) -> None:
     """Both."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, metavar="N")
-    parser.add_argument("--idle", type=int, default=1000, metavar="N")
-    options = parser.parse_args()
-    raise_exit_on_signal()
-    allow_many_files()
-    cores = Cores.chosen()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        with run_origin(folder / "origin", cores) as origin, router(folder / "router", origin.port, cores.proxy) as us:
-            report_echo(origin, us, options.rounds, cores)
-            report_idle(us, options.idle)
-
-
-if __name__ == "__main__":
-    main()
+    with bench.origin_and_router() as (origin, us):
+        report_echo(origin, us, bench.count("--rounds"), bench.cores)
+        report_idle(us, bench.count("--idle"))

@@ -1,8 +1,9 @@
-"""`make bench-workers`: what two workers serve beside one, how evenly connections spread, and p99 under 64 clients.
+"""What two workers serve beside one, how evenly connections spread, and p99 under 64 clients.
 
-    python -m bench.workers [--rounds N]
+Usage: bench-workers [--rounds=N]
 
-    --rounds N  rounds, in turns with one worker and with two [default: 3]
+Options:
+  --rounds=N  rounds, in turns with one worker and with two [default: 3]
 
 Two workers share their cores with the origin and the load generator, which have twice as much to do as well. So that
 one worker has no better place, it shares its one core with them too: the comparison is everything on one core, and the
@@ -12,20 +13,19 @@ worth, its wake-ups across cores included.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.benchmark import Bench
 from bench.load import generator
 from bench.origin import run_origin
-from bench.processes import Cores, Server, allow_many_files, raise_exit_on_signal
+from bench.processes import Cores, Server
 from bench.router import router, worker_figures
 from bench.sampling import LoadSpec, Sample, take_sample
 from bench.table import figure, render_table
 
-__all__ = ["scaling", "spread"]
+__all__ = ["run", "scaling", "spread"]
 
 LOAD = LoadSpec("/", 5, 64)
 
@@ -63,35 +63,23 @@ def measure(folder: Path, workers: int, cores: Cores) -> tuple[Sample, float]:
         return sample(us, origin, cores)
 
 
-def main() -> None:
+def run(bench: Bench) -> None:
     """One worker on one core, two on two, in turns."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, metavar="N")
-    options = parser.parse_args()
-    raise_exit_on_signal()
-    allow_many_files()
-    cores = Cores.chosen()
+    cores = bench.cores
     if len(cores.all) < 2:
         print("One core only: nothing to see.")
         return
     rows = []
     served: dict[int, list[float]] = {1: [], 2: []}
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for number in range(options.rounds):
-            for workers, place in ((1, cores.proxy), (2, cores.all)):
-                home = folder / f"{number}-{workers}"
-                taken, uneven = measure(home, workers, Cores(place, place))
-                served[workers].append(taken.requests_per_s)
-                cells = [figure(taken.requests_per_s), figure(taken.cpu_us_per_request, 1)]
-                cells += [figure(uneven, 2), figure(taken.p50_us), figure(taken.p99_us)]
-                cells += [figure(taken.p99_us / taken.p50_us, 1), str(taken.errors), f"{taken.foreign:.0%}"]
-                rows.append([str(workers), *cells])
+    for number in range(bench.count("--rounds")):
+        for workers, place in ((1, cores.proxy), (2, cores.all)):
+            taken, uneven = measure(bench.folder / f"{number}-{workers}", workers, Cores(place, place))
+            served[workers].append(taken.requests_per_s)
+            cells = [figure(taken.requests_per_s), figure(taken.cpu_us_per_request, 1)]
+            cells += [figure(uneven, 2), figure(taken.p50_us), figure(taken.p99_us)]
+            cells += [figure(taken.p99_us / taken.p50_us, 1), str(taken.errors), f"{taken.foreign:.0%}"]
+            rows.append([str(workers), *cells])
     titles = ("workers", "req/s", "CPU µs/req", "max/min", "p50 µs", "p99 µs", "p99/p50", "errors", "foreign CPU")
     print(f"load: {generator()}, {LOAD.connections} connections\n")
     print(render_table(titles, sorted(rows)))
     print(f"\nTwo workers serve {scaling(served[1], served[2]):.2f} times what one does.")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,32 +1,31 @@
-"""`make bench-switch`: how long a switch and a rollback take, seen by the clients of a router under load.
+"""How long a switch and a rollback take, seen by the clients of a router under load.
 
-python -m bench.switching [--times N] [--rate N]
+Usage: bench-switch [--times=N] [--rate=N]
 
---times N  how often each command is given [default: 20]
---rate N   requests per second while it works [default: 400]
+Options:
+  --times=N  how often each command is given [default: 20]
+  --rate=N   requests per second while it works [default: 400]
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
+from bench.benchmark import Bench
 from bench.origin import run_origin
-from bench.processes import ROOT, Cores, raise_exit_on_signal
+from bench.processes import ROOT
 from bench.router import environment, router, write_state
 
-__all__ = ["Clients", "Switch", "measure"]
+__all__ = ["Clients", "Switch", "measure", "run"]
 
 WORKERS = 2
 CLIENTS = 8
@@ -116,8 +115,9 @@ def measure(clients: Clients, words: Sequence[str], environ: Mapping[str, str], 
     return Switch(exit_s, max(sent, default=0.0), sum(at > exit_s for at in sent))
 
 
-def report(times: int, rate: float, folder: Path, cores: Cores) -> None:
+def run(bench: Bench) -> None:
     """Switches there and rolls back, again and again, under load."""
+    rate, folder, cores = bench.count("--rate"), bench.folder, bench.cores
     switches: dict[str, list[Switch]] = {"switch": [], "rollback": []}
     parts: dict[str, list[float]] = {name: [] for name in PARTS}
     with (
@@ -130,14 +130,14 @@ def report(times: int, rate: float, folder: Path, cores: Cores) -> None:
         environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or the modules would be compiled each time
         clients = Clients(us.port, rate)
         with clients.asking():
-            for _ in range(times):
+            for _ in range(bench.count("--times")):
                 switches["switch"].append(measure(clients, ["switch", "green"], environ, b"blue"))
                 switches["rollback"].append(measure(clients, ["rollback"], environ, b"green"))
                 for name, command in PARTS.items():
                     began = time.perf_counter()
                     subprocess.run(command, env=environ, capture_output=True, check=True)
                     parts[name].append(time.perf_counter() - began)
-    print(f"Milliseconds from the start of the command, {WORKERS} workers, {rate:g} requests/s: median (worst)")
+    print(f"Milliseconds from the start of the command, {WORKERS} workers, {rate} requests/s: median (worst)")
     for name, seen in switches.items():
         last, end = [one.last_old_s for one in seen], [one.exit_s for one in seen]
         print(f"  {name:<9} last request sent to the old version {_spread(last)}, end of the command {_spread(end)}")
@@ -148,18 +148,3 @@ def report(times: int, rate: float, folder: Path, cores: Cores) -> None:
 
 def _spread(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds) * 1e3:.0f} ({max(seconds) * 1e3:.0f})"
-
-
-def main() -> None:
-    """All of it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=20, metavar="N")
-    parser.add_argument("--rate", type=float, default=400, metavar="N")
-    options = parser.parse_args()
-    raise_exit_on_signal()
-    with tempfile.TemporaryDirectory() as temporary:
-        report(options.times, options.rate, Path(temporary), Cores.chosen())
-
-
-if __name__ == "__main__":
-    main()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import switching
-from bench.switching import Clients, measure
+from bench import switch
+from bench.switch import Clients, measure
 from tests.support.raw_upstream import RawUpstream, reply
 from tests.support.waiting import wait_until
 
@@ -34,7 +34,7 @@ def command(folder: Path, text: str) -> str:
 def test_requests_that_still_get_to_the_old_version_are_late(
     clients: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(switching, "COMMAND", command(tmp_path, "exit 0"))
+    monkeypatch.setattr(switch, "COMMAND", command(tmp_path, "exit 0"))
     seen = measure(clients, ["switch", "green"], {}, b"blue")
     assert seen.late > 0
     assert seen.last_old_s > seen.exit_s > 0
@@ -44,7 +44,7 @@ def test_requests_that_still_get_to_the_old_version_are_late(
 def test_without_requests_to_the_old_version_there_is_no_last_one(
     clients: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(switching, "COMMAND", command(tmp_path, "exit 0"))
+    monkeypatch.setattr(switch, "COMMAND", command(tmp_path, "exit 0"))
     seen = measure(clients, ["switch", "blue"], {}, b"green")
     assert (seen.last_old_s, seen.late) == (0.0, 0)
 
@@ -52,6 +52,6 @@ def test_without_requests_to_the_old_version_there_is_no_last_one(
 def test_command_that_fails_ends_the_benchmark(
     clients: Clients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(switching, "COMMAND", command(tmp_path, "echo no >&2; exit 3"))
+    monkeypatch.setattr(switch, "COMMAND", command(tmp_path, "echo no >&2; exit 3"))
     with pytest.raises(RuntimeError, match="switch green: exit 3: no"):
         measure(clients, ["switch", "green"], {}, b"blue")

@@ -1,0 +1,7 @@
+"""python -m bench: see `bench.benchmark`."""
+
+import sys
+
+from bench.benchmark import main
+
+main(sys.argv[1:])
