@@ -34,7 +34,7 @@ def test_router_of_another_user_is_named_with_its_owner(monkeypatch: pytest.Monk
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "kill", forbidden)
-    mine = RunningRouter(os.getpid(), 1, 1.0)
+    mine = RunningRouter(os.getpid(), 1, "1")
 
     with pytest.raises(ProcessError, match=rf"The router \(pid {os.getpid()}\) belongs to \w+") as caught:
         mine.signal(signal.SIGTERM)
@@ -57,7 +57,7 @@ def test_port_that_cannot_be_had_is_explained(
         def __init__(self, *_: object) -> None:
             raise OSError(failure, os.strerror(failure))
 
-    monkeypatch.setattr(router_process.socket, "socket", NoSocket)
+    monkeypatch.setattr(socket, "socket", NoSocket)
     monkeypatch.setattr(router_process, "port_holder", lambda port: "")
 
     with pytest.raises(ProcessError) as caught:

@@ -383,19 +383,20 @@ def test_reload_that_the_router_refuses_tells_why(router: psutil.Process, home: 
 def test_another_address_is_refused_for_it_takes_a_restart(
     home: Path, upstream: RawUpstream, command: str, setting: str
 ) -> None:
-    settings = {"main_port": free_port(), "bind": "127.0.0.1", "workers": 1}
+    port = free_port()
+    settings = {"main_port": port, "bind": "127.0.0.1", "workers": 1}
     other = {"main_port": free_port(), "bind": "0.0.0.0"}[setting]
     write_settings(home, settings)
     start_in_background()
-    pid = running(int(settings["main_port"]))
+    pid = running(port)
     try:
         write_settings(home, {**settings, setting: other, "server_timing": True})
         done = cli(command)
         assert done.returncode == 1, done.stdout
-        assert f"listens at 127.0.0.1:{settings['main_port']}" in done.stderr
+        assert f"listens at 127.0.0.1:{port}" in done.stderr
         assert str(other) in done.stderr
         assert "stop and a start" in done.stderr
-        assert running(int(settings["main_port"])) == pid
+        assert running(port) == pid
         write_settings(home, settings)
         assert cli("reload").returncode == 0
     finally:

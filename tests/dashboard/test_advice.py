@@ -8,7 +8,6 @@ import pytest
 
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import advice, sentence
-from app.deploy import steps
 from app.state.model import PROGRAM, BlueGreenState, Maintenance, Pause
 from tests.dashboard.observations import AT, command, observation, probes, snapshot, state, stats
 
@@ -21,10 +20,6 @@ def advised(seen: Observation) -> str:
     """The command without the program."""
     now = seen.situation
     return advice(seen, sentence(seen, now), now).removeprefix(f"{PROGRAM} ")
-
-
-def test_program_is_called_as_its_own_hints_call_it() -> None:
-    assert PROGRAM == steps.PROGRAM
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from app.deploy.events import Drained, Event, Launched, Noted, Promoted
 from app.deploy.history import History
 from app.deploy.modes import Modes
 from app.deploy.processes import Processes
-from app.deploy.steps import Steps, port_is_open
+from app.deploy.steps import Steps
 from app.errors import LockBusy, OperatorError, StateError
 from app.state.store import StateStore
+from app.transport.loopback import port_is_open
 from tests.deploy.deployment import Deployment, FakeTraffic
 from tests.deploy.kill_points import calls_of, killed_at
 from tests.support.forked import fork_child

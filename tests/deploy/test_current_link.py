@@ -81,7 +81,7 @@ def test_link_leads_to_what_the_active_version_is_started_with_anew(both: Shop, 
         both.must("start", "blue", "--release=r2")
         assert led_to(both) == "r2"
         return
-    command = [sys.executable, ROOT / "bin" / "blue_green_deploy", "run", "blue", "--release=r2"]
+    command: list[str | Path] = [sys.executable, ROOT / "bin" / "blue_green_deploy", "run", "blue", "--release=r2"]
     with subprocess.Popen(command, env=both.environ, stdout=subprocess.DEVNULL) as running:
         try:
             wait_until(lambda: led_to(both) == "r2", "the link to be moved")

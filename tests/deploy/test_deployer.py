@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -736,7 +737,7 @@ def test_a_version_whose_start_was_cut_off_is_found_again(both: Deployment) -> N
 def test_a_torn_state_file_stops_every_command_before_it_does_anything(both: Deployment) -> None:
     good = both.store.path.read_bytes()
     both.store.path.write_bytes(good[:40])
-    for command in (both.deployer().rollback, both.deployer().deploy, lambda: both.deployer().switch("green")):
+    for command in (both.deployer().rollback, both.deployer().deploy, partial(both.deployer().switch, "green")):
         with pytest.raises(StateError, match="is not usable"):
             command()
     assert both.store.path.read_bytes() == good[:40]

@@ -33,7 +33,7 @@ def read(text: str | bytes, folder: Path, warnings: list[str] | None = None, **s
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     path.chmod(0o600)
     app = AppConfig(env_file=(str(path),), **settings)  # type: ignore[arg-type]  # tests give fields by name
-    return read_env_files(app, BLUE, {"HOME": "/h"}, [].append if warnings is None else warnings.append)["blue"]
+    return read_env_files(app, BLUE, {"HOME": "/h"}, ([] if warnings is None else warnings).append)["blue"]
 
 
 # --- files ------------------------------------------------------------------------------------------------

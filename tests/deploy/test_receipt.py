@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ def test_the_difference_of_two_tallies_is_the_account() -> None:
     )
 
 
-def holds(*held_us: int) -> dict[str, object]:
+def holds(*held_us: int) -> dict[str, Any]:
     """What a tally says about these holds."""
     counts = [0] * BUCKETS
     for us in held_us:

@@ -80,7 +80,7 @@ def test_a_switch_killed_between_any_two_calls_leaves_the_old_state_or_the_new_o
 MODES: dict[str, Callable[[Deployment], None]] = {
     "pause": lambda it: void(it.modes().pause(300)),
     "resume": lambda it: void(it.modes().resume()),
-    "maintenance": lambda it: it.modes().start_maintenance("Back at nine", 60, ()),
+    "maintenance": lambda it: void(it.modes().start_maintenance("Back at nine", 60, ())),
     "preview": lambda it: void(it.modes().preview(None, 60)),
 }
 

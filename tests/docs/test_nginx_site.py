@@ -14,7 +14,7 @@ from app.config import RouterConfig
 from tests.docs.pages import ROOT
 from tests.support.raw_client import RawClient, Response
 from tests.support.raw_upstream import RawUpstream
-from tests.support.router_process import free_port, running_router
+from tests.support.router_process import Settings, free_port, running_router
 from tests.support.waiting import wait_until
 
 SITE = ROOT / "docs" / "how-to" / "nginx" / "traffic-router.conf"
@@ -56,7 +56,7 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """A router that trusts one proxy and lets 127.0.0.1 alone look at its own pages."""
     assert NGINX is not None
     folder, port = tmp_path_factory.mktemp("nginx"), free_port()
-    settings = {"forwarded_hops": 1, "admin_allow": "127.0.0.1"}
+    settings: Settings = {"forwarded_hops": 1, "admin_allow": "127.0.0.1"}
     with RawUpstream() as upstream, running_router(folder / "router", upstream.port, **settings) as router:
         whole = configure(folder, port, router.port)
         process = subprocess.Popen([NGINX, "-e", str(folder / "error.log"), "-c", str(whole)])

@@ -10,7 +10,7 @@ import pytest
 from app.app_config import AppConfig
 from app.cli import blue_green_deploy, traffic_router
 from app.config import RouterConfig
-from app.dashboard.view import PREFIX
+from app.dashboard.paths import PREFIX
 from app.errors import CAUSES
 from app.settings import describe
 from app.web import HEALTH_PATH, METRICS_PATH

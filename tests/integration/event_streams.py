@@ -42,7 +42,7 @@ class Stage:
 
 
 @contextlib.contextmanager
-def staged(folder: Path, **settings: object) -> Iterator[Stage]:
+def staged(folder: Path, **settings: Any) -> Iterator[Stage]:
     """A router with both versions for the length of a `with` block, blue active."""
     with RawUpstream() as blue, RawUpstream() as green:
         with running_router(folder, blue.port, **{"graceful_timeout": 3, **settings}) as router:

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from app.dashboard.paths import ASSETS, PREFIX
 from app.state.preview import sign
 from tests.support.raw_client import Response
-from tests.support.raw_upstream import RawUpstream
-from tests.support.router_process import RouterProcess, free_port
+from tests.support.raw_upstream import Exchange, RawUpstream
+from tests.support.router_process import RouterProcess, Settings, free_port
 from tests.support.states import put_state
 
 __all__ = ["OWN_ANSWER_SETTINGS", "own_answers"]
 
 TOKEN = "a-token-of-this-test"
 KEY = "key-of-this-test"
-OWN_ANSWER_SETTINGS = {
+OWN_ANSWER_SETTINGS: Settings = {
     "hold_timeout": 0,
     "head_timeout": 0.3,
     "read_timeout": 0.3,
@@ -83,6 +83,10 @@ OWN_PAGES = {
 }
 
 
+def _hangs(exchange: Exchange) -> None:
+    exchange.wait_for_hang_up()
+
+
 def own_answers(router: RouterProcess, upstream: RawUpstream) -> Iterator[tuple[str, bytes, Response]]:
     """Each answer with a name and the method of its request; the router needs `OWN_ANSWER_SETTINGS`."""
     for name, raw in (REFUSED | OWN_PAGES).items():
@@ -92,7 +96,7 @@ def own_answers(router: RouterProcess, upstream: RawUpstream) -> Iterator[tuple[
     yield from _in_every_kind(router, "upstream-reset")
     upstream.answers(b"nonsense")
     yield from _in_every_kind(router, "bad-answer")
-    upstream.handler = lambda exchange: exchange.wait_for_hang_up() and None
+    upstream.handler = _hangs
     yield from _in_every_kind(router, "read-timeout")
     router.set_state("blue", blue=free_port())
     yield from _in_every_kind(router, "connect-refused")

@@ -16,11 +16,11 @@ from app.metrics.layout import PAGE_WORDS, WORD, H
 from tests.integration.holding import GET, POST, request, traffic, wait_held
 from tests.support.raw_upstream import RawUpstream, reply
 from tests.support.router_farm import Pair, RouterFarm
-from tests.support.router_process import RouterProcess, free_port, running_router
+from tests.support.router_process import RouterProcess, Settings, free_port, running_router
 from tests.support.states import put_state
 from tests.support.waiting import wait_until
 
-ROUTER_SETTINGS = {"failover": "standby", "health_check_interval": 0.2, "circuit_failures": 3}
+ROUTER_SETTINGS: Settings = {"failover": "standby", "health_check_interval": 0.2, "circuit_failures": 3}
 SICK = reply(b"sick", b"500 Internal Server Error", [(b"Connection", b"close")])
 
 
@@ -156,7 +156,7 @@ def history(site: Site) -> History:
 
 
 def failover(site: Site) -> dict[str, Any]:
-    found: dict[str, Any] = site.router.metrics()["failover"]  # type: ignore[assignment]  # JSON
+    found: dict[str, Any] = site.router.metrics()["failover"]
     return found
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
-from tests.support.router_process import RouterProcess, running_router
+from tests.support.router_process import RouterProcess, Settings, running_router
 from tests.support.waiting import wait_until
 
 HOST = b"Host: x.test\r\n"
@@ -106,7 +106,7 @@ def assert_reset(router: RouterProcess, name: str, client: RawClient) -> None:
 def test_no_answer_begun_gets_503_and_a_begun_one_a_reset(
     upstream: RawUpstream, tmp_path: Path, end: Callable[[RouterProcess], None]
 ) -> None:
-    settings = {"graceful_timeout": GRACEFUL_S, "handover": "keep", "workers": 1, "hold_timeout": 60}
+    settings: Settings = {"graceful_timeout": GRACEFUL_S, "handover": "keep", "workers": 1, "hold_timeout": 60}
     with ExitStack() as stack, running_router(tmp_path, upstream.port, **settings) as router:
         worker = psutil.Process(router.worker_pids[0])
         waiting = {name: stack.enter_context(router.connect()) for name in [*WITHOUT_ANSWER, "half-a-head", "held"]}
@@ -132,7 +132,7 @@ def test_no_answer_begun_gets_503_and_a_begun_one_a_reset(
 
 
 def test_stock_worker_answers_and_never_ends_a_body_as_if_it_were_whole(upstream: RawUpstream, tmp_path: Path) -> None:
-    settings = {"graceful_timeout": GRACEFUL_S, "workers": 1}
+    settings: Settings = {"graceful_timeout": GRACEFUL_S, "workers": 1}
     arguments = ("-k", "gevent")
     with ExitStack() as stack, running_router(tmp_path, upstream.port, arguments=arguments, **settings) as router:
         waiting, begun = (stack.enter_context(router.connect()) for _ in range(2))

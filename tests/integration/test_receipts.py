@@ -224,6 +224,7 @@ def test_longest_hold_agrees_with_what_the_client_saw(site: Site) -> None:
             assert running.read_response().body == b"blue"
     green = switching.receipt.accounts["green"]
     assert (green.held, green.retried, green.cut) == (1, 1, 0)
+    assert green.held_max_ms is not None
     assert green.held_max_ms == switching.receipt.longest_hold_ms
     assert about_to_switch - seen_waiting <= green.held_max_ms / 1000 <= (answered - sent) * (1 + 1 / 32)
     wait_held(site.router, 0)

@@ -61,11 +61,16 @@ def record(router: RouterProcess) -> dict[str, object]:
     return found
 
 
+def _changed(router: RouterProcess, before: object) -> dict[str, object] | None:
+    found = record(router)
+    return found if found["changes"] != before else None
+
+
 def reload(router: RouterProcess) -> str:
     """Ask for a reload and wait until it is over, one way or the other; returns the fault."""
     before, workers = record(router)["changes"], set(router.worker_pids)
     router.reload()
-    after = wait_until(lambda: (found := record(router))["changes"] != before and found, "the reload's outcome", 30)
+    after = wait_until(lambda: _changed(router, before), "the reload's outcome", 30)
     if not after["fault"]:
         wait_until(lambda: workers.isdisjoint(router.worker_pids), "the end of the old workers", 30)
     return str(after["fault"])

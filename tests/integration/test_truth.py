@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,10 @@ def workers(router: RouterProcess) -> list[object]:
     return found
 
 
+def replaced(router: RouterProcess, workers: set[int]) -> bool:
+    return workers.isdisjoint(router.worker_pids)
+
+
 def figure(router: RouterProcess, name: str) -> int:
     return int(str(router.metrics()[name]))
 
@@ -63,7 +68,7 @@ def test_totals_are_exact_over_reloads_and_clients_that_leave(router: RouterProc
             served(upstream, 200)
             before = set(router.worker_pids)
             router.reload()
-            wait_until(lambda before=before: before.isdisjoint(router.worker_pids), "new workers", 50)
+            wait_until(partial(replaced, router, before), "new workers", 50)
     assert clients.failures == []
 
     def wait_to_be_left(exchange: Exchange) -> None:
@@ -107,7 +112,7 @@ def test_a_killed_worker_costs_its_requests_in_flight_and_no_figure(
             totals.append(figure(router, "total_requests"))
             victim = sorted(router.worker_pids)[0]
             os.kill(victim, signal.SIGKILL)
-            wait_until(lambda victim=victim: victim not in router.worker_pids, "the dead worker's burial", 30)
+            wait_until(partial(replaced, router, {victim}), "the dead worker's burial", 30)
             wait_until(lambda: len(router.worker_pids) == 4, "its successor", 30)
             totals.append(figure(router, "total_requests"))
     settled(router)

@@ -17,7 +17,7 @@ import pytest
 from tests.support.hammering import Hammering
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import RawUpstream, answering, reply
-from tests.support.router_process import RouterProcess, running_router
+from tests.support.router_process import RouterProcess, Settings, running_router
 from tests.support.waiting import wait_until
 
 GET = b"GET / HTTP/1.1\r\nHost: x.test\r\n\r\n"
@@ -166,6 +166,10 @@ def test_killed_master_costs_no_request_in_flight(upstream: RawUpstream, tmp_pat
         assert psutil.wait_procs(workers, timeout=20)[1] == []
 
 
+def kill_worker(router: RouterProcess) -> None:
+    os.kill(router.worker_pids[0], signal.SIGKILL)
+
+
 @pytest.mark.parametrize("content", [None, b"{"], ids=["gone", "torn"])
 def test_worker_that_begins_without_a_state_file_has_the_last_good_state(
     upstream: RawUpstream, tmp_path: Path, content: bytes | None
@@ -176,9 +180,9 @@ def test_worker_that_begins_without_a_state_file_has_the_last_good_state(
             router.state_file.unlink()
         else:
             router.state_file.write_bytes(content)
-        for how in (lambda: os.kill(router.worker_pids[0], signal.SIGKILL), router.reload):
+        for how in (kill_worker, RouterProcess.reload):
             workers = [psutil.Process(pid) for pid in router.worker_pids]
-            how()
+            how(router)
             assert psutil.wait_procs(workers, timeout=30)[1] == []
             assert router.ask(GET).body == b"blue"
 
@@ -301,7 +305,7 @@ def test_too_many_connections_of_one_client_are_logged(upstream: RawUpstream, tm
         assert "a connection is turned away: 127.0.0.1 holds 2 connections" in router.log
 
 
-PATIENT = {"workers": 1, "health_check_interval": 3600, "keepalive_timeout": 3600}
+PATIENT: Settings = {"workers": 1, "health_check_interval": 3600, "keepalive_timeout": 3600}
 """A worker that opens nothing by itself, and to which no connection looks idle for long."""
 
 

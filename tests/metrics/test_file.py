@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import MetricsError
+from app.errors import CAUSES, MetricsError
 from app.metrics import file, layout
 from app.metrics.shared import SharedMetrics
 from app.metrics.slot import SlotWriter
@@ -155,7 +155,7 @@ def test_outdated_file_is_replaced_and_its_workers_finish_on_it(
     change: str,
 ) -> None:
     if change == "layout":
-        monkeypatch.setattr(layout, "CAUSES", (*layout.CAUSES, "new_cause"))
+        monkeypatch.setattr(layout, "CAUSES", (*CAUSES, "new_cause"))
     else:
         monkeypatch.setattr(file, "boot_id", lambda: (1, 2))
     renewed = SharedMetrics.create_or_attach(path, 4, clock)

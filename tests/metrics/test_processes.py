@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -146,9 +147,9 @@ def test_a_hundred_kills_under_load_lose_and_invent_nothing(path: Path) -> None:
     workers: list[int] = []
     try:
         for number in range(KILLS + WORKERS):
-            workers.append(fork_child(lambda number=number: serve_until_killed(metrics, journal, number)))
+            workers.append(fork_child(partial(serve_until_killed, metrics, journal, number)))
             if len(workers) > WORKERS:
-                wait_until(lambda number=number: journal.words[2 * number], "the new worker serving")
+                wait_until(partial(journal.words.__getitem__, 2 * number), "the new worker serving")
                 kill_child(workers.pop(rng.randrange(WORKERS)))
             figures = figures_that_only_grow(reader.snapshot())
             assert all(new >= old for new, old in zip(figures, last, strict=True))

@@ -17,7 +17,7 @@ def openai(address: str) -> list[str]:
     from openai import OpenAI
 
     client = OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
-    got = []
+    got: list[str] = []
     for chunk in client.chat.completions.create(model="m", messages=[], stream=True):
         if not got:
             say(BEGUN)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.peers import PEERS_PYTHON, serving
-from tests.support.router_process import running_router
+from tests.support.router_process import Settings, running_router
 
 READ_TIMEOUT_S = 1.0
 
@@ -54,7 +54,7 @@ SENDS_ENOUGH = {("daphne", "/too-long"), ("granian", "/too-long")}
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_answer_that_fails_midway_is_passed_so_far_and_then_reset(name: str, tmp_path: Path) -> None:
-    settings = {"read_timeout": READ_TIMEOUT_S, "hold_timeout": 0}
+    settings: Settings = {"read_timeout": READ_TIMEOUT_S, "hold_timeout": 0}
     (tmp_path / "broken.py").write_text(APPLICATION)
     server = f"{PEERS_PYTHON} -m {SERVERS[name]}"
     with serving(server, tmp_path) as port, running_router(tmp_path / "router", port, **settings) as router:

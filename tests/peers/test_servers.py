@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,7 +129,7 @@ def furnished(server: Server, folder: Path, port: int = 0, **app: object) -> Sho
     for name in VERSIONS:  # each its own directory, or there is no way back to what ran in it
         shutil.copytree(SHOP, folder / name)
     command = str(server.app["command"]).replace(".venv/bin/", f"{PEERS_BIN}/")
-    given = {"start_timeout": 60, "health_path": "/", **server.app, **app, "command": command}
+    given: dict[str, Any] = {"start_timeout": 60, "health_path": "/", **server.app, **app, "command": command}
     config = AppConfig(dir=str(folder / "{version}"), **given)
     store = StateStore(folder / "bg_state.json")
     put_state(store.path, None, {name: {"port": free_port()} for name in VERSIONS})

@@ -74,7 +74,7 @@ def site(shared: Site) -> Site:
 
 def begin(site: Site, kind: str) -> subprocess.Popen[str]:
     """A client whose answer has begun once it has said so."""
-    command = [PEERS_PYTHON, HERE / "stream_client.py", kind, f"http://127.0.0.1:{site.port}"]
+    command: list[str | Path] = [PEERS_PYTHON, HERE / "stream_client.py", kind, f"http://127.0.0.1:{site.port}"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

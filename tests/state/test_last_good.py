@@ -191,7 +191,7 @@ class Run:
             watch.share(last)
             steps.append(greenlet(lambda watch=watch, times=times: self.look(watch, times)))
         conditions: dict[greenlet, Callable[[], bool]] = {}
-        offered = []
+        offered: list[int] = []
         while alive := [step for step in steps if not step.dead]:
             ready = [step for step in alive if conditions.get(step, _always)()]
             chosen = ready[choices[len(offered)] if len(offered) < len(choices) else 0]

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -170,7 +171,7 @@ def test_a_failure_of_any_call_of_a_write_leaves_the_old_state_or_the_new_one(
         calls = 0
 
         def counted(real: Callable[..., object]) -> Callable[..., object]:
-            def call(*args: object, **kwargs: object) -> object:
+            def call(*args: Any, **kwargs: Any) -> object:
                 nonlocal calls
                 calls += 1
                 if calls == failing:  # noqa: B023  # asked during the turn

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -25,6 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 START_DEADLINE_S = 30.0
 STOP_DEADLINE_S = 15.0
 LANES = 16
+
+Settings = dict[str, Any]
+"""RouterConfig fields by name, of whatever types they have."""
 
 
 @functools.cache
@@ -95,9 +99,9 @@ class RouterProcess:
         with self.connect() as client:
             return client.ask(*parts)
 
-    def metrics(self) -> dict[str, object]:
+    def metrics(self) -> dict[str, Any]:
         """The JSON of the metrics endpoint."""
-        found: dict[str, object] = json.loads(self.ask(b"GET /__router_metrics HTTP/1.1\r\nHost: r\r\n\r\n").body)
+        found: dict[str, Any] = json.loads(self.ask(b"GET /__router_metrics HTTP/1.1\r\nHost: r\r\n\r\n").body)
         return found
 
     def access_log(self) -> list[dict[str, object]]:

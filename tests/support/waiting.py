@@ -11,7 +11,7 @@ T = TypeVar("T")
 STEP_S = 0.01
 
 
-def wait_until(condition: Callable[[], T], what: str, deadline_s: float = 10.0) -> T:
+def wait_until(condition: Callable[[], T | None], what: str, deadline_s: float = 10.0) -> T:
     """Return the condition's first true value.
 
     Raises: AssertionError naming `what` when it does not come true within `deadline_s`.

@@ -74,8 +74,12 @@ def test_no_wait_is_later_than_a_tick_and_none_is_early(
 ) -> None:
     """`begins` is where in the second tick the second wait begins; the first one starts the ticking."""
     ticks, over = Ticks(), dict[str, float]()
+
+    def note(wait: str) -> None:
+        over.setdefault(wait, ticks.now)
+
     monkeypatch.setattr("app.transport.deadlines.get_hub", lambda: SimpleNamespace(loop=ticks))
-    deadlines = Deadlines(seconds, lambda wait: over.setdefault(wait, ticks.now))
+    deadlines = Deadlines(seconds, note)
     deadlines.add("first")
     ticks.tick()
     began = ticks.now + begins * ticks.tick_s
