@@ -1,9 +1,11 @@
 # Every target sets up what it needs by itself; `make` alone lists them.
 
 SYSTEM_PYTHON ?= python3
-PYTHON := .venv/bin/python
-READY := .venv/.ready
-READY_DEV := .venv/.ready-dev
+# What runs is in .venv. Tests under another Python than the usual one leave that alone.
+VENV := $(if $(and $(filter test,$(MAKECMDGOALS)),$(filter-out python3,$(SYSTEM_PYTHON))),.venv-$(notdir $(SYSTEM_PYTHON)),.venv)
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
 PEERS := .venv-peers
 READY_PEERS := $(PEERS)/.ready
 BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers)
@@ -12,7 +14,7 @@ BENCHES := $(addprefix bench-,quick metrics memory websocket start switch worker
 GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test peers coverage fuzz soak lint types format reference clean bench $(BENCHES)
+.PHONY: help setup run test peers coverage fuzz soak lint types format reference lock outdated clean bench $(BENCHES)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -28,7 +30,7 @@ run: $(READY) ## Start blue and the router on port 5004; Ctrl-C stops both
 
 # Several at a time, since most of them wait (tests/conftest.py); ARGS="-n 0 -s" shows what they print.
 # -rfEs: what failed, and which tests were left out because a program is not here, and which program that is.
-test: $(READY_DEV) ## Run all tests, several at a time
+test: $(READY_DEV) ## Run all tests, several at a time (SYSTEM_PYTHON=python3.13: under that one)
 	@$(PYTHON) -m pytest -n auto --dist worksteal -rfEs --ignore=tests/peers $(ARGS)
 
 # Several packages of these are large, so they are installed where they are wanted only.
@@ -76,23 +78,30 @@ $(BENCHES): bench-%: $(READY)
 	@$(PYTHON) -m bench $* $(ARGS)
 
 clean: ## Remove .venv and caches; .local_context, the deployment's state, stays
-	rm -rf .venv .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+lock: $(READY_DEV) ## Write requirements.lock anew, for every Python from 3.11 on
+	@$(PYTHON) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		requirements.txt --output-file requirements.lock
+
+outdated: $(READY_DEV) ## Tell which packages there are newer releases of
+	@$(PYTHON) -m pip list --outdated --disable-pip-version-check
+
 # The stamps make the second time instant; a changed list of packages makes them stale.
-$(READY): requirements.txt
+$(READY): requirements.lock
 	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo 'Python 3.11 or newer is needed; name one with: make SYSTEM_PYTHON=python3.12'; exit 1; }
-	@test -x $(PYTHON) || $(SYSTEM_PYTHON) -m venv .venv \
-		|| { rm -rf .venv; echo 'No virtual environment could be made. On Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
-	@echo 'Installing requirements.txt into .venv …'
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@test -x $(PYTHON) || $(SYSTEM_PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo 'No virtual environment could be made. On Debian and Ubuntu: apt-get install python3-venv'; exit 1; }
+	@echo 'Installing requirements.lock into $(VENV) …'
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
 $(READY_DEV): $(READY) pyproject.toml
-	@echo 'Installing the developer tools of pyproject.toml into .venv …'
-	@$(GROUP) dev > .venv/dev-requirements.txt
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r .venv/dev-requirements.txt
+	@echo 'Installing the developer tools of pyproject.toml into $(VENV) …'
+	@$(GROUP) dev > $(VENV)/dev-requirements.txt
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check -r $(VENV)/dev-requirements.txt
 	@touch $@
 
 $(READY_PEERS): $(READY) pyproject.toml

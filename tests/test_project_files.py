@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,3 +39,29 @@ def test_every_requirement_is_pinned() -> None:
 
     assert lines
     assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+
+
+def test_lock_has_every_requirement_as_it_is_pinned_and_every_file_by_its_hash() -> None:
+    entries = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())
+    locked = {re.match(r"[\w.-]+==[\w.]+", entry)[0].lower(): entry for entry in entries}  # type: ignore[index]
+
+    pinned = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    assert [line for line in pinned if line.lower().replace("_", "-") not in locked] == [], "make lock"
+    assert [name for name, entry in locked.items() if "--hash=sha256:" not in entry] == []
+    assert "://" not in "".join(entries)
+
+
+def test_requirements_are_what_our_code_imports() -> None:
+    named = {"prometheus_client": "prometheus-client", "dotenv": "python-dotenv"}
+    imported = set()
+    for path in (ROOT / "app").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.split(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                imported.add(node.module.split(".")[0])
+    imported -= {"app", "_typeshed", *sys.stdlib_module_names}
+
+    listed = re.findall(r"^([\w-]+)==", (ROOT / "requirements.txt").read_text().replace("_", "-"), re.MULTILINE)
+    needed_by_gunicorn = {"packaging"}
+    assert {named.get(name, name) for name in imported} == {name.lower() for name in listed} - needed_by_gunicorn
