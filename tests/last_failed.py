@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "v" / "cache" / "lastfailed"
@@ -14,4 +15,4 @@ def last_failed(cache: Path = CACHE) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(last_failed()))
+    sys.stdout.writelines(f"{name}\n" for name in last_failed())
