@@ -13,7 +13,7 @@ from app.dashboard import charts, figures, model
 from app.dashboard.marks import Mark, marks
 from app.dashboard.observation import Observation, Past
 from app.dashboard.sentence import advice, sentence
-from app.dashboard.words import count_text
+from app.dashboard.words import clock_text, count_text
 from app.units import duration_text
 
 __all__ = ["RANGES", "Renderer"]
@@ -28,7 +28,7 @@ class Renderer:
     """Renders for one worker; `pause` lets others work in the middle of it.
 
     `fragments` gives everything on the page that changes. Markup is named by the id of the element that it is put
-    into; "title", "tone", "topic" and "icon" are plain texts.
+    into; "title", "tone", "topic", "at" and "icon" are plain texts.
     """
 
     def __init__(self, pause: Callable[[], None]) -> None:
@@ -60,8 +60,9 @@ class Renderer:
             "advice": self._of("advice", advice(seen, said, now)),
             "tone": said.tone,
             "topic": said.topic,
+            "at": clock_text(seen.at),
             "title": _title(seen, said.tone),
-            "icon": _icon(seen),
+            "icon": _icon(seen, said.tone),
             "notices": self._of("notices", tuple(model.notices(seen))),
             "meta": self._of("meta", _meta(seen)),
             **{f"card-{card.name}": self._of("card", card, card.name) for card in model.cards(seen)},
@@ -118,8 +119,10 @@ def _title(seen: Observation, tone: str) -> str:
     return f"{alarm}{model.headline(seen)} · Traffic Router"
 
 
-def _icon(seen: Observation) -> str:
+def _icon(seen: Observation, tone: str) -> str:
     """Which of the icons the browser's tab shows."""
+    if tone == "alarm":
+        return "alarm"
     return seen.state.active_version or "none" if seen.state is not None else "none"
 
 

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 from flask import Response, abort, make_response, redirect, request
 from werkzeug.datastructures import WWWAuthenticate
@@ -23,16 +24,18 @@ from app.dashboard.observer import Observer
 from app.dashboard.paths import ASSETS, PREFIX
 from app.dashboard.render import RANGES, Renderer
 from app.proxy.service import Service
+from app.state.model import ROUTER_PROGRAM
 
 __all__ = ["View"]
 
-ICONS = {"blue": "#2f6fdb", "green": "#17864b", "none": "#8a94a0"}
+ICONS = {"blue": "#2f6fdb", "green": "#17864b", "none": "#8a94a0", "alarm": "#bb2a20"}
+"""Colours of the sign in the browser's tab: that of the active version, and where something is wrong, none of them."""
 THEME_COOKIE = "traffic_router_theme"
 THEMES = ("light", "dark")
 
 SECURITY_FIELDS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
@@ -97,6 +100,9 @@ class View:
                 port=self._config.main_port,
                 zone=time.strftime("%Z"),
                 is_signed_in=COOKIE in request.cookies,
+                look=f"{ROUTER_PROGRAM} status",
+                icon_lost="data:image/svg+xml,"
+                + quote(self._renderer.page("icon.svg", colour=ICONS["alarm"], is_lost=True)),
             )
         )
 
@@ -162,10 +168,10 @@ class View:
         return answer
 
     def icon(self, name: str) -> Response:
-        """The sign in the browser's tab, in the colour of the active version."""
+        """The sign in the browser's tab."""
         if name not in ICONS:
             abort(404)
-        return _answer(self._renderer.page("icon.svg", colour=ICONS[name], name=name), "image/svg+xml")
+        return _answer(self._renderer.page("icon.svg", colour=ICONS[name], is_lost=False), "image/svg+xml")
 
     # --- the way in ---------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.page import Page, open_browser
+from tests.browser.relay import Relay
 from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import ROOT, RouterProcess, running_router, write_state
 
@@ -58,6 +59,14 @@ def router(
     with running_router(folder, upstream.port, health_check_interval=0.5) as running:
         write_state(running.state_file, "blue", blue=upstream.port, green=standby.port)
         yield running
+
+
+@pytest.fixture
+def relay(router: RouterProcess) -> Iterator[Relay]:
+    """A way to the router that forgets."""
+    running = Relay(router.port)
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")

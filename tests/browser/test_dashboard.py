@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +14,7 @@ from tests.browser.conftest import missing
 from tests.browser.page import Page
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import RawUpstream
-from tests.support.router_process import RouterProcess, running_router
+from tests.support.router_process import RouterProcess
 from tests.support.waiting import wait_until
 
 if missing():
@@ -213,36 +211,3 @@ def test_refused_stream_falls_back_to_asking(page: Page, router: RouterProcess) 
         refusals = page.complaints()
         assert refusals
         assert all("503" in refusal for refusal in refusals)
-
-
-def test_router_that_is_gone_is_said_to_be(
-    page: Page, upstream: RawUpstream, tmp_path: Path, screenshots: Path
-) -> None:
-    with running_router(tmp_path, upstream.port) as router:
-        page.open(router.port)
-        page.wait_until_live()
-        router.process.send_signal(signal.SIGSTOP)
-        for pid in router.worker_pids:
-            os.kill(pid, signal.SIGSTOP)
-        try:
-            page.wait_for("#link", "No answer from the router", 15)
-            page.picture(screenshots / "lost.png")
-        finally:
-            for pid in router.worker_pids:
-                os.kill(pid, signal.SIGCONT)
-            router.process.send_signal(signal.SIGCONT)
-        page.wait_until_live()
-        page.browser.get("about:blank")
-
-
-def test_sign_in_with_the_token(page: Page, upstream: RawUpstream, tmp_path: Path, screenshots: Path) -> None:
-    with running_router(tmp_path, upstream.port, admin_allow="10.255.255.255/32", admin_token="open sesame") as router:
-        page.open(router.port)
-        assert page.text("label") == "Token"
-        page.picture(screenshots / "sign-in.png")
-        assert len(page.complaints()) == 1  # the console notes every answer that is a 401
-        page.ask("document.querySelector('#token').value = 'open sesame'; document.querySelector('button').click()")
-        page.wait_for("h1", "Blue serves all traffic.")
-        page.wait_until_live()
-        assert page.ask("return document.cookie") == ""
-        page.browser.get("about:blank")

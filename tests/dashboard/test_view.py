@@ -125,7 +125,7 @@ class TestParts:
         frame = client.get("/__router_dashboard/frame").json
         assert isinstance(frame, dict)
         page = client.get("/monitoring").text
-        plain = {"title", "tone", "topic", "icon", "edition"}
+        plain = {"title", "tone", "topic", "at", "icon", "edition"}
         assert all(f'id="{name}"' in page for name in frame if name not in plain)
         assert plain <= set(frame)
 
@@ -179,7 +179,7 @@ class TestParts:
         links = re.findall(
             r'(?:href|src)="(/__router_dashboard/\w+\.(?:css|js)\?v=\w+)"', client.get("/monitoring").text
         )
-        assert len(links) == 2
+        assert len(links) == 3
         for link in links:
             assert "immutable" in client.get(link).headers["Cache-Control"]
             assert client.get(link.partition("?")[0]).headers["Cache-Control"] == "no-store"

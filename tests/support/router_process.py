@@ -160,7 +160,7 @@ def start_router(
     `settings` are RouterConfig fields; `arguments` go to gunicorn's command line; `root` is the project to run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = int(str(settings.get("main_port") or free_port()))
     write_state(folder / "bg_state.json", "blue", blue=upstream_port)
     fields: dict[str, object] = {
         "main_port": port,

@@ -1,106 +1,16 @@
-// Keeps the page up to date, shows the figures under the pointer, and remembers the theme.
-// The page is whole without it: everything here replaces what the server has already drawn.
+// Shows the figures under the pointer, and remembers the theme.
+// The page is whole without it.
 "use strict";
 
 (() => {
   const prefix = new URL(document.currentScript.src).pathname.replace(/\/[^/]*$/, "");
   const byId = (id) => document.getElementById(id);
-  const POLL_MS = 2000;
-  const RETRY_STREAM_MS = 10000;
-  const SILENCE_MS = 5000;
-  const DEAD_MS = 20000;
-  const RELOAD_MS = 3000;
 
-  // --- what the server says ------------------------------------------------------------------------------
-
-  const PLAIN = {
-    title: (text) => { document.title = text; },
-    icon: (text) => { byId("icon").href = `${prefix}/icon-${text}.svg`; },
-    tone: (text) => { byId("now").dataset.tone = text; },
-    // Spoken once for each new topic; the figures in the sentence change every second.
-    topic: () => { spoken = false; },
-    // Another program or other settings, which only a new page shows; in a moment, when all workers have them.
-    edition: (text) => { if (text !== byId("main").dataset.edition) setTimeout(() => location.reload(), RELOAD_MS); },
-  };
-  let spoken = true;
-  const shown = new Map();
-
-  function apply(frame) {
-    for (const [name, text] of Object.entries(frame)) {
-      if (shown.get(name) === text) continue;
-      const isFirst = !shown.has(name);
-      shown.set(name, text);
-      if (name in PLAIN) {
-        if (!(isFirst && name === "topic")) PLAIN[name](text);
-        continue;
-      }
-      const element = byId(name);
-      if (element && !element.closest("[data-pointed] .panel > .read-out")) element.innerHTML = text;
-    }
-    if (!spoken) {
-      spoken = true;
-      byId("spoken").textContent = `${byId("sentence").textContent} ${byId("advice").textContent}`;
-    }
+  let known = {};
+  document.addEventListener("frame", (event) => {
+    known = event.detail;
     for (const chart of charts) chart.refresh();
-  }
-
-  const link = byId("link");
-  function say(state, text) {
-    if (link.dataset.state === state) return;
-    link.dataset.state = state;
-    byId("link-text").textContent = text;
-  }
-
-  // --- events, or asking again and again -----------------------------------------------------------------
-
-  let lastHeard = 0;
-  let lastTried = 0;
-  let polling = 0;
-  let source;
-
-  function listen() {
-    lastTried = Date.now();
-    source?.close();
-    source = new EventSource(`${prefix}/events`);
-    source.onmessage = (event) => {
-      lastHeard = Date.now();
-      clearTimeout(polling);
-      polling = 0;
-      say("live", "Live");
-      apply(JSON.parse(event.data));
-    };
-    source.onerror = () => {
-      // CONNECTING: the stream has ended and the browser comes back by itself. CLOSED: it was refused.
-      if (source.readyState !== EventSource.CLOSED) return;
-      setTimeout(listen, RETRY_STREAM_MS);
-      if (!polling) poll();
-    };
-  }
-
-  async function poll() {
-    try {
-      const answer = await fetch(`${prefix}/frame`, { cache: "no-store" });
-      if (source.readyState === EventSource.OPEN) {
-        polling = 0;
-        return;
-      }
-      if (answer.status === 401 || answer.status === 403) location.reload();
-      if (!answer.ok) throw new Error(answer.statusText);
-      apply(await answer.json());
-      lastHeard = Date.now();
-      say("polling", "Live, every 2 s");
-    } catch {
-      // The router is away; what is shown stays, and the watch below says so.
-    }
-    polling = setTimeout(poll, POLL_MS);
-  }
-
-  setInterval(() => {
-    const silence = Date.now() - lastHeard;
-    if (silence > SILENCE_MS) say("lost", "No answer from the router");
-    // A network that has forgotten the connection never ends the stream: after a night's sleep, for instance.
-    if (Math.min(silence, Date.now() - lastTried) > DEAD_MS && !polling) listen();
-  }, 1000);
+  });
 
   // --- the figures under the pointer ---------------------------------------------------------------------
 
@@ -182,7 +92,7 @@
     }
 
     refresh() {
-      const drawn = shown.get(`${this.range}-axis`);
+      const drawn = known[`${this.range}-axis`];
       if (this.share !== null && this.drawn !== drawn) this.load();
       this.drawn = drawn;
     }
@@ -193,7 +103,7 @@
       this.cursor.hidden = true;
       delete this.root.dataset.pointed;
       this.root.querySelectorAll(".read-out").forEach((element) => {
-        if (shown.has(element.id)) element.innerHTML = shown.get(element.id);
+        if (element.id in known) element.innerHTML = known[element.id];
       });
     }
   }
@@ -232,7 +142,4 @@
       details.querySelector("summary").focus();
     });
   });
-
-  lastHeard = Date.now();
-  listen();
 })();
