@@ -9,6 +9,7 @@ from typing import Any
 
 from app import __version__
 from app.metrics.snapshot import Probe
+from app.proxy.failover import state_of
 from app.proxy.service import Service
 from app.situation import situation_json
 from app.state.model import BlueGreenState, VersionState
@@ -116,7 +117,7 @@ def _worker(service: Service) -> dict[str, Any]:
         "pid": os.getpid(),
         "hold_queue": service.config.hold_queue,
         "retries_left": service.budget.left,
-        "circuits": {target.name: service.outages.state_of(target).value for target in service.router.known_targets},
+        "circuits": {target.name: state_of(target).value for target in service.router.known_targets},
     }
 
 

@@ -41,6 +41,11 @@ class TrafficRouter:
         open_session: makes the session of a port, once per port; by default one that blocks its thread.
         address: of the loopback, where versions listen.
         ports: by version, where the state file names none.
+
+    Attributes:
+        seen: the state as the last look found it.
+        generation: how many different states have been seen so far.
+        has_previews: whether the state has a key that permits may be signed with.
     """
 
     def __init__(
@@ -57,7 +62,9 @@ class TrafficRouter:
         self._claims = claims or NoClaims()
         self._open_session = open_session or self._blocking_session
         self._sessions: dict[int, UpstreamSession] = {}
-        self._seen: BlueGreenState | None = None
+        self.seen: BlueGreenState | None = None
+        self.generation = 0
+        self.has_previews = False
         self._seen_at = 0.0
         self._target: Target | None = None  # None while claims are not simply laid on the active version
         self._active: Target | None = None
@@ -72,23 +79,25 @@ class TrafficRouter:
         Raises NoActiveVersion, UnderMaintenance and TrafficPaused.
         """
         state = self.state.current()
-        if state is not self._seen:
+        if state is not self.seen:
             self._look_at(state)
         return self._target or self._target_by_the_clock()
 
     def look(self) -> BlueGreenState | None:
         """The state as it is at this moment, also for what goes on between requests."""
         state = self.state.current()
-        if state is not self._seen:
+        if state is not self.seen:
             self._look_at(state)
         return state
 
     def _look_at(self, state: BlueGreenState | None) -> None:
         """Decides, once for each state, what each request then only looks up."""
-        if state == self._seen:  # a file that has just been written is read again for a while
-            self._seen = state
+        if state == self.seen:  # a file that has just been written is read again for a while
+            self.seen = state
             return
-        self._seen = state
+        self.seen = state
+        self.generation += 1
+        self.has_previews = state is not None and bool(state.preview_key)
         self._seen_at = monotonic()
         active = state.active if state is not None else None
         self._active = self._target_of(active) if active is not None else None
@@ -111,13 +120,12 @@ class TrafficRouter:
             self.session(version.port).send,
             was_ours and version.status == "stopped",
             version.status == "starting",
-            self.has_previews,
             self._address,
         )
 
     def _target_by_the_clock(self) -> Target:
         """What `target` says when that is not simply the active version: pause and maintenance end by themselves."""
-        state = self._seen
+        state = self.seen
         if state is None or self._serving is None:
             raise NoActiveVersion(self.state.fault or "the state file names no active version")
         if state.maintenance is not None and state.maintenance.holds(now := time()):
@@ -127,7 +135,7 @@ class TrafficRouter:
         return self._target
 
     def _check_pause(self) -> None:
-        state = self._seen
+        state = self.seen
         if state is not None and state.pause_at(time()) is not None:
             raise TrafficPaused("the traffic is paused")
 
@@ -148,8 +156,8 @@ class TrafficRouter:
         """The version that is not active. Raises NoActiveVersion when none is, and TrafficPaused."""
         self.past_maintenance()
         if self._standby is None:
-            assert self._seen is not None
-            self._standby = self._target_of(self._seen.version(self._seen.standby_version))
+            assert self.seen is not None
+            self._standby = self._target_of(self.seen.version(self.seen.standby_version))
         return self._standby
 
     def divert(self, target: Target) -> None:
@@ -168,16 +176,6 @@ class TrafficRouter:
     def known_targets(self) -> list[Target]:
         """The active version, and the standby once it was asked for."""
         return [target for target in (self._active, self._standby) if target is not None]
-
-    @property
-    def has_previews(self) -> bool:
-        """Whether the state has a key that permits may be signed with."""
-        return self._seen is not None and bool(self._seen.preview_key)
-
-    @property
-    def seen(self) -> BlueGreenState | None:
-        """The state as the last request found it."""
-        return self._seen
 
     @property
     def seen_for_s(self) -> float:

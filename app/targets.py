@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
+from app.circuit import Circuit
 from app.errors import NoActiveVersion
 from app.transport.loopback import DEFAULT_ADDRESS, authority
 from app.upstream.messages import UpstreamAnswer, UpstreamRequest
@@ -52,11 +53,10 @@ class Target:
         send: sends a request through the `requests.Session` of the port.
         is_stopped: the state says that its process was stopped, rather than nothing about it.
         is_starting: the state says that it is on its way up.
-        has_previews: there is a key for previews, so that requests may carry permits.
         circuit: who counts its failures in a row, from the first one on; before that None.
     """
 
-    __slots__ = ("authority", "circuit", "has_previews", "is_starting", "is_stopped", "name", "port", "send", "version")
+    __slots__ = ("authority", "circuit", "is_starting", "is_stopped", "name", "port", "send", "version")
 
     def __init__(
         self,
@@ -66,7 +66,6 @@ class Target:
         send: Callable[[UpstreamRequest], UpstreamAnswer],
         is_stopped: bool = False,
         is_starting: bool = False,
-        has_previews: bool = False,
         address: str = DEFAULT_ADDRESS,
     ) -> None:
         self.version = version
@@ -76,8 +75,7 @@ class Target:
         self.send = send
         self.is_stopped = is_stopped
         self.is_starting = is_starting
-        self.has_previews = has_previews
-        self.circuit: Any = None  # app.proxy.circuit.Circuit, which is above this level
+        self.circuit: Circuit | None = None
 
 
 def _send_nowhere(request: UpstreamRequest) -> UpstreamAnswer:

@@ -23,7 +23,7 @@ from app.health import health_report
 from app.metrics.exposition import as_json, chosen_format, window_seconds
 from app.metrics.shared import SharedMetrics
 from app.proxy.environ import REQUEST_KEY, request_from_wsgi, who_asks, wsgi_environ
-from app.proxy.refusal import refusal_parts, status_line
+from app.proxy.reply import error_reply
 from app.proxy.service import Service
 from app.settings_file import read_toml
 from app.situation import Situation
@@ -66,9 +66,9 @@ class RouterApp(Flask):
             try:
                 message = request_from_wsgi(environ, self.service.config)
             except RouterError as error:
-                fields, body = refusal_parts(error, None, "", b"")
-                start_response(status_line(error), fields)
-                return [body]
+                reply = error_reply(error, None, "", b"")
+                start_response(reply.status_line, reply.fields)
+                return [reply.body]
         target = message.head.target
         if target.startswith(self._own) and self._is_own(target):
             if message.endpoint is not None:

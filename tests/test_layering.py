@@ -29,7 +29,7 @@ LEVELS = [
     ["app.settings_file", "app.state", "app.transport"],
     ["app.upstream", "app.metrics"],
     # L2, L3: the router, and the flows over it
-    ["app.router", "app.targets"],
+    ["app.router", "app.targets", "app.circuit"],
     ["app.proxy", "app.deploy"],
     # L4: web and worker
     ["app.survey"],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from app.errors import ConfigError
 
 if TYPE_CHECKING:
-    from app.proxy.flight import Flight
+    from app.proxy.transaction import Transaction
 
 __all__ = ["AccessLog"]
 
@@ -41,25 +41,26 @@ class AccessLog:
             os.close(self._descriptor)
             self._descriptor = opened
 
-    def write(self, flight: Flight, status: int, cause: str, bytes_in: int, now_us: int) -> None:
+    def write(self, transaction: Transaction, status: int, cause: str, bytes_in: int, now_us: int) -> None:
         """Writes the line of one request. A full disk loses lines, never requests."""
-        request = flight.request
+        request = transaction.request
         head = request.head
         agent = next((value for name, value in head.fields if name.lower() == b"user-agent"), b"")
+        upstream_us = transaction.head_us - transaction.sent_us if transaction.head_us else None
         line = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "request_id": flight.request_id.decode("latin-1"),
+            "request_id": transaction.request_id.decode("latin-1"),
             "client": request.client_address,
             "method": head.method.decode("latin-1"),
             "path": head.target.decode("latin-1"),
             "protocol": "HTTP/1.0" if head.http10 else "HTTP/1.1",
-            "version": flight.target.name,
+            "version": transaction.target.name,
             "status": status,
             "cause": cause,
             "bytes_in": bytes_in,
-            "bytes_out": flight.bytes_out,
+            "bytes_out": transaction.bytes_out,
             "duration_ms": round((now_us - request.started_us) / 1000, 3),
-            "upstream_ms": round((flight.head_us - flight.sent_us) / 1000, 3) if flight.head_us else None,
+            "upstream_ms": None if upstream_us is None else round(upstream_us / 1000, 3),
             "user_agent": agent.decode("latin-1"),
         }
         try:

@@ -16,12 +16,12 @@ from app.metrics.shared import SharedMetrics, monotonic_us, until_next_second
 from app.metrics.snapshot import Probe
 from app.proxy.access_log import AccessLog
 from app.proxy.budget import RetryBudget
-from app.proxy.door import Door
-from app.proxy.flight import Ledger
+from app.proxy.failover import Failover, FailureDetector
+from app.proxy.filters import chain_of
 from app.proxy.forwarder import Forwarder, Waits
 from app.proxy.long_lived import Handover
-from app.proxy.outages import Outages
-from app.proxy.rescue import Rescue
+from app.proxy.retrier import Retrier
+from app.proxy.transaction import RequestRecorder
 from app.router import TrafficRouter
 from app.state.model import VERSIONS, VersionState
 from app.transport.endpoint import wait_for_either
@@ -55,7 +55,7 @@ class Service:
     Attributes:
         config, app_config: the settings.
         metrics: the file that all workers share.
-        router, forwarder, ledger, waits, door, budget, outages, rescue: see their classes.
+        router, forwarder, records, waits, admission, budget, failover: see their classes.
     """
 
     def __init__(
@@ -74,12 +74,13 @@ class Service:
         self.waits = Waits(config)
         self.router = TrafficRouter(config, self.slot, self._open_session, app_config.address, app_config.ports)
         access_log = AccessLog(config.access_log) if config.access_log else None
-        self.ledger = Ledger(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
-        self.door = Door(config, self.router, self.slot, app_config.health_path)
+        self.records = RequestRecorder(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
+        chain, self.admission = chain_of(config, app_config, self.router, self.slot)
         self.budget = RetryBudget(config.retry_budget / 100, config.retry_floor, self.slot.requests)
-        self.outages = Outages(config, self.router, self.metrics.probes, self._note_diversion)
-        self.rescue = Rescue(config, self.router, self.door, self.outages, self.budget, self.slot)
-        self.forwarder = Forwarder(config, self.router, self.ledger, self.waits, self.door, self.rescue)
+        self.failover = Failover(config, self.router, self.metrics.probes, self._note_diversion)
+        failures = FailureDetector(config.circuit_failures, self.failover.divert)
+        retrier = Retrier(config, self.router, chain, failures, self.budget, self.slot)
+        self.forwarder = Forwarder(config, self.records, self.waits, chain, failures, retrier)
         self.handover = Handover.of(config)
         self._tell_failover = tell_failover
         self._state_fault = ""
@@ -104,9 +105,9 @@ class Service:
             self.slot.beat(time.monotonic_ns() // 1000, bool(self._state_fault))
             active = state.active if state is not None else None
             # What has no end by itself is ended on a version that is not active any more.
-            self.ledger.long_lived.look(active.index if active is not None else None, self.handover)
+            self.records.long_lived.look(active.index if active is not None else None, self.handover)
             self.budget.tick()
-            self.outages.look_again()
+            self.failover.look_again()
             if self.metrics.try_lead():
                 self.metrics.fold()
                 self._follow_failover(active)

@@ -21,7 +21,7 @@ from app.protocol.events import is_event_stream, may_end_early
 from app.protocol.heads import client_head
 from app.protocol.response import Framing
 from app.proxy.event_stream import EventStream, Interrupted
-from app.proxy.flight import Flight
+from app.proxy.transaction import Transaction
 from app.proxy.wsgi_body import WsgiBody
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, give_way, wait_for_either
@@ -49,18 +49,18 @@ class Answer:
     under a stock gunicorn worker it goes the way of WSGI.
 
     Args:
-        flight: ended here, once the last byte is sent or the transfer has failed.
+        transaction: ended here, once the last byte is sent or the transfer has failed.
         upstream: the answer, its head complete.
         added: our own field lines for the client, each with its CRLF.
         reading, sending: limits of a wait for the upstream's bytes, and for the client to take some.
     """
 
-    __slots__ = ("_added", "_flight", "_reading", "_sending", "_upstream")
+    __slots__ = ("_added", "_transaction", "_reading", "_sending", "_upstream")
 
     def __init__(
-        self, flight: Flight, upstream: UpstreamAnswer, added: bytes, reading: Deadlines, sending: Deadlines
+        self, transaction: Transaction, upstream: UpstreamAnswer, added: bytes, reading: Deadlines, sending: Deadlines
     ) -> None:
-        self._flight = flight
+        self._transaction = transaction
         self._upstream = upstream
         self._added = added
         self._reading = reading
@@ -68,7 +68,7 @@ class Answer:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """The WSGI application of this one answer."""
-        request = self._flight.request
+        request = self._transaction.request
         if request.endpoint is None:
             return self._through_wsgi(start_response)
         request.answered = True
@@ -78,12 +78,12 @@ class Answer:
     # --- under RouterWorker -------------------------------------------------------------------------------
 
     def _send(self, client: Endpoint) -> None:
-        flight = self._flight
+        transaction = self._transaction
         cause, is_cut = "none", False
         status = self._upstream.status_code
         chunked = self._upstream.stream.framing not in _KNOWN_END
         try:
-            if chunked and flight.request.head.http10:
+            if chunked and transaction.request.head.http10:
                 self._transfer_until_close(client)
             else:
                 self._transfer(client, chunked)
@@ -98,9 +98,10 @@ class Answer:
             raise
         finally:
             if cause != "none":
-                flight.request.persist = False
-            self._upstream.end()
-            flight.end(status, cause, is_cut)
+                transaction.request.persist = False
+            if self._upstream.connections is not None:
+                self._upstream.end()
+            transaction.end(status, cause, is_cut)
 
     def _cut(self, client: Endpoint, error: RouterError) -> tuple[int, str, bool]:
         """Breaks the answer off; the log tells of what is the version's doing.
@@ -109,11 +110,11 @@ class Answer:
         be recorded: the status that the client has, the cause, and whether it was not the client who broke it off.
         """
         client.abort()
-        flight = self._flight
+        transaction = self._transaction
         if isinstance(error, UpstreamError):
-            said = f"{error} ({flight.target.name}, after {flight.bytes_out} bytes of the body)"
-            logger.warning("%s %s: %s", flight.request_id.decode("latin-1"), error.cause, said)
-        status = self._upstream.status_code if flight.first_byte_us else error.status
+            said = f"{error} ({transaction.target.name}, after {transaction.bytes_out} bytes of the body)"
+            logger.warning("%s %s: %s", transaction.request_id.decode("latin-1"), error.cause, said)
+        status = self._upstream.status_code if transaction.first_byte_us else error.status
         return status, error.cause, not isinstance(error, ClientDisconnected)
 
     def _transfer_until_close(self, client: Endpoint) -> None:
@@ -121,15 +122,15 @@ class Answer:
 
         Until it is whole the connection cannot end well, not even when this process is killed.
         """
-        self._flight.request.persist = False
+        self._transaction.request.persist = False
         client.end_by_reset(True)
         self._transfer(client, False)
         client.end_by_reset(False)
 
     def _transfer(self, client: Endpoint, chunked: bool) -> None:
-        flight, upstream = self._flight, self._upstream
+        transaction, upstream = self._transaction, self._upstream
         body = upstream.stream
-        flight.first_byte_us = flight.head_us
+        transaction.first_byte_us = transaction.head_us
         if upstream.upload is not None:
             self._transfer_both_ways(client, upstream.upload, chunked)
             return
@@ -156,7 +157,7 @@ class Answer:
 
     def _transfer_both_ways(self, client: Endpoint, upload: Upload, chunked: bool) -> None:
         """The answer came before the request was complete (RFC 9112 §9.6): its connection's last one."""
-        self._flight.request.persist = False
+        self._transaction.request.persist = False
         uploading = gevent.spawn(upload.run)
         try:
             head = client_head(self._upstream.head, self._lines(chunked))
@@ -178,13 +179,13 @@ class Answer:
 
     def _pass_events(self, client: Endpoint, first: bytes, chunked: bool) -> None:
         """Passes on an event stream, of which `first` is sent, until it ends or is handed over."""
-        body, flight = self._upstream.stream, self._flight
-        flight.stream = "finished"
-        if not may_end_early(flight.request.head, self._upstream.head):
+        body, transaction = self._upstream.stream, self._transaction
+        transaction.stream = "finished"
+        if not may_end_early(transaction.request.head, self._upstream.head):
             self._rest(client, chunked)
             return
-        events = EventStream(flight.target.version, body.connection.endpoint, first)
-        flight.long_lived.add(events)
+        events = EventStream(transaction.target.version, body.connection.endpoint, first)
+        transaction.long_lived.add(events)
         try:
             while not body.complete:
                 try:
@@ -193,12 +194,12 @@ class Answer:
                     data = b""
                 part = events.take(data)
                 if events.is_over:
-                    flight.stream = "handed_over"
+                    transaction.stream = "handed_over"
                     self._end_early(client, part, chunked)
                     return
                 self._pass(client, data, chunked)
         finally:
-            flight.long_lived.discard(events)
+            transaction.long_lived.discard(events)
 
     def _end_early(self, client: Endpoint, data: bytes, chunked: bool) -> None:
         """Ends a body of unknown length in good order before the upstream does."""
@@ -215,7 +216,7 @@ class Answer:
         turn_ends = body.left - _TURN_BYTES
         try:
             for taken in splice_body(source, client, body.left, lambda: self._wait(client, False), self._sending):
-                self._flight.bytes_out += taken
+                self._transaction.bytes_out += taken
                 body.skip(taken)
                 if body.left <= turn_ends:  # two fast ends might never make it wait, and others would
                     turn_ends = body.left - _TURN_BYTES
@@ -236,7 +237,7 @@ class Answer:
 
     def _lines(self, chunked: bool) -> bytes:
         """The lines that the head gets at its end (RFC 9112 §6.1, §9.3; RFC 9110 §7.6.1)."""
-        request = self._flight.request
+        request = self._transaction.request
         added = self._added
         if chunked:
             added += b"Transfer-Encoding: chunked\r\n"
@@ -280,17 +281,17 @@ class Answer:
 
     def _write(self, client: Endpoint, data: bytes, body: int, head: int = 0) -> None:
         """Sends `data`, `head` bytes of the answer's head and then `body` of its body, which are counted."""
-        flight = self._flight
+        transaction = self._transaction
         try:
             client.send(data, self._sending)
         except BaseException as error:
-            flight.sent_in_part(client.taken, len(data), head, body)
+            transaction.sent_in_part(client.taken, len(data), head, body)
             if isinstance(error, OSError):
                 raise ClientDisconnected("the client broke the connection") from error
             if isinstance(error, Expired):
                 raise self._sending_took_too_long(error) from error
             raise
-        flight.bytes_out += body
+        transaction.bytes_out += body
 
     def _sending_took_too_long(self, error: Expired) -> Exception:
         """What an ended wait means that was for the client, or for a limit that somebody above us has set."""
@@ -307,4 +308,4 @@ class Answer:
         pairs = (line.partition(b":") for line in lines)
         fields = [(name.decode("latin-1"), value.strip().decode("latin-1")) for name, _, value in pairs]
         start_response(f"{head.status} {head.reason.decode('latin-1')}", fields)
-        return WsgiBody(self._flight, upstream, self._reading)
+        return WsgiBody(self._transaction, upstream, self._reading)

@@ -12,8 +12,8 @@ from app.errors import ClientDisconnected, HandoverCut, WorkerStopped
 from app.protocol.fields import split_list
 from app.protocol.heads import client_head
 from app.protocol.websocket import SERVICE_RESTART, close_frame
-from app.proxy.flight import Flight
 from app.proxy.frames import Way
+from app.proxy.transaction import Transaction
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint
 from app.transport.limits import Expired
@@ -32,7 +32,7 @@ class Tunnel:
     Under a stock gunicorn worker there is no endpoint to tunnel to; the forwarder does not ask for an upgrade there.
 
     Args:
-        flight: ended when the tunnel is.
+        transaction: ended when the tunnel is.
         upstream: the 101 answer.
         added: our own field lines for the client, each with its CRLF.
         idle: limit of silence in both directions.
@@ -41,11 +41,13 @@ class Tunnel:
         version: the index of the version at the other end.
     """
 
-    __slots__ = ("_added", "_cut_by", "_down", "_flight", "_greenlet", "_idle", "_last", "_up", "_upstream", "version")
+    __slots__ = (
+        *("_added", "_cut_by", "_down", "_greenlet", "_idle", "_last", "_transaction", "_up", "_upstream", "version"),
+    )
 
-    def __init__(self, flight: Flight, upstream: UpstreamAnswer, added: bytes, idle: Deadlines) -> None:
-        self.version = flight.target.version
-        self._flight = flight
+    def __init__(self, transaction: Transaction, upstream: UpstreamAnswer, added: bytes, idle: Deadlines) -> None:
+        self.version = transaction.target.version
+        self._transaction = transaction
         self._upstream = upstream
         self._added = added
         self._idle = idle
@@ -57,20 +59,20 @@ class Tunnel:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """The WSGI application of this one answer."""
-        flight = self._flight
-        request = flight.request
+        transaction = self._transaction
+        request = transaction.request
         client = request.endpoint
         assert client is not None
         request.answered = True
-        flight.lift_limit()
+        transaction.lift_limit()
         request.persist = False
         upstream: Endpoint = self._upstream.take_connection().endpoint
         if split_list(self._upstream.head.upgrade) == [b"websocket"]:
             self._up = Way(upstream, close_frame(SERVICE_RESTART, os.urandom(4)))
             self._down = Way(client, close_frame(SERVICE_RESTART))
         self._greenlet = gevent.getcurrent()
-        flight.stream = "finished"
-        flight.long_lived.add(self)
+        transaction.stream = "finished"
+        transaction.long_lived.add(self)
         try:
             self._send_head(client)
             self._run(client, upstream)
@@ -79,27 +81,27 @@ class Tunnel:
         except WorkerStopped as error:
             self._cut_by = error.cause
         finally:
-            flight.long_lived.discard(self)
+            transaction.long_lived.discard(self)
             for end in (upstream, client):
                 if self._cut_by:
                     end.abort()  # nobody shall take it for all that there was to be said
                 end.close()
             if self.is_over:
-                flight.stream = "handed_over"
-            if flight.first_byte_us:
-                flight.end(101, self._cut_by or "none", bool(self._cut_by))
+                transaction.stream = "handed_over"
+            if transaction.first_byte_us:
+                transaction.end(101, self._cut_by or "none", bool(self._cut_by))
             else:
-                flight.end(ClientDisconnected.status, ClientDisconnected.cause)
+                transaction.end(ClientDisconnected.status, ClientDisconnected.cause)
         return ()
 
     def _send_head(self, client: Endpoint) -> None:
-        flight = self._flight
+        transaction = self._transaction
         head = client_head(self._upstream.head, self._added + b"Connection: Upgrade\r\n")
-        flight.first_byte_us = monotonic_ns() // 1000
+        transaction.first_byte_us = monotonic_ns() // 1000
         try:
             client.send(head, self._idle)
         except BaseException:
-            flight.sent_in_part(client.taken, len(head), len(head), 0)
+            transaction.sent_in_part(client.taken, len(head), len(head), 0)
             raise
 
     # --- hand-over ----------------------------------------------------------------------------------------
@@ -150,9 +152,9 @@ class Tunnel:
                     raise _Ended
                 self._last = monotonic()
                 if upwards:
-                    self._flight.bytes_in += len(data)
+                    self._transaction.bytes_in += len(data)
                 else:
-                    self._flight.bytes_out += len(data)
+                    self._transaction.bytes_out += len(data)
             data = self._read(source)
             if not data:
                 target.end_writing()

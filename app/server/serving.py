@@ -98,14 +98,14 @@ class Serving:
 
     def reopen_access_log(self) -> None:
         """Writes on in the file that has the configured name now."""
-        if self._service.ledger.access_log is not None:
-            self._service.ledger.access_log.reopen()
+        if self._service.records.access_log is not None:
+            self._service.records.access_log.reopen()
 
     def keep_no_connection(self, limit_s: float = 30.0) -> None:
         """From now on every answer is its connection's last, and what has no end is ended within `limit_s`."""
         self.is_stopping = True
         self.shares.withdraw()
-        self._service.ledger.long_lived.leave(self._service.handover.within(limit_s))
+        self._service.records.long_lived.leave(self._service.handover.within(limit_s))
         self.keeps_alive = False
         self._stop_endless()
         for connection in self._connections:
@@ -114,11 +114,11 @@ class Serving:
     @property
     def holds_for_s(self) -> float:
         """How long a pause still keeps requests of this worker waiting, in seconds; 0 when it keeps none."""
-        return self._service.door.holds_for_s
+        return self._service.admission.holds_for_s
 
     def end_holds(self) -> None:
         """Answers the requests that wait for the end of a pause: they cannot be served here any more."""
-        self._service.door.close()
+        self._service.admission.close()
 
     def cut_off(self) -> None:
         """Answers or resets whatever is still under way: the worker does not wait any longer."""

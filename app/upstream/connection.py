@@ -165,8 +165,3 @@ class AnswerBody:
             except OSError as error:
                 self._break_off(error.strerror)
         return data
-
-    @property
-    def is_clean(self) -> bool:
-        """Nothing is left on the connection that a later exchange could take for its own answer."""
-        return self.complete and not self.connection.endpoint.buffered

@@ -111,6 +111,7 @@ class UpstreamAnswer(requests.Response):
         head: the checked head.
         stream: the body, decoded as it arrives.
         upload: what is left of the request's body when the answer came first, else None.
+        connections: where its connection belongs; None once that is given back.
     """
 
     # What `requests.Response.__init__` would make anew for each answer, a cookie jar included, and nobody uses.
@@ -131,7 +132,7 @@ class UpstreamAnswer(requests.Response):
         self.status_code = head.status
         self.stream = stream
         self.upload = upload
-        self._connections: Connections | None = connections
+        self.connections: Connections | None = connections
 
     @property
     def reason(self) -> str:  # type: ignore[override]  # made on demand
@@ -150,24 +151,26 @@ class UpstreamAnswer(requests.Response):
 
         More than once is harmless.
         """
-        connections, self._connections = self._connections, None
+        connections, self.connections = self.connections, None
         if connections is None:
             return
         stream = self.stream
-        if stream.is_clean and self.head.keep_alive and self.upload is None:
+        # Nothing may be left that a later exchange could take for its own answer.
+        is_clean = stream.complete and not stream.connection.endpoint.buffered
+        if is_clean and self.head.keep_alive and self.upload is None:
             connections.release(stream.connection)
         else:
             connections.discard(stream.connection)
 
     def take_connection(self) -> UpstreamConnection:
         """The connection, taken out of its pool for good: who takes it closes it."""
-        if self._connections is not None:
-            connections, self._connections = self._connections, None
+        if self.connections is not None:
+            connections, self.connections = self.connections, None
             connections.part_with(self.stream.connection)
         return self.stream.connection
 
     def discard(self) -> None:
         """Gives the connection back to be closed. More than once is harmless."""
-        if self._connections is not None:
-            connections, self._connections = self._connections, None
+        if self.connections is not None:
+            connections, self.connections = self.connections, None
             connections.discard(self.stream.connection)

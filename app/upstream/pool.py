@@ -92,7 +92,8 @@ class ConnectionPool:
             return
         connection.reused = True
         connection.idle_since = monotonic()
-        if self._hand_over(connection):
+        if self._waiting:
+            self._waiting.popleft().set(connection)
             return
         endpoint = connection.endpoint
         self._idle[endpoint] = connection
@@ -142,15 +143,10 @@ class ConnectionPool:
             self.discard(connection)
 
     def _free_place(self) -> None:
-        if not self._hand_over(None):
+        if self._waiting:
+            self._waiting.popleft().set(None)  # the place for one
+        else:
             self._open -= 1
-
-    def _hand_over(self, connection: UpstreamConnection | None) -> bool:
-        """Gives a connection, or (None) a place for one, to whoever has waited longest; False when nobody waits."""
-        if not self._waiting:
-            return False
-        self._waiting.popleft().set(connection)
-        return True
 
     def _wait_for_turn(self) -> UpstreamConnection | None:
         """Waits for a connection, or (None) for a place, which is ours from then on. Raises PoolExhausted."""

@@ -79,7 +79,7 @@ def test_reopening_begins_a_new_file_after_a_rename(flying: Flying, tmp_path: Pa
     flying.log_path.rename(tmp_path / "access.jsonl.1")
     flying.forward(GET)
     assert not flying.log_path.exists()
-    log = flying.service.ledger.access_log
+    log = flying.service.records.access_log
     assert log is not None
     log.reopen()
     flying.forward(GET)
@@ -88,7 +88,7 @@ def test_reopening_begins_a_new_file_after_a_rename(flying: Flying, tmp_path: Pa
 
 
 def test_file_that_cannot_be_opened_anew_leaves_the_one_that_is_open(flying: Flying, tmp_path: Path) -> None:
-    log, moved = flying.service.ledger.access_log, tmp_path / "access.jsonl.1"
+    log, moved = flying.service.records.access_log, tmp_path / "access.jsonl.1"
     assert log is not None
     flying.log_path.touch()
     flying.log_path.rename(moved)
@@ -102,7 +102,7 @@ def test_file_that_cannot_be_opened_anew_leaves_the_one_that_is_open(flying: Fly
 def test_dash_is_standard_output(fly: Fly, capfd: pytest.CaptureFixture[str]) -> None:
     flying = fly(access_log="-")
     flying.forward(GET)
-    log = flying.service.ledger.access_log
+    log = flying.service.records.access_log
     assert log is not None
     log.reopen()
     flying.forward(GET)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.proxy.preview import Permit, taken_off
+from app.proxy.filters.preview import taken_off
+from app.proxy.transaction import Permit
 
 HEAD = b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n"
 

@@ -1,21 +1,21 @@
-"""Visits to the standby: the permit taken off a request, so that no application ever sees one, and judged."""
+"""Visits of the standby: the permit taken off a request, so that no application ever sees one, and judged."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import time
 
 from app.config import RouterConfig
-from app.errors import NoActiveVersion, PreviewRefused
+from app.errors import NoActiveVersion, PreviewRefused, RouterError
 from app.protocol.request import RequestParser
-from app.proxy.client import ClientRequest
-from app.proxy.refusal import Parts
+from app.proxy.chain import Verdict
+from app.proxy.reply import Reply
+from app.proxy.transaction import Permit, Transaction
 from app.router import TrafficRouter
 from app.state.preview import FIELD, PARAMETER, verify
 
-__all__ = ["MARK", "Permit", "Previews", "taken_off"]
+__all__ = ["PREVIEW_PARAMETER", "PreviewFilter", "taken_off"]
 
-MARK = PARAMETER.encode()
+PREVIEW_PARAMETER = PARAMETER.encode()
 """What is looked for in each head: the name of the query parameter and of the cookie."""
 
 _FIELD = FIELD.lower().encode()
@@ -24,22 +24,13 @@ _LEAVE = b"off"
 """In place of a link's token: the browser's preview ends before its time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
-    """The tokens that a request carried, b"" each for none."""
-
-    query: bytes = b""
-    field: bytes = b""
-    cookie: bytes = b""
-
-
 def taken_off(raw: bytes) -> tuple[bytes, Permit]:
     """A request's head without every permit in it, and the first permit of each kind."""
     line, *fields = raw[:-4].split(b"\r\n")
     method, target, version = line.split(b" ")
     in_query = b""
     path, _, query = target.partition(b"?")
-    if MARK in query:
+    if PREVIEW_PARAMETER in query:
         others, in_query = _parted(query, b"&")
         target = path + b"?" + others if others else path
     kept = [b" ".join((method, target, version))]
@@ -49,9 +40,9 @@ def taken_off(raw: bytes) -> tuple[bytes, Permit]:
         if name.lower() == _FIELD:
             in_field = in_field or value.strip(b" \t")
             continue
-        if name.lower() == b"referer" and MARK in value:
+        if name.lower() == b"referer" and PREVIEW_PARAMETER in value:
             continue  # from a page that is shown under a link's own address, as the answer to a POST is
-        if name.lower() == b"cookie" and MARK in value:
+        if name.lower() == b"cookie" and PREVIEW_PARAMETER in value:
             others, found = _parted(value, b";")
             in_cookie = in_cookie or found
             if not others.strip(b" \t"):
@@ -66,15 +57,15 @@ def _parted(text: bytes, separator: bytes) -> tuple[bytes, bytes]:
     others, ours = [], []
     for member in text.split(separator):
         name, _, value = member.strip(b" \t").partition(b"=")
-        if name == MARK:
+        if name == PREVIEW_PARAMETER:
             ours.append(value)
         else:
             others.append(member)
     return separator.join(others), next(filter(None, ours), b"")
 
 
-class Previews:
-    """Judges the permits that come to one worker.
+class PreviewFilter:
+    """Takes permits off the requests of one worker and chooses the standby for those that are good.
 
     Args:
         config: says how a head is read.
@@ -87,13 +78,27 @@ class Previews:
         )
         self._router = router
 
-    def take_off(self, request: ClientRequest) -> Permit:
-        """Replaces the request's head by one without permits, and returns those."""
-        raw, permit = taken_off(request.head.raw)
-        request.head = self._parser.parse(raw)
-        return permit
+    def __call__(self, transaction: Transaction) -> Verdict:
+        """Judges a permit each time that it is asked, for the state may have moved; it is taken off once."""
+        permit = transaction.permit
+        if permit is None:
+            head = transaction.request.head
+            if not head.asks_for_preview and not (self._router.has_previews and PREVIEW_PARAMETER in head.raw):
+                return None
+            raw, permit = taken_off(head.raw)
+            transaction.request.head = self._parser.parse(raw)
+            transaction.permit = permit
+        try:
+            transaction.is_preview = self._shows_standby(permit)
+        except RouterError as error:
+            return error
+        if permit.query and transaction.request.head.method in (b"GET", b"HEAD"):
+            transaction.is_preview = True  # counted with the visits, wherever it leads
+            return _to_clean_address(transaction, permit)
+        transaction.pick = self._router.standby if transaction.is_preview else None
+        return None
 
-    def shows_standby(self, permit: Permit) -> bool:
+    def _shows_standby(self, permit: Permit) -> bool:
         """Whether the request goes to the standby rather than to the active version.
 
         A link or a field that is no good is refused: who asks for a preview must not take the active version
@@ -118,25 +123,27 @@ class Previews:
         state = self._router.seen
         return verify(state.preview_key, token.decode("latin-1"), time()) if state is not None else None
 
-    def to_clean_address(self, request: ClientRequest, permit: Permit) -> Parts:
-        """The redirect of a link to the same address without its permit, which goes into a cookie or ends one."""
-        token, lasts_s = "", 0
-        if permit.query != _LEAVE:
-            token = permit.query.decode("latin-1")
-            lasts_s = max(0, int(token.split(".")[1]) - int(time()))
-        location = request.head.target.decode("latin-1")
-        if location.startswith("//"):
-            location = "/." + location  # a reference that began with two slashes would name another host
-        cookie = f"{PARAMETER}={token}; Path=/; Max-Age={lasts_s}; HttpOnly; SameSite=Lax"
-        if request.forwarding.is_secure(request.head):
-            cookie += "; Secure"
-        fields = [
-            ("Location", location),
-            ("Set-Cookie", cookie),
-            ("Cache-Control", "no-store"),
-            # Files that the browser has stored of the active version would be shown on the standby's pages.
-            ("Clear-Site-Data", '"cache"'),
-            ("Referrer-Policy", "no-referrer"),
-            ("Content-Length", "0"),
-        ]
-        return fields, b""
+
+def _to_clean_address(transaction: Transaction, permit: Permit) -> Reply:
+    """The redirect of a link to the same address without its permit, which goes into a cookie or ends one."""
+    request = transaction.request
+    token, lasts_s = "", 0
+    if permit.query != _LEAVE:
+        token = permit.query.decode("latin-1")
+        lasts_s = max(0, int(token.split(".")[1]) - int(time()))
+    location = request.head.target.decode("latin-1")
+    if location.startswith("//"):
+        location = "/." + location  # a reference that began with two slashes would name another host
+    cookie = f"{PARAMETER}={token}; Path=/; Max-Age={lasts_s}; HttpOnly; SameSite=Lax"
+    if request.forwarding.is_secure(request.head):
+        cookie += "; Secure"
+    fields = [
+        ("Location", location),
+        ("Set-Cookie", cookie),
+        ("Cache-Control", "no-store"),
+        # Files that the browser has stored of the active version would be shown on the standby's pages.
+        ("Clear-Site-Data", '"cache"'),
+        ("Referrer-Policy", "no-referrer"),
+        ("Content-Length", "0"),
+    ]
+    return Reply("303 See Other", fields, b"")

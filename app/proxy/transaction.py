@@ -1,7 +1,9 @@
-"""One request in flight: what it has done so far, and its end, which is recorded exactly once."""
+"""One request on its way: its claim, what it has done so far, and its end, which is recorded exactly once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic_ns
 from typing import Any, Protocol
 
@@ -12,10 +14,10 @@ from app.metrics.exclusion import Exclusion
 from app.proxy.access_log import AccessLog
 from app.proxy.client import ClientRequest
 from app.proxy.long_lived import LongLived
-from app.router import Claims, Target
+from app.targets import NOWHERE, Claims, Target
 from app.transport.deadlines import Deadlines
 
-__all__ = ["CAUSE_INDEX", "Flight", "Ledger", "Recorder"]
+__all__ = ["CAUSE_INDEX", "Permit", "Recorder", "RequestRecorder", "Transaction"]
 
 CAUSE_INDEX = {cause: index for index, cause in enumerate(CAUSES)}
 
@@ -53,7 +55,7 @@ class Recorder(Claims, Protocol):
         """Counts a request that was held back for a while."""
 
 
-class Ledger:
+class RequestRecorder:
     """What a worker writes its requests into.
 
     Args:
@@ -64,9 +66,10 @@ class Ledger:
 
     Attributes:
         long_lived: the requests among them that have no end by themselves.
+        visiting: the same among visits of the standby, which are not ended because it is not active.
     """
 
-    __slots__ = ("_counts", "_excluded", "access_log", "counts_all", "long_lived", "recorder")
+    __slots__ = ("_counts", "_excluded", "access_log", "counts_all", "long_lived", "recorder", "visiting")
 
     def __init__(
         self, recorder: Recorder, access_log: AccessLog | None, counts: bool, excluded: tuple[str, ...] = ()
@@ -74,6 +77,7 @@ class Ledger:
         self.recorder = recorder
         self.access_log = access_log
         self.long_lived = LongLived()
+        self.visiting = LongLived()
         self._counts = counts
         self.counts_all = counts and not excluded
         self._excluded = Exclusion(excluded)
@@ -83,15 +87,25 @@ class Ledger:
         return not self._counts or self._excluded.covers(target)
 
 
-class Flight:
-    """A claimed request on its way.
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """The tokens that a request carried, b"" each for none."""
 
-    `is_preview` is set for those that visit the standby: they are not held, and their answers not to be stored.
+    query: bytes = b""
+    field: bytes = b""
+    cookie: bytes = b""
+
+
+class Transaction:
+    """A request from the moment when its head is read until its end.
 
     Attributes:
         request: what is on its way.
-        row, target: the claim, its row in the in-flight table and the version.
         request_id: ties access log, answer and upstream together.
+        pick: what chooses the version, set by a filter; None is the active version.
+        permit: what a preview's link, cookie or field said; None until one was looked for and found.
+        is_preview: it visits the standby: it is not held, not counted, and its answer not to be stored.
+        row, target: the claim, its row in the in-flight table and the version; the row is None while there is none.
         sent_us, head_us: monotonic microseconds when the request was sent and the answer's head was here; 0 before.
         first_byte_us: when the first byte of the answer was ready to be sent to the client; 0 before, and where it is
             known that the client has not got all of the answer's head.
@@ -101,28 +115,33 @@ class Flight:
     """
 
     __slots__ = (
-        "_ledger",
+        "_records",
+        "_total",
         "bytes_in",
         "bytes_out",
         "first_byte_us",
         "head_us",
         "is_over",
         "is_preview",
+        "permit",
+        "pick",
         "request",
         "request_id",
         "row",
         "sent_us",
         "stream",
         "target",
-        "_total",
     )
 
-    def __init__(self, ledger: Ledger, request: ClientRequest, row: int, target: Target, request_id: bytes) -> None:
-        self._ledger = ledger
+    def __init__(self, records: RequestRecorder, request: ClientRequest, request_id: bytes) -> None:
+        self._records = records
         self.request = request
-        self.row = row
-        self.target = target
         self.request_id = request_id
+        self.pick: Callable[[], Target] | None = None
+        self.permit: Permit | None = None
+        self.is_preview = False
+        self.row: int | None = None
+        self.target = NOWHERE
         self.sent_us = 0
         self.head_us = 0
         self.first_byte_us = 0
@@ -130,13 +149,17 @@ class Flight:
         self.bytes_out = 0
         self.stream = ""
         self.is_over = False
-        self.is_preview = False
         self._total: tuple[Deadlines, Any] | None = None
+
+    @property
+    def recorder(self) -> Recorder:
+        """Where it is counted."""
+        return self._records.recorder
 
     @property
     def long_lived(self) -> LongLived:
         """Where a request that has no end by itself is known."""
-        return self._ledger.long_lived
+        return self._records.visiting if self.is_preview else self._records.long_lived
 
     def limit_total(self, total: Deadlines) -> None:
         """Raises `Expired` in the current greenlet when the request is not over in time."""
@@ -149,23 +172,23 @@ class Flight:
             deadlines, greenlet = self._total
             deadlines.discard(greenlet)
 
-    # --- a request that is held ---------------------------------------------------------------------------
+    # --- its claim ----------------------------------------------------------------------------------------
 
     def release(self) -> None:
         """Gives the claim back: the request waits and is in flight on no version."""
-        self._ledger.recorder.unclaim(self.row, self.target.version)
+        assert self.row is not None
+        self._records.recorder.unclaim(self.row, self.target.version)
+        self.row, self.target = None, NOWHERE
 
-    def claimed(self, row: int, target: Target) -> None:
-        """The request has waited and goes on, perhaps to another version."""
-        self.row = row
-        self.target = target
-
-    def claim_again(self) -> None:
-        """The request has waited in vain: whoever ends it counts it on the version that it was meant for."""
+    def claim(self, target: Target) -> None:
+        """Claims a version of which nothing is asked: the one that the request was meant for, or none at all."""
         head = self.request.head
         started_us = self.request.started_us
-        start = self._ledger.recorder.start
-        self.row = start(self.target.version, head.method, head.target, started_us, self.request_id)
+        start = self._records.recorder.start
+        self.row = start(target.version, head.method, head.target, started_us, self.request_id)
+        self.target = target
+
+    # --- on its way ---------------------------------------------------------------------------------------
 
     def depart(self) -> None:
         """The request is sent now."""
@@ -197,21 +220,23 @@ class Flight:
         if self.is_over:
             return
         self.is_over = True
-        self.lift_limit()
+        if self._total is not None:
+            self.lift_limit()
+        assert self.row is not None, "what ends was claimed, were it on no version"
         request = self.request
-        ledger = self._ledger
+        records = self._records
         version = self.target.version
         now_us = monotonic_ns() // 1000
         bytes_in = self.bytes_in if request.body is None else request.body.size + self.bytes_in
-        if not ledger.counts_all and ledger.leaves_out(request.head.target):
-            ledger.recorder.unclaim(self.row, version)
+        if self.is_preview or (not records.counts_all and records.leaves_out(request.head.target)):
+            records.recorder.unclaim(self.row, version)
         else:
             if is_cut:
-                ledger.recorder.count_cut(self.row, version, CAUSE_INDEX[cause], now_us)
+                records.recorder.count_cut(self.row, version, CAUSE_INDEX[cause], now_us)
             if self.stream:
-                ledger.recorder.count_stream(version, "cut" if is_cut else self.stream)
+                records.recorder.count_stream(version, "cut" if is_cut else self.stream)
             started_us = request.started_us
-            ledger.recorder.finish(
+            records.recorder.finish(
                 self.row,
                 version,
                 status,
@@ -222,5 +247,5 @@ class Flight:
                 self.first_byte_us - started_us,
                 self.head_us - self.sent_us if self.head_us else -1,
             )
-        if ledger.access_log is not None:
-            ledger.access_log.write(self, status, cause, bytes_in, now_us)
+        if records.access_log is not None:
+            records.access_log.write(self, status, cause, bytes_in, now_us)

@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
+from app.circuit import Circuit
 from app.config import RouterConfig
-from app.errors import (
-    CircuitOpen,
-    RouterError,
-    UpstreamConnectError,
-    UpstreamError,
-    UpstreamReset,
-)
+from app.errors import CircuitOpen, RouterError, UpstreamConnectError, UpstreamError, UpstreamReset
 from app.proxy.budget import RetryBudget
-from app.proxy.door import Door
-from app.proxy.flight import Flight, Recorder
+from app.proxy.chain import Chain
+from app.proxy.failover import FailureDetector
 from app.proxy.hold import HoldExpired, WaitingRoom
-from app.proxy.outages import Outages
-from app.router import Target, TrafficRouter
+from app.proxy.reply import Reply
+from app.proxy.transaction import Recorder, Transaction
+from app.router import TrafficRouter
+from app.targets import Target
 from app.upstream.messages import UpstreamAnswer, UpstreamRequest
 
-__all__ = ["Rescue"]
+__all__ = ["Retrier"]
 
 FIRST_LOOK_S = 0.02
 LAST_LOOK_S = 0.25
@@ -32,14 +29,14 @@ SETTLED_S = 2.0
 on a busy machine; a version that has been stopped for this long is."""
 
 
-class Rescue:
-    """Holds the requests of one worker while their version is down.
+class Retrier:
+    """Holds the requests of one worker while their version is down, and sends them again.
 
     Args:
         config: the settings.
         router: knows where requests go.
-        door: lays a claim anew, through a pause if there is one by then.
-        outages: is told of every failure.
+        chain: admits a request anew, through a pause if there is one by then.
+        failures: is told of every failure.
         budget: what may be sent once more.
         recorder: counts held requests and retries.
     """
@@ -48,15 +45,15 @@ class Rescue:
         self,
         config: RouterConfig,
         router: TrafficRouter,
-        door: Door,
-        outages: Outages,
+        chain: Chain,
+        failures: FailureDetector,
         budget: RetryBudget,
         recorder: Recorder,
     ) -> None:
         self._hold_s = config.hold_timeout
         self._router = router
-        self._door = door
-        self._outages = outages
+        self._chain = chain
+        self._failures = failures
         self._budget = budget
         self._recorder = recorder
         self.room = WaitingRoom(config.hold_queue, config.resume_rate, self._may_go, recorder.hold)
@@ -66,88 +63,95 @@ class Rescue:
 
     def send_again(
         self,
-        flight: Flight,
+        transaction: Transaction,
         message: UpstreamRequest,
         error: UpstreamError,
-        compose: Callable[[Target], UpstreamRequest],
-    ) -> UpstreamAnswer:
+        compose: Callable[[Transaction], UpstreamRequest],
+    ) -> UpstreamAnswer | Reply:
         """Sends a request again until a version answers, which need not be the one that failed.
 
         Args:
-            flight: the request; its claim is given back while it waits.
+            transaction: its claim is given back while it waits.
             message, error: the attempt that failed, and how.
-            compose: writes the request for a version.
+            compose: writes the request for the version that is claimed.
 
+        Returns the router's own reply where a filter has come to give one meanwhile.
         Raises the error of the last attempt when nothing more can be done, HoldQueueFull, ClientDisconnected,
-        and what laying a claim raises.
+        and what the filters say against it by then.
         """
         began = monotonic()
         held_s = 0.0
         try:
             while True:
-                self._outages.failed(flight.target)
-                self._check_can_wait(flight, error)
+                self._failures.failed(transaction.target)
+                self._check_can_wait(transaction, error)
                 waits_from = monotonic()
                 left_s = began + self._hold_s - waits_from
                 if left_s <= 0:
                     raise error
                 self.room.check_space()  # who is turned away is not held
                 try:
-                    self._wait(flight, left_s, error)
+                    reply = self._wait(transaction, left_s, error)
                 finally:
                     held_s += monotonic() - waits_from
-                message = self._next_attempt(message, flight.target, compose)
-                self._recorder.count_retry(flight.target.version)
-                flight.depart()
+                if reply is not None:
+                    return reply
+                again = compose(transaction)
+                again.continue_from(message)
+                message = again
+                self._recorder.count_retry(transaction.target.version)
+                transaction.depart()
+                target = transaction.target
+                circuit = target.circuit
                 try:
-                    return flight.target.send(message)
+                    response = target.send(message)
                 except UpstreamError as next_error:
                     error = next_error
+                else:
+                    if circuit is not None:
+                        self._failures.answered(target, circuit)
+                    return response
         finally:
             if held_s:
-                self._recorder.count_held(flight.target.version, int(held_s * 1e6))
+                self._recorder.count_held(transaction.target.version, int(held_s * 1e6))
 
-    def _check_can_wait(self, flight: Flight, error: UpstreamError) -> None:
+    def _check_can_wait(self, transaction: Transaction, error: UpstreamError) -> None:
         """Raises what the client is told when waiting is of no use, or sending again might do harm."""
-        target = flight.target
-        if not self._hold_s or flight.is_preview:
+        target = transaction.target
+        if not self._hold_s or transaction.is_preview:
             raise error
         if isinstance(error, UpstreamReset):
             if not (error.may_be_repeated and self._budget.take()):
                 raise error
         elif not isinstance(error, UpstreamConnectError) or self._is_gone(target):
             raise error
-        elif self._is_given_up(target):
+        elif target.circuit is not None and self._is_given_up(target, target.circuit):
             raise CircuitOpen(f"{target.name} refuses connections for {target.circuit.failing_for_s:.0f} s") from error
+
+    def _wait(self, transaction: Transaction, seconds: float, error: UpstreamError) -> Reply | None:
+        """Waits without a claim, then is admitted anew. Raises `error` when the time is over."""
+        failed = transaction.target
+        self._note_down(failed)
+        request = transaction.request
+        transaction.release()
+        try:
+            self.room.wait(request.endpoint, request.started_us, seconds)
+            verdict = self._chain.admit(transaction, is_held=True)
+            if isinstance(verdict, RouterError):
+                raise verdict
+        except BaseException as reason:
+            # It has waited in vain: whoever ends it counts it on the version that it was meant for.
+            transaction.claim(failed)
+            if isinstance(reason, HoldExpired):
+                raise error from reason
+            raise
+        return verdict
 
     def _is_gone(self, target: Target) -> bool:
         return target.is_stopped and self._router.seen_for_s > SETTLED_S
 
-    def _is_given_up(self, target: Target) -> bool:
-        circuit = target.circuit
-        is_down = circuit is not None and circuit.is_open and circuit.failing_for_s > self._hold_s
-        return is_down and not target.is_starting
-
-    def _wait(self, flight: Flight, seconds: float, error: UpstreamError) -> None:
-        """Waits without a claim, then lays a new one. Raises `error` when the time is over."""
-        self._note_down(flight.target)
-        request = flight.request
-        flight.release()
-        try:
-            self.room.wait(request.endpoint, request.started_us, seconds)
-            flight.claimed(*self._door.claim(request, flight.request_id, is_held=True))
-        except BaseException as reason:
-            flight.claim_again()
-            if isinstance(reason, HoldExpired):
-                raise error from reason
-            raise
-
-    def _next_attempt(
-        self, message: UpstreamRequest, target: Target, compose: Callable[[Target], UpstreamRequest]
-    ) -> UpstreamRequest:
-        again = compose(target)
-        again.continue_from(message)
-        return again
+    def _is_given_up(self, target: Target, circuit: Circuit) -> bool:
+        return circuit.is_open and circuit.failing_for_s > self._hold_s and not target.is_starting
 
     # --- when those that wait may go ----------------------------------------------------------------------
 
@@ -174,7 +178,7 @@ class Rescue:
         try:
             self._router.session(target.port).reach()
         except RouterError:
-            self._outages.failed(target)
+            self._failures.failed(target)
             self._look_gap_s = min(2 * self._look_gap_s, LAST_LOOK_S)
             self._look_at = monotonic() + self._look_gap_s
             return False

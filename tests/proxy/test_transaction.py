@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from app.proxy.flight import Flight
+from app.proxy.client import ClientRequest
+from app.proxy.transaction import Transaction
 from app.router import TrafficRouter
 from tests.proxy.flying import Flying
 
@@ -16,6 +17,13 @@ Fly = Callable[..., Flying]
 def get(path: bytes) -> bytes:
     """A request for a path."""
     return b"GET " + path + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def claimed(flying: Flying, request: ClientRequest) -> Transaction:
+    """A request that has its claim."""
+    transaction = Transaction(flying.service.records, request, b"id-1")
+    transaction.claim(flying.service.router.target())
+    return transaction
 
 
 @pytest.mark.parametrize(
@@ -70,23 +78,21 @@ def test_part_that_was_not_sent_whole_counts_as_far_as_it_went(
     flying: Flying, taken: int, size: int, head: int, body: int, counted: int, has_status: bool
 ) -> None:
     request, _ = flying.request(get(b"/"))
-    row, target = flying.service.router.claim(b"GET", b"/", request.started_us)
-    flight = Flight(flying.service.ledger, request, row, target, b"id-1")
-    flight.first_byte_us = request.started_us
-    flight.sent_in_part(taken, size, head, body)
-    assert (flight.bytes_out, flight.first_byte_us > 0) == (counted, has_status)
-    flight.end(200)
+    transaction = claimed(flying, request)
+    transaction.first_byte_us = request.started_us
+    transaction.sent_in_part(taken, size, head, body)
+    assert (transaction.bytes_out, transaction.first_byte_us > 0) == (counted, has_status)
+    transaction.end(200)
 
 
 def test_request_is_in_flight_until_its_end_and_recorded_once(flying: Flying) -> None:
     service = flying.service
     request, _ = flying.request(get(b"/slow?q"))
-    row, target = service.router.claim(b"GET", b"/slow?q", request.started_us)
-    flight = Flight(service.ledger, request, row, target, b"id-1")
+    transaction = claimed(flying, request)
     assert service.metrics.in_flight("blue") == 1
     assert [(row.method, row.path) for row in service.metrics.in_flight_rows("blue")] == [("GET", "/slow")]
-    flight.end(200)
-    flight.end(502, "connect_refused")
+    transaction.end(200)
+    transaction.end(502, "connect_refused")
     assert service.metrics.in_flight("blue") == 0
     counted = flying.counted()
     assert (counted.requests, counted.failed, counted.statuses.get(200)) == (1, 0, 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.proxy.circuit import Circuit, CircuitState
+from app.circuit import Circuit, CircuitState
 from tests.support.fake_clock import FakeSeconds
 
 

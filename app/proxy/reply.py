@@ -1,4 +1,4 @@
-"""The answers that the router gives itself: short text for curl, a page for a person, JSON for a program."""
+"""What the router says itself: short text for curl, a page for a person, JSON for a program."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import html
 import json
 import re
 from http import HTTPStatus
+from typing import NamedTuple
 
 from werkzeug.datastructures import MIMEAccept
 from werkzeug.http import parse_accept_header
@@ -13,10 +14,16 @@ from werkzeug.http import parse_accept_header
 from app.errors import RouterError, UnderMaintenance
 from app.protocol.request import RequestHead
 
-__all__ = ["Parts", "answer_bytes", "refusal_parts", "status_line"]
+__all__ = ["Reply", "error_reply", "reply_bytes"]
 
-Parts = tuple[list[tuple[str, str]], bytes]
-"""An answer's fields, list of (name, value), and its body."""
+
+class Reply(NamedTuple):
+    """A response of the router's own: status and reason phrase, list of (name, value), and body."""
+
+    status_line: str
+    fields: list[tuple[str, str]]
+    body: bytes
+
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
@@ -52,8 +59,8 @@ def _accepted(head: RequestHead | None) -> str:
     return parse_accept_header(accept.decode("latin-1"), MIMEAccept).best_match(_OFFERED) or _OFFERED[0]
 
 
-def refusal_parts(error: RouterError, head: RequestHead | None, version: str, request_id: bytes) -> Parts:
-    """Fields and body of the answer for `error`.
+def error_reply(error: RouterError, head: RequestHead | None, version: str, request_id: bytes) -> Reply:
+    """What the client is told of `error`.
 
     Args:
         head: the request's head, None when it could not be read.
@@ -82,7 +89,7 @@ def refusal_parts(error: RouterError, head: RequestHead | None, version: str, re
         fields.append(("Retry-After", str(error.retry_after_s)))
     if error.allow:
         fields.append(("Allow", error.allow))
-    return fields, body
+    return Reply(_status_line(error), fields, body)
 
 
 def _page(error: RouterError, version: str, request_id: str) -> str:
@@ -110,22 +117,22 @@ def _soon(seconds: int) -> str:
     return f"{round(seconds / 3600)} hours"
 
 
-def status_line(error: RouterError) -> str:
+def _status_line(error: RouterError) -> str:
     """Status and reason phrase, as WSGI wants them; 499 is nobody's standard."""
     phrase = error.text if error.status == 499 else HTTPStatus(error.status).phrase
     return f"{error.status} {phrase}"
 
 
-def answer_bytes(line: str, parts: Parts, head: RequestHead | None, added: bytes) -> tuple[bytes, int]:
-    """A whole answer as it goes to the wire, and how many bytes of it are the body.
+def reply_bytes(reply: Reply, head: RequestHead | None, added: bytes) -> tuple[bytes, int]:
+    """A whole reply as it goes to the wire, and how many bytes of it are the body.
 
     Args:
-        line: status and reason phrase.
+        reply: what is said.
         head: the request's head, None when it could not be read.
         added: further field lines, each with its CRLF.
     """
-    fields, body = parts
+    status_line, fields, body = reply
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
     if head is not None and head.method == b"HEAD":
         body = b""
-    return f"HTTP/1.1 {line}\r\n{lines}".encode("latin-1") + added + b"\r\n" + body, len(body)
+    return f"HTTP/1.1 {status_line}\r\n{lines}".encode("latin-1") + added + b"\r\n" + body, len(body)

@@ -1,0 +1,83 @@
+"""The way of a request before it is sent: a chain of filters, each of which may refuse it, answer it or let it wait.
+
+A filter is a function of the transaction and never blocks. What it finds is a value:
+
+    None          nothing against it; the next filter is asked
+    RouterError   the client is told so
+    Reply         the router answers by itself, and nothing is wrong
+    Wait          it may go on later; then all filters are asked again
+
+The last filter lays the claim. How one waits is decided here: without a claim, with an eye on the client. And because
+filters judge by the state as it was seen last, while the claim looks at the file: when that shows another state, the
+claim is given back and all are asked again. So what every filter said is true of the state that the request is sent
+under. A filter whose effect must not happen twice for a request notes it in the transaction.
+
+`app.proxy.filters` has the filters and their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+from app.errors import RouterError
+from app.proxy.hold import HoldExpired, WaitingRoom
+from app.proxy.reply import Reply
+from app.proxy.transaction import Transaction
+from app.router import NO_VERSION, TrafficRouter
+
+__all__ = ["Chain", "Filter", "Verdict", "Wait"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Where a request is to wait for its turn."""
+
+    room: WaitingRoom
+
+
+Verdict = RouterError | Reply | Wait | None
+Filter = Callable[[Transaction], Verdict]
+
+
+class Chain:
+    """The filters of one worker, in order; the last one lays the claim."""
+
+    def __init__(self, filters: Sequence[Filter], router: TrafficRouter) -> None:
+        self._filters = tuple(filters)
+        self._router = router
+
+    def admit(self, transaction: Transaction, is_held: bool = False) -> RouterError | Reply | None:
+        """Asks the filters until the transaction has its claim; returns None then, else what the client is told.
+
+        `is_held`: the caller counts the request as held, with whatever it waits here.
+
+        Raises HoldQueueFull, ClientDisconnected.
+        """
+        router = self._router
+        while True:
+            generation, verdict = router.generation, None
+            for ask in self._filters:
+                verdict = ask(transaction)
+                if verdict is not None:
+                    break
+            if router.generation != generation:
+                if transaction.row is not None:
+                    transaction.release()
+            elif not isinstance(verdict, Wait):
+                return verdict
+            else:
+                self._wait(transaction, verdict, is_held)
+
+    def _wait(self, transaction: Transaction, wait: Wait, is_held: bool) -> None:
+        assert transaction.row is None, "who waits is in flight on no version"
+        wait.room.check_space()  # who is turned away is not held
+        began = monotonic()
+        try:
+            wait.room.wait(transaction.request.endpoint, transaction.request.started_us)
+        except HoldExpired:
+            pass  # the filter says what that means
+        finally:
+            if not is_held:
+                transaction.recorder.count_held(NO_VERSION, int((monotonic() - began) * 1e6))

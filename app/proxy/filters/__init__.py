@@ -1,0 +1,38 @@
+"""The filters that a request passes, and their order. They do not know one another; only `chain_of` knows them all."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from app.config import AppConfig, RouterConfig
+from app.proxy.chain import Chain, Filter
+from app.proxy.filters.admission import Admission
+from app.proxy.filters.maintenance import MaintenanceFilter
+from app.proxy.filters.preview import PreviewFilter
+from app.proxy.transaction import Recorder
+from app.router import TrafficRouter
+
+__all__ = ["ORDER", "Admission", "chain_of"]
+
+ORDER: Final = (
+    ("preview", "its token is taken off before anybody else could see it: logs, other filters, applications"),
+    ("maintenance", "visitors of the standby pass it, so it comes after them; nobody else need be judged meanwhile"),
+    ("admission", "the claim, and the wait for the end of a pause: after everything that can say no"),
+)
+"""Name of each filter, and why it stands there."""
+
+
+def chain_of(
+    config: RouterConfig, app_config: AppConfig, router: TrafficRouter, recorder: Recorder
+) -> tuple[Chain, Admission]:
+    """The chain of one worker, and its last filter, where requests may be waiting.
+
+    A filter for which nothing is configured is None here and costs a request nothing.
+    """
+    admission = Admission(config, router, recorder)
+    filters: dict[str, Filter | None] = {
+        "preview": PreviewFilter(config, router),
+        "maintenance": MaintenanceFilter(config, router, app_config.health_path),
+        "admission": admission,
+    }
+    return Chain([ask for name, _ in ORDER if (ask := filters[name]) is not None], router), admission

@@ -1,0 +1,78 @@
+"""The last filter: a claim on the version that the request goes to, or a wait for the end of a pause."""
+
+from __future__ import annotations
+
+from math import ceil
+from time import time
+
+from app.config import RouterConfig
+from app.errors import RouterError, TrafficPaused
+from app.proxy.chain import Verdict, Wait
+from app.proxy.hold import WaitingRoom
+from app.proxy.transaction import Recorder, Transaction
+from app.router import TrafficRouter
+
+__all__ = ["Admission"]
+
+
+class Admission:
+    """Lays the claims of one worker's requests.
+
+    Args:
+        config: the settings.
+        router: knows the state, and chooses the version.
+        recorder: counts those that wait.
+
+    Attributes:
+        room: where requests wait for the end of a pause.
+    """
+
+    def __init__(self, config: RouterConfig, router: TrafficRouter, recorder: Recorder) -> None:
+        self._router = router
+        self.room = WaitingRoom(config.hold_queue, config.resume_rate, self._is_resumed, recorder.hold)
+        self._paused = Wait(self.room)
+        self._is_closed = False
+
+    def __call__(self, transaction: Transaction) -> Verdict:
+        """Claims what an earlier filter has chosen, or the active version."""
+        router, pick = self._router, transaction.pick
+        request = transaction.request
+        head = request.head
+        try:
+            if pick is None:
+                claim = router.claim(head.method, head.target, request.started_us, transaction.request_id)
+            else:
+                claim = router.claim_on(pick, head.method, head.target, request.started_us, transaction.request_id)
+        except TrafficPaused as error:
+            if not self._is_closed:
+                return self._paused
+            error.retry_after_s = ceil(self._pause_left_s())
+            return error
+        except RouterError as error:
+            return error
+        transaction.row, transaction.target = claim
+        return None
+
+    @property
+    def holds_for_s(self) -> float:
+        """How long requests are still to wait here, in seconds; 0 when none waits for the end of a pause."""
+        return self._pause_left_s() if len(self.room) else 0.0
+
+    def close(self) -> None:
+        """Answers those that wait, and all that would: their worker ends before the pause does."""
+        self._is_closed = True
+        self.room.send_away()
+
+    def _pause_left_s(self) -> float:
+        state, now = self._router.seen, time()
+        pause = state.pause if state is not None else None
+        return pause.until - now if pause is not None and pause.holds(now) else 0.0
+
+    def _is_resumed(self) -> bool:
+        try:
+            self._router.target()
+        except TrafficPaused:
+            return False
+        except RouterError:
+            pass  # they find out by themselves what it is
+        return True

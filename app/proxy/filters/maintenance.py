@@ -1,0 +1,76 @@
+"""Maintenance: everybody is told so, but for previews, some networks, and balancers that ask for the health."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from time import time
+
+from app.config import RouterConfig
+from app.errors import UnderMaintenance
+from app.proxy.chain import Verdict
+from app.proxy.client import ClientRequest
+from app.proxy.maintenance_page import MaintenancePage
+from app.proxy.reply import Reply
+from app.proxy.transaction import Transaction
+from app.router import TrafficRouter
+from app.state.model import Maintenance
+
+__all__ = ["MaintenanceFilter"]
+
+_WELL = Reply(
+    "200 OK",
+    [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "2"), ("Cache-Control", "no-store")],
+    b"ok",
+)
+"""What a balancer hears: the router is what serves."""
+
+
+class MaintenanceFilter:
+    """Refuses requests while maintenance is on.
+
+    Args:
+        config: the settings.
+        router: knows the state.
+        health_path: answered meanwhile, for balancers that would else take the router out.
+    """
+
+    def __init__(self, config: RouterConfig, router: TrafficRouter, health_path: str) -> None:
+        self._router = router
+        self._health_path = health_path.encode()
+        self._page = MaintenancePage(config.maintenance_page)
+
+    def __call__(self, transaction: Transaction) -> Verdict:
+        """Lets a visit of the standby pass, and whoever is allowed."""
+        state = self._router.seen
+        if state is None or state.maintenance is None or transaction.is_preview:
+            return None
+        state, now = self._router.look(), time()
+        maintenance = state.maintenance_at(now) if state is not None else None
+        if state is None or state.active is None or maintenance is None:
+            return None  # it has ended, or there is a worse reason to refuse everybody
+        if self._is_health_check(transaction.request):
+            return _WELL
+        if _is_allowed(transaction.request, maintenance):
+            transaction.pick = self._router.past_maintenance
+            return None
+        error = UnderMaintenance(maintenance.message, maintenance.comes_back_in_s(now))
+        error.template = self._page.template()
+        return error
+
+    def _is_health_check(self, request: ClientRequest) -> bool:
+        return request.head.target.partition(b"?")[0] == self._health_path and request.head.method in (b"GET", b"HEAD")
+
+
+def _is_allowed(request: ClientRequest, maintenance: Maintenance) -> bool:
+    try:
+        address = ipaddress.ip_address(request.client_address)
+    except ValueError:
+        return False
+    parsed = getattr(address, "ipv4_mapped", None) or address
+    return any(parsed in network for network in _networks(maintenance.allow))
+
+
+@lru_cache(maxsize=8)
+def _networks(allow: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    return [ipaddress.ip_network(network) for network in allow]
