@@ -84,7 +84,7 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 def on_starting(server):
     """The directory for state, metrics and logs, which nobody else may write to; and a master that is careful."""
     # Imported here: gunicorn's arbiter imports ssl, and this file is also read where nothing is served.
-    from app.server.master import CarefulMaster
+    from app.server.master import RouterArbiter
     from app.server.pid_file import PidFile
 
     try:
@@ -92,7 +92,7 @@ def on_starting(server):
     except OSError as error:
         server.log.error("%s cannot be made: %s", error.filename, error.strerror)
     pid_file = PidFile(Path(_config.pid_path), _config.main_port, bind[0])
-    CarefulMaster.adopt(server, pid_file, _config.state_file)
+    RouterArbiter.adopt(server, pid_file, _config.state_file)
     _share_metrics(server)
 
 

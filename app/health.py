@@ -9,8 +9,8 @@ from typing import Any
 
 from app import __version__
 from app.metrics.snapshot import Probe
-from app.proxy.failover import state_of
 from app.proxy.service import Service
+from app.routing.failover import state_of
 from app.situation import situation_json
 from app.state.model import BlueGreenState, VersionState
 from app.survey import Survey

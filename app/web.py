@@ -23,7 +23,7 @@ from app.health import health_report
 from app.metrics.exposition import as_json, chosen_format, window_seconds
 from app.metrics.shared import SharedMetrics
 from app.proxy.environ import REQUEST_KEY, request_from_wsgi, who_asks, wsgi_environ
-from app.proxy.reply import error_reply
+from app.proxy.replies.reply import error_reply
 from app.proxy.service import Service
 from app.settings_file import read_toml
 from app.situation import Situation

@@ -20,7 +20,7 @@ from app.protocol.forwarding import Forwarding
 from app.protocol.heads import client_head, upstream_head
 from app.protocol.request import RequestParser
 from app.protocol.response import ResponseParser
-from app.proxy.request_ids import request_ids
+from app.proxy.rewrite.request_ids import request_ids
 from app.state.watch import StateWatch
 from app.transport.deadlines import Deadlines
 from bench.benchmark import Bench

@@ -129,7 +129,7 @@ from app.errors import OperatorError, UnhealthyVersion
 from app.settings_file import load_settings
 from app.state.given_up import given_up
 from app.state.model import PROGRAM, ROUTER_PROGRAM
-from app.upstream.health import probe
+from app.upstream.probe import probe
 
 __all__ = ["main"]
 

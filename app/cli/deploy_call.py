@@ -22,7 +22,7 @@ from app.errors import StateError, StateMissing, UsageError
 from app.state.model import PROGRAM, BlueGreenState, check_version
 from app.state.store import StateStore
 from app.transport.loopback import port_is_open
-from app.upstream.health import ProbeResult, probe
+from app.upstream.probe import ProbeResult, probe
 
 if TYPE_CHECKING:
     from app.cli.router_process import RunningRouter

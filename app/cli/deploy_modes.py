@@ -15,7 +15,7 @@ from app.cli.render import clock_text, dim, duration_text, moment_text
 from app.config_checks import is_network
 from app.errors import UsageError
 from app.state.model import PROGRAM
-from app.state.preview import FIELD, PARAMETER
+from app.state.preview_token import FIELD, PARAMETER
 
 __all__ = ["COMMANDS"]
 

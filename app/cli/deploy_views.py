@@ -18,7 +18,7 @@ from app.situation import HELD_BACK, Checks, Facts, Grade, Situation, decide, si
 from app.state.given_up import given_up
 from app.state.model import PROGRAM, BlueGreenState, VersionState, other
 from app.units import plain
-from app.upstream.health import ProbeResult
+from app.upstream.probe import ProbeResult
 
 __all__ = [
     "Overview",

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl
 
 from flask import Request, abort
 
-from app.proxy.client import ClientRequest
+from app.proxy.client_request import ClientRequest
 from app.proxy.environ import REQUEST_KEY
 from app.transport.deadlines import Deadlines
 

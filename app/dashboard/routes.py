@@ -17,7 +17,7 @@ from gevent.lock import RLock
 from app.access import Access
 from app.dashboard.paths import ASSETS, PREFIX
 from app.proxy.service import Service
-from app.transport.endpoint import give_way
+from app.transport.endpoint import yield_to_loop
 
 if TYPE_CHECKING:
     from app.dashboard.view import View
@@ -37,7 +37,7 @@ class Pauses:
     def __call__(self) -> None:
         """Lets others work, if it is time."""
         if time.thread_time() - self._since_s >= PIECE_S:
-            give_way()
+            yield_to_loop()
             self._since_s = time.thread_time()
 
 

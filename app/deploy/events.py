@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.deploy.receipt import Conduct, Receipt
-from app.upstream.health import ProbeResult
+from app.upstream.probe import ProbeResult
 
 __all__ = [
     "Diagnosed",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from app.config import AppConfig
 from app.deploy.events import Probed, Reporter, TimedProbe
-from app.upstream.health import ProbeResult, probe
+from app.upstream.probe import ProbeResult, probe
 
 __all__ = ["Gate", "Prober", "Verdict"]
 

@@ -24,7 +24,7 @@ from app.state.model import (
     without_maintenance,
     without_pause,
 )
-from app.state.preview import sign
+from app.state.preview_token import sign
 
 __all__ = ["Modes"]
 

@@ -6,12 +6,9 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from app.errors import ConfigError
-
-if TYPE_CHECKING:
-    from app.proxy.transaction import Transaction
+from app.proxy.transaction import Transaction
 
 __all__ = ["AccessLog"]
 

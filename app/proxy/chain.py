@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from time import monotonic
 
 from app.errors import RouterError
-from app.proxy.hold import HoldExpired, WaitingRoom
-from app.proxy.reply import Reply
+from app.proxy.replies.reply import Reply
 from app.proxy.transaction import Transaction
-from app.router import NO_VERSION, TrafficRouter
+from app.proxy.waiting_room import HoldExpired, WaitingRoom
+from app.routing.router import NO_VERSION, TrafficRouter
 
 __all__ = ["Chain", "Filter", "Verdict", "Wait"]
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from app.config import RouterConfig
 from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestParser
-from app.proxy.client import ClientRequest, InputBody
+from app.proxy.client_request import ClientRequest, InputBody
 
 __all__ = ["REQUEST_KEY", "request_from_wsgi", "who_asks", "wsgi_environ"]
 

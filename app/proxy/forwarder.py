@@ -12,28 +12,28 @@ from gevent import GreenletExit
 from app.config import RouterConfig
 from app.errors import RouterError, UpstreamDeadline, UpstreamError, WorkerStopped
 from app.proxy.chain import Chain
-from app.proxy.client import RATE_GRACE_S, ClientRequest
-from app.proxy.failover import FailureDetector
-from app.proxy.replies import ErrorReply, LocalReply
-from app.proxy.reply import Reply
-from app.proxy.request_ids import request_ids
-from app.proxy.retrier import Retrier
-from app.proxy.rewrite import Rewriter
-from app.proxy.stream import Answer
+from app.proxy.client_request import RATE_GRACE_S, ClientRequest
+from app.proxy.relay.response_relay import ResponseRelay
+from app.proxy.relay.tunnel import Tunnel
+from app.proxy.replies.local_reply import ErrorReply, LocalReply
+from app.proxy.replies.reply import Reply
+from app.proxy.rewrite.request_ids import request_ids
+from app.proxy.rewrite.rewriter import Rewriter
+from app.proxy.sending.retrier import Retrier
 from app.proxy.transaction import RequestRecorder, Transaction
-from app.proxy.tunnel import Tunnel
-from app.targets import NOWHERE
+from app.routing.failover import FailureDetector
+from app.routing.targets import NOWHERE
 from app.transport.deadlines import Deadlines
 from app.transport.limits import Expired
 
-__all__ = ["Forwarder", "Waits"]
+__all__ = ["Forwarder", "Timeouts"]
 
 logger = getLogger(__name__)
 
 WsgiResponse = Callable[[dict[str, Any], Any], Any]
 
 
-class Waits:
+class Timeouts:
     """The worker's deadlines, one object for each kind of wait."""
 
     def __init__(self, config: RouterConfig) -> None:
@@ -52,7 +52,7 @@ class Forwarder:
     Args:
         config: the settings.
         records: where requests are recorded.
-        waits: the worker's deadlines.
+        timeouts: the worker's deadlines.
         chain: admits a request.
         failures: is told of versions that have failed and answer again.
         retrier: sends a request again when its version has refused it.
@@ -62,13 +62,13 @@ class Forwarder:
         self,
         config: RouterConfig,
         records: RequestRecorder,
-        waits: Waits,
+        timeouts: Timeouts,
         chain: Chain,
         failures: FailureDetector,
         retrier: Retrier,
     ) -> None:
         self._records = records
-        self._waits = waits
+        self._timeouts = timeouts
         self._chain = chain
         self._failures = failures
         self._retrier = retrier
@@ -102,7 +102,7 @@ class Forwarder:
         if refusal is not None:
             return self._reply(transaction, refusal)
         if self._limits_total:
-            transaction.limit_total(self._waits.total)
+            transaction.limit_total(self._timeouts.total)
         target = transaction.target
         message = self._rewriter.request(transaction)
         circuit = target.circuit
@@ -120,14 +120,14 @@ class Forwarder:
         transaction.head_us = monotonic_ns() // 1000
         lines = self._rewriter.response_lines(transaction, response.head)
         if response.status_code == 101:
-            return Tunnel(transaction, response, lines, self._waits.tunnel)
-        return Answer(transaction, response, lines, self._waits.reading, self._waits.sending)
+            return Tunnel(transaction, response, lines, self._timeouts.tunnel)
+        return ResponseRelay(transaction, response, lines, self._timeouts.reading, self._timeouts.sending)
 
     def refuse(self, request: ClientRequest, error: RouterError) -> ErrorReply:
         """The router's own response to a request that goes past no filter: it is not fit to be forwarded."""
         transaction = Transaction(self._records, request, request.head.request_id or next(self._ids))
         transaction.claim(NOWHERE)
-        return ErrorReply(transaction, error, self._waits.sending)
+        return ErrorReply(transaction, error, self._timeouts.sending)
 
     def _reply(self, transaction: Transaction, answer: RouterError | Reply) -> LocalReply:
         """What the router says itself, on the record of the version that was claimed, or of none."""
@@ -135,7 +135,7 @@ class Forwarder:
         if not is_claimed:
             transaction.claim(NOWHERE)
         if isinstance(answer, Reply):
-            return LocalReply(transaction, answer, self._waits.sending)
+            return LocalReply(transaction, answer, self._timeouts.sending)
         # A visit that never got to the standby is counted as any request that is refused.
         transaction.is_preview = transaction.is_preview and is_claimed
-        return ErrorReply(transaction, answer, self._waits.sending)
+        return ErrorReply(transaction, answer, self._timeouts.sending)

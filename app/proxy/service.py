@@ -15,20 +15,20 @@ from app.metrics.leader import Turn
 from app.metrics.shared import SharedMetrics, monotonic_us, until_next_second
 from app.metrics.snapshot import Probe
 from app.proxy.access_log import AccessLog
-from app.proxy.budget import RetryBudget
-from app.proxy.failover import Failover, FailureDetector
 from app.proxy.filters import chain_of
-from app.proxy.forwarder import Forwarder, Waits
+from app.proxy.forwarder import Forwarder, Timeouts
 from app.proxy.long_lived import Handover
-from app.proxy.retrier import Retrier
+from app.proxy.sending.retrier import Retrier
+from app.proxy.sending.retry_budget import RetryBudget
 from app.proxy.transaction import RequestRecorder
-from app.router import TrafficRouter
+from app.routing.failover import Failover, FailureDetector
+from app.routing.router import TrafficRouter
 from app.state.model import VERSIONS, VersionState
 from app.transport.endpoint import wait_for_either
 from app.upstream.adapter import UpstreamAdapter
-from app.upstream.exchange import Limits
-from app.upstream.health import probe
+from app.upstream.exchange import ExchangeTimeouts
 from app.upstream.pool import ConnectionPool
+from app.upstream.probe import probe
 from app.upstream.session import UpstreamSession
 
 __all__ = ["Service", "metrics_slots", "worker_count"]
@@ -71,7 +71,7 @@ class Service:
         self.slot = self.metrics.claim_slot(os.getpid())
         if self.metrics.fault:
             logger.warning("%s", self.metrics.fault)
-        self.waits = Waits(config)
+        self.timeouts = Timeouts(config)
         self.router = TrafficRouter(config, self.slot, self._open_session, app_config.address, app_config.ports)
         access_log = AccessLog(config.access_log) if config.access_log else None
         self.records = RequestRecorder(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
@@ -80,16 +80,16 @@ class Service:
         self.failover = Failover(config, self.router, self.metrics.probes, self._note_diversion)
         failures = FailureDetector(config.circuit_failures, self.failover.divert)
         retrier = Retrier(config, self.router, chain, failures, self.budget, self.slot)
-        self.forwarder = Forwarder(config, self.records, self.waits, chain, failures, retrier)
+        self.forwarder = Forwarder(config, self.records, self.timeouts, chain, failures, retrier)
         self.handover = Handover.of(config)
         self._tell_failover = tell_failover
         self._state_fault = ""
 
     def _open_session(self, port: int) -> UpstreamSession:
-        config, waits = self.config, self.waits
+        config, waits = self.config, self.timeouts
         address = self.app_config.address
         pool = ConnectionPool(port, config.pool_size, waits.connecting, config.pool_idle_timeout, address)
-        limits = Limits(waits.reading, waits.body, waits.sending, wait_for_either)
+        limits = ExchangeTimeouts(waits.reading, waits.body, waits.sending, wait_for_either)
         return UpstreamSession(UpstreamAdapter(pool, limits))
 
     def start(self) -> None:

@@ -11,13 +11,12 @@ from gevent import getcurrent
 
 from app.errors import CAUSES
 from app.metrics.exclusion import Exclusion
-from app.proxy.access_log import AccessLog
-from app.proxy.client import ClientRequest
+from app.proxy.client_request import ClientRequest
 from app.proxy.long_lived import LongLived
-from app.targets import NOWHERE, Claims, Target
+from app.routing.targets import NOWHERE, Claims, Target
 from app.transport.deadlines import Deadlines
 
-__all__ = ["CAUSE_INDEX", "Permit", "Recorder", "RequestRecorder", "Transaction"]
+__all__ = ["CAUSE_INDEX", "Permit", "Recorder", "RequestLog", "RequestRecorder", "Transaction"]
 
 CAUSE_INDEX = {cause: index for index, cause in enumerate(CAUSES)}
 
@@ -55,6 +54,16 @@ class Recorder(Claims, Protocol):
         """Counts a request that was held back for a while."""
 
 
+class RequestLog(Protocol):
+    """Where each request gets a line; `app.proxy.access_log.AccessLog` in a worker."""
+
+    def write(self, transaction: Transaction, status: int, cause: str, bytes_in: int, now_us: int) -> None:
+        """Writes the line of a request that has ended."""
+
+    def reopen(self) -> None:
+        """Goes on in the file that has the configured name now."""
+
+
 class RequestRecorder:
     """What a worker writes its requests into.
 
@@ -72,7 +81,7 @@ class RequestRecorder:
     __slots__ = ("_counts", "_excluded", "access_log", "counts_all", "long_lived", "recorder", "visiting")
 
     def __init__(
-        self, recorder: Recorder, access_log: AccessLog | None, counts: bool, excluded: tuple[str, ...] = ()
+        self, recorder: Recorder, access_log: RequestLog | None, counts: bool, excluded: tuple[str, ...] = ()
     ) -> None:
         self.recorder = recorder
         self.access_log = access_log

@@ -22,14 +22,14 @@ from typing import Any, Self
 from gunicorn import sock, systemd
 from gunicorn.errors import HaltServer
 
-from app.server.keeper import ENDING, WorkerKeeper, serves, signals_kept_waiting
-from app.server.marks import CUTTING_S, Mark, set_mark
+from app.server.handoff import hand_on, moved, take_up, take_up_last_good
 from app.server.next_start import read_start
 from app.server.pid_file import PidFile
-from app.server.succession import hand_on, moved, take_up, take_up_last_good
+from app.server.worker_flag import CUTTING_S, WorkerFlag, set_mark
+from app.server.worker_manager import ENDING, WorkerManager, serves, signals_kept_waiting
 from app.state.last_good import LastGood
 
-__all__ = ["UPGRADE_TIMEOUT_S", "CarefulMaster"]
+__all__ = ["UPGRADE_TIMEOUT_S", "RouterArbiter"]
 
 UPGRADE_TIMEOUT_S = 30.0
 """A new master whose workers do not serve by then gives up, and the old one goes on."""
@@ -40,7 +40,7 @@ _END_LOOK_S = 0.1
 """Between two looks at workers that are about to end."""
 
 
-class CarefulMaster(WorkerKeeper):
+class RouterArbiter(WorkerManager):
     """The arbiter that `gunicorn.conf.py` turns gunicorn's into; gunicorn has no setting for another class."""
 
     LISTENERS: list[Any]
@@ -214,7 +214,7 @@ class CarefulMaster(WorkerKeeper):
         if graceful and self._is_replaced:
             graceful = self._let_workers_end()
         for worker in self.WORKERS.values():
-            set_mark(worker.tmp, Mark.IS_LAST)
+            set_mark(worker.tmp, WorkerFlag.IS_LAST)
         # By then gunicorn kills, and a worker has waited for as long before it says its last words.
         self.cfg.set("graceful_timeout", self.cfg.graceful_timeout + CUTTING_S + 1)
         super().stop(graceful)

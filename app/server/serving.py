@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from app.errors import RouterError, TooManyConnections
 from app.proxy.service import Service
-from app.server.connection import ClientConnection
+from app.server.client_connection import ClientConnection
 from app.server.notices import Notices
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint
@@ -47,7 +47,7 @@ class Serving:
         self._stop_endless = wsgi.stop
         self.config = config
         self.forwarder = service.forwarder
-        self.waits = service.waits
+        self.timeouts = service.timeouts
         self.idle = Deadlines(config.keepalive_timeout or config.head_timeout)
         self.heads = Deadlines(config.head_timeout)
         self.lingering = Deadlines(1.0)

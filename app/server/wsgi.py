@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from app.protocol.chunked import LAST_CHUNK, encode_chunk
-from app.proxy.client import ClientRequest
-from app.proxy.date import date_line
+from app.proxy.client_request import ClientRequest
+from app.proxy.rewrite.date import date_line
 from app.transport.deadlines import Deadlines
 
 __all__ = ["WsgiAnswer"]

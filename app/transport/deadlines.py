@@ -31,12 +31,12 @@ class Deadlines:
             `Expired` is raised in it.
     """
 
-    __slots__ = ("_is_ticking", "_on_expired", "_tick_number", "_tick_s", "_ticks", "_timer", "_waits", "seconds")
+    __slots__ = ("_is_ticking", "_on_expired", "_tick_number", "_tick_s", "_ticks", "_timer", "_timeouts", "seconds")
 
     def __init__(self, seconds: float, on_expired: Callable[[Any], None] | None = None) -> None:
         self.seconds = seconds
         self._on_expired = on_expired or self._raise_in
-        self._waits: dict[Any, int] = {}  # Any: gevent's greenlets have no types
+        self._timeouts: dict[Any, int] = {}  # Any: gevent's greenlets have no types
         self._tick_s = max(seconds / _TICKS, _SHORTEST_TICK_S)
         self._ticks = ceil(seconds / self._tick_s)
         self._tick_number = 0
@@ -49,25 +49,25 @@ class Deadlines:
     def add(self, wait: Any) -> None:
         """Starts the time of `wait`, which must not be here already."""
         if self._is_ticking:
-            self._waits[wait] = self._tick_number
+            self._timeouts[wait] = self._tick_number
         elif self.seconds:
             # It begins with the tick, not somewhere in it: at a tick's end it is over, and need not wait for one more.
-            self._waits[wait] = self._tick_number - 1
+            self._timeouts[wait] = self._tick_number - 1
             self._start_ticking()
 
     def discard(self, wait: Any) -> None:
         """Forgets `wait`, if it is here."""
-        self._waits.pop(wait, None)
+        self._timeouts.pop(wait, None)
 
     def end_oldest(self, count: int) -> None:
         """Ends up to `count` waits before their time, the longest first; none that began in the last two ticks."""
         over: list[Any] = []
-        for wait, began in self._waits.items():
+        for wait, began in self._timeouts.items():
             if began >= self._tick_number - 1 or len(over) == count:
                 break
             over.append(wait)
         for wait in over:
-            if self._waits.pop(wait, None) is not None:
+            if self._timeouts.pop(wait, None) is not None:
                 self._on_expired(wait)
 
     def _start_ticking(self) -> None:
@@ -78,17 +78,17 @@ class Deadlines:
 
     def _tick(self) -> None:
         self._tick_number += 1
-        if not self._waits:
+        if not self._timeouts:
             self._is_ticking = False
             self._timer.stop()
             self._timer.close()
             return
         latest_over = self._tick_number - self._ticks - 1
         over: list[Any] = []
-        for wait, began in self._waits.items():
+        for wait, began in self._timeouts.items():
             if began > latest_over:
                 break
             over.append(wait)
         for wait in over:
-            if self._waits.pop(wait, None) is not None:
+            if self._timeouts.pop(wait, None) is not None:
                 self._on_expired(wait)

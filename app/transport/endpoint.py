@@ -15,7 +15,7 @@ from gevent.monkey import get_original
 from app.transport.deadlines import Deadlines
 from app.transport.loopback import family_of, refuse_itself
 
-__all__ = ["Endpoint", "PlainSocket", "connect", "give_way", "wait_for_either"]
+__all__ = ["Endpoint", "PlainSocket", "connect", "yield_to_loop", "wait_for_either"]
 
 PlainSocket: type[socket.socket] = get_original("socket", "socket")
 """The standard library's socket, which gevent replaces in a worker: here the waiting is done by `Endpoint`."""
@@ -259,7 +259,7 @@ def wait_for_either(first: Endpoint, second: Endpoint, deadlines: Deadlines) -> 
         deadlines.discard(current)
 
 
-def give_way() -> None:
+def yield_to_loop() -> None:
     """Lets the loop look at its sockets, and all go first for whom it finds something.
 
     `gevent.sleep(0)` lets only those go who are ready already, and again and again for some milliseconds. A timer,

@@ -9,10 +9,10 @@ from urllib3 import Retry
 
 from app.errors import UpstreamReset
 from app.protocol.retry import IDEMPOTENT, has_surely_read
-from app.upstream.connection import AnswerBody, UpstreamConnection
-from app.upstream.exchange import Exchange, Limits
+from app.upstream.exchange import Exchange, ExchangeTimeouts
 from app.upstream.fresh import Connections
-from app.upstream.messages import UpstreamAnswer, UpstreamRequest
+from app.upstream.messages import UpstreamRequest, UpstreamResponse
+from app.upstream.upstream_connection import ResponseBody, UpstreamConnection
 
 __all__ = ["UpstreamAdapter"]
 
@@ -25,7 +25,7 @@ class UpstreamAdapter(HTTPAdapter):
         limits: how long the waits of an exchange may last.
     """
 
-    def __init__(self, connections: Connections, limits: Limits) -> None:
+    def __init__(self, connections: Connections, limits: ExchangeTimeouts) -> None:
         # Not super().__init__(): it would build urllib3's pools, which nothing here uses.
         self.max_retries = Retry(0)  # as HTTPAdapter's; `responses` asks for it
         self.connections = connections
@@ -33,7 +33,7 @@ class UpstreamAdapter(HTTPAdapter):
 
     def send(  # type: ignore[override]  # our request and answer are children of what requests expects
         self, request: UpstreamRequest, stream: bool = True, *args: Any, **kwargs: Any
-    ) -> UpstreamAnswer:
+    ) -> UpstreamResponse:
         """Sends `request` and returns its answer, the body still to come.
 
         A pooled connection that turns out to be closed is replaced by a fresh one where that cannot make the
@@ -60,7 +60,9 @@ class UpstreamAdapter(HTTPAdapter):
                 connection = connections.acquire(fresh=True)
             else:
                 connection.is_trusted = body is None or has_surely_read(body.size, head.status)
-                return UpstreamAnswer(request, head, AnswerBody(connection, head), connections, exchange.unfinished())
+                return UpstreamResponse(
+                    request, head, ResponseBody(connection, head), connections, exchange.unfinished()
+                )
 
     def _trusted(self, connection: UpstreamConnection) -> UpstreamConnection:
         """A connection that is not known to be closed, and not about to be.

@@ -18,11 +18,11 @@ from app.protocol.response import ResponseHead
 from app.protocol.retry import may_send_again
 from app.protocol.upgrade import was_asked_for
 from app.transport.limits import Expired, Limit
-from app.upstream.connection import UpstreamConnection
 from app.upstream.messages import UpstreamRequest
 from app.upstream.upload import Upload
+from app.upstream.upstream_connection import UpstreamConnection
 
-__all__ = ["PIPELINED_BYTES", "Exchange", "Limits", "hear_client"]
+__all__ = ["PIPELINED_BYTES", "Exchange", "ExchangeTimeouts", "poll_client"]
 
 PIPELINED_BYTES = 65536
 """How much a client may send ahead of its turn before we stop looking whether it is still there."""
@@ -33,7 +33,7 @@ def _no_client(first: Any, second: Any, limit: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ExchangeTimeouts:
     """How long the waits of an exchange may last, and how to wait for two ends at once.
 
     `reading` is for the upstream's bytes, `receiving` and `sending` for the client's. `wait_for_either` is
@@ -46,7 +46,7 @@ class Limits:
     wait_for_either: Callable[[Any, Any, Any], Any] = _no_client
 
 
-def hear_client(client: Any) -> None:
+def poll_client(client: Any) -> None:
     """Reads what a client says while its answer is awaited: its next request, or that it is gone.
 
     Raises ClientDisconnected.
@@ -69,7 +69,7 @@ class Exchange:
 
     __slots__ = ("_connection", "_endpoint", "_has_heard", "_limits", "_request", "_upload", "has_written")
 
-    def __init__(self, connection: UpstreamConnection, request: UpstreamRequest, limits: Limits) -> None:
+    def __init__(self, connection: UpstreamConnection, request: UpstreamRequest, limits: ExchangeTimeouts) -> None:
         self._connection = connection
         self._endpoint = connection.endpoint
         self._request = request
@@ -172,7 +172,7 @@ class Exchange:
             if client is None or len(client.buffered) > PIPELINED_BYTES:
                 self._take_in(self._endpoint.read(limits.reading))
             elif limits.wait_for_either(self._endpoint, client, limits.reading) is client:
-                hear_client(client)
+                poll_client(client)
             else:
                 self._receive()
         elif client is None:

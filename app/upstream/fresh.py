@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from app.errors import OutOfDescriptors, UpstreamConnectError, UpstreamConnectTimeout
 from app.transport.limits import Expired, Limit
 from app.transport.loopback import DEFAULT_ADDRESS, spot
-from app.upstream.connection import UpstreamConnection
+from app.upstream.upstream_connection import UpstreamConnection
 
 __all__ = ["Connect", "Connections", "FreshConnections", "open_connection"]
 

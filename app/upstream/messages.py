@@ -13,11 +13,11 @@ import requests
 from requests.structures import CaseInsensitiveDict
 
 from app.protocol.response import ResponseHead
-from app.upstream.connection import AnswerBody, UpstreamConnection
 from app.upstream.fresh import Connections
 from app.upstream.upload import RequestBody, Upload
+from app.upstream.upstream_connection import ResponseBody, UpstreamConnection
 
-__all__ = ["UpstreamAnswer", "UpstreamRequest"]
+__all__ = ["UpstreamResponse", "UpstreamRequest"]
 
 
 class UpstreamRequest(requests.PreparedRequest):
@@ -104,7 +104,7 @@ class UpstreamRequest(requests.PreparedRequest):
         self.__dict__["body_read"] = value
 
 
-class UpstreamAnswer(requests.Response):
+class UpstreamResponse(requests.Response):
     """The answer of a version, its body still on the way.
 
     Attributes:
@@ -123,7 +123,7 @@ class UpstreamAnswer(requests.Response):
         self,
         request: UpstreamRequest,
         head: ResponseHead,
-        stream: AnswerBody,
+        stream: ResponseBody,
         connections: Connections,
         upload: Upload | None = None,
     ) -> None:

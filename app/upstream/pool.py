@@ -13,8 +13,8 @@ from app.errors import PoolExhausted
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, connect
 from app.transport.loopback import DEFAULT_ADDRESS
-from app.upstream.connection import UpstreamConnection
 from app.upstream.fresh import open_connection
+from app.upstream.upstream_connection import UpstreamConnection
 
 __all__ = ["ConnectionPool"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import requests
 
 from app.upstream.adapter import UpstreamAdapter
-from app.upstream.messages import UpstreamAnswer, UpstreamRequest
+from app.upstream.messages import UpstreamRequest, UpstreamResponse
 from app.upstream.whole import adopt
 
 __all__ = ["UpstreamSession"]
@@ -29,10 +29,10 @@ class UpstreamSession(requests.Session):
 
     def send(  # type: ignore[override]  # our request and answer are children of what requests expects
         self, request: UpstreamRequest, **kwargs: Any
-    ) -> UpstreamAnswer:
+    ) -> UpstreamResponse:
         """Sends one request; the answer's body is still on the way. Raises what the adapter raises."""
         answer = self._adapter.send(request, **kwargs)
-        return answer if type(answer) is UpstreamAnswer else adopt(answer, request)
+        return answer if type(answer) is UpstreamResponse else adopt(answer, request)
 
     def keep_idle(self, keeps: bool) -> None:
         """Whether connections are kept for other requests; those that are idle are closed when not."""

@@ -10,8 +10,8 @@ from urllib3 import HTTPHeaderDict
 
 from app.errors import MalformedRequest, UpstreamConnectError, UpstreamReadTimeout
 from app.transport.limits import Expired, Limit
-from app.upstream.connection import AnswerBody, UpstreamConnection
-from app.upstream.messages import UpstreamAnswer, UpstreamRequest
+from app.upstream.messages import UpstreamRequest, UpstreamResponse
+from app.upstream.upstream_connection import ResponseBody, UpstreamConnection
 
 __all__ = ["adopt", "compose", "read_whole"]
 
@@ -48,7 +48,7 @@ def compose(
     return "".join([*lines, "\r\n"]).encode("latin-1")
 
 
-def adopt(answer: requests.Response, request: UpstreamRequest) -> UpstreamAnswer:
+def adopt(answer: requests.Response, request: UpstreamRequest) -> UpstreamResponse:
     """An answer of another adapter, such as a double in a test, in the shape of ours; its body is read whole."""
     body = answer.raw.read(decode_content=False)
     lines = [f"HTTP/1.1 {answer.status_code} {answer.reason or ''}\r\n"]
@@ -58,7 +58,7 @@ def adopt(answer: requests.Response, request: UpstreamRequest) -> UpstreamAnswer
     lines.append(f"Content-Length: {len(body)}\r\n\r\n")
     connection = UpstreamConnection(_Held(body))
     head = connection.parser.parse("".join(lines).encode("latin-1"), request.raw_method)
-    return UpstreamAnswer(request, head, AnswerBody(connection, head), _Nowhere())
+    return UpstreamResponse(request, head, ResponseBody(connection, head), _Nowhere())
 
 
 class _Held:
@@ -94,7 +94,7 @@ class _Nowhere:
         """Nothing to forget."""
 
 
-def read_whole(answer: UpstreamAnswer, limit: Limit) -> tuple[int, HTTPHeaderDict, bytes]:
+def read_whole(answer: UpstreamResponse, limit: Limit) -> tuple[int, HTTPHeaderDict, bytes]:
     """Reads an answer to its end: (status, fields, body as it came). Raises UpstreamTruncated, UpstreamReadTimeout."""
     fields = HTTPHeaderDict()
     for index, (name, value) in enumerate(answer.head.fields):

@@ -23,7 +23,7 @@ from app.config import AppConfig
 from app.deploy.history import Entry, History
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.state.store import StateStore
-from app.upstream.health import probe
+from app.upstream.probe import probe
 from tests.support.waiting import wait_until
 
 LAUNCHER: Final = Path(__file__).resolve().parents[2] / "bin" / "blue_green_deploy"

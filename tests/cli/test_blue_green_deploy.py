@@ -25,7 +25,7 @@ from app.state.model import VersionState
 from app.state.process_birth import birth
 from app.state.store import StateStore
 from app.transport.loopback import port_is_open
-from app.upstream.health import ProbeResult
+from app.upstream.probe import ProbeResult
 from tests.deploy.deployment import COMMAND
 from tests.support.canned_router import HEALTHY, CannedRouter
 from tests.support.raw_client import ask

@@ -21,7 +21,7 @@ from app.deploy.processes import Found
 from app.deploy.reconcile import as_found, ending_text
 from app.errors import ConfigError
 from app.state.model import Status, VersionState
-from app.upstream.health import ProbeResult
+from app.upstream.probe import ProbeResult
 from tests.deploy.deployment import Deployment, FakeTraffic, Row
 
 BLUE = VersionState("blue", 8001, release="r 1")

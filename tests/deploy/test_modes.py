@@ -11,7 +11,7 @@ from app.deploy.events import Drained, Draining, Event, Noted, Overdue
 from app.deploy.modes import Modes
 from app.errors import DrainTimedOut, OperatorError, StateMissing, UsageError
 from app.state.model import Maintenance, Pause
-from app.state.preview import verify
+from app.state.preview_token import verify
 from tests.deploy.deployment import Deployment, FakeTraffic, Row
 
 

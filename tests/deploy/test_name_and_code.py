@@ -22,7 +22,7 @@ from app.deploy.steps import Steps
 from app.errors import OperatorError
 from app.state.model import VERSIONS, VersionState
 from app.state.store import StateStore
-from app.upstream.health import ProbeResult
+from app.upstream.probe import ProbeResult
 
 
 class Loaded:

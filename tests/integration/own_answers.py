@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from app.dashboard.paths import ASSETS, PREFIX
-from app.state.preview import sign
+from app.state.preview_token import sign
 from tests.support.raw_client import Response
 from tests.support.raw_upstream import Exchange, RawUpstream
 from tests.support.router_process import RouterProcess, Settings, free_port

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.state.preview import sign
+from app.state.preview_token import sign
 from tests.integration.holding import GET, request, wait_held
 from tests.support.raw_client import Response
 from tests.support.raw_upstream import RawUpstream, answering, reply

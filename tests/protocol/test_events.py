@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.protocol.events import EventTracker, is_event_stream, may_end_early
 from app.protocol.request import RequestParser
 from app.protocol.response import ResponseParser
+from app.protocol.server_sent_events import EventTracker, is_event_stream, may_end_early
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from app.config import AppConfig, RouterConfig
 from app.metrics.snapshot import VersionStats
 from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestParser
-from app.proxy.client import ClientBody, ClientRequest
+from app.proxy.client_request import ClientBody, ClientRequest
 from app.proxy.service import Service
 from app.transport.endpoint import Endpoint
 from app.upstream.session import UpstreamSession

@@ -16,9 +16,9 @@ import pytest
 from app.errors import HoldQueueFull, NoActiveVersion, PoolExhausted, RouterError
 from app.proxy.chain import Chain, Filter, Verdict, Wait
 from app.proxy.filters import ORDER
-from app.proxy.hold import WaitingRoom
-from app.proxy.reply import Reply
+from app.proxy.replies.reply import Reply
 from app.proxy.transaction import Transaction
+from app.proxy.waiting_room import WaitingRoom
 from tests.proxy.flying import Flying
 from tests.support.raw_upstream import RawUpstream, reply
 from tests.support.states import put_state

@@ -9,7 +9,7 @@ import pytest
 
 from app.config import RouterConfig
 from app.errors import BodyTooLarge, ClientDisconnected, MalformedRequest, RouterError
-from app.proxy.client import InputBody
+from app.proxy.client_request import InputBody
 from app.proxy.environ import REQUEST_KEY, request_from_wsgi, wsgi_environ
 from tests.proxy.flying import Flying
 

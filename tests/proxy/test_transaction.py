@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from app.proxy.client import ClientRequest
+from app.proxy.client_request import ClientRequest
 from app.proxy.transaction import Transaction
-from app.router import TrafficRouter
+from app.routing.router import TrafficRouter
 from tests.proxy.flying import Flying
 
 Fly = Callable[..., Flying]

@@ -17,7 +17,7 @@ from app.config import RouterConfig
 from app.errors import RouterError
 from app.protocol.chunked import ChunkedDecoder
 from app.proxy.environ import REQUEST_KEY
-from app.server.connection import ClientConnection
+from app.server.client_connection import ClientConnection
 from app.server.serving import Serving
 from app.web import RouterApp, create_app
 from tests.protocol.messages import block, chunked_bodies, cuts, fields, methods, split, targets

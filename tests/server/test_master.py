@@ -12,8 +12,8 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.workers.workertmp import WorkerTmp
 
-from app.server.marks import Mark, set_mark
-from app.server.master import CarefulMaster
+from app.server.master import RouterArbiter
+from app.server.worker_flag import WorkerFlag, set_mark
 
 WORKERS = 2
 TIMEOUT_S = 30
@@ -40,7 +40,7 @@ class Log:
     error = critical
 
 
-class Master(CarefulMaster):
+class Master(RouterArbiter):
     """Without processes: notes what it would do to them."""
 
     num_workers = WORKERS  # a property of gunicorn's, which tells its log
@@ -90,7 +90,7 @@ def master() -> Iterator[Master]:
 
 
 def ask_to_go(master: Master, pid: int) -> None:
-    set_mark(master.WORKERS[pid].tmp, Mark.ASKS_TO_GO)
+    set_mark(master.WORKERS[pid].tmp, WorkerFlag.ASKS_TO_GO)
 
 
 def test_missing_workers_are_started_and_nobody_is_ended(master: Master) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from app.server.handoff import hand_on, take_up_last_good
 from app.server.pid_file import PidFile
-from app.server.succession import hand_on, take_up_last_good
 from app.state.last_good import LastGood
 
 

@@ -126,7 +126,7 @@ class Turns(LastGood):
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        give_way(lambda: self.holder is None)
+        yield_to_loop(lambda: self.holder is None)
         self.holder = getcurrent()
         try:
             yield
@@ -138,7 +138,7 @@ def _always() -> bool:
     return True
 
 
-def give_way(may_go_on: Callable[[], bool] = _always) -> None:
+def yield_to_loop(may_go_on: Callable[[], bool] = _always) -> None:
     """Lets somebody else go on; comes back when it may."""
     getcurrent().parent.switch(may_go_on)
 
@@ -164,7 +164,7 @@ class Run:
         seen = self.stat(path)
         assert self.content is not None
         found = self.content
-        give_way()
+        yield_to_loop()
         return found, seen
 
     def change(self, contents: Sequence[bytes | None]) -> None:
@@ -172,7 +172,7 @@ class Run:
             self.content = content
             self.changes += 1
             if content is not contents[-1]:
-                give_way()
+                yield_to_loop()
 
     def look(self, watch: StateWatch, times: int) -> None:
         for _ in range(times):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.state.preview import sign, verify
+from app.state.preview_token import sign, verify
 
 KEY = "a secret of this deployment"
 

@@ -10,7 +10,7 @@ import gevent
 import pytest
 
 from app.transport.deadlines import Deadlines
-from app.transport.endpoint import Endpoint, connect, give_way, wait_for_either
+from app.transport.endpoint import Endpoint, connect, wait_for_either, yield_to_loop
 from app.transport.limits import Expired
 from tests.support.waiting import wait_until
 from tests.transport.loopback import closed_address, endpoint_and_peer, full_listener, receive_to_end, reset
@@ -391,7 +391,7 @@ def test_giving_way_lets_those_go_who_wait_for_bytes(
     serving = gevent.spawn(serve)
     for _ in range(10):
         before = served
-        give_way()
-        give_way()
+        yield_to_loop()
+        yield_to_loop()
         assert served > before
     serving.kill()

@@ -14,7 +14,7 @@ from app.transport.deadlines import Deadlines
 from app.transport.endpoint import connect
 from app.transport.limits import TimeLimit
 from app.transport.loopback import authority, port_is_open
-from app.upstream.health import probe
+from app.upstream.probe import probe
 
 
 def connects_with_itself(sock: socket.socket, port: int) -> None:

@@ -8,18 +8,18 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from app.protocol.request import RequestHead, RequestParser
-from app.proxy.client import ClientBody
+from app.proxy.client_request import ClientBody
 from app.transport.blocking import connect_blocking
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, wait_for_either
 from app.transport.limits import TimeLimit
 from app.upstream.adapter import UpstreamAdapter
-from app.upstream.connection import UpstreamConnection
-from app.upstream.exchange import Limits
+from app.upstream.exchange import ExchangeTimeouts
 from app.upstream.fresh import FreshConnections
-from app.upstream.messages import UpstreamAnswer, UpstreamRequest
+from app.upstream.messages import UpstreamRequest, UpstreamResponse
 from app.upstream.pool import ConnectionPool
 from app.upstream.session import UpstreamSession
+from app.upstream.upstream_connection import UpstreamConnection
 from tests.transport.loopback import endpoint_and_peer
 
 HOST = b"Host: x.test\r\n"
@@ -66,10 +66,10 @@ class Version:
         self.port = port
         self.reading = Deadlines(reading_s)
         self.pool = TrackedPool(port, size, Deadlines(connecting_s), idle_s)
-        limits = Limits(self.reading, Deadlines(receiving_s), Deadlines(sending_s), wait_for_either)
+        limits = ExchangeTimeouts(self.reading, Deadlines(receiving_s), Deadlines(sending_s), wait_for_either)
         self.session = UpstreamSession(UpstreamAdapter(self.pool, limits))
 
-    def send(self, request: UpstreamRequest) -> UpstreamAnswer:
+    def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """Sends a request; its answer's body is still on the way."""
         return self.session.send(request)
 
@@ -77,7 +77,7 @@ class Version:
         """Sends a request without a body and reads the whole answer's body."""
         return self.read(self.send(plain(self.port, target, method)))
 
-    def read(self, answer: UpstreamAnswer) -> bytes:
+    def read(self, answer: UpstreamResponse) -> bytes:
         """The whole body of an answer; its connection is given back."""
         parts = []
         try:
@@ -92,7 +92,7 @@ def blocking_session(port: int, seconds: float = 10) -> UpstreamSession:
     """A session as plain Python gets it: one connection for each exchange, and no gevent."""
     limit = TimeLimit(seconds)
     connections = FreshConnections(port, connect_blocking, limit)
-    return UpstreamSession(UpstreamAdapter(connections, Limits(limit, limit, limit)))
+    return UpstreamSession(UpstreamAdapter(connections, ExchangeTimeouts(limit, limit, limit)))
 
 
 def plain(port: int, target: bytes = b"/", method: bytes = b"GET", lines: bytes = HOST) -> UpstreamRequest:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from app.errors import UpstreamError, UpstreamProtocolError, UpstreamTruncated
-from app.upstream.connection import AnswerBody, UpstreamConnection
+from app.upstream.upstream_connection import ResponseBody, UpstreamConnection
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -127,7 +127,7 @@ def read(raw: bytes, pieces: list[bytes], closes: bool) -> tuple[bytes, Upstream
     connection.endpoint.buffered = raw
     head = connection.take_head(b"GET")
     assert head is not None
-    body = AnswerBody(connection, head)
+    body = ResponseBody(connection, head)
     found = body.take_buffered()
     for _ in range(len(pieces) + closes):
         if body.fault is None and not body.complete:

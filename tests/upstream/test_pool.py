@@ -9,8 +9,8 @@ import pytest
 
 from app.errors import PoolExhausted, UpstreamConnectError, UpstreamConnectTimeout
 from app.transport.deadlines import Deadlines
-from app.upstream.connection import UpstreamConnection
 from app.upstream.pool import ConnectionPool
+from app.upstream.upstream_connection import UpstreamConnection
 from tests.support.fake_clock import FakeSeconds
 from tests.support.raw_upstream import RawUpstream
 from tests.support.waiting import wait_until

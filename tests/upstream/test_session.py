@@ -12,9 +12,9 @@ from urllib3 import HTTPHeaderDict
 
 from app.errors import UpstreamConnectError, UpstreamConnectTimeout, UpstreamReadTimeout, UpstreamReset
 from app.protocol.request import RequestParser
-from app.proxy.client import InputBody
+from app.proxy.client_request import InputBody
 from app.transport.limits import TimeLimit
-from app.upstream.messages import UpstreamAnswer, UpstreamRequest
+from app.upstream.messages import UpstreamRequest, UpstreamResponse
 from app.upstream.whole import read_whole
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
 from tests.transport.loopback import closed_address, full_listener
@@ -30,7 +30,7 @@ def double() -> Iterator[responses.RequestsMock]:
         yield standing_in
 
 
-def body_of(answer: UpstreamAnswer) -> bytes:
+def body_of(answer: UpstreamResponse) -> bytes:
     """The whole body."""
     return read_whole(answer, LIMIT)[2]
 

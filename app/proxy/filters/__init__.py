@@ -10,7 +10,7 @@ from app.proxy.filters.admission import Admission
 from app.proxy.filters.maintenance import MaintenanceFilter
 from app.proxy.filters.preview import PreviewFilter
 from app.proxy.transaction import Recorder
-from app.router import TrafficRouter
+from app.routing.router import TrafficRouter
 
 __all__ = ["ORDER", "Admission", "chain_of"]
 

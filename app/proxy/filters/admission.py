@@ -8,9 +8,9 @@ from time import time
 from app.config import RouterConfig
 from app.errors import RouterError, TrafficPaused
 from app.proxy.chain import Verdict, Wait
-from app.proxy.hold import WaitingRoom
 from app.proxy.transaction import Recorder, Transaction
-from app.router import TrafficRouter
+from app.proxy.waiting_room import WaitingRoom
+from app.routing.router import TrafficRouter
 
 __all__ = ["Admission"]
 

@@ -9,11 +9,11 @@ from time import time
 from app.config import RouterConfig
 from app.errors import UnderMaintenance
 from app.proxy.chain import Verdict
-from app.proxy.client import ClientRequest
-from app.proxy.maintenance_page import MaintenancePage
-from app.proxy.reply import Reply
+from app.proxy.client_request import ClientRequest
+from app.proxy.replies.maintenance_page import MaintenancePage
+from app.proxy.replies.reply import Reply
 from app.proxy.transaction import Transaction
-from app.router import TrafficRouter
+from app.routing.router import TrafficRouter
 from app.state.model import Maintenance
 
 __all__ = ["MaintenanceFilter"]

@@ -8,10 +8,10 @@ from app.config import RouterConfig
 from app.errors import NoActiveVersion, PreviewRefused, RouterError
 from app.protocol.request import RequestParser
 from app.proxy.chain import Verdict
-from app.proxy.reply import Reply
+from app.proxy.replies.reply import Reply
 from app.proxy.transaction import Permit, Transaction
-from app.router import TrafficRouter
-from app.state.preview import FIELD, PARAMETER, verify
+from app.routing.router import TrafficRouter
+from app.state.preview_token import FIELD, PARAMETER, verify
 
 __all__ = ["PREVIEW_PARAMETER", "PreviewFilter", "taken_off"]
 

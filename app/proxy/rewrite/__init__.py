@@ -1,0 +1,1 @@
+"""What the router writes into the heads that pass."""

@@ -1,0 +1,68 @@
+"""What the router writes into heads on their way: the request's for the version, and the response's for the client."""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+
+from app.config import RouterConfig
+from app.protocol.heads import upstream_head
+from app.protocol.response import ResponseHead
+from app.proxy.rewrite.date import date_line
+from app.proxy.transaction import Transaction
+from app.upstream.messages import UpstreamRequest
+
+__all__ = ["Rewriter"]
+
+
+class Rewriter:
+    """Composes the heads of one worker's messages."""
+
+    def __init__(self, config: RouterConfig) -> None:
+        self._via = b"Via: 1.1 %b\r\n" % config.via.encode() if config.via else b""
+        self._server_timing = config.server_timing
+
+    def request(self, transaction: Transaction) -> UpstreamRequest:
+        """The request as it goes to the version that it has claimed."""
+        request, target = transaction.request, transaction.target
+        head = request.head
+        added = request.forwarding.lines(head) + self._via
+        if not head.request_id:
+            added += b"X-Request-ID: " + transaction.request_id + b"\r\n"
+        upgrades = head.upgrade if request.endpoint is not None else b""
+        if upgrades:
+            added += b"Connection: Upgrade\r\nUpgrade: " + upgrades + b"\r\n"
+        return UpstreamRequest(
+            target.port,
+            head.method,
+            head.target,
+            upstream_head(head, added, target.authority),
+            request.body,
+            request.endpoint,
+            # RFC 9110 §15.2: 1xx answers are passed on, but never to HTTP/1.0.
+            request.endpoint is not None and not head.http10,
+            upgrades,
+        )
+
+    def response_lines(self, transaction: Transaction, head: ResponseHead) -> bytes:
+        """The field lines that the client's response gets from us."""
+        added = self._via
+        if not head.has_date:
+            # RFC 9110 §6.6.1: who forwards an answer without Date adds it.
+            added += date_line()
+        if not head.has_request_id:
+            added += b"X-Request-ID: " + transaction.request_id + b"\r\n"
+        if self._server_timing:
+            added += _timing(transaction)
+        if transaction.is_preview:
+            # A shared cache in front of us would show it to everybody.
+            added += b"Cache-Control: no-store\r\nX-Router-Preview: " + transaction.target.name.encode() + b"\r\n"
+        return added
+
+
+def _timing(transaction: Transaction) -> bytes:
+    started_us = transaction.request.started_us
+    queue = (transaction.sent_us - started_us) / 1000
+    upstream = (transaction.head_us - transaction.sent_us) / 1000
+    router = (monotonic_ns() // 1000 - started_us) / 1000 - upstream
+    timing = f"router;dur={router:.3f}, upstream;dur={upstream:.3f}, queue;dur={queue:.3f}"
+    return b"Server-Timing: %b\r\n" % timing.encode()

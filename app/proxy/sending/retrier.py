@@ -1,0 +1,187 @@
+"""The second chance of a request whose version refused it: hold it, and send it when that can help and do no harm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+
+from app.config import RouterConfig
+from app.errors import CircuitOpen, RouterError, UpstreamConnectError, UpstreamError, UpstreamReset
+from app.proxy.chain import Chain
+from app.proxy.replies.reply import Reply
+from app.proxy.sending.retry_budget import RetryBudget
+from app.proxy.transaction import Recorder, Transaction
+from app.proxy.waiting_room import HoldExpired, WaitingRoom
+from app.routing.circuit import Circuit
+from app.routing.failover import FailureDetector
+from app.routing.router import TrafficRouter
+from app.routing.targets import Target
+from app.upstream.messages import UpstreamRequest, UpstreamResponse
+
+__all__ = ["Retrier"]
+
+FIRST_LOOK_S = 0.02
+LAST_LOOK_S = 0.25
+"""A version that is down is asked whether it takes connections after this long, then after twice as long, …"""
+
+SETTLED_S = 2.0
+"""A restart passes through "stopped" for as long as a process manager takes to run the command anew, up to a second
+on a busy machine; a version that has been stopped for this long is."""
+
+
+class Retrier:
+    """Holds the requests of one worker while their version is down, and sends them again.
+
+    Args:
+        config: the settings.
+        router: knows where requests go.
+        chain: admits a request anew, through a pause if there is one by then.
+        failures: is told of every failure.
+        budget: what may be sent once more.
+        recorder: counts held requests and retries.
+    """
+
+    def __init__(
+        self,
+        config: RouterConfig,
+        router: TrafficRouter,
+        chain: Chain,
+        failures: FailureDetector,
+        budget: RetryBudget,
+        recorder: Recorder,
+    ) -> None:
+        self._hold_s = config.hold_timeout
+        self._router = router
+        self._chain = chain
+        self._failures = failures
+        self._budget = budget
+        self._recorder = recorder
+        self.room = WaitingRoom(config.hold_queue, config.resume_rate, self._may_go, recorder.hold)
+        self._down: Target | None = None
+        self._look_at = 0.0  # monotonic seconds
+        self._look_gap_s = FIRST_LOOK_S
+
+    def send_again(
+        self,
+        transaction: Transaction,
+        message: UpstreamRequest,
+        error: UpstreamError,
+        compose: Callable[[Transaction], UpstreamRequest],
+    ) -> UpstreamResponse | Reply:
+        """Sends a request again until a version answers, which need not be the one that failed.
+
+        Args:
+            transaction: its claim is given back while it waits.
+            message, error: the attempt that failed, and how.
+            compose: writes the request for the version that is claimed.
+
+        Returns the router's own reply where a filter has come to give one meanwhile.
+        Raises the error of the last attempt when nothing more can be done, HoldQueueFull, ClientDisconnected,
+        and what the filters say against it by then.
+        """
+        began = monotonic()
+        held_s = 0.0
+        try:
+            while True:
+                self._failures.failed(transaction.target)
+                self._check_can_wait(transaction, error)
+                waits_from = monotonic()
+                left_s = began + self._hold_s - waits_from
+                if left_s <= 0:
+                    raise error
+                self.room.check_space()  # who is turned away is not held
+                try:
+                    reply = self._wait(transaction, left_s, error)
+                finally:
+                    held_s += monotonic() - waits_from
+                if reply is not None:
+                    return reply
+                again = compose(transaction)
+                again.continue_from(message)
+                message = again
+                self._recorder.count_retry(transaction.target.version)
+                transaction.depart()
+                target = transaction.target
+                circuit = target.circuit
+                try:
+                    response = target.send(message)
+                except UpstreamError as next_error:
+                    error = next_error
+                else:
+                    if circuit is not None:
+                        self._failures.answered(target, circuit)
+                    return response
+        finally:
+            if held_s:
+                self._recorder.count_held(transaction.target.version, int(held_s * 1e6))
+
+    def _check_can_wait(self, transaction: Transaction, error: UpstreamError) -> None:
+        """Raises what the client is told when waiting is of no use, or sending again might do harm."""
+        target = transaction.target
+        if not self._hold_s or transaction.is_preview:
+            raise error
+        if isinstance(error, UpstreamReset):
+            if not (error.may_be_repeated and self._budget.take()):
+                raise error
+        elif not isinstance(error, UpstreamConnectError) or self._is_gone(target):
+            raise error
+        elif target.circuit is not None and self._is_given_up(target, target.circuit):
+            raise CircuitOpen(f"{target.name} refuses connections for {target.circuit.failing_for_s:.0f} s") from error
+
+    def _wait(self, transaction: Transaction, seconds: float, error: UpstreamError) -> Reply | None:
+        """Waits without a claim, then is admitted anew. Raises `error` when the time is over."""
+        failed = transaction.target
+        self._note_down(failed)
+        request = transaction.request
+        transaction.release()
+        try:
+            self.room.wait(request.endpoint, request.started_us, seconds)
+            verdict = self._chain.admit(transaction, is_held=True)
+            if isinstance(verdict, RouterError):
+                raise verdict
+        except BaseException as reason:
+            # It has waited in vain: whoever ends it counts it on the version that it was meant for.
+            transaction.claim(failed)
+            if isinstance(reason, HoldExpired):
+                raise error from reason
+            raise
+        return verdict
+
+    def _is_gone(self, target: Target) -> bool:
+        return target.is_stopped and self._router.seen_for_s > SETTLED_S
+
+    def _is_given_up(self, target: Target, circuit: Circuit) -> bool:
+        return circuit.is_open and circuit.failing_for_s > self._hold_s and not target.is_starting
+
+    # --- when those that wait may go ----------------------------------------------------------------------
+
+    def _note_down(self, target: Target) -> None:
+        if self._down is not target:
+            self._look_gap_s = FIRST_LOOK_S
+        self._down = target
+        self._look_at = monotonic() + self._look_gap_s
+
+    def _may_go(self) -> bool:
+        """Whether requests may be sent on: somewhere else than to who failed, or there because it takes connections."""
+        try:
+            target = self._router.target()
+        except RouterError:
+            return True  # they find out by themselves what it is
+        if self._down is None or target is not self._down or self._is_gone(target):
+            return True
+        if monotonic() < self._look_at:
+            return False
+        return self._takes_connections(target)
+
+    def _takes_connections(self, target: Target) -> bool:
+        """One connection attempt for all that wait."""
+        try:
+            self._router.session(target.port).reach()
+        except RouterError:
+            self._failures.failed(target)
+            self._look_gap_s = min(2 * self._look_gap_s, LAST_LOOK_S)
+            self._look_at = monotonic() + self._look_gap_s
+            return False
+        if self._down is target:
+            self._down = None
+        return True

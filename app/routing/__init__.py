@@ -1,0 +1,1 @@
+"""Where a request goes: the active version by the state file, claims on it, circuits, and the failover."""

@@ -1,0 +1,279 @@
+"""Which version is active right now, and the claim that a request lays on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from time import monotonic, monotonic_ns, time
+
+from urllib3 import HTTPHeaderDict
+
+from app.config import RouterConfig
+from app.errors import NoActiveVersion, RouterError, TrafficPaused, UnderMaintenance
+from app.protocol.forwarding import Forwarding
+from app.protocol.heads import upstream_head
+from app.protocol.request import RequestParser
+from app.routing.targets import NO_VERSION, NOWHERE, Claims, NoClaims, Target
+from app.state.model import PORTS, BlueGreenState, VersionState
+from app.state.watch import StateWatch
+from app.transport.blocking import connect_blocking
+from app.transport.limits import TimeLimit
+from app.transport.loopback import DEFAULT_ADDRESS
+from app.upstream.adapter import UpstreamAdapter
+from app.upstream.exchange import ExchangeTimeouts
+from app.upstream.fresh import FreshConnections
+from app.upstream.messages import UpstreamRequest
+from app.upstream.session import UpstreamSession
+from app.upstream.whole import compose, read_whole
+
+__all__ = ["NOWHERE", "NO_VERSION", "Claims", "NoClaims", "Target", "TrafficRouter"]
+
+
+class TrafficRouter:
+    """Routes to the active version; in plain Python also sends single requests there.
+
+        router = TrafficRouter(RouterConfig(state_file=".local_context/bg_state.json"))
+        port = router.get_active_port()
+        status, headers, body = router.proxy_request("GET", "/api/data", {"Host": "example.com"}, None)
+
+    Args:
+        config: the settings.
+        claims: counts requests in flight.
+        open_session: makes the session of a port, once per port; by default one that blocks its thread.
+        address: of the loopback, where versions listen.
+        ports: by version, where the state file names none.
+
+    Attributes:
+        seen: the state as the last look found it.
+        generation: how many different states have been seen so far.
+        has_previews: whether the state has a key that permits may be signed with.
+    """
+
+    def __init__(
+        self,
+        config: RouterConfig | None = None,
+        claims: Claims | None = None,
+        open_session: Callable[[int], UpstreamSession] | None = None,
+        address: str = DEFAULT_ADDRESS,
+        ports: Mapping[str, int] = PORTS,
+    ) -> None:
+        self._address = address
+        self.config = config or RouterConfig()
+        self.state = StateWatch(self.config.state_file, ports)
+        self._claims = claims or NoClaims()
+        self._open_session = open_session or self._blocking_session
+        self._sessions: dict[int, UpstreamSession] = {}
+        self.seen: BlueGreenState | None = None
+        self.generation = 0
+        self.has_previews = False
+        self._seen_at = 0.0
+        self._target: Target | None = None  # None while claims are not simply laid on the active version
+        self._active: Target | None = None
+        self._standby: Target | None = None
+        self._serving: Target | None = None  # the active version, or the standby in its place
+
+    # --- which version ------------------------------------------------------------------------------------
+
+    def target(self) -> Target:
+        """Where the state file, as it is at this moment, sends a request.
+
+        Raises NoActiveVersion, UnderMaintenance and TrafficPaused.
+        """
+        state = self.state.current()
+        if state is not self.seen:
+            self._look_at(state)
+        return self._target or self._target_by_the_clock()
+
+    def look(self) -> BlueGreenState | None:
+        """The state as it is at this moment, also for what goes on between requests."""
+        state = self.state.current()
+        if state is not self.seen:
+            self._look_at(state)
+        return state
+
+    def _look_at(self, state: BlueGreenState | None) -> None:
+        """Decides, once for each state, what each request then only looks up."""
+        if state == self.seen:  # a file that has just been written is read again for a while
+            self.seen = state
+            return
+        self.seen = state
+        self.generation += 1
+        self.has_previews = state is not None and bool(state.preview_key)
+        self._seen_at = monotonic()
+        active = state.active if state is not None else None
+        self._active = self._target_of(active) if active is not None else None
+        self._standby = None
+        self._serving = self._active
+        is_closed = state is not None and (state.pause is not None or state.maintenance is not None)
+        self._target = None if is_closed else self._active
+        if state is not None:
+            for version in state.versions.values():
+                self.session(version.port).keep_idle(version.status != "stopping")
+            self._claims.note_state(state.serial)  # last: whoever stops a version waits for it
+
+    def _target_of(self, version: VersionState) -> Target:
+        # A file written by hand says nothing about the process, and "stopped" is what it then is taken for.
+        was_ours = version.pid is not None or version.started_at is not None
+        return Target(
+            version.index,
+            version.name,
+            version.port,
+            self.session(version.port).send,
+            was_ours and version.status == "stopped",
+            version.status == "starting",
+            self._address,
+        )
+
+    def _target_by_the_clock(self) -> Target:
+        """What `target` says when that is not simply the active version: pause and maintenance end by themselves."""
+        state = self.seen
+        if state is None or self._serving is None:
+            raise NoActiveVersion(self.state.fault or "the state file names no active version")
+        if state.maintenance is not None and state.maintenance.holds(now := time()):
+            raise UnderMaintenance(state.maintenance.message, state.maintenance.comes_back_in_s(now))
+        self._check_pause()
+        self._target = self._serving
+        return self._target
+
+    def _check_pause(self) -> None:
+        state = self.seen
+        if state is not None and state.pause_at(time()) is not None:
+            raise TrafficPaused("the traffic is paused")
+
+    def active(self) -> Target:
+        """The active version, whatever keeps requests from it. Raises NoActiveVersion."""
+        self.look()
+        if self._active is None:
+            raise NoActiveVersion(self.state.fault or "the state file names no active version")
+        return self._active
+
+    def past_maintenance(self) -> Target:
+        """Where requests go whom maintenance lets pass. Raises NoActiveVersion, TrafficPaused."""
+        active = self.active()
+        self._check_pause()
+        return self._serving or active
+
+    def standby(self) -> Target:
+        """The version that is not active. Raises NoActiveVersion when none is, and TrafficPaused."""
+        self.past_maintenance()
+        if self._standby is None:
+            assert self.seen is not None
+            self._standby = self._target_of(self.seen.version(self.seen.standby_version))
+        return self._standby
+
+    def divert(self, target: Target) -> None:
+        """Sends requests to `target`, the active version or the standby, until the state changes."""
+        if target in (self._active, self._standby):
+            self._serving = target
+            if self._target is not None:
+                self._target = target
+
+    @property
+    def is_diverted(self) -> bool:
+        """Whether the standby has the requests that the active version should have."""
+        return self._serving is not self._active
+
+    @property
+    def known_targets(self) -> list[Target]:
+        """The active version, and the standby once it was asked for."""
+        return [target for target in (self._active, self._standby) if target is not None]
+
+    @property
+    def seen_for_s(self) -> float:
+        """How long that state has been in force, as far as this process knows."""
+        return monotonic() - self._seen_at
+
+    def get_active_port(self) -> int:
+        """The port of the active version. Raises NoActiveVersion."""
+        return self.active().port
+
+    def claim(self, method: bytes, path: bytes, now_us: int, request_id: bytes = b"") -> tuple[int, Target]:
+        """Counts a request in flight on the active version: (its row, the version). Raises what `target` raises.
+
+        The claim comes first, on the version that was active when last looked, and the look at the state
+        file after it. If that shows another state, the claim is given back and laid again. The deployer goes
+        the other way: it writes the state, then watches the old version's count. So either it sees our
+        claim, or we see its state; no request slips to a version that is being stopped.
+        """
+        claims = self._claims
+        target = self._target or self.target()
+        row = claims.start(target.version, method, path, now_us, request_id)
+        try:
+            if self.target() is target:
+                return row, target
+        except RouterError:
+            claims.unclaim(row, target.version)
+            raise
+        claims.unclaim(row, target.version)
+        return self.claim_on(self.target, method, path, now_us, request_id)
+
+    def claim_on(
+        self, pick: Callable[[], Target], method: bytes, path: bytes, now_us: int, request_id: bytes = b""
+    ) -> tuple[int, Target]:
+        """As `claim`, on what `pick` gives: `target`, `past_maintenance` or `standby`. Raises what `pick` raises."""
+        while True:
+            target = pick()
+            row = self._claims.start(target.version, method, path, now_us, request_id)
+            try:
+                if pick() is target:
+                    return row, target
+            except RouterError:
+                self._claims.unclaim(row, target.version)
+                raise
+            self._claims.unclaim(row, target.version)
+
+    def session(self, port: int) -> UpstreamSession:
+        """The session of a port."""
+        session = self._sessions.get(port)
+        if session is None:
+            session = self._sessions[port] = self._open_session(port)
+        return session
+
+    # --- plain Python -------------------------------------------------------------------------------------
+
+    def _blocking_session(self, port: int) -> UpstreamSession:
+        connections = FreshConnections(port, connect_blocking, TimeLimit(self.config.connection_timeout), self._address)
+        reading = TimeLimit(self.config.read_timeout)
+        return UpstreamSession(UpstreamAdapter(connections, ExchangeTimeouts(reading, reading, reading)))
+
+    def proxy_request(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]],
+        body: bytes | None = None,
+    ) -> tuple[int, HTTPHeaderDict, bytes]:
+        """Sends one request to the active version and returns its whole answer.
+
+        Args:
+            method, path: any method; the path with its query.
+            headers: fields by name, or list of (name, value); text is sent as latin-1.
+            body: the request's body.
+
+        Returns (status, mapping of fields that keeps repeated ones, body). When the version gives no answer,
+        status and text are those that a client of the router would get: 502, 503 or 504.
+        """
+        try:
+            return self._send(method, path, headers, body)
+        except RouterError as error:
+            text = error.text.encode()
+            fields = {"Content-Type": "text/plain; charset=utf-8", "Content-Length": str(len(text))}
+            return error.status, HTTPHeaderDict(fields), text
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]],
+        body: bytes | None,
+    ) -> tuple[int, HTTPHeaderDict, bytes]:
+        config = self.config
+        row, target = self.claim(method.encode("latin-1"), path.encode("latin-1"), monotonic_ns() // 1000)
+        try:
+            raw = compose(method, path, headers, body, target.authority)
+            head = RequestParser(config.max_fields, allow_trace=config.allow_trace).parse(raw)
+            added = Forwarding(b"127.0.0.1", b"http", config.main_port, config.forwarded_hops).lines(head)
+            sent = upstream_head(head, added, target.authority) + (body or b"")
+            answer = target.send(UpstreamRequest(target.port, head.method, head.target, sent))
+            return read_whole(answer, TimeLimit(config.read_timeout))
+        finally:
+            self._claims.unclaim(row, target.version)
