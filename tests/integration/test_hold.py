@@ -105,8 +105,9 @@ class TestDown:
             client.send(request(target=b"/1"))
             wait_held(router, 1)
             client.send(request(target=b"/2"))
-            with RawUpstream(down) as back:
-                back.handler = lambda exchange: exchange.send(reply(exchange.target))
+            back = RawUpstream(down)
+            back.handler = lambda exchange: exchange.send(reply(exchange.target))
+            with back:
                 assert [client.read_response().body for _ in range(2)] == [b"/1", b"/2"]
 
     def test_those_that_wait_are_let_go_in_the_order_they_came(self, farm: RouterFarm) -> None:
