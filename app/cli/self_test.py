@@ -12,7 +12,7 @@ from app.cli.render import heading, mark, ms_text
 from app.cli.router_client import HEALTH_PATH, METRICS_PATH, RouterClient
 from app.cli.router_process import wait_until
 from app.config import AppConfig, Loaded
-from app.deploy.redirects import advice, target_path
+from app.deploy.health_answers import advice, target_path
 from app.errors import OperatorError
 from app.metrics.exclusion import Exclusion
 from app.situation import HELD_BACK

@@ -118,7 +118,7 @@ def _warn_of_redirect(steps: Steps, version: VersionState, verdict: Verdict) -> 
     location = verdict.probes[-1].result.leads_to if verdict.probes else ""
     if not location:
         return
-    from app.deploy.redirects import advice
+    from app.deploy.health_answers import advice
     from app.transport.loopback import authority
 
     app = steps.app

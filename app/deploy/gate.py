@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.config import AppConfig
-from app.deploy.events import Probed, Reporter, TimedProbe
+from app.deploy.events import Noted, Probed, Reporter, TimedProbe
 from app.upstream.probe import ProbeResult, probe
 
 __all__ = ["Gate", "Prober", "Verdict"]
@@ -18,6 +18,9 @@ Prober = Callable[[int, AppConfig], ProbeResult]
 
 _PAUSE_S = 0.2
 """Between probes of a version that is starting: short beside a start, long beside a health check."""
+
+_SAME_ANSWERS = 3
+"""So many of a kind in a row are no accident of the start; what they mean is then said at once, not after the wait."""
 
 _KEPT_PROBES = 5
 """As many as a person reads to see why a version is not well."""
@@ -41,8 +44,13 @@ class Gate:
     sleep: Callable[[float], None] = time.sleep
 
     def wait(self, version: str, port: int, is_alive: Callable[[], bool]) -> Verdict:
-        """Probe a version that is starting until it is healthy, has died, or `start_timeout` is over."""
+        """Probe a version that is starting until it is healthy, has died, or `start_timeout` is over.
+
+        An answer that no wait will change is explained as soon as it has come three times. The wait goes on: an
+        application may still be putting its routes together.
+        """
         began, probes, streak = self.clock(), deque[TimedProbe](maxlen=_KEPT_PROBES), 0
+        same, meant = 0, ""
         while True:
             # Looked at before the probe: a stranger on the port must not pass for a version that has died.
             alive = is_alive()
@@ -50,12 +58,18 @@ class Gate:
             probes.append(last)
             streak = streak + 1 if last.result.ok else 0
             self.report(Probed(version, port, last, streak, self.app.healthy_after))
+            is_same = len(probes) > 1 and last.result.status == probes[-2].result.status
+            same = same + 1 if is_same and not last.result.ok else 1
+            if same == _SAME_ANSWERS and (meant := self._meaning(port, last.result)):
+                self.report(Noted(f"{version} answers {last.result.status}: {meant}", warns=True))
             if not alive:
                 return Verdict("it has ended", tuple(probes))
             if streak >= self.app.healthy_after:
                 return Verdict("", tuple(probes))
             if self.clock() - began >= self.app.start_timeout:
-                return Verdict(f"not healthy within {self.app.start_timeout:g} s", tuple(probes))
+                why = last.result.reason or f"only {streak} of {self.app.healthy_after} healthy answers in a row"
+                why = f"{why}, {self.app.start_timeout:g} s after its start"
+                return Verdict(f"{why}; {meant}" if meant and same >= _SAME_ANSWERS else why, tuple(probes))
             self.sleep(_PAUSE_S)
 
     def confirm(self, version: str, port: int) -> Verdict:
@@ -69,6 +83,14 @@ class Gate:
             if not ok:
                 return Verdict(last.result.reason, tuple(probes))
         return Verdict("", tuple(probes))
+
+    def _meaning(self, port: int, result: ProbeResult) -> str:
+        if result.status is None:
+            return ""
+        # Imported when a version does not come up: most do.
+        from app.deploy.health_answers import meaning
+
+        return meaning(self.app, port, result.status, result.leads_to)
 
     def _probe(self, port: int, began: float) -> TimedProbe:
         result = self.probe(port, self.app)

@@ -12,7 +12,7 @@ import pytest
 
 from app.config import AppConfig
 from app.deploy.drain import Drain, OnTimeout
-from app.deploy.events import Drained, Draining, Event, Overdue, Probed
+from app.deploy.events import Drained, Draining, Event, Noted, Overdue, Probed
 from app.deploy.gate import Gate
 from app.deploy.launch import Launch, clean_environment, launch_of
 from app.deploy.log_file import follow, size, tail
@@ -161,9 +161,35 @@ def test_successes_must_come_in_a_row() -> None:
 
 def test_the_gate_closes_at_the_deadline_and_keeps_the_last_probes() -> None:
     verdict = gate([BAD] * 100, []).wait("blue", 1, lambda: True)
-    assert verdict.reason == "not healthy within 1 s"
+    assert verdict.reason == f"{BAD.reason}, 1 s after its start"
     assert len(verdict.probes) == 5
     assert verdict.probes[-1].elapsed_s == pytest.approx(1.0)
+
+
+def answers(status: int, count: int, location: str = "") -> list[ProbeResult]:
+    return [ProbeResult(False, status, 1.0, location, b"", f"status {status}, expected 200-399")] * count
+
+
+@pytest.mark.parametrize(
+    ("results", "at"),
+    [
+        (answers(404, 9), [3]),
+        (answers(404, 2) + answers(503, 1) + answers(404, 6), [6]),
+        (answers(404, 3) + answers(401, 6), [3, 6]),
+        (answers(503, 9), []),
+        ([BAD] * 9, []),
+        (answers(404, 2) + [GOOD] + answers(404, 2) + [GOOD] * 9, []),
+    ],
+    ids=["at once", "in a row only", "each kind", "may pass by itself", "no answer", "now and then"],
+)
+def test_answers_that_no_wait_will_change_are_explained_once(results: list[ProbeResult], at: list[int]) -> None:
+    events: list[Event] = []
+    verdict = gate(results + results[-1:] * 100, events, start_timeout=1.6).wait("blue", 1, lambda: True)
+    probes = [
+        sum(isinstance(one, Probed) for one in events[:i]) for i, it in enumerate(events) if isinstance(it, Noted)
+    ]
+    assert probes == at
+    assert not at or "[app] health_" in verdict.reason, "the last word has it as well"
 
 
 def test_a_stranger_on_the_port_does_not_pass_for_a_dead_version() -> None:

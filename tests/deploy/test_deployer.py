@@ -102,7 +102,7 @@ def test_version_runs_in_its_own_session_and_directory_with_a_clean_environment(
 def test_a_version_that_never_gets_healthy_is_diagnosed_and_stopped(deployments: Deployments) -> None:
     deployment = deployments(start_timeout=1, health_timeout=1)
     (deployment.home / "broken").touch()
-    with pytest.raises(UnhealthyVersion, match=r"blue on port \d+ is not healthy: not healthy within 1 s"):
+    with pytest.raises(UnhealthyVersion, match=r"blue on port \d+ is not healthy: status 500, .* 1 s after"):
         deployment.deployer().start("blue", Overrides(release="r1"))
     diagnosis = deployment.seen(Diagnosed)[0]
     assert diagnosis.log_tail == ("tiny app, release r1",)

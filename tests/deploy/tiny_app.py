@@ -1,6 +1,7 @@
 """An application that starts fast and does what files in its directory, or the one above, say.
 
-`broken`: the health check answers 500. `redirect`: it leads to what is named there. `stubborn`: SIGTERM is ignored.
+`broken`: the health check answers 500. `redirect`: it leads to what is named there.
+`status`: it is answered with what is written there. `stubborn`: SIGTERM is ignored.
 `polite`: the signal that is named there, and no other, ends it with status 0. `env`: the environment is written there.
 `exclusive`: it listens without SO_REUSEADDR.
 """
@@ -24,7 +25,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = json.dumps({"version": os.environ.get("BG_VERSION"), "release": os.environ.get("BG_RELEASE")}).encode()
         redirect = flag("redirect")
-        self.send_response(500 if flag("broken").exists() else 302 if redirect.exists() else 200)
+        status = int(flag("status").read_text()) if flag("status").exists() else 200
+        self.send_response(500 if flag("broken").exists() else 302 if redirect.exists() else status)
         if redirect.exists():
             self.send_header("Location", redirect.read_text())
         self.send_header("Content-Length", str(len(body)))

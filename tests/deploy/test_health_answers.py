@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from app.config import AppConfig
 from app.deploy.events import Noted, Probed
-from app.deploy.redirects import advice, target_path
+from app.deploy.health_answers import advice, meaning, target_path
+from app.errors import UnhealthyVersion
 from tests.deploy.deployment import Deployment
 
 CASES = {
@@ -53,3 +57,42 @@ def test_an_ordinary_redirect_is_no_reason_to_warn(deployment: Deployment) -> No
     (deployment.home / "redirect").write_text("/en/start")
     deployment.deployer().start("blue")
     assert [event for event in deployment.seen(Noted) if event.warns] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "it does not take 127.0.0.1:5005 for its name (Django: ALLOWED_HOSTS): [app] health_host = "),
+        (401, 'or 401 counts as healthy: [app] health_statuses = "200-299, 401"'),
+        (403, "it refuses /up to the router"),
+        (404, "it has no /up: [app] health_path = "),
+        (405, "/up cannot be asked with GET"),
+        (421, "does not go by the name 127.0.0.1:5005"),
+        (302, 'it redirects to /en/; or it counts as healthy: [app] health_statuses = "200-299, 302"'),
+        (500, ""),
+        (503, ""),
+    ],
+)
+def test_unhealthy_answers_that_stay_as_they_are_are_told_with_the_setting(status: int, said: str) -> None:
+    app = AppConfig(health_path="/up", health_statuses="200-299")
+    found = meaning(app, 5005, status, "/en/" if status == 302 else "")
+    assert said in found and bool(said) == bool(found)
+
+
+def test_setting_that_is_printed_is_one_that_is_taken() -> None:
+    for status in (302, 401):
+        printed = meaning(AppConfig(), 5005, status, "/x/").partition('health_statuses = "')[2].partition('"')[0]
+        assert AppConfig(health_statuses=printed).expects(status)
+
+
+def test_a_start_says_at_once_what_a_missing_health_path_means(deployments: Callable[..., Deployment]) -> None:
+    deployment = deployments(start_timeout=1, health_timeout=1)
+    (deployment.home / "status").write_text("404")
+    with pytest.raises(
+        UnhealthyVersion,
+        match=r"status 404, .*; it has no /health: \[app\] health_path",
+    ):
+        deployment.deployer().start("blue")
+    warned = next(i for i, event in enumerate(deployment.events) if isinstance(event, Noted) and event.warns)
+    before = [event.probe.result.status for event in deployment.events[:warned] if isinstance(event, Probed)]
+    assert [status for status in before if status is not None] == [404] * 3
