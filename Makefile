@@ -14,7 +14,7 @@ BENCHES := $(addprefix bench-,quick metrics memory websocket start switch worker
 GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test peers coverage fuzz soak lint types format reference lock outdated clean bench $(BENCHES)
+.PHONY: help setup run test peers coverage fuzz soak drill lint types format reference lock outdated clean bench $(BENCHES)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -45,6 +45,9 @@ fuzz: $(READY_DEV) ## Feed random messages to the parsers for ten minutes (ARGS=
 
 soak: $(READY_DEV) ## Switch, crash, kill and upgrade under load for two minutes, then balance the books
 	@$(PYTHON) -m tests.soak $(ARGS)
+
+drill: $(READY_DEV) ## Break a deployment in every way, and mend it by what is printed, some ten minutes
+	@$(PYTHON) -m tests.drill $(ARGS)
 
 lint: $(READY_DEV) ## Check format and style
 	@$(PYTHON) -m ruff format --check --quiet . || { echo 'Not in its format; make format'; bad=1; }; \

@@ -159,27 +159,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _status(call: Call) -> int:
-    from app.cli.deploy_views import Overview, status_json, status_text
-    from app.deploy.current_link import look
-    from app.deploy.differences import differences
+    from app.cli.deploy_status import print_status
 
-    state, fault = call.known()
-    overview = Overview(
-        state=state,
-        health=call.probes(state),
-        traffic=call.traffic,
-        router=call.router(),
-        state_file=call.store.path,
-        logs={name: call.processes.log_path(name) for name in state.versions},
-        environments=call.environments(state),
-        link=look(call.steps, state),
-        differs=differences(call.steps, state),
-        fault=str(fault or ""),
-    )
-    print(json.dumps(status_json(overview), indent=2) if call.flag("--json") else status_text(overview))
-    if fault is not None:
-        raise fault
-    return overview.situation.kind.exit_code
+    return print_status(call)
 
 
 def _start(call: Call) -> int:

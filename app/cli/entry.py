@@ -18,7 +18,7 @@ from app.cli.output import cannot_print, is_fault_of_output, prepare_streams
 from app.config import HOME_VARIABLE
 from app.errors import ConfigError, OperatorError, UsageError
 
-__all__ = ["ROOT", "Arguments", "enter_home", "read_arguments", "run"]
+__all__ = ["ROOT", "Arguments", "enter_home", "print_error", "read_arguments", "run"]
 
 ROOT = Path(__file__).resolve().parents[2]
 """The project's root: where `bin/`, `app/` and `gunicorn.conf.py` are."""
@@ -103,6 +103,14 @@ def _slip(doc: str, argv: Sequence[str], program: str) -> str:
     return ""
 
 
+def print_error(error: OperatorError) -> None:
+    """What went wrong and what helps, to standard error, and below what was printed before."""
+    sys.stdout.flush()
+    print(error if error.exit_code == UsageError.exit_code else f"{error.sign} {error}", file=sys.stderr)
+    if error.hint:
+        print(f"   Try: {error.hint}", file=sys.stderr)
+
+
 def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code; prints an `OperatorError` and its hint to standard error.
 
@@ -114,9 +122,7 @@ def run(command: Callable[[Sequence[str]], int], argv: Sequence[str] | None = No
         sys.stdout.flush()
         return code
     except OperatorError as error:
-        print(error if error.exit_code == UsageError.exit_code else f"{error.sign} {error}", file=sys.stderr)
-        if error.hint:
-            print(f"   Try: {error.hint}", file=sys.stderr)
+        print_error(error)
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -1,0 +1,59 @@
+"""`blue_green_deploy status`: gathers what it can see of a deployment, and says what state that is in."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from app.cli.deploy_call import Call
+from app.cli.deploy_views import Overview, status_json, status_text
+from app.cli.entry import print_error
+from app.deploy.current_link import look
+from app.deploy.differences import differences
+from app.errors import StateError
+from app.situation import Facts, Situation, decide, situation_json
+
+__all__ = ["print_status"]
+
+
+def print_status(call: Call) -> int:
+    """Print both versions, the router and what is wrong; gives the situation's exit code."""
+    try:
+        state, fault = call.known()
+    except StateError as error:
+        return _without_state(call, error)
+    overview = Overview(
+        state=state,
+        health=call.probes(state),
+        traffic=call.traffic,
+        router=call.router(),
+        state_file=call.store.path,
+        logs={name: call.processes.log_path(name) for name in state.versions},
+        environments=call.environments(state),
+        link=look(call.steps, state),
+        differs=differences(call.steps, state),
+        fault=str(fault or ""),
+    )
+    print(json.dumps(status_json(overview), indent=2) if call.flag("--json") else status_text(overview))
+    if fault is not None:
+        print_error(fault)
+    return overview.situation.kind.exit_code
+
+
+def _without_state(call: Call, fault: StateError) -> int:
+    """The same where no file is usable: only a running router may still know where requests go."""
+    now = _told_by_router(call, fault)
+    known = {"situation": situation_json(now), "state_file": str(call.store.path), "state_fault": str(fault)}
+    print(json.dumps(known, indent=2) if call.flag("--json") else now.text)
+    print_error(fault)
+    return now.kind.exit_code
+
+
+def _told_by_router(call: Call, fault: StateError) -> Situation:
+    router = call.router()
+    if router is None:
+        return decide(Facts(time.time(), None, state_fault=str(fault), silence="none runs for this state file"))
+    from app.cli.health_view import read_health, situation_in
+    from app.cli.router_client import RouterClient
+
+    return situation_in(read_health(RouterClient(call.config, router.port)))
