@@ -10,7 +10,7 @@ from app.config import RouterConfig
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import own_probes
 from app.dashboard.words import clock_text, count_text, ms_text, percent_text, printable, rate_text, when_text
-from app.deploy.history import Entry
+from app.deploy.history import DOUBTFUL, Entry
 from app.metrics.snapshot import Probe, VersionStats
 from app.settings import Setting, describe, shown
 from app.situation import Grade, named
@@ -36,7 +36,7 @@ _PROGRAM = "blue_green_deploy "
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One health check: "ok" or "failed", and all about it in words."""
+    """One health check: "ok", "failed", or "off" where nobody expected an answer; and all about it in words."""
 
     outcome: str
     text: str
@@ -46,12 +46,14 @@ class Check:
 class Card:
     """What is shown of one version.
 
-    `tone` is "good", "bad", "busy" or "off". `figures` are the large ones, `percentiles` those of the last minute.
+    `is_reached`: new requests go to it. `tone` is "good", "bad", "busy" or "off". `figures` are the large ones,
+    `percentiles` those of the last minute.
     """
 
     name: str
     title: str
     is_active: bool
+    is_reached: bool
     role: str
     status: str
     tone: str
@@ -73,12 +75,14 @@ def _card(seen: Observation, name: str) -> Card:
     is_active = seen.state is not None and seen.state.active_version == name
     minute, lifetime = seen.minute.versions[name], seen.lifetime.versions[name]
     probes = seen.minute.probes[name]
-    status, tone = _status(version, own_probes(seen, version) if version is not None else ())
+    stands_in, held_back = _stands_in(seen, name), _HELD_BACK.get(seen.situation.word, "") if is_active else ""
+    status, tone = _status(seen, version, is_active=is_active)
     return Card(
         name=name,
         title=name.capitalize(),
         is_active=is_active,
-        role=_role(is_active, minute.in_flight, tone, stands_in=_stands_in(seen, name)),
+        is_reached=stands_in or (is_active and not held_back and seen.minute.failover.version != name),
+        role=f"Active{held_back}" if is_active else _role(minute.in_flight, stands_in=stands_in),
         status=status,
         tone=tone,
         facts=_facts(seen, version),
@@ -89,8 +93,8 @@ def _card(seen: Observation, name: str) -> Card:
         ),
         percentiles=_percentiles(minute),
         totals=[(label, value if seen.metrics_on else NONE) for label, value in _totals(lifetime)],
-        checks=[_check(probe) for probe in probes],
-        last_check=_last_check(seen, probes),
+        checks=[_check(probe, is_expected=_is_expected(version, probe, is_active=is_active)) for probe in probes],
+        last_check=_last_check(version, probes, is_active=is_active),
     )
 
 
@@ -100,20 +104,21 @@ def _stands_in(seen: Observation, name: str) -> bool:
     return active is not None and failover.version == active != name
 
 
-def _role(is_active: bool, in_flight: int, tone: str, *, stands_in: bool) -> str:
-    if is_active:
-        return "Active"
+_HELD_BACK = {"maintenance": ", in maintenance", "paused": ", paused"}
+"""What is said of the active version in a situation in which its requests do not come to it."""
+
+
+def _role(in_flight: int, *, stands_in: bool) -> str:
     if stands_in:
         return "Standing in"
-    if in_flight:
-        return "Draining"
-    return "Standby" if tone == "good" else "Not active"
+    return "Draining" if in_flight else "Standby"
 
 
-def _status(version: VersionState | None, probes: Sequence[Probe]) -> tuple[str, str]:
+def _status(seen: Observation, version: VersionState | None, *, is_active: bool) -> tuple[str, str]:
     """The version's state in words, and how good that is."""
     if version is None:
         return "Unknown", "off"
+    probes = own_probes(seen, version)
     recorded = version.status
     if recorded == "crashed":
         status = "" if version.exit_status is None else f", exit status {version.exit_status}"
@@ -122,8 +127,11 @@ def _status(version: VersionState | None, probes: Sequence[Probe]) -> tuple[str,
         return recorded.capitalize(), "busy"
     failing = failing_probes(probes)
     if probes and not failing:
+        if is_active and seen.situation.word == "erring":
+            minute = seen.minute.versions[version.name]
+            return f"Healthy, but {100 * minute.failed / minute.requests:.0f}{GAP}% fail", "bad"
         return "Healthy", "good"
-    if recorded == "running":
+    if recorded == "running" or (is_active and failing):
         return ("Not checked yet", "busy") if not probes else (f"Failing for {_checks(failing)}", "bad")
     return "Stopped", "off"
 
@@ -168,18 +176,29 @@ def _totals(stats: VersionStats) -> list[Row]:
     ]
 
 
-def _check(probe: Probe) -> Check:
-    outcome = "ok" if probe.ok else "failed"
+def _is_expected(version: VersionState | None, probe: Probe, *, is_active: bool) -> bool:
+    """Whether an answer was: not of a standby that is stopped or starts, and of no process before this one."""
+    if version is None or version.status == "crashed":
+        return True
+    is_up = is_active or version.status == "running"
+    return is_up and (version.status == "stopped" or probe.at >= (version.started_at or 0.0))
+
+
+def _check(probe: Probe, *, is_expected: bool) -> Check:
+    outcome = "ok" if probe.ok else "failed" if is_expected else "off"
     said = f"status {probe.status}" if probe.status else "no answer"
     reason = f": {probe.reason}" if probe.reason and not probe.ok else ""
-    return Check(outcome, f"{clock_text(probe.at)} {outcome}, {said}, {ms_text(probe.latency_ms)}{reason}")
+    word = "no answer expected" if outcome == "off" else outcome
+    return Check(outcome, f"{clock_text(probe.at)} {word}, {said}, {ms_text(probe.latency_ms)}{reason}")
 
 
-def _last_check(seen: Observation, probes: Sequence[Probe]) -> str:
+def _last_check(version: VersionState | None, probes: Sequence[Probe], *, is_active: bool) -> str:
     """When the last health check was and how long it took, or why it failed."""
     if not probes:
         return "no health check yet"
     last = probes[-1]
+    if not last.ok and version is not None and version.status == "stopped" and not is_active:
+        return "no answer expected"
     said = ms_text(last.latency_ms) if last.ok else last.reason or f"status {last.status}"
     return f"{clock_text(last.at)} · {said}"
 
@@ -217,15 +236,19 @@ def commands(seen: Observation) -> list[Row]:
     return [_command(entry, entry.id in running, seen.at) for entry in list(reversed(seen.commands))[:MAX_COMMANDS]]
 
 
+_OUTCOME_TONES = {"done": "good", DOUBTFUL: "busy"}
+
+
 def _command(entry: Entry, is_running: bool, now: float) -> Row:
     if entry.outcome is not None:
-        tone = "good" if entry.outcome == "done" else "bad"
+        tone = _OUTCOME_TONES.get(entry.outcome, "bad")
         outcome = f"{entry.outcome}: {entry.detail}" if entry.detail else entry.outcome
     elif is_running:
         tone, outcome = "busy", f"at work: {entry.phase or 'beginning'}"
     else:
         tone, outcome = "bad", f"did not come to its end, last seen {entry.phase or 'beginning'}"
-    moved = f"{entry.came_from or 'none'} → {entry.goes_to}" if entry.goes_to not in (None, entry.came_from) else ""
+    has_moved = (entry.has_switched or is_running) and entry.goes_to not in (None, entry.came_from)
+    moved = f"{entry.came_from or 'none'} → {entry.goes_to}" if has_moved else ""
     took_s = now - entry.at if is_running else entry.duration_s
     took = NONE if took_s is None else _age_text(took_s)
     return tone, when_text(entry.at, now), entry.command.removeprefix(_PROGRAM), moved, outcome, took, entry.who

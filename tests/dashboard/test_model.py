@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from app.app_config import AppConfig
 from app.config import RouterConfig, load
 from app.dashboard import model
 from app.dashboard.observation import Column, Figures, Observation
-from app.state.model import BlueGreenState, with_version
+from app.state.model import BlueGreenState, Maintenance, Pause, with_version
 from tests.dashboard.observations import (
     AT,
     command,
@@ -20,6 +24,9 @@ from tests.dashboard.observations import (
     stats,
     worker_stats,
 )
+
+DOWN = snapshot(probes={"blue": probes("++"), "green": probes("+-")})
+STARTED_NOW = with_version(state(), "green", started_at=AT + 1)
 
 
 def card(seen: Observation, name: str) -> model.Card:
@@ -74,7 +81,7 @@ class TestCards:
     def test_checks_of_the_process_before_do_not_tell_how_this_one_is(self) -> None:
         fresh = with_version(state(), "green", started_at=AT - 1)
         seen = observation(state=fresh, minute=snapshot(probes={"green": [*probes("---")[:-1]]}))
-        assert (card(seen, "green").status, card(seen, "green").role) == ("Not checked yet", "Not active")
+        assert (card(seen, "green").status, card(seen, "green").role) == ("Not checked yet", "Standby")
         assert len(card(seen, "green").checks) == 2
 
     def test_what_was_not_counted_is_no_zero(self) -> None:
@@ -100,12 +107,63 @@ class TestCards:
         assert plain(bad.text).endswith("failed, no answer, 3.4 ms: connection refused")
         assert card(seen, "blue").last_check.endswith("connection refused")
 
-    def test_role_tells_who_could_take_over(self) -> None:
+    def test_role_of_the_version_that_is_not_active(self) -> None:
         assert card(observation(), "green").role == "Standby"
-        assert card(observation(state=state(green="crashed"), minute=snapshot()), "green").role == "Not active"
+        assert card(observation(state=state(green="crashed"), minute=snapshot()), "green").role == "Standby"
         assert card(observation(minute=snapshot(stats("green", in_flight=1))), "green").role == "Draining"
         diverted = snapshot(stats("green", in_flight=1), failover_from="blue")
         assert card(observation(minute=diverted), "green").role == "Standing in"
+
+    @pytest.mark.parametrize(
+        ("changes", "reached", "role"),
+        [
+            pytest.param({}, "blue", "Active", id="serving"),
+            pytest.param({"minute": snapshot(failover_from="blue")}, "green", "Active", id="failover"),
+            pytest.param({"state": replace(state(), pause=Pause(AT, AT + 9))}, None, "Active, paused", id="paused"),
+            pytest.param(
+                {"state": replace(state(), maintenance=Maintenance(AT))},
+                None,
+                "Active, in maintenance",
+                id="maintenance",
+            ),
+            pytest.param({"state": state(None)}, None, "Standby", id="none"),
+        ],
+    )
+    def test_arrow_is_where_new_requests_go(self, changes: dict[str, object], reached: str | None, role: str) -> None:
+        seen = observation(**changes)
+        assert [one.name for one in model.cards(seen) if one.is_reached] == ([reached] if reached else [])
+        assert card(seen, "blue").role == role
+
+    @pytest.mark.parametrize(
+        ("seen", "name", "outcomes"),
+        [
+            pytest.param(observation(state=state(green="stopped"), minute=DOWN), "green", "ok off", id="standby"),
+            pytest.param(observation(state=state(green="starting"), minute=DOWN), "green", "ok off", id="starting"),
+            pytest.param(observation(state=state(green="crashed"), minute=DOWN), "green", "ok failed", id="crashed"),
+            pytest.param(observation(minute=DOWN), "green", "ok failed", id="failing"),
+            pytest.param(
+                observation(state=state("green", green="stopped"), minute=DOWN), "green", "ok failed", id="active"
+            ),
+            pytest.param(observation(state=STARTED_NOW, minute=DOWN), "green", "ok off", id="before it was started"),
+        ],
+    )
+    def test_check_failed_only_where_an_answer_was_expected(self, seen: Observation, name: str, outcomes: str) -> None:
+        assert " ".join(one.outcome for one in card(seen, name).checks) == outcomes
+
+    def test_last_check_of_a_stopped_standby_is_no_complaint(self) -> None:
+        down = observation(state=state(green="stopped"), minute=DOWN)
+        assert card(down, "green").last_check == "no answer expected"
+
+    def test_active_version_whose_checks_fail_is_not_merely_stopped(self) -> None:
+        seen = observation(state=state("green", green="stopped"), minute=DOWN)
+        assert (card(seen, "green").status, card(seen, "green").tone) == ("Failing for 1 check", "bad")
+
+    def test_healthy_version_that_errs_is_not_merely_healthy(self) -> None:
+        seen = observation(minute=snapshot(stats("blue", 200, 60), probes={"blue": probes("+"), "green": probes("+")}))
+        assert [(plain(one.status), one.tone) for one in model.cards(seen)] == [
+            ("Healthy, but 30 % fail", "bad"),
+            ("Healthy", "good"),
+        ]
 
     def test_held_requests_stand_on_the_active_card(self) -> None:
         seen = observation(minute=snapshot(workers=[worker_stats(1, held=14)]))
@@ -114,12 +172,20 @@ class TestCards:
 
     def test_without_any_state_there_are_still_two_cards(self) -> None:
         seen = observation(state=None, minute=snapshot())
-        assert [(one.role, one.status) for one in model.cards(seen)] == [("Not active", "Unknown")] * 2
+        assert [(one.role, one.status) for one in model.cards(seen)] == [("Standby", "Unknown")] * 2
         assert [value for _, value in card(seen, "blue").facts] == ["–"] * 4
 
 
 class TestTables:
     """Below the charts"""
+
+    @pytest.mark.parametrize(
+        ("outcome", "tone", "moved"),
+        [("done", "good", "blue → green"), ("doubtful", "busy", "blue → green"), ("failed", "bad", "")],
+    )
+    def test_command_shows_how_it_ended_and_only_a_move_that_was(self, outcome: str, tone: str, moved: str) -> None:
+        (row,) = model.commands(observation(commands=[command("deploy", 60, outcome=outcome)]))
+        assert (row[0], row[3]) == (tone, moved)
 
     def test_command_at_work_says_for_how_long(self) -> None:
         at_work = command("deploy", 5, outcome=None, duration_s=None, phase="draining")
