@@ -103,7 +103,7 @@ def report_reading(metrics: SharedMetrics) -> None:
     reads: dict[str, Callable[[], object]] = {
         "snapshot": metrics.snapshot,
         "snapshot as JSON": lambda: json.dumps(as_json(metrics.snapshot())),
-        "snapshot for Prometheus": lambda: prometheus.render(metrics.snapshot(), "prometheus", "serving"),
+        "snapshot for Prometheus": lambda: prometheus.render(metrics.snapshot(), "prometheus", "serving", None),
         "snapshot(window_s=60)": lambda: metrics.snapshot(60),
         "history(600)": lambda: metrics.history(600),
         "history(21600)": lambda: metrics.history(21_600),

@@ -6,9 +6,10 @@ start-up time and memory. Each family is made fresh from a snapshot; nothing is 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST as CONTENT_TYPE_OPENMETRICS
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
@@ -17,10 +18,11 @@ from prometheus_client.registry import Collector
 from app.errors import CAUSES
 from app.metrics.exposition import Format
 from app.metrics.histogram import count_up_to
+from app.metrics.prometheus_state import PREFIX, StateCollector, gauge
 from app.metrics.snapshot import Latency, Snapshot, VersionStats
 from app.situation import KINDS, SEEN_FROM_OUTSIDE
+from app.state.model import BlueGreenState
 
-PREFIX = "traffic_router_"
 BUCKETS_S = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0),
@@ -59,11 +61,12 @@ _HISTOGRAMS: tuple[tuple[str, str, Callable[[VersionStats], Latency | None]], ..
 
 
 class SnapshotCollector(Collector):
-    """A lifetime snapshot as Prometheus' metric families."""
+    """A lifetime snapshot as Prometheus' metric families, and the state beside it."""
 
-    def __init__(self, snapshot: Snapshot, situation: str) -> None:
+    def __init__(self, snapshot: Snapshot, situation: str, state: StateCollector) -> None:
         self._snapshot = snapshot
         self._situation = situation
+        self._state = state
 
     def collect(self) -> Iterator[Metric]:
         """Every family, once."""
@@ -78,6 +81,7 @@ class SnapshotCollector(Collector):
             yield self._histogram(name, text, latency_of)
         yield self._failovers()
         yield from self._gauges()
+        yield from self._state.collect()
 
     def _requests(self) -> Metric:
         family = CounterMetricFamily(
@@ -117,18 +121,18 @@ class SnapshotCollector(Collector):
 
     def _gauges(self) -> Iterator[Metric]:
         snapshot = self._snapshot
-        in_flight = _gauge("requests_in_flight", "Requests being answered now.", ["version"])
+        in_flight = gauge("requests_in_flight", "Requests being answered now.", ["version"])
         for version, stats in snapshot.versions.items():
             in_flight.add_metric([version], stats.in_flight)
         yield in_flight
-        up = _gauge("backend_up", "Whether the last health probe of the version was good.", ["version"])
-        took = _gauge("backend_probe_duration_seconds", "How long that probe took.", ["version"])
+        up = gauge("backend_up", "Whether the last health probe of the version was good.", ["version"])
+        took = gauge("backend_probe_duration_seconds", "How long that probe took.", ["version"])
         for version, probes in snapshot.probes.items():
             if probes:
                 up.add_metric([version], probes[-1].ok)
                 took.add_metric([version], probes[-1].latency_ms / 1000)
         yield from (up, took)
-        situation = _gauge("situation", "1 for what the deployment is in, 0 for the rest.", ["situation"])
+        situation = gauge("situation", "1 for what the deployment is in, 0 for the rest.", ["situation"])
         for word in [word for word in KINDS if word not in SEEN_FROM_OUTSIDE]:
             situation.add_metric([word], word == self._situation)
         yield situation
@@ -141,24 +145,25 @@ class SnapshotCollector(Collector):
             ("state_fault", "1 while a worker cannot read the state file.", snapshot.state_fault),
             ("metrics_fault", "1 while the figures are not kept in their file.", bool(snapshot.fault)),
         ):
-            gauge = _gauge(name, text, [])
-            gauge.add_metric([], value)
-            yield gauge
+            family = gauge(name, text, [])
+            family.add_metric([], value)
+            yield family
 
 
-def _gauge(name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
-    return GaugeMetricFamily(PREFIX + name, text, labels=labels)
+def render(snapshot: Snapshot, form: Format, situation: str, state: BlueGreenState | None) -> tuple[bytes, str]:
+    """The body and the Content-Type of a scrape's answer, "openmetrics" or else "prometheus".
 
-
-def render(snapshot: Snapshot, form: Format, situation: str) -> tuple[bytes, str]:
-    """The body and the Content-Type of a scrape's answer, "openmetrics" or else "prometheus"; `situation` is its word.
+    Args:
+        situation: its word.
+        state: what the state file says, None when it has never said anything.
 
     Raises ValueError for the snapshot of a window: its counters would go backwards.
     """
     if snapshot.window_s is not None:
         raise ValueError("a window has no counters for Prometheus")
+    collector = SnapshotCollector(snapshot, situation, StateCollector(state, time.time()))
     if form == "openmetrics":
         # prometheus_client annotates the one generate_latest and not the other.
-        body: bytes = generate_openmetrics(SnapshotCollector(snapshot, situation))  # type: ignore[no-untyped-call]
+        body: bytes = generate_openmetrics(collector)  # type: ignore[no-untyped-call]
         return body, CONTENT_TYPE_OPENMETRICS
-    return generate_latest(SnapshotCollector(snapshot, situation)), CONTENT_TYPE_PLAIN_0_0_4
+    return generate_latest(collector), CONTENT_TYPE_PLAIN_0_0_4

@@ -60,6 +60,7 @@ def decode(raw: bytes, default_ports: Mapping[str, int] = PORTS) -> BlueGreenSta
         serial=cast(int, _read(document, "serial", _TOP_FIELDS)),
         changed_by=cast(str, _read(document, "changed_by", _TOP_FIELDS)),
         switched_at=cast(float | None, _read(document, "switched_at", _TOP_FIELDS)),
+        switches=cast(int, _read(document, "switches", _TOP_FIELDS)),
         preview_key=cast(str, _read(document, "preview_key", _TOP_FIELDS)),
         pause=_pause(document.get("pause")),
         maintenance=_maintenance(document.get("maintenance")),
@@ -167,6 +168,7 @@ _TOP_FIELDS: Mapping[str, _Field] = {
     "active_version": _NAME,
     "previous_version": _NAME,
     "switched_at": _TIME,
+    "switches": _Field("a whole number from 0 up", _is_count, default=0),
     "preview_key": _Field("a text", _is_text, default=""),
 }
 _PAUSE_FIELDS: Mapping[str, _Field] = {

@@ -172,7 +172,8 @@ class BlueGreenState:
     """One state of the deployment. Every change makes a new one whose `serial` is one higher.
 
     `active` is the active version itself, worked out once because every request asks for it. `switched_at`
-    is wall time in seconds, for display. `pause` and `maintenance` are None while there is none. `preview_key`
+    is wall time in seconds, for display, and `switches` counts how often another version became active. `pause`
+    and `maintenance` are None while there is none. `preview_key`
     is the secret that preview links are signed with, "" until the first one is made. `changed_by` is the id in
     the history of the command that made the last change, "" for one made by hand. `extra` holds the top-level
     keys of the file that this program does not know.
@@ -184,6 +185,7 @@ class BlueGreenState:
     serial: int = 0
     changed_by: str = field(default="", compare=False)  # says nothing about the deployment itself
     switched_at: float | None = None
+    switches: int = 0
     pause: Pause | None = None
     maintenance: Maintenance | None = None
     preview_key: str = field(default="", repr=False)
@@ -241,7 +243,14 @@ def promote(state: BlueGreenState, version: str, now: float, *, gives_up: bool =
     if gives_up and left is not None and target.rolled_back_at is None:
         versions[left.name] = replace(left, rolled_back_at=now)
     state = replace(state, versions=MappingProxyType(versions))
-    return replace(state, active_version=version, previous_version=previous, switched_at=now, serial=state.serial + 1)
+    return replace(
+        state,
+        active_version=version,
+        previous_version=previous,
+        switched_at=now,
+        switches=state.switches + (version != state.active_version),
+        serial=state.serial + 1,
+    )
 
 
 def with_version(state: BlueGreenState, name: str, **changes: Unpack[VersionChanges]) -> BlueGreenState:

@@ -15,8 +15,10 @@ from app.config import RouterConfig
 from app.metrics.prometheus import render
 from app.metrics.shared import SharedMetrics
 from app.proxy.service import metrics_slots
+from app.state.model import BlueGreenState, promote, with_version
 from tests.docs.pages import ROOT, name_of, pages
 
+STATE = with_version(promote(BlueGreenState(), "blue", 1.0), "blue", release="r1")
 FOLDER = ROOT / "docs" / "monitoring"
 DASHBOARD = json.loads((FOLDER / "grafana-dashboard.json").read_text(encoding="utf-8"))
 PROMTOOL = shutil.which("promtool")
@@ -30,7 +32,7 @@ def exposition(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What a scrape of a router without traffic gets."""
     path = tmp_path_factory.mktemp("metrics") / "router_metrics.mmap"
     metrics = SharedMetrics.create_or_attach(str(path), metrics_slots(RouterConfig(workers=1)))
-    return render(metrics.snapshot(), "prometheus", "serving")[0].decode()
+    return render(metrics.snapshot(), "prometheus", "serving", STATE)[0].decode()
 
 
 def names_in(text: str) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -15,9 +16,11 @@ from app.metrics.exposition import Format
 from app.metrics.prometheus import BUCKETS_S, render
 from app.metrics.shared import SharedMetrics
 from app.metrics.slot import SlotWriter
+from app.state.model import BlueGreenState, Maintenance, promote, with_maintenance, with_pause, with_version
 from tests.metrics.conftest import Answer
 from tests.support.fake_clock import FakeClock
 
+STATE = with_version(promote(BlueGreenState(), "blue", 1.0), "blue", release="r1")
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 PARSERS: dict[Format, Callable[[str], Iterable[Metric]]] = {
     "prometheus": parse_text,
@@ -25,8 +28,8 @@ PARSERS: dict[Format, Callable[[str], Iterable[Metric]]] = {
 }
 
 
-def scrape(metrics: SharedMetrics, form: Format) -> Samples:
-    body, _ = render(metrics.snapshot(), form, "serving")
+def scrape(metrics: SharedMetrics, form: Format, state: BlueGreenState | None = STATE) -> Samples:
+    body, _ = render(metrics.snapshot(), form, "serving", state)
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in PARSERS[form](body.decode())
@@ -52,7 +55,7 @@ def form(request: pytest.FixtureRequest) -> Format:
     ],
 )
 def test_content_type_names_the_format(metrics: SharedMetrics, form: Format, content_type: str) -> None:
-    assert render(metrics.snapshot(), form, "serving")[1] == content_type
+    assert render(metrics.snapshot(), form, "serving", STATE)[1] == content_type
 
 
 def test_counters(metrics: SharedMetrics, writer: SlotWriter, answer: Answer, clock: FakeClock, form: Format) -> None:
@@ -105,12 +108,12 @@ def test_histograms_are_cumulative_and_end_in_everything(metrics: SharedMetrics,
 
 def test_window_is_refused(metrics: SharedMetrics) -> None:
     with pytest.raises(ValueError, match="window"):
-        render(metrics.snapshot(60), "prometheus", "serving")
+        render(metrics.snapshot(60), "prometheus", "serving", STATE)
 
 
 def test_names_follow_the_conventions(metrics: SharedMetrics) -> None:
     """Base units, one prefix, help for everything, and no name twice."""
-    families = list(parse_text(render(metrics.snapshot(), "prometheus", "serving")[0].decode()))
+    families = list(parse_text(render(metrics.snapshot(), "prometheus", "serving", STATE)[0].decode()))
     names = [family.name for family in families]
     assert len(set(names)) == len(names)
     for family in families:
@@ -119,3 +122,30 @@ def test_names_follow_the_conventions(metrics: SharedMetrics) -> None:
         assert family.documentation
         if family.type == "histogram":
             assert family.name.endswith("_seconds")
+
+
+def test_versions_and_switches(metrics: SharedMetrics, form: Format) -> None:
+    state = promote(promote(STATE, "green", 20.0), "green", 30.0)
+    samples = scrape(metrics, form, state)
+    assert [value(samples, "version_active", version=name) for name in ("blue", "green")] == [0, 1]
+    assert value(samples, "version_info", version="blue", release="r1") == 1
+    assert value(samples, "switches_total") == 2, "a promotion of what is active is none"
+    assert value(samples, "last_switch_timestamp_seconds") == 30.0
+
+
+def test_pause_and_maintenance_are_told_while_they_hold(metrics: SharedMetrics, form: Format) -> None:
+    now = time.time()
+    quiet = scrape(metrics, form)
+    both = scrape(metrics, form, with_maintenance(with_pause(STATE, now, 60), Maintenance(now)))
+    over = scrape(metrics, form, with_pause(STATE, now - 100, 60))
+    for mode in ("pause", "maintenance"):
+        assert [value(one, f"{mode}_active") for one in (quiet, both, over)] == [0, 1, 0]
+        assert value(both, f"{mode}_start_timestamp_seconds") == pytest.approx(now, rel=1e-9)
+        assert ("traffic_router_" + mode + "_start_timestamp_seconds", frozenset()) not in quiet
+
+
+def test_without_a_state_the_rest_is_told(metrics: SharedMetrics, form: Format) -> None:
+    samples = scrape(metrics, form, None)
+    assert [name for name, _ in samples if "version_active" in name or "switches" in name] == []
+    built = next(dict(labels) for name, labels in samples if name == "traffic_router_build_info")
+    assert built.keys() == {"version", "python", "gevent", "gunicorn"}
