@@ -94,6 +94,12 @@ class Page:
         """The element that has the focus: its id, else its class, else its text."""
         return str(self.ask("const e = document.activeElement; return e.id || e.className || e.textContent"))
 
+    def hard_to_read(self, axe: str, *selectors: str) -> list[str]:
+        """The texts within these elements whose contrast is less than WCAG AA wants."""
+        self.ask(axe)
+        found: list[str] = self.browser.execute_async_script(CONTRAST, selectors)
+        return found
+
     def complaints(self) -> list[str]:
         """What the console has said since the last call: errors, and violations of the security policy."""
         found = self.browser.get_log("browser")  # type: ignore[no-untyped-call]  # selenium gives this one no types
@@ -103,5 +109,12 @@ class Page:
         """Saves what is to be seen."""
         self.browser.save_screenshot(str(path))
 
+
+CONTRAST = """
+const [include, done] = arguments;
+const told = (found) => found.violations.flatMap((one) => one.nodes.map((node) => node.html));
+axe.run({ include }, { runOnly: ["color-contrast"] })
+  .then((found) => done(told(found)), (error) => done([String(error)]));
+"""
 
 KEYS = {"Tab": 9, "Enter": 13, "Escape": 27, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}

@@ -96,9 +96,10 @@ def stopped(router: RouterProcess) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-def test_router_that_hangs(live: Page, router: RouterProcess, screenshots: Path) -> None:
+def test_router_that_hangs(live: Page, router: RouterProcess, axe: str, screenshots: Path) -> None:
     with stopped(router):
         assert_lost(live, "no answer comes")
+        assert live.hard_to_read(axe, "main") == []
         live.picture(screenshots / "lost.png")
     assert_back(live)
     live.picture(screenshots / "back.png")

@@ -30,7 +30,7 @@
     // Spoken once for each new topic; the figures in the sentence change every second.
     topic: () => { spoken = false; },
     // Another program or other settings, which only a new page shows; in a moment, when all workers have them.
-    edition: (text) => { if (text !== main.dataset.edition) setTimeout(() => location.reload(), RELOAD_MS); },
+    edition: (text) => { if (text !== main.dataset.edition) setTimeout(reload, RELOAD_MS); },
   };
   let spoken = true;
   const known = {};
@@ -50,6 +50,11 @@
     }
     if (!spoken) speak();
     document.dispatchEvent(new CustomEvent("frame", { detail: known }));
+  }
+
+  // Not while the router is gone again: the browser's own error page does not come back by itself.
+  function reload() {
+    if (!lost) location.reload();
   }
 
   function speak() {
@@ -171,7 +176,7 @@
   let streamed = heard;
   let ticked = heard;
   let tried;
-  let asked = { wall: 0, steady: -ASK_REFUSED_MS };
+  let asked = { wall: 0, steady: 0 };
   let isAsking = false;
   let source;
 
