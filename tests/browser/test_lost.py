@@ -74,7 +74,7 @@ def assert_lost(page: Page, cause: str) -> None:
 def assert_back(page: Page) -> None:
     """Waits until the page says that it hears again, and looks as it always does."""
     page.wait_for("h1", "Blue serves all traffic.")
-    page.wait_for("#gap", "The router answers again since ")
+    page.wait_for("#gap", "This page hears the router again since ")
     page.wait_until_live()
     assert page.text("#card-blue .role") == "Active"
     assert page.browser.title == "Blue · Traffic Router"

@@ -164,7 +164,7 @@
     // Everything is drawn again, also what the router says as it did before.
     shown.clear();
     spoken = false;
-    byId("gap").textContent = `The router answers again since ${known.at}. This page heard nothing from ${gap.from} on, for ${durationText(since(gap.since))}.`;
+    byId("gap").textContent = `This page hears the router again since ${known.at}. It heard nothing from ${gap.from} on, for ${durationText(since(gap.since))}.`;
     byId("gap").hidden = false;
     clearTimeout(gapTimer);
     gapTimer = setTimeout(() => { byId("gap").hidden = true; }, NEWS_MS);
@@ -207,6 +207,7 @@
       } else {
         cause = answered(answer.status);
         if (answer.status === 401 || answer.status === 403) lose(SIGNED_OUT);
+        else if (lost === SIGNED_OUT) lose(LOST);
       }
     } catch (error) {
       const away = navigator.onLine ? NOBODY : OFFLINE;
