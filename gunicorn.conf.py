@@ -32,8 +32,7 @@ app.in_effect = _loaded
 
 # --- sockets ---------------------------------------------------------------------------------------------------
 
-_host = f"[{_config.bind}]" if ":" in _config.bind else _config.bind
-bind = [f"{_host}:{_config.main_port}"]
+bind = _config.listens_at
 # Connections that wait to be accepted while all workers are busy or the router restarts; the kernel caps it
 # at net.core.somaxconn.
 backlog = 2048
@@ -91,7 +90,7 @@ def on_starting(server):
         Path(_config.state_file).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
         server.log.error("%s cannot be made: %s", error.filename, error.strerror)
-    pid_file = PidFile(Path(_config.pid_path), _config.main_port, bind[0])
+    pid_file = PidFile(Path(_config.pid_path), _config.main_port, ", ".join(bind))
     RouterArbiter.adopt(server, pid_file, _config.state_file)
     _share_metrics(server)
 

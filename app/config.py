@@ -63,6 +63,11 @@ _ROUTER_RULES = (
         "the metrics file would overwrite the state file",
     ),
     Rule(
+        ("admin_bind", "main_port"),
+        lambda admin, port: admin.rpartition(":")[2] != str(port),
+        "the clients' port cannot be that of the router's own endpoints as well",
+    ),
+    Rule(
         ("access_log", "state_file"),
         lambda log, state: log != state,
         "the access log would be written into the state file",
@@ -242,6 +247,19 @@ class RouterConfig(HoldConfig):
         check=checks.is_network,
     )
     admin_token: str = setting("", "Also lets in who shows this token, from anywhere.", zero="no token", secret=True)
+    admin_bind: str = setting(
+        "",
+        "A second address for the router's own endpoints, which the port of the clients then does not answer.",
+        zero="they are where the clients are",
+        rule="an address with a port, such as 127.0.0.1:5014",
+        check=checks.is_listen_address,
+    )
+    show_cause: str = setting(
+        "admin",
+        "Who is told the cause of an error of the router's own: those who may see its endpoints, everybody, or nobody.",
+        rule="admin, always or never",
+        check=checks.is_cause_audience,
+    )
 
     # Switching and stopping
     drain_timeout: float = setting(
@@ -262,6 +280,12 @@ class RouterConfig(HoldConfig):
     def from_env(cls, environ: Mapping[str, str]) -> RouterConfig:
         """The configuration that the environment alone gives; raises `ConfigError` with every fault."""
         return load({}, environ, {}).config
+
+    @property
+    def listens_at(self) -> list[str]:
+        """Where the router listens, each an address with its port; the clients' one comes first."""
+        host = f"[{self.bind}]" if ":" in self.bind else self.bind
+        return [f"{host}:{self.main_port}", *([self.admin_bind] if self.admin_bind else [])]
 
     @property
     def metrics_path(self) -> str:

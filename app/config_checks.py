@@ -42,6 +42,16 @@ def is_bind(text: str) -> bool:
     return "/" not in text and (is_network(text) if ":" in text else _HOST.fullmatch(text) is not None)
 
 
+def is_listen_address(text: str) -> bool:
+    host, colon, port = text.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and 0 < int(port) < 65536
+    return text == "" or (bool(colon) and is_port and (is_bind(host[1:-1]) if host[:1] == "[" else is_bind(host)))
+
+
+def is_cause_audience(text: str) -> bool:
+    return text in ("admin", "always", "never")
+
+
 def is_own_path(text: str) -> bool:
     # "//…" is somebody else's host in a link, and "/__…" belongs to the router's other endpoints.
     return text == "" or (_PATH.fullmatch(text) is not None and len(text) > 1 and text[1] != "/" and text[:3] != "/__")

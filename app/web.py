@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from app.failover_history import FailoverHistory
 from app.health import health_report
 from app.metrics.exposition import as_json, chosen_format, window_seconds
 from app.metrics.shared import SharedMetrics
-from app.proxy.environ import REQUEST_KEY, request_from_wsgi, who_asks, wsgi_environ
+from app.notices import Notices
+from app.proxy.client_request import ClientRequest
+from app.proxy.environ import RELAYED_KEY, REQUEST_KEY, request_from_wsgi, who_asks, wsgi_environ
 from app.proxy.replies.reply import error_reply
 from app.proxy.service import Service
 from app.settings_file import read_toml
@@ -31,13 +34,22 @@ from app.survey import Survey
 
 __all__ = ["RouterApp", "create_app", "create_app_from_environment"]
 
+logger = getLogger(__name__)
+
 HEALTH_PATH = "/__router_health"
 METRICS_PATH = "/__router_metrics"
 OWN_PREFIX = b"/__router_"
 """Paths of ours; other paths that begin with two underscores belong to the application."""
 
 
-OPEN_ENDPOINTS = ("health", "proxy", None)
+ELSEWHERE_KEY = "traffic_router.own_pages_are_elsewhere"
+
+_RELAYED = (
+    "the request came through a proxy that forwarded_hops does not count, so who asks is not known; "
+    "set forwarded_hops, use admin_token, or give these pages an address of their own with admin_bind"
+)
+
+OPEN_ENDPOINTS = ("health", None)
 """For everybody: the health report, and the 404 for what is not there."""
 
 SIGN_IN_ENDPOINTS = ("dashboard.sign_in", "dashboard.sign_out", "dashboard.asset", "dashboard.icon")
@@ -57,6 +69,7 @@ class RouterApp(Flask):
         self.proxy = service.forwarder.forward
         self.on_stop: Callable[[], None] = _nothing
         self._dashboard = service.config.dashboard_path.encode()
+        self._has_admin_port = bool(service.config.admin_bind)
         self._own = (OWN_PREFIX, self._dashboard) if self._dashboard else (OWN_PREFIX,)
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Any:
@@ -66,17 +79,28 @@ class RouterApp(Flask):
             try:
                 message = request_from_wsgi(environ, self.service.config)
             except RouterError as error:
-                reply = error_reply(error, None, "", b"")
+                reply = error_reply(error, None, "", b"", self.service.config.show_cause == "always")
                 start_response(reply.status_line, reply.fields)
                 return [reply.body]
         target = message.head.target
         if target.startswith(self._own) and self._is_own(target):
-            if message.endpoint is not None:
-                environ = wsgi_environ(message, self.service.config)
-            else:
-                environ |= who_asks(message)
-            return super().wsgi_app(environ, start_response)
+            return self._own_page(message, environ, start_response, is_elsewhere=self._has_admin_port)
         return self.proxy(message)(environ, start_response)
+
+    def admin_app(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """What is at `admin_bind`: our own pages, and nothing of the application's."""
+        return self._own_page(environ[REQUEST_KEY], environ, start_response, is_elsewhere=False)
+
+    def _own_page(
+        self, message: ClientRequest, environ: dict[str, Any], start_response: Any, is_elsewhere: bool
+    ) -> Any:
+        """Through Flask. `is_elsewhere`: the pages are at an address of their own, and this is not it."""
+        if message.endpoint is not None:
+            environ = wsgi_environ(message, self.service.config)
+        else:
+            environ |= who_asks(message)
+        environ[ELSEWHERE_KEY] = is_elsewhere
+        return super().wsgi_app(environ, start_response)
 
     def stop(self) -> None:
         """Ends the answers that would have no end by themselves; the worker stops."""
@@ -105,7 +129,7 @@ def create_app(
     failovers = FailoverHistory(Path(config.beside_state("history.jsonl")))
     service = Service(config, app_config or AppConfig(), counted_in, failovers.write)
     app = RouterApp(service)
-    access = Access(config)
+    access = service.access
     survey = Survey(config.state_file, service.metrics, service.router.state)
     dashboard = Routes(service, access, sources or {}) if config.dashboard_path else None
     if dashboard is not None:
@@ -166,13 +190,20 @@ def _not_ours(dashboard_path: str) -> type[PathConverter]:
 def _guard(app: RouterApp, access: Access, dashboard: Routes | None) -> None:
     """Lets only those at our pages whom `access` admits."""
 
+    notices = Notices(logger)
+
     @app.before_request
     def admit() -> Response | None:
+        if request.endpoint == "proxy" or (request.environ[ELSEWHERE_KEY] and request.endpoint != "health"):
+            abort(404)
         if request.endpoint in OPEN_ENDPOINTS or (access.has_token and request.endpoint in SIGN_IN_ENDPOINTS):
             return None
         authorization, cookie = request.headers.get("Authorization", ""), request.cookies.get(COOKIE, "")
-        if access.admits(request.remote_addr or "", authorization, cookie, time.time()):
+        address = "" if request.environ[RELAYED_KEY] else request.remote_addr or ""
+        if access.admits(address, authorization, cookie, time.time()):
             return None
+        if not address:
+            notices.say(f"{request.path} was refused: {_RELAYED}")
         if not access.has_token:
             abort(403)
         if dashboard is not None and request.endpoint == "dashboard.page":

@@ -32,7 +32,7 @@ LEVELS = [
     ["app.routing"],
     ["app.proxy", "app.deploy"],
     # L4: web and worker
-    ["app.survey"],
+    ["app.survey", "app.notices"],
     ["app.health", "app.failover_history", "app.dashboard"],
     ["app.web", "app.server"],
     # L5: entry points

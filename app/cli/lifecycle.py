@@ -45,13 +45,18 @@ _MARGIN_S = 5.0
 """What stopping may take beyond `graceful_timeout`: gunicorn looks at its workers once a second."""
 
 
-def banner(port: int) -> str:
+def banner(config: RouterConfig) -> str:
     """What `start` prints before it serves."""
-    return (
-        f"🌐 Traffic router starting on port {port}\n"
-        f"   Proxying to active blue-green version\n"
-        f"   Health: http://127.0.0.1:{port}{HEALTH_PATH}\n"
-        f"   Metrics: http://127.0.0.1:{port}{METRICS_PATH}"
+    port = config.main_port
+    own = config.admin_bind or f"127.0.0.1:{port}"
+    return "\n".join(
+        [
+            f"🌐 Traffic router starting on port {port}",
+            "   Proxying to active blue-green version",
+            f"   Health: http://127.0.0.1:{port}{HEALTH_PATH}",
+            f"   Metrics: http://{own}{METRICS_PATH}",
+            *([f"   Page: http://{own}{config.dashboard_path}"] if config.dashboard_path else []),
+        ]
     )
 
 
@@ -75,7 +80,7 @@ def start(loaded: Loaded, cli: Mapping[str, str]) -> int:
     The process stays the same, so signals and service managers see one tree. Comes back only by an error.
     """
     check_start(loaded)
-    print(banner(loaded.config.main_port), flush=True)
+    print(banner(loaded.config), flush=True)
     command = gunicorn_command()
     os.execve(command[0], command, router_environment(cli))
 
@@ -84,7 +89,7 @@ def start_in_background(loaded: Loaded, cli: Mapping[str, str]) -> int:
     """Start the router detached, wait for its answer, print its pid; raises `ProcessError` if none comes."""
     config = loaded.config
     check_start(loaded)
-    print(banner(config.main_port), flush=True)
+    print(banner(config), flush=True)
     log = _log(config)
     begin = size(log)
     process = start_detached(gunicorn_command(), in_background(without_withheld(router_environment(cli))), log)

@@ -55,6 +55,10 @@ class RouterClient:
     def __init__(self, config: RouterConfig, port: int | None = None, timeout_s: float = _TIMEOUT_S) -> None:
         self.host = _WILDCARDS.get(config.bind, config.bind)
         self.port = config.main_port if port is None else port
+        # Everything of the router's own but the health report may be at an address of its own.
+        host_text, _, port_text = config.admin_bind.rpartition(":") if port is None else ("", "", "")
+        host_text = host_text.strip("[]")
+        self._admin = (_WILDCARDS.get(host_text, host_text), int(port_text)) if port_text else (self.host, self.port)
         self._timeout_s = timeout_s
         self._token = config.admin_token
 
@@ -71,23 +75,20 @@ class RouterClient:
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         began = time.monotonic()
+        at, port = self._admin if path.startswith(METRICS_PATH) else (self.host, self.port)
         try:
-            with closing(http.client.HTTPConnection(self.host, self.port, timeout=self._timeout_s)) as connection:
+            with closing(http.client.HTTPConnection(at, port, timeout=self._timeout_s)) as connection:
                 connection.connect()
-                refuse_itself(connection.sock, self.port)
+                refuse_itself(connection.sock, port)
                 connection.request("GET", path, headers=headers)
                 response = connection.getresponse()
                 body = response.read()
         except ConnectionRefusedError as error:
-            raise RouterUnreachable(f"not running: nothing listens on {self._where}", START_COMMAND) from error
+            raise RouterUnreachable(f"not running: nothing listens on {_where(at, port)}", START_COMMAND) from error
         except (OSError, http.client.HTTPException) as error:
             said = str(error) or type(error).__name__
-            raise RouterUnreachable(f"no answer on {self._where}: {said}") from error
+            raise RouterUnreachable(f"no answer on {_where(at, port)}: {said}") from error
         return Answer(response.status, body, (time.monotonic() - began) * 1000, response.getheader("Location", ""))
-
-    @property
-    def _where(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def worker(self) -> int:
         """The pid of a worker that answers; 0 when none does."""
@@ -102,3 +103,7 @@ class RouterClient:
             return self.get(HEALTH_PATH).status in (200, 503)
         except RouterUnreachable:
             return False
+
+
+def _where(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -110,11 +110,16 @@ def find_router(config: RouterConfig) -> RunningRouter | None:
 
 
 def check_port_is_free(config: RouterConfig) -> None:
-    """Try the address that the router is to listen on; raises `ProcessError` that says what is in the way."""
-    where = f"{config.bind}:{config.main_port}"
+    """Try the addresses that the router is to listen on; raises `ProcessError` that says what is in the way."""
+    for where in config.listens_at:
+        _check_address(config, where)
+
+
+def _check_address(config: RouterConfig, where: str) -> None:
+    host, _, port = where.rpartition(":")
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
-            config.bind, config.main_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, proto) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gunicorn does: TIME_WAIT is no holder
@@ -125,12 +130,13 @@ def check_port_is_free(config: RouterConfig) -> None:
 
 def _bind_error(config: RouterConfig, where: str, error: OSError) -> OperatorError:
     if error.errno == errno.EADDRINUSE:
+        port = int(where.rpartition(":")[2])
         if router := find_router(config):
             return ProcessError(
                 f"The router is already running on port {router.port} (pid {router.pid})",
                 "bin/traffic_router reload, or bin/traffic_router stop",
             )
-        return _taken(config.main_port)
+        return _taken(port)
     if error.errno == errno.EACCES:
         return ProcessError(f"Not allowed to listen on {where}", "--port with 1024 or more")
     return ProcessError(f"Cannot listen on {where}: {error.strerror}", "--bind with an address of this machine")

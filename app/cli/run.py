@@ -100,7 +100,7 @@ def main(_argv: Sequence[str]) -> int:
 
 def _serve(config: RouterConfig, stage: _Stage, ours: str) -> int:
     """Run the router in the foreground; gives its exit code."""
-    print(banner(config.main_port), flush=True)
+    print(banner(config), flush=True)
     router = stage.open(gunicorn_command(), signal.SIGTERM, router_environment({}))
     if stage.is_ending:  # the signal came between the last look and the start
         router.terminate()
@@ -126,7 +126,8 @@ def _next_steps(config: RouterConfig, ours: str) -> str:
         "bin/traffic_router metrics --watch": "the figures, live",
     }
     if config.dashboard_path:
-        steps[f"{url}{config.dashboard_path}"] = "the dashboard, in a browser"
+        page = f"http://{config.admin_bind}" if config.admin_bind else url
+        steps[f"{page}{config.dashboard_path}"] = "the dashboard, in a browser"
     width = max(map(len, steps))
     lines = [f"   {command:<{width}}  {meaning}" for command, meaning in steps.items()]
     return "\n".join(["", "✅ Ready. Try, in a second terminal:", *lines, f"   Ctrl-C here ends {ends}.", ""])

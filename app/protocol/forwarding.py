@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from app.protocol.fields import Meaning, meaning_of
 from app.protocol.request import RequestHead
 
 __all__ = ["Forwarding"]
@@ -29,6 +30,9 @@ _SCHEME_WORDS = {
 _GUNICORN_WORDS = {b"x-forwarded-protocol": b"ssl", b"x-forwarded-ssl": b"on"}
 """gunicorn takes exactly this word for https and any other for http (`secure_scheme_headers`), and answers 400 when one
 of these fields and X-Forwarded-Proto come to different schemes."""
+
+_PASSED_ON = frozenset({Meaning.FORWARDING, Meaning.FORWARDING_ALIAS, Meaning.VIA})
+"""Fields of these kinds are written by who passes a request on."""
 
 _COMMA, _COLON = b",:"
 """As numbers: to look for bytes in bytes takes Python much longer, as it tries them as a number first."""
@@ -78,6 +82,13 @@ class Forwarding:
         if not self._hops or not head.forwarding:
             return self._peer.decode("latin-1")
         return _bare(self._client(self._said(head))).decode("latin-1")
+
+    def is_relayed(self, head: RequestHead) -> bool:
+        """Whether a proxy says that it has passed the request on, and none is trusted: the peer is not who asks.
+
+        A proxy that says nothing cannot be told from a client (RFC 9110 §7.6.3 wants a Via of it).
+        """
+        return not self._hops and any(meaning_of(name) in _PASSED_ON for name, _ in head.fields)
 
     def is_secure(self, head: RequestHead) -> bool:
         """Whether the client came over https, as far as those that are trusted say."""

@@ -13,10 +13,14 @@ from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestParser
 from app.proxy.client_request import ClientRequest, InputBody
 
-__all__ = ["REQUEST_KEY", "request_from_wsgi", "who_asks", "wsgi_environ"]
+__all__ = ["RELAYED_KEY", "REQUEST_KEY", "request_from_wsgi", "who_asks", "wsgi_environ"]
 
 REQUEST_KEY = "traffic_router.request"
 """Where `RouterWorker` puts the request as it came; the rest of the environ is made for pages that need it."""
+
+
+RELAYED_KEY = "traffic_router.relayed"
+"""Whether the request came through a proxy that nobody has told us of."""
 
 
 def wsgi_environ(request: ClientRequest, config: RouterConfig) -> dict[str, Any]:
@@ -52,10 +56,14 @@ def wsgi_environ(request: ClientRequest, config: RouterConfig) -> dict[str, Any]
     return environ
 
 
-def who_asks(request: ClientRequest) -> dict[str, str]:
+def who_asks(request: ClientRequest) -> dict[str, Any]:
     """What an environ says of the client, as far as trusted proxies vouch for it."""
     scheme = "https" if request.forwarding.is_secure(request.head) else "http"
-    return {"REMOTE_ADDR": request.client_address, "wsgi.url_scheme": scheme}
+    return {
+        "REMOTE_ADDR": request.client_address,
+        "wsgi.url_scheme": scheme,
+        RELAYED_KEY: request.forwarding.is_relayed(request.head),
+    }
 
 
 def request_from_wsgi(environ: dict[str, Any], config: RouterConfig) -> ClientRequest:

@@ -15,6 +15,7 @@ from app.proxy.chain import Chain
 from app.proxy.client_request import RATE_GRACE_S, ClientRequest
 from app.proxy.relay.response_relay import ResponseRelay
 from app.proxy.relay.tunnel import Tunnel
+from app.proxy.replies.audience import Audience
 from app.proxy.replies.local_reply import ErrorReply, LocalReply
 from app.proxy.replies.reply import Reply
 from app.proxy.rewrite.request_ids import request_ids
@@ -51,6 +52,7 @@ class Forwarder:
 
     Args:
         config: the settings.
+        audience: who is told the causes of errors.
         records: where requests are recorded.
         timeouts: the worker's deadlines.
         chain: admits a request.
@@ -61,12 +63,14 @@ class Forwarder:
     def __init__(
         self,
         config: RouterConfig,
+        audience: Audience,
         records: RequestRecorder,
         timeouts: Timeouts,
         chain: Chain,
         failures: FailureDetector,
         retrier: Retrier,
     ) -> None:
+        self._audience = audience
         self._records = records
         self._timeouts = timeouts
         self._chain = chain
@@ -127,7 +131,7 @@ class Forwarder:
         """The router's own response to a request that goes past no filter: it is not fit to be forwarded."""
         transaction = Transaction(self._records, request, request.head.request_id or next(self._ids))
         transaction.claim(NOWHERE)
-        return ErrorReply(transaction, error, self._timeouts.sending)
+        return self._error(transaction, error)
 
     def _reply(self, transaction: Transaction, answer: RouterError | Reply) -> LocalReply:
         """What the router says itself, on the record of the version that was claimed, or of none."""
@@ -138,4 +142,7 @@ class Forwarder:
             return LocalReply(transaction, answer, self._timeouts.sending)
         # A visit that never got to the standby is counted as any request that is refused.
         transaction.is_preview = transaction.is_preview and is_claimed
-        return ErrorReply(transaction, answer, self._timeouts.sending)
+        return self._error(transaction, answer)
+
+    def _error(self, transaction: Transaction, error: RouterError) -> ErrorReply:
+        return ErrorReply(transaction, error, self._timeouts.sending, self._audience.may_know(transaction.request))

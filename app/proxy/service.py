@@ -9,6 +9,7 @@ from logging import getLogger
 
 import gevent
 
+from app.access import Access
 from app.config import AppConfig, RouterConfig
 from app.metrics.layout import slots_for
 from app.metrics.leader import Turn
@@ -18,6 +19,7 @@ from app.proxy.access_log import AccessLog
 from app.proxy.filters import chain_of
 from app.proxy.forwarder import Forwarder, Timeouts
 from app.proxy.long_lived import Handover
+from app.proxy.replies.audience import Audience
 from app.proxy.sending.retrier import Retrier
 from app.proxy.sending.retry_budget import RetryBudget
 from app.proxy.transaction import RequestRecorder
@@ -54,6 +56,7 @@ class Service:
 
     Attributes:
         config, app_config: the settings.
+        access: who may see what is inside.
         metrics: the file that all workers share.
         router, forwarder, records, waits, admission, budget, failover: see their classes.
     """
@@ -80,7 +83,9 @@ class Service:
         self.failover = Failover(config, self.router, self.metrics.probes, self._note_diversion)
         failures = FailureDetector(config.circuit_failures, self.failover.divert)
         retrier = Retrier(config, self.router, chain, failures, self.budget, self.slot)
-        self.forwarder = Forwarder(config, self.records, self.timeouts, chain, failures, retrier)
+        self.access = Access(config)
+        audience = Audience(config.show_cause, self.access)
+        self.forwarder = Forwarder(config, audience, self.records, self.timeouts, chain, failures, retrier)
         self.handover = Handover.of(config)
         self._tell_failover = tell_failover
         self._state_fault = ""

@@ -17,8 +17,8 @@ from gevent.monkey import get_original
 from gevent.pool import Group
 
 from app.errors import OutOfDescriptors, RouterError, WorkerFull
+from app.notices import Notices
 from app.server.fairness import PAUSE_S, FairShare
-from app.server.notices import Notices
 from app.transport.endpoint import PlainSocket
 
 __all__ = ["Acceptor"]

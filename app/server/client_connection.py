@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic, monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,9 @@ from app.transport.limits import Expired
 if TYPE_CHECKING:
     from app.server.serving import Serving
 
-__all__ = ["ClientConnection"]
+__all__ = ["ClientConnection", "Wsgi"]
+
+Wsgi = Callable[[dict[str, Any], Any], Any]
 
 LINGER_S = 10.0
 """How long we read on from a client that we have answered for the last time: closing with unread bytes would
@@ -42,6 +45,7 @@ class ClientConnection:
         endpoint: the client's end.
         peer: its address, as text.
         serving: what all connections of the worker share.
+        wsgi: the application that they are for.
     """
 
     __slots__ = (
@@ -53,10 +57,11 @@ class ClientConnection:
         "_request",
         "_serving",
         "_start_response",
+        "_wsgi",
         "_wsgi_answer",
     )
 
-    def __init__(self, endpoint: Endpoint, peer: str, serving: Serving) -> None:
+    def __init__(self, endpoint: Endpoint, peer: str, serving: Serving, wsgi: Wsgi) -> None:
         config = serving.config
         self._endpoint = endpoint
         self._serving = serving
@@ -64,6 +69,7 @@ class ClientConnection:
             config.max_fields, config.allow_trace, config.pass_underscore_fields, config.upgrades
         )
         self._forwarding = Forwarding(peer.encode(), b"http", config.main_port, config.forwarded_hops)
+        self._wsgi = wsgi
         self._request: ClientRequest | None = None
         self._is_idle = False
         self._greenlet: Any = getcurrent()  # gevent has no types; None once all is said
@@ -134,7 +140,7 @@ class ClientConnection:
             serving.forwarder.refuse(request, too_large)({}, None)
             return False
         self._request = request
-        chunks = serving.wsgi({REQUEST_KEY: request}, self._start_response)
+        chunks = self._wsgi({REQUEST_KEY: request}, self._start_response)
         if not request.answered:
             self._wsgi_answer.send(chunks, request)
         self._request = None

@@ -111,7 +111,7 @@ class RouterArbiter(WorkerManager):
         code = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "app"}
         try:
             self.app.reload()
-            fault = moved(self.pid_file.address, self.app.cfg.bind[0]) or self._take_up()
+            fault = moved(self.pid_file.address, ", ".join(self.app.cfg.bind)) or self._take_up()
         except SystemExit:  # what gunicorn does about a settings file that it cannot use
             fault = f"{settings.config} cannot be used"
         if fault:

@@ -8,9 +8,9 @@ from logging import getLogger
 from typing import Any, Self
 
 from app.errors import RouterError, TooManyConnections
+from app.notices import Notices
 from app.proxy.service import Service
-from app.server.client_connection import ClientConnection
-from app.server.notices import Notices
+from app.server.client_connection import ClientConnection, Wsgi
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint
 
@@ -26,7 +26,7 @@ class Serving:
     """What all client connections of a worker share.
 
     Attributes:
-        wsgi: the application.
+        wsgi: the application for clients.
         config, forwarder, waits: of the application's service.
         idle, heads, lingering: deadlines for the next request, for a head, and for a goodbye.
         is_stopping: the worker accepts no more connections.
@@ -43,7 +43,8 @@ class Serving:
 
     def __init__(self, wsgi: Any, service: Service) -> None:
         config = service.config
-        self.wsgi = wsgi.wsgi_app  # what Flask's own __call__ would call
+        self.wsgi: Wsgi = wsgi.wsgi_app  # what Flask's own __call__ would call
+        self._admin_wsgi: Wsgi = wsgi.admin_app
         self._stop_endless = wsgi.stop
         self.config = config
         self.forwarder = service.forwarder
@@ -69,7 +70,18 @@ class Serving:
 
     def serve(self, sock: socket.socket, peer: str) -> None:
         """Serves one accepted connection of the address `peer` to its end."""
-        connection = ClientConnection(Endpoint(sock), peer, self)
+        self._serve(ClientConnection(Endpoint(sock), peer, self, self.wsgi), peer)
+
+    def serve_admin(self, sock: socket.socket, peer: str) -> None:
+        """The same at `admin_bind`, where there is nothing but the router's own endpoints."""
+        self._serve(ClientConnection(Endpoint(sock), peer, self, self._admin_wsgi), peer)
+
+    def is_admin(self, listener: socket.socket) -> bool:
+        """Whether a listener is that of `admin_bind`, whoever has opened it."""
+        host, _, port = self.config.admin_bind.rpartition(":")
+        return bool(host) and listener.getsockname()[1] == int(port)
+
+    def _serve(self, connection: ClientConnection, peer: str) -> None:
         self._connections.add(connection)
         self._by_address[peer] += 1
         try:
@@ -90,7 +102,7 @@ class Serving:
 
     def refuse(self, sock: socket.socket, peer: str, error: RouterError) -> None:
         """Answers a connection that cannot be served with the error, and ends it."""
-        ClientConnection(Endpoint(sock), peer, self).turn_away(error)
+        ClientConnection(Endpoint(sock), peer, self, self.wsgi).turn_away(error)
 
     def make_room(self) -> None:
         """Ends a few of the connections that have waited longest for their next request."""

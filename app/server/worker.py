@@ -97,7 +97,8 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
             from app.server.fairness import FairShare
 
             share, limit = FairShare(serving.shares), self.worker_connections
-            return Acceptor(listener, serving.serve, serving.refuse, serving.make_room, share, limit, at_once)
+            serve = serving.serve_admin if serving.is_admin(listener) else serving.serve
+            return Acceptor(listener, serve, serving.refuse, serving.make_room, share, limit, at_once)
         listener.setblocking(1)
         tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
         server = StreamServer(

@@ -37,7 +37,16 @@ BANNER = """\
 
 
 def test_banner_is_as_documented() -> None:
-    assert banner(5004) == BANNER
+    assert banner(RouterConfig(dashboard_path="")) == BANNER
+
+
+def test_banner_names_the_page_and_an_address_of_its_own() -> None:
+    assert banner(RouterConfig()) == f"{BANNER}\n   Page: http://127.0.0.1:5004/monitoring"
+    metrics, page = banner(RouterConfig(admin_bind="10.0.0.1:5014")).splitlines()[3:]
+    assert (metrics, page) == (
+        "   Metrics: http://10.0.0.1:5014/__router_metrics",
+        "   Page: http://10.0.0.1:5014/monitoring",
+    )
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def make_app(tmp_path: Path, upstream: RawUpstream) -> Iterator[MakeApp]:
         state = tmp_path / "bg_state.json"
         state.write_text(json.dumps({"active_version": "blue", "versions": {"blue": {"port": upstream.port}}}))
         fields = {"state_file": str(state), "dashboard_path": "", "access_log": str(tmp_path / "access.jsonl")}
-        made.append(create_app(RouterConfig(**{**fields, **settings})))
+        made.append(create_app(RouterConfig(**{"show_cause": "always", **fields, **settings})))
         return made[-1]
 
     yield make

@@ -99,6 +99,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouterApp]:
             head_timeout=0.1,
             keepalive_timeout=0.1,
             dashboard_path="",
+            show_cause="always",
         )
     )
     yield made
@@ -117,9 +118,10 @@ def outcome(app: RouterApp, pieces: list[bytes]) -> tuple[list[Seen], bool]:
     """The requests that a connection delivering these pieces carries, and whether something was refused."""
     serving = Serving.of(app)
     assert serving is not None
-    recorder = serving.wsgi = Recorder()
+    recorder = Recorder()
     endpoint = ScriptedEndpoint(pieces)
-    ClientConnection(endpoint, "127.0.0.1", serving).serve()  # type: ignore[arg-type]  # a stand-in that speaks bytes
+    client: Any = endpoint  # a stand-in that speaks bytes
+    ClientConnection(client, "127.0.0.1", serving, recorder).serve()
     assert endpoint.closed
     return recorder.seen, bool(endpoint.sent)
 

@@ -85,9 +85,9 @@ class ErrorReply(LocalReply):
 
     __slots__ = ("_error",)
 
-    def __init__(self, transaction: Transaction, error: RouterError, sending: Deadlines) -> None:
+    def __init__(self, transaction: Transaction, error: RouterError, sending: Deadlines, shows_cause: bool) -> None:
         head, version = transaction.request.head, transaction.target.name
-        reply = error_reply(error, head, version, transaction.request_id)
+        reply = error_reply(error, head, version, transaction.request_id, shows_cause)
         super().__init__(transaction, reply, sending, error.cause)
         self._error = error
 

@@ -33,9 +33,10 @@ padding:0 1.5rem}}h1{{font-size:1.5rem;margin:0 0 .5rem}}dl{{font-size:.85rem;op
 grid-template-columns:max-content 1fr;gap:.15rem 1rem;margin-top:2rem}}dd{{margin:0;font-family:ui-monospace,
 monospace;overflow-wrap:anywhere}}</style></head>
 <body><h1>{text}</h1><p>{advice}</p>
-<dl><dt>Status</dt><dd>{status}</dd><dt>Cause</dt><dd>{cause}</dd>
-<dt>Version</dt><dd>{version}</dd><dt>Request</dt><dd>{request_id}</dd></dl></body></html>
+<dl><dt>Status</dt><dd>{status}</dd>{inside}<dt>Request</dt><dd>{request_id}</dd></dl></body></html>
 """
+
+_INSIDE = "<dt>Cause</dt><dd>{cause}</dd>\n<dt>Version</dt><dd>{version}</dd>"
 
 _ADVICE = {
     503: "The service is not available just now. Please try again in {soon}.",
@@ -59,21 +60,25 @@ def _accepted(head: RequestHead | None) -> str:
     return parse_accept_header(accept.decode("latin-1"), MIMEAccept).best_match(_OFFERED) or _OFFERED[0]
 
 
-def error_reply(error: RouterError, head: RequestHead | None, version: str, request_id: bytes) -> Reply:
+def error_reply(
+    error: RouterError, head: RequestHead | None, version: str, request_id: bytes, shows_cause: bool
+) -> Reply:
     """What the client is told of `error`.
 
     Args:
         head: the request's head, None when it could not be read.
         version: the version's name, "" when none was picked.
+        shows_cause: whether the client may know the cause and the version.
     """
     shown_id = request_id.decode("latin-1")
     kind = _accepted(head)
     if kind == "application/json":
-        said = {"error": error.text, "status": error.status, "cause": error.cause}
-        body = json.dumps({**said, "version": version or None, "request_id": shown_id}).encode() + b"\n"
+        inside = {"cause": error.cause, "version": version or None} if shows_cause else {}
+        said = {"error": error.text, "status": error.status, **inside, "request_id": shown_id}
+        body = json.dumps(said).encode() + b"\n"
         media = "application/json"
     elif kind == "text/html":
-        body = _page(error, version, shown_id).encode(errors="replace")
+        body = _page(error, version, shown_id, shows_cause).encode(errors="replace")
         media = "text/html; charset=utf-8"
     else:
         body = error.text.encode(errors="replace")  # an operator's words may be anything
@@ -82,7 +87,7 @@ def error_reply(error: RouterError, head: RequestHead | None, version: str, requ
         ("Content-Type", media),
         ("Content-Length", str(len(body))),
         ("Cache-Control", "no-store"),
-        ("X-Router-Cause", error.cause),
+        *([("X-Router-Cause", error.cause)] if shows_cause else []),
         ("X-Request-ID", shown_id),
     ]
     if error.retry_after_s is not None:
@@ -92,7 +97,7 @@ def error_reply(error: RouterError, head: RequestHead | None, version: str, requ
     return Reply(_status_line(error), fields, body)
 
 
-def _page(error: RouterError, version: str, request_id: str) -> str:
+def _page(error: RouterError, version: str, request_id: str, shows_cause: bool) -> str:
     """The page for a person: our own, or for maintenance the operator's."""
     if isinstance(error, UnderMaintenance) and error.template:
         shown = {"message": error.text, "retry_after": str(error.retry_after_s), "request_id": request_id}
@@ -102,8 +107,7 @@ def _page(error: RouterError, version: str, request_id: str) -> str:
         status=error.status,
         text=html.escape(error.text),
         advice=_ADVICE.get(error.status, _OTHER_ADVICE).format(soon=_soon(error.retry_after_s or 0)),
-        cause=error.cause,
-        version=version or "none",
+        inside=_INSIDE.format(cause=error.cause, version=version or "none") if shows_cause else "",
         request_id=html.escape(request_id),
     )
 

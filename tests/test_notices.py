@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from app.server.notices import Notices
+from app.notices import Notices
 from tests.support.fake_clock import FakeSeconds
 
 
