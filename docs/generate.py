@@ -1,4 +1,4 @@
-"""Write the pages that are made from the program: the command line's help, and the diagram of a deploy's phases.
+"""Write the pages that are made from the program: the command line's help, a deploy's phases, and the incidents.
 
     python docs/generate.py
 
@@ -19,13 +19,17 @@ sys.path.insert(0, str(ROOT))
 from app.cli import blue_green_deploy, traffic_router  # noqa: E402  # the project's root had to be found first
 from app.deploy import phases  # noqa: E402
 from app.deploy.phases import PHASES, Phase  # noqa: E402
+from tests.drill.incidents import INCIDENTS, Incident  # noqa: E402
 
-__all__ = ["CLI_PAGE", "PHASES_PAGE", "cli_page", "phases_page"]
+__all__ = ["CLI_PAGE", "INCIDENTS_PAGE", "PHASES_PAGE", "cli_page", "incidents_page", "phases_page"]
 
 CLI_PAGE: Final = ROOT / "docs" / "reference" / "cli.md"
 PHASES_PAGE: Final = ROOT / "docs" / "explanation" / "life-of-a-deploy.md"
 
+INCIDENTS_PAGE: Final = ROOT / "docs" / "how-to" / "incident-response.md"
+
 _BEGIN: Final = "<!-- The next lines are generated from app/deploy/phases.py by `make reference`. -->"
+_BEGIN_INCIDENTS: Final = "<!-- The next lines are generated from tests/drill/incidents.py by `make reference`. -->"
 _END: Final = "<!-- End of the generated lines. -->"
 
 _CLI_INTRODUCTION: Final = """# Command line
@@ -92,11 +96,24 @@ def _table() -> str:
     return "\n".join([*titles, "|---|---|---|---|", *rows])
 
 
+def incidents_page(page: str) -> str:
+    """The page with the table of the incident drill as it should be."""
+    before, _, rest = page.partition(_BEGIN_INCIDENTS)
+    rows = [_incident_row(incident) for incident in INCIDENTS.values()]
+    table = "\n".join(["| You read | It means | Do |", "|---|---|---|", *rows])
+    return f"{before}{_BEGIN_INCIDENTS}\n\n{table}\n\n{_END}{rest.partition(_END)[2]}"
+
+
+def _incident_row(incident: Incident) -> str:
+    return f"| `{incident.seen}` | {incident.means} | {incident.does} |"
+
+
 def main() -> int:
     """Write the pages; returns the exit code."""
     CLI_PAGE.write_text(cli_page(), encoding="utf-8")
     PHASES_PAGE.write_text(phases_page(PHASES_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    sys.stdout.write(f"Wrote {CLI_PAGE}\nWrote {PHASES_PAGE}\n")
+    INCIDENTS_PAGE.write_text(incidents_page(INCIDENTS_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.stdout.write("".join(f"Wrote {page}\n" for page in (CLI_PAGE, PHASES_PAGE, INCIDENTS_PAGE)))
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 from app.cli.deploy_call import Call
 from app.cli.deploy_views import Overview, status_json, status_text
@@ -20,6 +21,8 @@ def print_status(call: Call) -> int:
     """Print both versions, the router and what is wrong; gives the situation's exit code."""
     try:
         state, fault = call.known()
+        if fault is None and call.router() is not None:
+            call.store.read()  # a router may know better than the state of a beginning
     except StateError as error:
         return _without_state(call, error)
     overview = Overview(
@@ -45,14 +48,15 @@ def _without_state(call: Call, fault: StateError) -> int:
     now = _told_by_router(call, fault)
     known = {"situation": situation_json(now), "state_file": str(call.store.path), "state_fault": str(fault)}
     print(json.dumps(known, indent=2) if call.flag("--json") else now.text)
-    print_error(fault)
+    print_error(StateError(str(fault), now.advice or fault.hint))
     return now.kind.exit_code
 
 
 def _told_by_router(call: Call, fault: StateError) -> Situation:
     router = call.router()
     if router is None:
-        return decide(Facts(time.time(), None, state_fault=str(fault), silence="none runs for this state file"))
+        now = decide(Facts(time.time(), None, state_fault=str(fault), silence="none runs for this state file"))
+        return replace(now, advice=fault.hint)  # a router that starts without a state would serve nobody
     from app.cli.health_view import read_health, situation_in
     from app.cli.router_client import RouterClient
 

@@ -151,6 +151,8 @@ def status_text(overview: Overview) -> str:
     lines.append("")
     if overview.router:
         lines.append(f"✅ Router: running on port {overview.router.port} (pid {overview.router.pid})")
+    elif overview.traffic is not None:
+        lines.append("⚠️  Router: running, but its pid file is gone: stop, reload and upgrade cannot find it")
     else:
         lines.append("⏹️  Router: not running")
     lines += _config_lines(overview)

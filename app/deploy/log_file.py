@@ -21,13 +21,13 @@ def size(path: Path) -> int:
 
 
 def tail(path: Path, lines: int, begin: int = 0) -> list[str]:
-    """The last lines of a file from byte `begin` on, without line ends; none when there is no such file."""
+    """The last lines of a file from byte `begin` on, without line ends; none where none can be read."""
     try:
         with path.open("rb") as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(begin, end - lines * _TAIL_BYTES_PER_LINE, 0))
             raw = file.read()
-    except FileNotFoundError:
+    except OSError:
         return []
     return raw.decode(errors="replace").splitlines()[-lines:] if lines else []
 

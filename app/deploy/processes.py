@@ -130,6 +130,8 @@ class Processes:
 
         log = self.log_path(name)
         log.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        # The supervisor, which opens it again, has no words for what is wrong with it.
+        os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644))
         # Whatever record is there from now on is this process's, though this command should be killed.
         Path(os.path.realpath(self.record_path(name))).unlink(missing_ok=True)
         held = supervisor.hold(str(self.record_path(name)))

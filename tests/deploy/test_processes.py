@@ -173,6 +173,13 @@ def test_a_program_that_cannot_be_executed_is_named(processes: Processes) -> Non
         processes.start("blue", launch("no-such-program"))
 
 
+def test_a_log_that_cannot_be_written_is_named(processes: Processes) -> None:
+    processes.log_path("blue").mkdir(parents=True)
+    with pytest.raises(ProcessError, match=r"Is a directory \(.*blue.log\)") as caught:
+        processes.start("blue", launch(*SLEEP))
+    assert caught.value.hint.startswith("ls -ld ")
+
+
 def test_a_directory_that_has_gone_is_named(processes: Processes, tmp_path: Path) -> None:
     with pytest.raises(ProcessError, match=r"No such file or directory \(.*gone\)"):
         processes.start("blue", launch(*SLEEP, folder=tmp_path / "gone"))

@@ -19,3 +19,10 @@ def test_phases_of_a_deploy_are_up_to_date() -> None:
     assert text == GENERATE["phases_page"](text), "run `make reference`"
     assert all(f"| {phase} | " in text for phase in GENERATE["PHASES"])
     assert "promoting --> draining" in text
+
+
+def test_table_of_incidents_is_that_of_the_drill() -> None:
+    text = GENERATE["INCIDENTS_PAGE"].read_text(encoding="utf-8")
+
+    assert text == GENERATE["incidents_page"](text), "run `make reference`"
+    assert "is active but crashed" in text

@@ -1,7 +1,7 @@
 """The application of the drill: `python app.py PORT` answers every path with its release, or as `does.json` says.
 
-`does.json`, beside it, has by path (`*` is every other one) `status`, `location` and `delay_s`, as they are wanted. It
-is read for each request, so that a running version falls ill and gets well again.
+`does.json`, beside it, has by path (`*` is every other one) `status`, `delay_s` and `drips`, half seconds in which the
+answer goes on, as they are wanted. It is read for each request, so that a running version falls ill.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         table = json.loads(DOES.read_bytes()) if DOES.exists() else {}
-        does = table.get(self.path) or table.get("*") or {}
+        does = table.get(self.path, table.get("*", {}))
         time.sleep(does.get("delay_s", 0))
         body = os.environ.get("BG_RELEASE", "").encode()
+        drips = does.get("drips", 0)
         self.send_response(does.get("status", 200))
-        if location := does.get("location"):
-            self.send_header("Location", location)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) + drips))
         self.end_headers()
         self.wfile.write(body)
+        for _ in range(drips):
+            time.sleep(0.5)
+            self.wfile.write(b".")
 
     def log_message(self, *_arguments: object) -> None:
         """Says nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 
 from app.situation import KINDS, Grade
 from tests.drill.incidents import INCIDENTS, Incident
-from tests.drill.places import Places, advice_in, look, word_now
+from tests.drill.pictures import Camera
+from tests.drill.places import Places, advice_in, look, start_of, word_now
 from tests.drill.scene import Done, Load, Scene
 from tests.support.waiting import wait_until
 
@@ -20,10 +22,9 @@ __all__ = ["Record", "drill", "scene"]
 MOST_STEPS = 3
 MOST_LOOKS = 3
 SEEN_DEADLINE_S = 15.0
-FLOWS_DEADLINE_S = 15.0
-
-Pictures = Callable[[Scene, str], None]
-"""Takes pictures of the page that has been open since before the incident; named by the incident and the moment."""
+FLOWS_DEADLINE_S = 75.0
+"""What failed counts for a minute."""
+PAGE_DEADLINE_S = 10.0
 
 
 @dataclass
@@ -37,27 +38,28 @@ class Record:
     met: Done | None = None
     steps: list[str] = field(default_factory=list)
     failed: int = 0
+    page: str = ""
     faults: list[str] = field(default_factory=list)
 
 
 @contextmanager
-def scene() -> Iterator[Scene]:
-    """A deployment in which all is well; it ends with the block, and leaves nothing but what it wrote."""
+def scene(settings: str = "") -> Iterator[Scene]:
+    """A deployment in which all is well; it ends with the block, and leaves nothing."""
     with tempfile.TemporaryDirectory(prefix="drill-") as folder:
         made = Scene(Path(folder))
         try:
-            made.open()
+            made.open(settings)
             yield made
         finally:
             made.close()
 
 
-def drill(name: str, pictures: Pictures = lambda _scene, _moment: None) -> Record:
-    """Play one incident."""
+def drill(name: str, camera: Camera | None = None) -> Record:
+    """Play one incident, with the page open in a browser where there is one."""
     record, began = Record(name), time.monotonic()
-    with scene() as made, Load(made.port) as load:
+    with scene(INCIDENTS[name].settings) as made, Load(made.port) as load:
         try:
-            _play(INCIDENTS[name], made, load, record, pictures)
+            _play(INCIDENTS[name], made, load, record, camera)
         except Exception as error:  # it is told with all the rest
             record.faults.append(f"{type(error).__name__}: {error}")
         record.failed = sum(asked.status != 200 for asked in load.asked)
@@ -65,22 +67,27 @@ def drill(name: str, pictures: Pictures = lambda _scene, _moment: None) -> Recor
     return record
 
 
-def _play(incident: Incident, scene: Scene, load: Load, record: Record, pictures: Pictures) -> None:
+def _play(incident: Incident, scene: Scene, load: Load, record: Record, camera: Camera | None) -> None:
     if not load.flows():
         raise AssertionError("traffic does not flow before anything is broken")
-    pictures(scene, "")
+    if camera is not None:
+        camera.open(scene.port)
     log_from, history_from = scene.written()
     record.met = incident.breaks(scene)
-    _wait(lambda: word_now(scene) in incident.words, SEEN_DEADLINE_S)
+    _wait(lambda: not incident.words or word_now(scene) in incident.words, SEEN_DEADLINE_S)
     places = record.before = _look_until(
         lambda: look(scene, log_from, history_from), lambda it: not _misses(incident, it, record.met)
     )
     record.faults += _misses(incident, places, record.met)
-    pictures(scene, f"{record.name}, broken")
-    if incident.by_hand is not None:
-        incident.by_hand(scene)
+    if camera is not None:
+        _wait(lambda: start_of(places.deploy_json) in camera.said(), PAGE_DEADLINE_S)
+        camera.take(f"{record.name} 1 broken")
+        record.page = camera.said()
+        if places.word == "silent" and "does not answer" not in record.page:
+            record.faults.append(f"the page left open does not say that the router is gone: {record.page}")
     _follow(incident, scene, load, record, places)
-    pictures(scene, f"{record.name}, mended")
+    if camera is not None:
+        camera.take(f"{record.name} 2 mended")
 
 
 def _misses(incident: Incident, places: Places, met: Done | None) -> list[str]:
@@ -92,6 +99,9 @@ def _misses(incident: Incident, places: Places, met: Done | None) -> list[str]:
         "the log": (incident.log, places.log),
         "the history": (incident.history, places.history),
     }
+    if not incident.words:
+        codes = {places.deploy.code, places.router.code}
+        return [] if codes == {2} and incident.seen in said else [f"the commands end with {codes}: {said}"]
     wrong = [] if places.word in incident.words else [f"the situation is {places.word or 'not told'}"]
     return [
         *places.faults(),
@@ -101,20 +111,38 @@ def _misses(incident: Incident, places: Places, met: Done | None) -> list[str]:
 
 
 def _follow(incident: Incident, scene: Scene, load: Load, record: Record, places: Places) -> None:
-    """Type what is printed, until traffic flows and everybody is calm."""
+    """Type what is printed until nothing is advised any more, do by hand what no command can, and look again."""
     said = record.met if record.met is not None and record.met.code else places.deploy
-    while not (places.is_calm and load.flows() and not advice_in(said.said)):
-        advice = advice_in(said.said)
-        if not advice or len(record.steps) == MOST_STEPS:
-            record.faults.append(f"{len(record.steps)} steps did not help; the last word was: {said.said}")
+    while (advice := advice_in(said.said)) and not (said is places.deploy and places.is_calm):
+        if len(record.steps) == MOST_STEPS:
             break
         record.steps.append(advice[-1])
+        record.faults += [] if _is_named(advice[-1], incident.does) else [f"the page does not name: {advice[-1]}"]
         said = scene.type(advice[-1])
-        _wait(lambda: KINDS[word_now(scene)].grade is Grade.OK and load.flows(), FLOWS_DEADLINE_S)
-        places = _look_until(lambda: look(scene), lambda it: it.is_calm)
-        if not said.code or not advice_in(said.said):
+        places = look(scene) if said.code else _calm(scene, load)
+        if not said.code or not advice_in(said.said) or incident.by_hand is not None:
             said = places.deploy
-    record.after = places
+    if incident.by_hand is not None:
+        incident.by_hand(scene)
+    if incident.again:
+        again = scene.command(*incident.again.split())
+        if again.code:
+            record.faults.append(f"{again.command} ends with {again.code} again: {again.said}")
+    places = record.after = _calm(scene, load)
+    if not places.is_calm or not load.flows():
+        record.faults += [f"{len(record.steps)} steps did not help: {places.deploy.said}", *places.faults()]
+
+
+def _is_named(step: str, does: str) -> bool:
+    """Whether what a row says to do names the command that was advised; one that only shows something need not be."""
+    found = re.search(r"(?:blue_green_deploy|traffic_router) ([a-z-]+)", step)
+    return found is None or found[1] in ("logs", "status") or f"{found[0]}" in does
+
+
+def _calm(scene: Scene, load: Load) -> Places:
+    """Everybody's word when all is well again, or when that takes too long."""
+    _wait(lambda: KINDS[word_now(scene)].grade is Grade.OK and load.flows(), FLOWS_DEADLINE_S)
+    return _look_until(lambda: look(scene), lambda it: it.is_calm)
 
 
 def _wait(condition: Callable[[], bool], deadline_s: float) -> None:

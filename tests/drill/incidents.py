@@ -6,6 +6,7 @@ In every row, release r2 is active on green and r1 stands by on blue, until `bre
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,9 +26,11 @@ class Incident:
     """One row.
 
     `breaks` gives the command that met the trouble, where it is one that is told of it. `words` are the situations that
-    may come of it, and `seen` is a part of what `blue_green_deploy status`, or that command, prints. `means` and `does`
-    are for the page; `does` names the commands that are followed, and what is done by hand. `by_hand` is done once the
-    printed text has said `says`. `log` and `history` have to be found in the router's log and in the history.
+    may come of it, none where the settings keep every command from telling. `seen` is a part of what
+    `blue_green_deploy status`, or that command, prints. `means` and `does` are for the page; `does` names the commands
+    that are followed, and what is done by hand. `by_hand` is done once the printed text has said `says`; then `again`,
+    the command that had failed, does well. `settings` are lines that come before the others. `log` and `history` have
+    to be found in the router's log and in the history.
     """
 
     breaks: Breaks
@@ -37,6 +40,8 @@ class Incident:
     does: str
     says: str = ""
     by_hand: Mends | None = None
+    again: str = ""
+    settings: str = ""
     log: str = ""
     history: str = ""
 
@@ -95,6 +100,175 @@ def lose_last_good_too(scene: Scene) -> None:
     scene.last_good.unlink()
 
 
+def be_slow(scene: Scene) -> None:
+    scene.does("r2", every={"delay_s": 3}, health={})
+
+
+def put_other_ports(scene: Scene) -> None:
+    text = scene.state_file.read_text()
+    for number in text.split('"port": ')[1:]:
+        port = number.split(",")[0].split("}")[0].strip()
+        text = text.replace(port, str(int(port) + 1))
+    scene.state_file.write_text(text)
+
+
+def delete_both_states(scene: Scene) -> None:
+    scene.state_file.unlink()
+    scene.last_good.unlink()
+
+
+def move_settings(scene: Scene) -> Done:
+    scene.settings_file.rename(scene.elsewhere / "traffic_router.toml")
+    return scene.command("deploy", "--release=r3")
+
+
+def put_settings_back(scene: Scene) -> None:
+    (scene.elsewhere / "traffic_router.toml").rename(scene.settings_file)
+
+
+def crash_after_rollback(scene: Scene) -> None:
+    """r3 was tried and rolled back, then r2 crashed."""
+    scene.deploy("deploy", "--release=r3")
+    scene.deploy("rollback")
+    scene.kill("green")
+
+
+def deploy_ill(path_says: dict[str, object]) -> Breaks:
+    def breaks(scene: Scene) -> Done:
+        scene.does("r3", every=path_says)
+        return scene.command("deploy", "--release=r3")
+
+    return breaks
+
+
+def heal_r3(scene: Scene) -> None:
+    scene.does("r3")
+
+
+def fail_in_post(scene: Scene) -> Done:
+    scene.settings("[release]", "[deploy]\npost = ['false']\n\n[release]")
+    return scene.command("deploy", "--release=r3")
+
+
+def mend_post(scene: Scene) -> None:
+    scene.settings("'false'", "'true'")
+
+
+def kill_deploy(scene: Scene) -> Done:
+    scene.does("r3", every={"status": 503})
+    deploy = scene.begin("blue_green_deploy", "deploy", "--release=r3")
+    scene.wait_for_release("blue", "r3")
+    deploy.kill()
+    deploy.wait()
+    scene.does("r3")
+    return scene.command("deploy", "--release=r3")
+
+
+def take_standby_port(scene: Scene) -> Done:
+    scene.deploy("stop", "blue")
+    scene.take_port("blue")
+    return scene.command("deploy", "--release=r3")
+
+
+def take_active_port(scene: Scene) -> None:
+    scene.kill("green")
+    scene.take_port("green")
+
+
+def end_stranger(scene: Scene) -> None:
+    for stranger in scene.strangers:
+        stranger.kill()
+        stranger.wait()
+
+
+def lose_command(scene: Scene) -> Done:
+    scene.settings("app.py {port}", "gone.py {port}")
+    return scene.command("deploy", "--release=r3")
+
+
+def find_command(scene: Scene) -> None:
+    scene.settings("gone.py {port}", "app.py {port}")
+
+
+def delete_standby_release(scene: Scene) -> Done:
+    scene.deploy("stop", "blue")
+    shutil.rmtree(scene.folder / "releases" / "r1")
+    return scene.command("rollback")
+
+
+def bring_r1_back(scene: Scene) -> None:
+    scene.release("r1")
+
+
+def delete_active_release(scene: Scene) -> None:
+    kill_both(scene)
+    shutil.rmtree(scene.folder / "releases" / "r2")
+
+
+def block_log(scene: Scene) -> Done:
+    log = scene.context / "logs" / "blue.log"
+    scene.deploy("stop", "blue")
+    log.unlink()
+    log.mkdir()
+    return scene.command("deploy", "--release=r3")
+
+
+def unblock_log(scene: Scene) -> None:
+    (scene.context / "logs" / "blue.log").rmdir()
+
+
+def drain_for_ever(scene: Scene) -> Done:
+    scene.does("r2", report={"drips": 120})
+    scene.ask_and_leave("/report")
+    return scene.command("switch", "blue", "--wait")
+
+
+def hang_worker(scene: Scene) -> None:
+    os.kill(scene.workers()[0], signal.SIGSTOP)
+
+
+def kill_master(scene: Scene) -> None:
+    assert scene.router_pid is not None
+    os.kill(scene.router_pid, signal.SIGKILL)
+
+
+def delete_pid_file(scene: Scene) -> None:
+    (scene.context / "router.json").unlink()
+    (scene.context / "router.pid").unlink(missing_ok=True)
+
+
+def break_settings(scene: Scene) -> Done:
+    scene.settings("read_timeout = 2", "read_timeout = soon")
+    return scene.command("switch", "blue")
+
+
+def mend_settings(scene: Scene) -> None:
+    scene.settings("read_timeout = soon", "read_timeout = 2")
+
+
+def hang_command(scene: Scene) -> Done:
+    scene.does("r3", every={"status": 503})
+    deploy = scene.begin("blue_green_deploy", "deploy", "--release=r3")
+    scene.wait_for_release("blue", "r3")
+    deploy.send_signal(signal.SIGSTOP)
+    scene.strangers.append(deploy)
+    return scene.command("switch", "blue")
+
+
+def end_command(scene: Scene) -> None:
+    end_stranger(scene)
+    heal_r3(scene)
+
+
+def fill_disk(scene: Scene) -> Done:
+    scene.fill_disk()
+    return scene.command("deploy", "--release=r3")
+
+
+def clear_disk(scene: Scene) -> None:
+    scene.clear_disk()
+
+
 def forget_maintenance(scene: Scene) -> None:
     scene.deploy("maintenance", "on", "--message=Back at nine")
 
@@ -103,110 +277,310 @@ def leave_pause(scene: Scene) -> None:
     scene.deploy("pause", "--max-hold=600")
 
 
+CALM = ("serving", "switched")
+DEPLOY = "deploy --release=r3"
+SWITCH = "`bin/blue_green_deploy switch blue` (the other one)"
+START = "`bin/blue_green_deploy start green` (the active one)"
+RESTART = "`bin/blue_green_deploy restart green` (the active one)"
+ROUTER = "`bin/traffic_router start --daemon`"
+REPAIR = "`bin/blue_green_deploy repair --yes`; plain `repair` shows first what it would restore"
+
 INCIDENTS = {
     "active killed": Incident(
         kill_active,
         ("crashed",),
-        "Green r2 is active but crashed",
+        "is active but crashed",
         "its process ended; the other version is well",
-        "`switch` to the other one; `logs` says why this one ended",
+        SWITCH,
         log="green",
+    ),
+    "both killed": Incident(
+        kill_both,
+        ("crashed",),
+        "is active but crashed",
+        "its process ended, and so did that of the other version",
+        START,
+        log="green",
+    ),
+    "active killed, and the other one was rolled back": Incident(
+        crash_after_rollback,
+        ("crashed",),
+        "answers, but was rolled back",
+        "there is a version to go to, but somebody gave it up",
+        f"{START}; `bin/blue_green_deploy logs blue` says what was wrong with the other",
+        log="green",
+    ),
+    "port of the active version taken": Incident(
+        take_active_port,
+        ("crashed", "failing"),
+        "is active but",
+        "its process ended, and another program listens in its place",
+        SWITCH,
     ),
     "active hangs": Incident(
         hang_active,
         ("failing",),
-        "Green r2 is active but failed the last",
-        "the process is there, and does not answer",
-        "`switch` to the other one",
+        "is active but failed the last",
+        "its process is there and does not answer",
+        SWITCH,
         log="read_timeout",
     ),
     "active answers 500": Incident(
         fail_everything,
         ("failing",),
-        "Green r2 is active but failed the last",
+        "expected 200-399",
         "every answer is an error, that to the health check too",
-        "`switch` to the other one",
+        SWITCH,
+    ),
+    "state file of other ports": Incident(
+        put_other_ports,
+        ("failing", "crashed"),
+        "nothing listens on port",
+        "its process is there, but the state file names another port; a restart brings it there",
+        RESTART,
     ),
     "one path answers 500": Incident(
         fail_one_path,
         ("erring",),
         "of the last minute's requests failed",
         "it is healthy, and some of its pages are not",
-        "`switch` to the other one",
+        SWITCH,
+    ),
+    "active is slow": Incident(
+        be_slow,
+        ("erring",),
+        "of the last minute's requests failed",
+        "it is healthy, and its answers take longer than `read_timeout`",
+        SWITCH,
+        log="read_timeout",
+    ),
+    "failover": Incident(
+        kill_active,
+        ("failover",),
+        "stands in until",
+        'the standby has the traffic for now (`failover = "standby"`)',
+        f"{SWITCH}, to stay there",
+        settings='failover = "standby"\n',
     ),
     "standby killed": Incident(
         kill_standby,
-        ("serving", "switched"),
+        CALM,
         "blue (standby): CRASHED",
-        "nobody notices, but there is no way back",
-        "`start blue`",
-    ),
-    "both killed": Incident(
-        kill_both,
-        ("crashed",),
-        "Green r2 is active but crashed",
-        "there is no version to switch to",
-        "`start` the active one again",
-        log="green",
+        "nobody notices; a `rollback` starts it first",
+        "`bin/blue_green_deploy logs blue`, when there is time",
     ),
     "router killed": Incident(
         kill_router,
         ("silent",),
         "The router does not answer, so nobody is served",
         "no router runs, whatever the versions do",
-        "`traffic_router start`",
+        ROUTER,
+    ),
+    "router's master killed": Incident(
+        kill_master,
+        ("silent",),
+        "The router does not answer, so nobody is served",
+        "its workers have finished what they had, and ended",
+        ROUTER,
+        log="The master is gone",
     ),
     "router stopped": Incident(
         stop_router,
         ("silent",),
         "The router does not answer, so nobody is served",
         "somebody stopped it",
-        "`traffic_router start`",
+        ROUTER,
         log="Shutting down",
     ),
     "worker killed": Incident(
         kill_worker,
-        ("serving", "switched"),
+        CALM,
         "green (active): HEALTHY",
-        "the router started another one; the requests of the killed one are lost",
+        "the router's log says `Worker`; another one was started",
         "nothing",
         log="Worker",
     ),
-    "state file torn": Incident(
-        lose_comma,
-        ("stale",),
-        "The state file is broken",
-        "traffic flows by the last good state; no command can change anything",
-        "`repair`",
-    ),
-    "state file deleted": Incident(
-        delete_state,
-        ("stale",),
-        "The state file is broken",
-        "traffic flows by the last good state; no command can change anything",
-        "`repair`",
-    ),
-    "last good state gone as well": Incident(
-        lose_last_good_too,
-        ("stale",),
-        "The state file is broken",
-        "the router still knows where requests go; the history and the processes know the rest",
-        "`repair`",
+    "worker hangs": Incident(
+        hang_worker,
+        CALM,
+        "green (active): HEALTHY",
+        "the others have its share, and it is replaced",
+        "nothing",
     ),
     "maintenance forgotten": Incident(
         forget_maintenance,
         ("maintenance",),
         "MAINTENANCE: clients get 503",
-        "an operator holds the traffic back",
-        "`maintenance off`",
+        "somebody holds the traffic back",
+        "`bin/blue_green_deploy maintenance off`",
         history="maintenance",
     ),
     "pause left on": Incident(
         leave_pause,
         ("paused",),
         "PAUSED: new requests wait",
-        "an operator holds the traffic back",
-        "`resume`",
+        "somebody holds the traffic back",
+        "`bin/blue_green_deploy resume`",
         history="pause",
     ),
+    "drain without end": Incident(
+        drain_for_ever,
+        ("draining",),
+        "in flight after",
+        "traffic has moved; the old version has requests that take long, and is left running for them",
+        "wait, or `bin/blue_green_deploy stop green --force` (the old one), which cuts them",
+    ),
+    "state file torn": Incident(
+        lose_comma,
+        ("stale",),
+        "is not usable",
+        "traffic flows by the last good state; no command can change anything",
+        REPAIR,
+    ),
+    "state file deleted": Incident(
+        delete_state,
+        ("stale",),
+        "there is no state file",
+        "traffic flows by the last good state; no command can change anything",
+        REPAIR,
+    ),
+    "last good state gone as well": Incident(
+        lose_last_good_too,
+        ("stale",),
+        "is not usable",
+        "the router has the last good state in memory: do not restart it",
+        REPAIR,
+    ),
+    "both state files deleted": Incident(
+        delete_both_states,
+        ("stale",),
+        "there is no state file",
+        "the router has the last good state in memory: do not restart it",
+        REPAIR,
+    ),
+    "settings file moved": Incident(
+        move_settings,
+        CALM,
+        "no command is set",
+        "there is no `traffic_router.toml` where it is looked for; what runs goes on",
+        "put it back, or set `TRAFFIC_ROUTER_HOME` to where it is",
+        says="traffic_router.toml",
+        by_hand=put_settings_back,
+        again=DEPLOY,
+    ),
+    "health check gets 404": Incident(
+        deploy_ill({"status": 404}),
+        CALM,
+        "404",
+        "the new release never got the traffic; or `health_path` is not one of its paths",
+        "mend the release or `[app] health_path`, and deploy again",
+        says="health_path",
+        by_hand=heal_r3,
+        again=DEPLOY,
+        history="404",
+    ),
+    "health check gets 401": Incident(
+        deploy_ill({"status": 401}),
+        CALM,
+        "401",
+        "the new release never got the traffic; or its health check needs a login",
+        "let the path answer without one, or set `[app] health_path` or `health_statuses`, and deploy again",
+        says="health_",
+        by_hand=heal_r3,
+        again=DEPLOY,
+        history="401",
+    ),
+    "application's program missing": Incident(
+        lose_command,
+        CALM,
+        "it has ended",
+        "the new release never got the traffic; the lines above, of its log, say why it ended",
+        "mend the release or `[app] command`, and deploy again",
+        says="can't open file",
+        by_hand=find_command,
+        again=DEPLOY,
+    ),
+    "post command fails": Incident(
+        fail_in_post,
+        CALM,
+        "a post command failed",
+        "the new release had the traffic, and it was taken back",
+        "mend what the command found, and deploy again",
+        by_hand=mend_post,
+        again=DEPLOY,
+    ),
+    "deploy killed": Incident(
+        kill_deploy,
+        CALM,
+        "broke off while gating",
+        "the next command says what the killed one left, and puts it in order",
+        "the same command again",
+    ),
+    "command hangs": Incident(
+        hang_command,
+        CALM,
+        "another command is at work",
+        "it is named with its pid; the next one says what it left, and puts it in order",
+        "wait for it, or end it by its pid, and deploy again",
+        says="deploy --release=r3",
+        by_hand=end_command,
+        again=DEPLOY,
+    ),
+    "port of the standby taken": Incident(
+        take_standby_port,
+        CALM,
+        "is taken by pid",
+        "another program listens there, which is named with its pid",
+        "end it, or give the version another port, and deploy again",
+        says="http.server",
+        by_hand=end_stranger,
+        again=DEPLOY,
+    ),
+    "release of the standby deleted": Incident(
+        delete_standby_release,
+        CALM,
+        "cannot be started again",
+        "there is no way back to a release whose directory is gone",
+        "bring its directory back, and `bin/blue_green_deploy deploy --release=r1`",
+        by_hand=bring_r1_back,
+        again="deploy --release=r1",
+    ),
+    "log file blocked": Incident(
+        block_log,
+        CALM,
+        "could not be started",
+        "the version's log cannot be written, as the line says",
+        "make it writable, and deploy again",
+        says="blue.log",
+        by_hand=unblock_log,
+        again=DEPLOY,
+    ),
+    "disk full": Incident(
+        fill_disk,
+        CALM,
+        "No space left on device",
+        "what runs goes on; no command can change anything",
+        "make room, and give the command again",
+        says="df -h",
+        by_hand=clear_disk,
+        again=DEPLOY,
+        settings="# on a small disk\n",
+    ),
+    "bad settings": Incident(
+        break_settings,
+        (),
+        "traffic_router.toml cannot be used",
+        "no command runs until it is mended; what runs goes on",
+        "mend the line that it names",
+        by_hand=mend_settings,
+        again="switch blue",
+    ),
+    "router's pid file deleted": Incident(
+        delete_pid_file,
+        CALM,
+        "its pid file is gone",
+        "traffic flows; `traffic_router stop`, `reload` and `upgrade` cannot find the router",
+        "at a quiet time, end it by its pid and start it again",
+    ),
 }
+"""By name, in the order of the page."""

@@ -15,7 +15,7 @@ from app.situation import KINDS, Grade, Kind
 from app.units import plain
 from tests.drill.scene import Done, Scene
 
-__all__ = ["Places", "advice_in", "look", "word_now"]
+__all__ = ["Places", "advice_in", "look", "start_of", "word_now"]
 
 ANSWER_S = 5.0
 
@@ -75,7 +75,9 @@ class Places:
     def _faults_of_router(self, kind: Kind) -> Iterator[str]:
         if (self.health_status == 200) != kind.is_fit:
             yield f"/__router_health is {self.health_status} in {self.word}"
-        if f'data-tone="{kind.tone}"' not in self.page:
+        tone = re.search('data-tone="(.*?)"', self.page)
+        tones = (kind.tone, "busy") if kind.tone == "calm" else (kind.tone,)  # a command may just have moved something
+        if tone is None or tone[1] not in tones:
             yield f"the page's tone is not {kind.tone}"
         if (start := start_of(self.health)) not in self.page:
             yield f"the page does not say {start!r}"
@@ -115,13 +117,17 @@ def word_of(report: dict[str, Any]) -> str:
 
 def start_of(report: dict[str, Any]) -> str:
     """The situation's sentence up to its first figure, which may have moved on elsewhere."""
-    sentence = str(report["situation"]["sentence"])
+    sentence = str(report.get("situation", {}).get("sentence", ""))
     return re.split(r" \d| just now|:|;", sentence)[0]
 
 
 def advice_in(text: str) -> list[str]:
-    """The commands that a text advises, as they are to be typed."""
-    return [line.strip() for line in re.findall(r"(?:Try|[Ww]ith|Next): (\S.*)$", text, re.MULTILINE)]
+    """The commands that a text advises, as they are to be typed; one with a place to fill in is for people."""
+    advised = re.findall(rf"(?:Try|[Ww]ith|Next): ({_PROGRAM}.*)$", text, re.MULTILINE)
+    return [line.strip() for line in advised if not re.search(r"=[A-Z]{2}", line.partition("#")[0])]
+
+
+_PROGRAM = r"(?:python3|bin/|/|TRAFFIC_ROUTER_HOME=|sudo|systemctl|ls|lsof|ss|df|kill|ps) ?"
 
 
 def _ask(scene: Scene, path: str) -> tuple[int, str]:

@@ -25,5 +25,7 @@ def _lines(record: Record) -> Iterator[str]:
     if record.before is not None:
         situation = record.before.deploy_json.get("situation", {})
         yield f"     {situation.get('word')}: {situation.get('sentence')}"
+    if record.page:
+        yield f"     page: {record.page}"
     yield from (f"     $ {step}" for step in record.steps)
     yield from (f"     ❌ {line}" for fault in record.faults for line in fault.splitlines() if line.strip())

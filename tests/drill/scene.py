@@ -11,23 +11,27 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from socket import create_connection
-from typing import NamedTuple
+from socket import create_connection, socket
+from typing import Any, NamedTuple
+
+import psutil
 
 from tests.soak.site import Site
+from tests.support.mounts import mounted
 from tests.support.router_process import ROOT, free_port
 from tests.support.waiting import wait_until
 
 __all__ = ["Asked", "Done", "Load", "Scene"]
 
 PATHS = ("/", "/cart", "/search")
-PAUSE_S = 0.03
-"""Between two requests of one client: some eighty a second in all."""
+PAUSE_S = 0.1
+"""Between two requests of one client: some thirty a second in all."""
 
 CLIENTS = 3
+FLOWING = 20
 TYPED_DEADLINE_S = 60.0
 PATIENCE_S = 8.0
 """More than `read_timeout` and `hold_timeout`: the router is the one that gives up."""
@@ -76,21 +80,25 @@ class Scene(Site):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, 2, SETTINGS)
         self.elsewhere = folder / "elsewhere"
+        self._ending = ExitStack()
         self.typed: list[Done] = []
+        self._left: list[socket] = []
+        self.strangers: list[subprocess.Popen[Any]] = []
         self._foreground: list[subprocess.Popen[bytes]] = []
 
     # --- life ------------------------------------------------------------------------------------------------
 
-    def open(self) -> None:
+    def open(self, more_settings: str = "") -> None:
         """Start everything, and bring it into the state in which a night begins."""
         self.elsewhere.mkdir()
         for name in ("r1", "r2", "r3"):
             self.release(name)
-        settings = self._settings.format(
-            port=self.port, workers=2, python=sys.executable, root=ROOT, folder=self.folder
-        )
-        self.settings_file.write_text(settings)
-        self.context.mkdir()
+        settings = self._settings.format(port=self.port, workers=2, python=sys.executable, folder=self.folder)
+        self.settings_file.write_text(more_settings + settings)
+        if "small disk" in more_settings:
+            self._ending.enter_context(mounted(self.context, "size=64m"))
+        else:
+            self.context.mkdir()
         versions = {name: {"port": free_port()} for name in ("blue", "green")}
         self.state_file.write_text(json.dumps({"active_version": None, "versions": versions}))
         self.deploy("start", "blue", "--release=r1")
@@ -106,12 +114,27 @@ class Scene(Site):
 
     def close(self) -> None:
         """End all that was started, also what was suspended."""
+        for stranger in self.strangers:
+            stranger.kill()
+            stranger.wait()
         for process in self.processes():
-            process.send_signal(signal.SIGKILL)
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         wait_until(lambda: not self.processes(), "the end of the processes")
         for shell in self._foreground:
             shell.wait(TYPED_DEADLINE_S)
         self._output.close()
+        self._ending.close()
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything of this deployment that runs: it has our folder in its command, its environment or as its own."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                texts = (*process.cmdline(), *process.environ().values(), process.cwd())
+                if any(str(self.folder) in text for text in texts):
+                    found.append(process)
+        return found
 
     # --- what is broken --------------------------------------------------------------------------------------
 
@@ -142,6 +165,41 @@ class Scene(Site):
         fresh = self.folder / "releases" / release / "does.new"
         fresh.write_text(json.dumps(table))
         fresh.replace(fresh.with_suffix(".json"))
+
+    def wait_for_release(self, version: str, release: str) -> None:
+        """Wait until a version is started with that release."""
+
+        def is_there() -> bool:
+            known = self.noted(self.state_file).get("versions", {}).get(version, {})
+            return known.get("release") == release and bool(known.get("pid"))
+
+        wait_until(is_there, f"{release} on {version}", 30)
+
+    def ask_and_leave(self, path: str) -> None:
+        """Begin a request, and do not wait for its answer."""
+        connection = create_connection(("127.0.0.1", self.port))
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: shop\r\n\r\n".encode())
+        self._left.append(connection)
+        with self.metrics() as metrics:
+            wait_until(lambda: any(row.path == path for row in metrics.snapshot().rows), path)
+
+    def fill_disk(self) -> None:
+        """Leave no byte on the small file system that the deployment's files are on."""
+        with suppress(OSError), (self.context / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+
+    def clear_disk(self) -> None:
+        """Make room again."""
+        (self.context / "filler").unlink()
+
+    def take_port(self, version: str) -> None:
+        """Let a program that is none of ours listen on a version's port."""
+        port = json.loads(self.state_file.read_bytes())["versions"][version]["port"]
+        program = [sys.executable, "-I", "-m", "http.server", "--bind=127.0.0.1", str(port)]
+        quiet = subprocess.DEVNULL
+        self.strangers.append(subprocess.Popen(program, cwd=self.elsewhere, stdout=quiet, stderr=quiet))
+        wait_until(lambda: listens(port), "the stranger")
 
     def workers(self) -> list[int]:
         """The pids of the router's workers."""
@@ -177,7 +235,7 @@ class Scene(Site):
                 start_new_session=True,
             )
         if line.endswith("traffic_router start"):
-            wait_until(lambda: process.poll() is not None or self.answers(), line, TYPED_DEADLINE_S)
+            wait_until(lambda: process.poll() is not None or listens(self.port), line, TYPED_DEADLINE_S)
         else:
             process.wait(TYPED_DEADLINE_S)
         self._foreground.append(process)
@@ -185,11 +243,12 @@ class Scene(Site):
         self.typed.append(done)
         return done
 
-    def answers(self) -> bool:
-        """Whether a router listens."""
-        with suppress(OSError), create_connection(("127.0.0.1", self.port), timeout=1):
-            return True
-        return False
+
+def listens(port: int) -> bool:
+    """Whether somebody listens."""
+    with suppress(OSError), create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 class Load:
@@ -216,13 +275,13 @@ class Load:
         return [each for each in self.asked if each.begun >= moment]
 
     def flows(self) -> bool:
-        """Whether traffic flows: of the requests that are begun from now on, thirty in a row succeed."""
+        """Whether traffic flows: of the requests that are begun from now on, `FLOWING` in a row succeed."""
         moment = time.monotonic()
 
         def settled() -> list[Asked]:
-            return found if len(found := self.since(moment)) >= 30 else []
+            return found if len(found := self.since(moment)) >= FLOWING else []
 
-        return all(each.status == 200 for each in wait_until(settled, "thirty requests", 60))
+        return all(each.status == 200 for each in wait_until(settled, "requests", 60))
 
     def _ask_on(self) -> None:
         for number in range(1 << 30):
