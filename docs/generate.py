@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from app.cli import blue_green_deploy, traffic_router  # noqa: E402  # the project's root had to be found first
 from app.deploy import phases  # noqa: E402
 from app.deploy.phases import PHASES, Phase  # noqa: E402
-from tests.drill.incidents import INCIDENTS, Incident  # noqa: E402
+from tests.drill.incidents import INCIDENTS  # noqa: E402
 
 __all__ = ["CLI_PAGE", "INCIDENTS_PAGE", "PHASES_PAGE", "cli_page", "incidents_page", "phases_page"]
 
@@ -99,13 +99,12 @@ def _table() -> str:
 def incidents_page(page: str) -> str:
     """The page with the table of the incident drill as it should be."""
     before, _, rest = page.partition(_BEGIN_INCIDENTS)
-    rows = [_incident_row(incident) for incident in INCIDENTS.values()]
-    table = "\n".join(["| You read | It means | Do |", "|---|---|---|", *rows])
+    rows = dict[tuple[str, str], list[str]]()
+    for incident in INCIDENTS.values():
+        rows.setdefault((incident.seen, incident.does), []).append(incident.means)
+    lines = [f"| `{seen}` | {'; or '.join(means)} | {does} |" for (seen, does), means in rows.items()]
+    table = "\n".join(["| You read | It means | Do |", "|---|---|---|", *lines])
     return f"{before}{_BEGIN_INCIDENTS}\n\n{table}\n\n{_END}{rest.partition(_END)[2]}"
-
-
-def _incident_row(incident: Incident) -> str:
-    return f"| `{incident.seen}` | {incident.means} | {incident.does} |"
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from app.dashboard.observation import Observation
 from app.dashboard.words import versioned
+from app.deploy.reconcile import ending_text
 from app.metrics.snapshot import Probe
 from app.situation import named
 from app.state.model import VERSIONS, VersionState
@@ -109,7 +110,7 @@ def _of_crashes(seen: Observation) -> Iterator[Mark]:
 
 
 def _crash_text(version: VersionState) -> str:
-    status = "" if version.exit_status is None else f", exit status {version.exit_status}"
+    status = "" if version.exit_status is None else f", {ending_text(version.exit_status)}"
     return f"{named(version)} crashed{status}"
 
 

@@ -11,6 +11,7 @@ from app.dashboard.observation import Observation
 from app.dashboard.sentence import own_probes
 from app.dashboard.words import clock_text, count_text, ms_text, percent_text, printable, rate_text, when_text
 from app.deploy.history import DOUBTFUL, Entry
+from app.deploy.reconcile import ending_text
 from app.metrics.snapshot import Probe, VersionStats
 from app.settings import Setting, describe, shown
 from app.situation import Grade, named
@@ -121,7 +122,7 @@ def _status(seen: Observation, version: VersionState | None, *, is_active: bool)
     probes = own_probes(seen, version)
     recorded = version.status
     if recorded == "crashed":
-        status = "" if version.exit_status is None else f", exit status {version.exit_status}"
+        status = "" if version.exit_status is None else f", {ending_text(version.exit_status)}"
         return f"Crashed{status}", "bad"
     if recorded in ("starting", "stopping"):
         return recorded.capitalize(), "busy"

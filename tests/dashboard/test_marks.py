@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from app.dashboard.marks import marks
 from app.dashboard.observation import Observation
 from app.state.model import with_version
@@ -64,11 +66,12 @@ def test_start_restart_and_stop() -> None:
     assert [kind for kind, _, _ in kinds(observation(commands=commands))] == ["start", "start", "stop"]
 
 
-def test_crash_with_its_exit_status() -> None:
-    crashed = with_version(state(green="crashed"), "green", exit_status=3)
+@pytest.mark.parametrize(("status", "text"), [(3, "exit status 3"), (-9, "killed by SIGKILL")])
+def test_crash_with_its_exit_status(status: int, text: str) -> None:
+    crashed = with_version(state(green="crashed"), "green", exit_status=status)
     seen = observation(state=crashed, ended_at={"green": AT - 40})
     assert kinds(seen) == [("crash", "green", 40)]
-    assert marks(seen)[0].text == "Green 1.5.0 crashed, exit status 3"
+    assert marks(seen)[0].text == f"Green 1.5.0 crashed, {text}"
 
 
 def test_active_version_that_begins_to_fail() -> None:

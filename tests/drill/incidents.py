@@ -313,7 +313,7 @@ INCIDENTS = {
     "port of the active version taken": Incident(
         take_active_port,
         ("crashed", "failing"),
-        "is active but",
+        "is active but crashed",
         "its process ended, and another program listens in its place",
         SWITCH,
     ),

@@ -9,11 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.browser.page import Page, open_browser
+from tests.support.waiting import wait_until
 
 __all__ = ["Camera", "camera"]
 
 WIDTHS = (1280, 390)
 HEIGHT = 900
+STILL = "return document.getAnimations().every((one) => one.playState !== 'running')"
 
 
 class Camera:
@@ -40,6 +42,7 @@ class Camera:
         for width in WIDTHS:
             for is_dark in (False, True):
                 self._page.look(width, HEIGHT, dark=is_dark)
+                wait_until(lambda: self._page.ask(STILL), "the end of a transition")
                 theme = "dark" if is_dark else "light"
                 self._page.picture(self._folder / f"{re.sub('[^a-z0-9]+', '-', name)}-{width}-{theme}.png")
 
