@@ -260,6 +260,13 @@ def test_a_router_that_is_gone_is_told_by_both_commands(site: Site, capsys: Capt
 def test_where_nothing_was_started_nothing_is_wrong(home: Path, capsys: Captured) -> None:  # noqa: F811
     assert run(blue_green_deploy.main, ["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["situation"]["word"] == "new"
+    assert run(blue_green_deploy.main, ["status"]) == 0
+    assert f"Nothing was started here yet: there is no {home}/.local_context/bg_state.json" in capsys.readouterr().out
+
+
+def test_a_router_without_its_pid_file_is_not_called_stopped(site: Site, capsys: Captured) -> None:
+    assert run(blue_green_deploy.main, ["status"]) == 0
+    assert "Router: running, but its pid file is gone" in capsys.readouterr().out
 
 
 def test_trouble_during_maintenance_is_told_and_mended_first(site: Site) -> None:

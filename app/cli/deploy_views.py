@@ -149,12 +149,7 @@ def status_text(overview: Overview) -> str:
     for version in state.versions.values():
         lines += _version_lines(overview, version)
     lines.append("")
-    if overview.router:
-        lines.append(f"✅ Router: running on port {overview.router.port} (pid {overview.router.pid})")
-    elif overview.traffic is not None:
-        lines.append("⚠️  Router: running, but its pid file is gone: stop, reload and upgrade cannot find it")
-    else:
-        lines.append("⏹️  Router: not running")
+    lines.append(_router_line(overview))
     lines += _config_lines(overview)
     if overview.held:
         lines.append(f"   Held: {overview.held}")
@@ -166,8 +161,16 @@ def status_text(overview: Overview) -> str:
     if state.switched_at:
         lines.append(f"   Last switch: {age_text(time.time() - state.switched_at)} ago")
     if not overview.fault:  # what mends the file comes first, and is said with the fault
-        lines += _situation_lines(overview.situation)
+        lines += _situation_lines(overview)
     return "\n".join(lines)
+
+
+def _router_line(overview: Overview) -> str:
+    if overview.router:
+        return f"✅ Router: running on port {overview.router.port} (pid {overview.router.pid})"
+    if overview.traffic is not None:
+        return "⚠️  Router: running, but its pid file is gone: stop, reload and upgrade cannot find it"
+    return "⏹️  Router: not running"
 
 
 def _config_lines(overview: Overview) -> list[str]:
@@ -178,9 +181,11 @@ def _config_lines(overview: Overview) -> list[str]:
     return lines
 
 
-def _situation_lines(now: Situation) -> list[str]:
+def _situation_lines(overview: Overview) -> list[str]:
     """What is wrong and the command that helps; the modes have said at the top what they are and how they end."""
-    lines = list[str]()
+    now, lines = overview.situation, list[str]()
+    if now.word == "new":  # or somebody asks in the wrong place
+        lines.append(f"   {now.text[:-1]}: there is no {overview.state_file.absolute()}")
     if now.kind.exit_code == HELD_BACK and now.advice.endswith(("maintenance off", "resume")):
         return lines
     if now.kind.grade is not Grade.OK:

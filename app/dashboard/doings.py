@@ -89,7 +89,8 @@ def went_wrong(commands: Sequence[Entry], now: float) -> Told | None:
     ago_s = now - last.at - (last.duration_s or 0.0)
     if ago_s > NEWS_S:
         return None
-    reason = f": {shortened(last.detail, _MOST_OF_A_REASON).rstrip('.…')}" if last.detail else ""
+    reason = f": {shortened(last.detail.rstrip('.'), _MOST_OF_A_REASON)}" if last.detail else ""
     ending = _ENDINGS.get(last.outcome or "", "failed")
-    text = f"{last.operation.capitalize()} {last.target} {ending} {ago_text(ago_s)}{reason}."
+    text = f"{last.operation.capitalize()} {last.target} {ending} {ago_text(ago_s)}{reason}"
+    text += "" if text.endswith("…") else "."
     return Told(text, f"{last.id} {last.outcome}")

@@ -126,6 +126,10 @@ def put_settings_back(scene: Scene) -> None:
     (scene.elsewhere / "traffic_router.toml").rename(scene.settings_file)
 
 
+def ask_elsewhere(scene: Scene) -> Done:
+    return scene.type(f"TRAFFIC_ROUTER_HOME={scene.elsewhere} python3 bin/blue_green_deploy status")
+
+
 def crash_after_rollback(scene: Scene) -> None:
     """r3 was tried and rolled back, then r2 crashed."""
     scene.deploy("deploy", "--release=r3")
@@ -467,6 +471,14 @@ INCIDENTS = {
         says="traffic_router.toml",
         by_hand=put_settings_back,
         again=DEPLOY,
+    ),
+    "wrong TRAFFIC_ROUTER_HOME": Incident(
+        ask_elsewhere,
+        CALM,
+        "Nothing was started here yet: there is no",
+        "it is another place that was asked, as the path says; what runs goes on",
+        "set `TRAFFIC_ROUTER_HOME` to the deployment's folder, and start nothing here",
+        says="elsewhere",
     ),
     "health check gets 404": Incident(
         deploy_ill({"status": 404}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -222,19 +223,26 @@ class Scene(Site):
         return Done(" ".join((program, *words)), *self.said(program, *words))
 
     def type(self, line: str) -> Done:
-        """Type a line into a shell; a router that it starts in the foreground goes on."""
+        """Type a line into a shell; a router that it starts in the foreground goes on.
+
+        In another folder, and with nothing set for this deployment, unless the line needs the project's root.
+        """
+        is_complete = not re.search(r"(^|\s)(python3 )?bin/", line)
+        environ = dict(self._environment)
+        if is_complete:
+            del environ["TRAFFIC_ROUTER_HOME"]
         said = self.folder / f"typed-{len(self.typed)}.txt"
         with said.open("w") as file:
             process = subprocess.Popen(
                 ["sh", "-c", line],
-                cwd=ROOT,
-                env=self._environment,
+                cwd=self.elsewhere if is_complete else ROOT,
+                env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
             )
-        if line.endswith("traffic_router start"):
+        if line.endswith("traffic_router start"):  # no --daemon
             wait_until(lambda: process.poll() is not None or listens(self.port), line, TYPED_DEADLINE_S)
         else:
             process.wait(TYPED_DEADLINE_S)
