@@ -118,7 +118,7 @@ def word_of(report: dict[str, Any]) -> str:
 def start_of(report: dict[str, Any]) -> str:
     """The situation's sentence up to its first figure, which may have moved on elsewhere."""
     sentence = str(report.get("situation", {}).get("sentence", ""))
-    return re.split(r" \d| just now|:|;", sentence)[0]
+    return re.split(r" \d| just now| the last|:|;", sentence)[0].rstrip(".")
 
 
 def advice_in(text: str) -> list[str]:
