@@ -46,7 +46,7 @@ fuzz: $(READY_DEV) ## Feed random messages to the parsers for ten minutes (ARGS=
 soak: $(READY_DEV) ## Switch, crash, kill and upgrade under load for two minutes, then balance the books
 	@$(PYTHON) -m tests.soak $(ARGS)
 
-drill: $(READY_DEV) ## Break a deployment in every way, and mend it by what is printed, some ten minutes
+drill: $(READY_DEV) ## Break a deployment in every way, and mend it by what is printed, fifteen minutes
 	@$(PYTHON) -m tests.drill $(ARGS)
 
 lint: $(READY_DEV) ## Check format and style

@@ -5,12 +5,11 @@ In every row, release r2 is active on green and r1 stands by on blue, until `bre
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from tests.drill import breaking as it
 
 if TYPE_CHECKING:  # the page is made where the drill's packages are not installed
     from tests.drill.scene import Done, Scene
@@ -46,241 +45,6 @@ class Incident:
     history: str = ""
 
 
-def kill_active(scene: Scene) -> None:
-    scene.kill("green")
-
-
-def hang_active(scene: Scene) -> None:
-    scene.kill("green", signal.SIGSTOP)
-
-
-def fail_everything(scene: Scene) -> None:
-    scene.does("r2", every={"status": 500})
-
-
-def fail_one_path(scene: Scene) -> None:
-    scene.does("r2", cart={"status": 500})
-
-
-def kill_standby(scene: Scene) -> None:
-    scene.kill("blue")
-
-
-def kill_both(scene: Scene) -> None:
-    scene.kill("blue")
-    scene.kill("green")
-
-
-def kill_router(scene: Scene) -> None:
-    for process in scene.processes():
-        if "gunicorn" in " ".join(process.cmdline()):
-            process.kill()
-
-
-def stop_router(scene: Scene) -> None:
-    scene.router("stop")
-
-
-def kill_worker(scene: Scene) -> None:
-    assert scene.router_pid is not None
-    os.kill(scene.workers()[0], signal.SIGKILL)
-
-
-def lose_comma(scene: Scene) -> None:
-    text = scene.state_file.read_text()
-    scene.state_file.write_text(text.replace('"active_version": "green",', '"active_version": "green"'))
-
-
-def delete_state(scene: Scene) -> None:
-    scene.state_file.unlink()
-
-
-def lose_last_good_too(scene: Scene) -> None:
-    lose_comma(scene)
-    scene.last_good.unlink()
-
-
-def be_slow(scene: Scene) -> None:
-    scene.does("r2", every={"delay_s": 3}, health={})
-
-
-def put_other_ports(scene: Scene) -> None:
-    text = scene.state_file.read_text()
-    for number in text.split('"port": ')[1:]:
-        port = number.split(",")[0].split("}")[0].strip()
-        text = text.replace(port, str(int(port) + 1))
-    scene.state_file.write_text(text)
-
-
-def delete_both_states(scene: Scene) -> None:
-    scene.state_file.unlink()
-    scene.last_good.unlink()
-
-
-def move_settings(scene: Scene) -> Done:
-    scene.settings_file.rename(scene.elsewhere / "traffic_router.toml")
-    return scene.command("deploy", "--release=r3")
-
-
-def put_settings_back(scene: Scene) -> None:
-    (scene.elsewhere / "traffic_router.toml").rename(scene.settings_file)
-
-
-def ask_elsewhere(scene: Scene) -> Done:
-    return scene.type(f"TRAFFIC_ROUTER_HOME={scene.elsewhere} python3 bin/blue_green_deploy status")
-
-
-def crash_after_rollback(scene: Scene) -> None:
-    """r3 was tried and rolled back, then r2 crashed."""
-    scene.deploy("deploy", "--release=r3")
-    scene.deploy("rollback")
-    scene.kill("green")
-
-
-def deploy_ill(path_says: dict[str, object]) -> Breaks:
-    def breaks(scene: Scene) -> Done:
-        scene.does("r3", every=path_says)
-        return scene.command("deploy", "--release=r3")
-
-    return breaks
-
-
-def heal_r3(scene: Scene) -> None:
-    scene.does("r3")
-
-
-def fail_in_post(scene: Scene) -> Done:
-    scene.settings("[release]", "[deploy]\npost = ['false']\n\n[release]")
-    return scene.command("deploy", "--release=r3")
-
-
-def mend_post(scene: Scene) -> None:
-    scene.settings("'false'", "'true'")
-
-
-def kill_deploy(scene: Scene) -> Done:
-    scene.does("r3", every={"status": 503})
-    deploy = scene.begin("blue_green_deploy", "deploy", "--release=r3")
-    scene.wait_for_release("blue", "r3")
-    deploy.kill()
-    deploy.wait()
-    scene.does("r3")
-    return scene.command("deploy", "--release=r3")
-
-
-def take_standby_port(scene: Scene) -> Done:
-    scene.deploy("stop", "blue")
-    scene.take_port("blue")
-    return scene.command("deploy", "--release=r3")
-
-
-def take_active_port(scene: Scene) -> None:
-    scene.kill("green")
-    scene.take_port("green")
-
-
-def end_stranger(scene: Scene) -> None:
-    for stranger in scene.strangers:
-        stranger.kill()
-        stranger.wait()
-
-
-def lose_command(scene: Scene) -> Done:
-    scene.settings("app.py {port}", "gone.py {port}")
-    return scene.command("deploy", "--release=r3")
-
-
-def find_command(scene: Scene) -> None:
-    scene.settings("gone.py {port}", "app.py {port}")
-
-
-def delete_standby_release(scene: Scene) -> Done:
-    scene.deploy("stop", "blue")
-    shutil.rmtree(scene.folder / "releases" / "r1")
-    return scene.command("rollback")
-
-
-def bring_r1_back(scene: Scene) -> None:
-    scene.release("r1")
-
-
-def delete_active_release(scene: Scene) -> None:
-    kill_both(scene)
-    shutil.rmtree(scene.folder / "releases" / "r2")
-
-
-def block_log(scene: Scene) -> Done:
-    log = scene.context / "logs" / "blue.log"
-    scene.deploy("stop", "blue")
-    log.unlink()
-    log.mkdir()
-    return scene.command("deploy", "--release=r3")
-
-
-def unblock_log(scene: Scene) -> None:
-    (scene.context / "logs" / "blue.log").rmdir()
-
-
-def drain_for_ever(scene: Scene) -> Done:
-    scene.does("r2", report={"drips": 120})
-    scene.ask_and_leave("/report")
-    return scene.command("switch", "blue", "--wait")
-
-
-def hang_worker(scene: Scene) -> None:
-    os.kill(scene.workers()[0], signal.SIGSTOP)
-
-
-def kill_master(scene: Scene) -> None:
-    assert scene.router_pid is not None
-    os.kill(scene.router_pid, signal.SIGKILL)
-
-
-def delete_pid_file(scene: Scene) -> None:
-    (scene.context / "router.json").unlink()
-    (scene.context / "router.pid").unlink(missing_ok=True)
-
-
-def break_settings(scene: Scene) -> Done:
-    scene.settings("read_timeout = 2", "read_timeout = soon")
-    return scene.command("switch", "blue")
-
-
-def mend_settings(scene: Scene) -> None:
-    scene.settings("read_timeout = soon", "read_timeout = 2")
-
-
-def hang_command(scene: Scene) -> Done:
-    scene.does("r3", every={"status": 503})
-    deploy = scene.begin("blue_green_deploy", "deploy", "--release=r3")
-    scene.wait_for_release("blue", "r3")
-    deploy.send_signal(signal.SIGSTOP)
-    scene.strangers.append(deploy)
-    return scene.command("switch", "blue")
-
-
-def end_command(scene: Scene) -> None:
-    end_stranger(scene)
-    heal_r3(scene)
-
-
-def fill_disk(scene: Scene) -> Done:
-    scene.fill_disk()
-    return scene.command("deploy", "--release=r3")
-
-
-def clear_disk(scene: Scene) -> None:
-    scene.clear_disk()
-
-
-def forget_maintenance(scene: Scene) -> None:
-    scene.deploy("maintenance", "on", "--message=Back at nine")
-
-
-def leave_pause(scene: Scene) -> None:
-    scene.deploy("pause", "--max-hold=600")
-
-
 CALM = ("serving", "switched")
 DEPLOY = "deploy --release=r3"
 SWITCH = "`bin/blue_green_deploy switch blue` (the other one)"
@@ -291,7 +55,7 @@ REPAIR = "`bin/blue_green_deploy repair --yes`; plain `repair` shows first what 
 
 INCIDENTS = {
     "active killed": Incident(
-        kill_active,
+        it.kill_active,
         ("crashed",),
         "is active but crashed",
         "its process ended; the other version is well",
@@ -299,7 +63,7 @@ INCIDENTS = {
         log="green",
     ),
     "both killed": Incident(
-        kill_both,
+        it.kill_both,
         ("crashed",),
         "is active but crashed",
         "its process ended, and so did that of the other version",
@@ -307,7 +71,7 @@ INCIDENTS = {
         log="green",
     ),
     "active killed, and the other one was rolled back": Incident(
-        crash_after_rollback,
+        it.crash_after_rollback,
         ("crashed",),
         "answers, but was rolled back",
         "there is a version to go to, but somebody gave it up",
@@ -315,14 +79,14 @@ INCIDENTS = {
         log="green",
     ),
     "port of the active version taken": Incident(
-        take_active_port,
+        it.take_active_port,
         ("crashed", "failing"),
         "is active but crashed",
         "its process ended, and another program listens in its place",
         SWITCH,
     ),
     "active hangs": Incident(
-        hang_active,
+        it.hang_active,
         ("failing",),
         "is active but failed the last",
         "its process is there and does not answer",
@@ -330,28 +94,28 @@ INCIDENTS = {
         log="read_timeout",
     ),
     "active answers 500": Incident(
-        fail_everything,
+        it.fail_everything,
         ("failing",),
         "expected 200-399",
         "every answer is an error, that to the health check too",
         SWITCH,
     ),
     "state file of other ports": Incident(
-        put_other_ports,
+        it.put_other_ports,
         ("failing", "crashed"),
         "nothing listens on port",
         "its process is there, but the state file names another port; a restart brings it there",
         RESTART,
     ),
     "one path answers 500": Incident(
-        fail_one_path,
+        it.fail_one_path,
         ("erring",),
         "of the last minute's requests failed",
         "it is healthy, and some of its pages are not",
         SWITCH,
     ),
     "active is slow": Incident(
-        be_slow,
+        it.be_slow,
         ("erring",),
         "of the last minute's requests failed",
         "it is healthy, and its answers take longer than `read_timeout`",
@@ -359,7 +123,7 @@ INCIDENTS = {
         log="read_timeout",
     ),
     "failover": Incident(
-        kill_active,
+        it.kill_active,
         ("failover",),
         "stands in until",
         'the standby has the traffic for now (`failover = "standby"`)',
@@ -367,21 +131,21 @@ INCIDENTS = {
         settings='failover = "standby"\n',
     ),
     "standby killed": Incident(
-        kill_standby,
+        it.kill_standby,
         CALM,
         "blue (standby): CRASHED",
         "nobody notices; a `rollback` starts it first",
         "`bin/blue_green_deploy logs blue`, when there is time",
     ),
     "router killed": Incident(
-        kill_router,
+        it.kill_router,
         ("silent",),
         "The router does not answer, so nobody is served",
         "no router runs, whatever the versions do",
         ROUTER,
     ),
     "router's master killed": Incident(
-        kill_master,
+        it.kill_master,
         ("silent",),
         "The router does not answer, so nobody is served",
         "its workers have finished what they had, and ended",
@@ -389,7 +153,7 @@ INCIDENTS = {
         log="The master is gone",
     ),
     "router stopped": Incident(
-        stop_router,
+        it.stop_router,
         ("silent",),
         "The router does not answer, so nobody is served",
         "somebody stopped it",
@@ -397,7 +161,7 @@ INCIDENTS = {
         log="Shutting down",
     ),
     "worker killed": Incident(
-        kill_worker,
+        it.kill_worker,
         CALM,
         "green (active): HEALTHY",
         "the router's log says `Worker`; another one was started",
@@ -405,14 +169,14 @@ INCIDENTS = {
         log="Worker",
     ),
     "worker hangs": Incident(
-        hang_worker,
+        it.hang_worker,
         CALM,
         "green (active): HEALTHY",
         "the others have its share, and it is replaced",
         "nothing",
     ),
     "maintenance forgotten": Incident(
-        forget_maintenance,
+        it.forget_maintenance,
         ("maintenance",),
         "MAINTENANCE: clients get 503",
         "somebody holds the traffic back",
@@ -420,7 +184,7 @@ INCIDENTS = {
         history="maintenance",
     ),
     "pause left on": Incident(
-        leave_pause,
+        it.leave_pause,
         ("paused",),
         "PAUSED: new requests wait",
         "somebody holds the traffic back",
@@ -428,52 +192,52 @@ INCIDENTS = {
         history="pause",
     ),
     "drain without end": Incident(
-        drain_for_ever,
+        it.drain_for_ever,
         ("draining",),
         "in flight after",
         "traffic has moved; the old version has requests that take long, and is left running for them",
         "wait, or `bin/blue_green_deploy stop green --force` (the old one), which cuts them",
     ),
     "state file torn": Incident(
-        lose_comma,
+        it.lose_comma,
         ("stale",),
         "is not usable",
         "traffic flows by the last good state; no command can change anything",
         REPAIR,
     ),
     "state file deleted": Incident(
-        delete_state,
+        it.delete_state,
         ("stale",),
         "there is no state file",
         "traffic flows by the last good state; no command can change anything",
         REPAIR,
     ),
     "last good state gone as well": Incident(
-        lose_last_good_too,
+        it.lose_last_good_too,
         ("stale",),
         "is not usable",
         "the router has the last good state in memory: do not restart it",
         REPAIR,
     ),
     "both state files deleted": Incident(
-        delete_both_states,
+        it.delete_both_states,
         ("stale",),
         "there is no state file",
         "the router has the last good state in memory: do not restart it",
         REPAIR,
     ),
     "settings file moved": Incident(
-        move_settings,
+        it.move_settings,
         CALM,
         "no command is set",
         "there is no `traffic_router.toml` where it is looked for; what runs goes on",
         "put it back, or set `TRAFFIC_ROUTER_HOME` to where it is",
         says="traffic_router.toml",
-        by_hand=put_settings_back,
+        by_hand=it.put_settings_back,
         again=DEPLOY,
     ),
     "wrong TRAFFIC_ROUTER_HOME": Incident(
-        ask_elsewhere,
+        it.ask_elsewhere,
         CALM,
         "Nothing was started here yet: there is no",
         "it is another place that was asked, as the path says; what runs goes on",
@@ -481,114 +245,114 @@ INCIDENTS = {
         says="elsewhere",
     ),
     "health check gets 404": Incident(
-        deploy_ill({"status": 404}),
+        it.deploy_ill({"status": 404}),
         CALM,
         "404",
         "the new release never got the traffic; or `health_path` is not one of its paths",
         "mend the release or `[app] health_path`, and deploy again",
         says="health_path",
-        by_hand=heal_r3,
+        by_hand=it.heal_r3,
         again=DEPLOY,
         history="404",
     ),
     "health check gets 401": Incident(
-        deploy_ill({"status": 401}),
+        it.deploy_ill({"status": 401}),
         CALM,
         "401",
         "the new release never got the traffic; or its health check needs a login",
         "let the path answer without one, or set `[app] health_path` or `health_statuses`, and deploy again",
         says="health_",
-        by_hand=heal_r3,
+        by_hand=it.heal_r3,
         again=DEPLOY,
         history="401",
     ),
     "application's program missing": Incident(
-        lose_command,
+        it.lose_command,
         CALM,
         "it has ended",
         "the new release never got the traffic; the lines above, of its log, say why it ended",
         "mend the release or `[app] command`, and deploy again",
         says="can't open file",
-        by_hand=find_command,
+        by_hand=it.find_command,
         again=DEPLOY,
     ),
     "post command fails": Incident(
-        fail_in_post,
+        it.fail_in_post,
         CALM,
         "a post command failed",
         "the new release had the traffic, and it was taken back",
         "mend what the command found, and deploy again",
-        by_hand=mend_post,
+        by_hand=it.mend_post,
         again=DEPLOY,
     ),
     "deploy killed": Incident(
-        kill_deploy,
+        it.kill_deploy,
         CALM,
         "broke off while gating",
         "the next command says what the killed one left, and puts it in order",
         "the same command again",
     ),
     "command hangs": Incident(
-        hang_command,
+        it.hang_command,
         CALM,
         "another command is at work",
         "it is named with its pid; the next one says what it left, and puts it in order",
         "wait for it, or end it by its pid, and deploy again",
         says="deploy --release=r3",
-        by_hand=end_command,
+        by_hand=it.end_command,
         again=DEPLOY,
     ),
     "port of the standby taken": Incident(
-        take_standby_port,
+        it.take_standby_port,
         CALM,
         "is taken by pid",
         "another program listens there, which is named with its pid",
         "end it, or give the version another port, and deploy again",
         says="http.server",
-        by_hand=end_stranger,
+        by_hand=it.end_stranger,
         again=DEPLOY,
     ),
     "release of the standby deleted": Incident(
-        delete_standby_release,
+        it.delete_standby_release,
         CALM,
         "cannot be started again",
         "there is no way back to a release whose directory is gone",
         "bring its directory back, and `bin/blue_green_deploy deploy --release=r1`",
-        by_hand=bring_r1_back,
+        by_hand=it.bring_r1_back,
         again="deploy --release=r1",
     ),
     "log file blocked": Incident(
-        block_log,
+        it.block_log,
         CALM,
         "could not be started",
         "the version's log cannot be written, as the line says",
         "make it writable, and deploy again",
         says="blue.log",
-        by_hand=unblock_log,
+        by_hand=it.unblock_log,
         again=DEPLOY,
     ),
     "disk full": Incident(
-        fill_disk,
+        it.fill_disk,
         CALM,
         "No space left on device",
         "what runs goes on; no command can change anything",
         "make room, and give the command again",
         says="df -h",
-        by_hand=clear_disk,
+        by_hand=it.clear_disk,
         again=DEPLOY,
         settings="# on a small disk\n",
     ),
     "bad settings": Incident(
-        break_settings,
+        it.break_settings,
         (),
         "traffic_router.toml cannot be used",
         "no command runs until it is mended; what runs goes on",
         "mend the line that it names",
-        by_hand=mend_settings,
+        by_hand=it.mend_settings,
         again="switch blue",
     ),
     "router's pid file deleted": Incident(
-        delete_pid_file,
+        it.delete_pid_file,
         CALM,
         "its pid file is gone",
         "traffic flows; `traffic_router stop`, `reload` and `upgrade` cannot find the router",
