@@ -7,6 +7,7 @@ standard library after the fork, and what was imported before would keep its blo
 import gc
 import os
 import sys
+from logging import Formatter
 from pathlib import Path
 
 # gunicorn has put the working directory first on the path, and does so again if it is not there. It may be the
@@ -70,7 +71,7 @@ loglevel = _config.log_level
 errorlog = "-"
 # The router writes its own access log (`access_log`), which knows versions and causes.
 accesslog = None
-proc_name = "traffic-router"
+proc_name = f"traffic-router {_config.name}".rstrip()
 # All gunicorns of a user share the default control socket and unlink what is there.
 control_socket_disable = True
 # The heartbeat files of the workers: in memory where possible, so that a busy disk cannot make a worker look hung.
@@ -86,6 +87,10 @@ def on_starting(server):
     from app.server.master import RouterArbiter
     from app.server.pid_file import PidFile
 
+    if _config.name:
+        form = f"%(asctime)s [%(process)d] [%(levelname)s] {_config.name.replace('%', '%%')}: %(message)s"
+        for handler in server.log.error_log.handlers:
+            handler.setFormatter(Formatter(form, server.log.datefmt))
     try:
         Path(_config.state_file).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:

@@ -29,8 +29,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import os
 
+    from app.command_line import typed_from
     from app.web import create_app, create_app_from_environment
+    from app.whence import whence_of_router
 
+    typed_from(whence_of_router(os.environ))
     if in_effect is None:
         globals()["wsgi"] = create_app_from_environment(os.environ)
     else:

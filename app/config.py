@@ -87,6 +87,13 @@ class RouterConfig(HoldConfig):
         rule="an IP address or a host name, without port",
         check=checks.is_bind,
     )
+    name: str = setting(
+        "",
+        "What this deployment is called on its page and in headings, logs and metrics, where one machine has several.",
+        zero="no name",
+        rule="a text of 40 characters at most, on one line",
+        check=checks.is_name,
+    )
     workers: int = setting(0, "Worker processes.", low=0, high=256, zero="one per core")
     max_requests: int = setting(
         0,

@@ -48,6 +48,10 @@ def is_listen_address(text: str) -> bool:
     return text == "" or (bool(colon) and is_port and (is_bind(host[1:-1]) if host[:1] == "[" else is_bind(host)))
 
 
+def is_name(text: str) -> bool:
+    return len(text) <= 40 and text.isprintable() and text == text.strip()
+
+
 def is_cause_audience(text: str) -> bool:
     return text in ("admin", "always", "never")
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from app.command_line import PROGRAM
+
 
 class RouterError(Exception):
     """A request that the router itself answers; also the outcome of a fault of our own (500)."""
@@ -353,9 +355,7 @@ class TrafficTaken(OperatorError):
 
     def __init__(self, version: str, active: str | None, taker: str = "another command") -> None:
         now = f"gave the traffic to {active}" if active else "took it the traffic"
-        super().__init__(
-            f"{version} was made active, and {taker} {now} meanwhile", "python3 bin/blue_green_deploy history"
-        )
+        super().__init__(f"{version} was made active, and {taker} {now} meanwhile", f"{PROGRAM} history")
         self.version = version
         self.active = active
 

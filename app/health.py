@@ -33,7 +33,8 @@ def health_report(service: Service, survey: Survey) -> dict[str, Any]:
     active = state.active if state is not None else None
     last = _last_check(service, state, active) if state is not None and active is not None else None
     situation = survey.situation((active.name, last) if active is not None and last is not None else None)
-    report: dict[str, Any] = {"status": "healthy" if situation.kind.is_fit else "unhealthy"}
+    report: dict[str, Any] = {"name": service.config.name} if service.config.name else {}
+    report |= {"status": "healthy" if situation.kind.is_fit else "unhealthy"}
     if not situation.kind.is_fit:
         report["reason"] = plain(situation.text)
     report["situation"] = situation_json(situation)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from app.command_line import PROGRAM
 from app.config import TOML_NAME, Loaded, load
 from app.errors import ConfigError
 
@@ -56,5 +57,5 @@ def _mending_link(target: str) -> str:
     """What to do about a link to a state file that is gone, or was never there."""
     folder = Path(target).parent
     if (folder / "history.jsonl").exists() or any(folder.glob("*.last_good.json")):
-        return "python3 bin/blue_green_deploy repair"
+        return f"{PROGRAM} repair"
     return f"mkdir -p {folder} && echo '{{\"active_version\": null}}' > {target}   # to begin with none active"

@@ -12,7 +12,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from app.state.model import PROGRAM, ROUTER_PROGRAM, VERSIONS, BlueGreenState, VersionState, other
+from app.command_line import PROGRAM, ROUTER_PROGRAM
+from app.state.model import VERSIONS, BlueGreenState, VersionState, other
 from app.units import GAP, ago_text, duration_text, plain, versioned
 
 __all__ = ["HELD_BACK", "KINDS", "Checks", "Facts", "Grade", "Kind", "Situation", "decide", "named"]
@@ -197,7 +198,7 @@ def _silent(facts: Facts) -> _Told | None:
     if not facts.silence or _is_new(facts):
         return None
     text = f"The router does not answer, so nobody is served: {facts.silence}."
-    return _with_trouble(facts, _Told(text, "silent", _ROUTER_START))
+    return _with_trouble(facts, _Told(text, "silent", f"{ROUTER_PROGRAM} start"))
 
 
 def _new(facts: Facts) -> _Told | None:
@@ -375,8 +376,6 @@ def _waiting(held: int) -> str:
 def _requests(count: int) -> str:
     return "1 request" if count == 1 else f"{count:,} requests"
 
-
-_ROUTER_START: Final = f"{ROUTER_PROGRAM} start"
 
 _JUDGES: Final[Mapping[str, Callable[[Facts], _Told | None]]] = {
     "silent": _silent,

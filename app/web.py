@@ -222,7 +222,9 @@ def _metrics(service: Service, situation: Callable[[], Situation]) -> Response:
     # Imported by the first scrape: prometheus_client costs start-up time and memory that many never need.
     from app.metrics.prometheus import render
 
-    body, content_type = render(service.metrics.snapshot(), form, situation().word, service.router.look())
+    body, content_type = render(
+        service.metrics.snapshot(), form, situation().word, service.router.look(), service.config.name
+    )
     return Response(body, content_type=content_type)
 
 

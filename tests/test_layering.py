@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LEVELS = [
     # L0, pure: the words that everybody speaks, then the rules that are put in those words
+    ["app.command_line"],
     ["app.withheld", "app.shell_text"],
     [
         *("app.errors", "app.settings", "app.setting_kinds", "app.units"),
@@ -26,7 +27,7 @@ LEVELS = [
         *("app.metrics.layout", "app.metrics.histogram", "app.metrics.snapshot", "app.metrics.exposition"),
     ],
     # L1, adapters: one outside thing each
-    ["app.settings_file", "app.state", "app.transport"],
+    ["app.settings_file", "app.state", "app.transport", "app.whence"],
     ["app.upstream", "app.metrics"],
     # L2, L3: the router, and the flows over it
     ["app.routing"],

@@ -124,11 +124,11 @@ from app.cli.deploy_call import Call
 from app.cli.deploy_events import EventPrinter
 from app.cli.entry import enter_home, read_arguments, run
 from app.cli.output import outlive_reader
+from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.deploy.interruption import be_interruptible
 from app.errors import OperatorError, UnhealthyVersion
 from app.settings_file import load_settings
 from app.state.given_up import given_up
-from app.state.model import PROGRAM, ROUTER_PROGRAM
 from app.upstream.probe import probe
 
 __all__ = ["main"]
@@ -173,7 +173,7 @@ def _start(call: Call) -> int:
         tried = f", and {warning}. To try it again" if warning else " yet. Next"
         print(f"   It has no traffic{tried}: {PROGRAM} switch {name}")
     elif not call.steps.has_router:
-        print("   Next, unless the router starts by itself: python3 bin/traffic_router start")
+        print(f"   Next, unless the router starts by itself: {ROUTER_PROGRAM} start")
     return 0
 
 

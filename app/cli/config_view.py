@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from textwrap import wrap
 from typing import TypedDict
 
 from app.app_config import AppConfig, DeployConfig, ReleaseConfig
@@ -25,15 +26,22 @@ def config_json(loaded: Loaded) -> dict[str, SettingJson]:
     return {name: {"value": value, "source": loaded.sources[name]} for name, value, _ in _rows(loaded)}
 
 
-def config_text(loaded: Loaded) -> str:
-    """The table; what still has its default stands in the background."""
+def config_text(loaded: Loaded, columns: int) -> str:
+    """The table; what still has its default stands in the background. What is too long for `columns` is wrapped."""
     rows = [(name, text, loaded.sources[name]) for name, _, text in _rows(loaded)]
-    width = max(len(name) for name, _, _ in rows)
-    lines = [heading("TRAFFIC ROUTER CONFIGURATION")]
+    indent = 3 + max(len(name) for name, _, _ in rows) + 2
+    room = max(_VALUE_COLUMNS, columns - indent)
+    lines = [heading("TRAFFIC ROUTER CONFIGURATION", loaded.config.name)]
     for name, text, source in rows:
-        line = f"   {name:<{width}}  {text:<28}  {source}"
-        lines.append(dim(line) if source == "default" else line)
+        parts = wrap(text, room) or [""]
+        last = f"{parts[-1]:<{_VALUE_COLUMNS}}  {source}"
+        shown = [*parts[:-1], *([last] if len(last) <= room else [parts[-1], source])]
+        block = f"\n{'':<{indent}}".join([f"   {name}".ljust(indent) + shown[0], *shown[1:]])
+        lines.append(dim(block) if source == "default" else block)
     return "\n".join(lines)
+
+
+_VALUE_COLUMNS = 28
 
 
 def _rows(loaded: Loaded) -> list[tuple[str, object, str]]:

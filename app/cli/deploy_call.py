@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from app.cli.deploy_events import EventPrinter
 from app.cli.deploy_traffic import open_traffic
 from app.cli.entry import Arguments
+from app.command_line import PROGRAM
 from app.config import Loaded, RouterConfig
 from app.deploy.deployer import LOCK_WAIT_S, Deployer, Overrides
 from app.deploy.drain import OnTimeout
@@ -19,7 +20,7 @@ from app.deploy.history import History
 from app.deploy.processes import Processes
 from app.deploy.steps import Steps
 from app.errors import StateError, StateMissing, UsageError
-from app.state.model import PROGRAM, BlueGreenState, check_version
+from app.state.model import BlueGreenState, check_version
 from app.state.store import StateStore
 from app.transport.loopback import port_is_open
 from app.upstream.probe import ProbeResult, probe
@@ -30,9 +31,12 @@ if TYPE_CHECKING:
     from app.deploy.modes import Modes
     from app.deploy.pruning import Pruned
 
-__all__ = ["HELP", "Call"]
+__all__ = ["Call", "help_command"]
 
-HELP = f"{PROGRAM} --help"
+
+def help_command() -> str:
+    """What lists the commands and their options."""
+    return f"{PROGRAM} --help"
 
 
 class Call:
@@ -101,7 +105,7 @@ class Call:
         """An option's whole number; raises `UsageError` for what is none."""
         text = self.text(name) or ""
         if not text.isdecimal():
-            raise UsageError(f"{name}={text}: expected a whole number from 0 up", HELP)
+            raise UsageError(f"{name}={text}: expected a whole number from 0 up", help_command())
         return int(text)
 
     def seconds(self, name: str, low: float, high: float) -> float:
@@ -112,7 +116,7 @@ class Call:
         except ValueError:
             value = math.nan
         if not low <= value <= high:
-            raise UsageError(f"{name}={text}: expected a number of seconds from {low:g} to {high:.0f}", HELP)
+            raise UsageError(f"{name}={text}: expected a number of seconds from {low:g} to {high:.0f}", help_command())
         return value
 
     def texts(self, name: str) -> list[str]:
@@ -125,7 +129,7 @@ class Call:
         """What is to happen at the end of a drain's time; raises `UsageError` for what is not known."""
         text = self.text("--on-timeout") or ""
         if text not in set(OnTimeout):
-            raise UsageError(f"--on-timeout={text}: expected {', '.join(OnTimeout)}", HELP)
+            raise UsageError(f"--on-timeout={text}: expected {', '.join(OnTimeout)}", help_command())
         return OnTimeout(text)
 
     def observed(self) -> BlueGreenState:

@@ -6,9 +6,10 @@ import json
 import shlex
 import time
 from collections.abc import Sequence
+from textwrap import wrap
 
 from app.cli.deploy_call import Call
-from app.cli.render import count_text, dim, ms_text, table
+from app.cli.render import count_text, dim, ms_text, table, width
 from app.deploy.chain import Link
 from app.deploy.history import Entry
 from app.errors import OperatorError, StateError
@@ -25,7 +26,7 @@ def print_history(call: Call) -> int:
     if call.flag("--json"):
         print(json.dumps([call.history.as_json(entry) for entry in entries], indent=2))
     elif every:
-        print(*history_lines(entries), sep="\n")
+        print(*history_lines(entries, width()), sep="\n")
     elif _changed_by(call):
         print(f"⚠️  {call.history.path} is empty or gone; commands of before have changed the state.")
     else:
@@ -72,14 +73,26 @@ def _changed_by(call: Call) -> str:
 _COLUMNS = ("#", "WHEN", "WHO", "COMMAND", "ACTIVE", "RELEASE", "OUTCOME", "TOOK")
 
 
-def history_lines(entries: Sequence[Entry]) -> list[str]:
-    """A table, the latest command last; what went wrong is told below its line."""
+def history_lines(entries: Sequence[Entry], columns: int) -> list[str]:
+    """A table, the latest command last; what went wrong is told below its line.
+
+    Where the terminal has too few columns for it, each command has a few lines instead.
+    """
     first, *rows = table(_COLUMNS, [_history_row(entry) for entry in entries])
-    lines = [first]
+    is_narrow = max(map(len, rows), default=0) > columns
+    lines = [] if is_narrow else [first]
     for entry, row in zip(entries, rows, strict=True):
-        lines.append(row)
-        lines += [dim(f"    {text}") for text in (entry.detail, _cut_text(entry)) if text]
+        lines += _narrow(entry) if is_narrow else [row]
+        for text in (entry.detail, _cut_text(entry)):
+            lines += [dim(f"    {line}") for line in wrap(text, max(20, columns - 4))]
     return lines
+
+
+def _narrow(entry: Entry) -> list[str]:
+    number, when, who, command, moved, release, outcome, took = _history_row(entry)
+    result = f"{outcome}, {took}" if took else outcome
+    where = ", ".join(text for text in (moved, release, f"by {who}") if text)
+    return [f"{number:>3} {when}  {result}", f"    {command}", f"    {where}"]
 
 
 def _history_row(entry: Entry) -> tuple[str, ...]:

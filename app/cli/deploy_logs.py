@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from app.cli.deploy_call import Call
+from app.command_line import PROGRAM
 from app.deploy.log_file import follow, tail
 from app.errors import OperatorError
-from app.state.model import PROGRAM
 
 __all__ = ["print_log"]
 

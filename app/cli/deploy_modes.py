@@ -9,12 +9,12 @@ from datetime import datetime, timedelta
 from datetime import time as time_of_day
 from typing import Final
 
-from app.cli.deploy_call import HELP, Call
+from app.cli.deploy_call import Call, help_command
 from app.cli.output import check_reader
 from app.cli.render import clock_text, dim, duration_text, moment_text
+from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.config_checks import is_network
 from app.errors import UsageError
-from app.state.model import PROGRAM
 from app.state.preview_token import FIELD, PARAMETER
 
 __all__ = ["COMMANDS"]
@@ -59,18 +59,20 @@ def maintenance(call: Call) -> int:
         return 0
     message, allow = call.text("--message"), tuple(call.texts("--allow"))
     if len(message or "") > _LONGEST_MESSAGE:
-        raise UsageError(f"--message has {len(message or '')} characters; at most {_LONGEST_MESSAGE} are shown", HELP)
+        raise UsageError(
+            f"--message has {len(message or '')} characters; at most {_LONGEST_MESSAGE} are shown", help_command()
+        )
     for network in allow:
         if not is_network(network):
             raise UsageError(
                 f"--allow={network}: expected an IP address or a network such as 10.0.0.0/8 "
                 "(no bits set beyond the prefix)",
-                HELP,
+                help_command(),
             )
     until = _end(call)
     retry_after_s = round(call.seconds("--retry-after", 0, _DAY_S)) if call.text("--retry-after") else None
     if until is not None and retry_after_s is not None:
-        raise UsageError("--retry-after: clients are told the end that --for or --until says", HELP)
+        raise UsageError("--retry-after: clients are told the end that --for or --until says", help_command())
     on = call.modes.start_maintenance(message, retry_after_s, allow or None, until)
     print(f"🚧 Maintenance: clients get 503 and Retry-After: {on.comes_back_in_s(time.time())}")
     if on.message:
@@ -88,14 +90,16 @@ def _end(call: Call) -> float | None:
     """The wall time at which maintenance is to end; None where nothing was said of it."""
     lasts, until, now = call.text("--for"), call.text("--until"), time.time()
     if lasts and until:
-        raise UsageError("--for and --until both say when it ends; one of them is enough", HELP)
+        raise UsageError("--for and --until both say when it ends; one of them is enough", help_command())
     if lasts:
         return now + call.seconds("--for", 1, 30 * _DAY_S)
     if not until:
         return None
     end = _moment(until, datetime.fromtimestamp(now).astimezone())
     if end is None or not now < end <= now + 30 * _DAY_S:
-        raise UsageError(f"--until={until}: expected a time to come, 22:30 or 2026-11-23T22:30, within 30 days", HELP)
+        raise UsageError(
+            f"--until={until}: expected a time to come, 22:30 or 2026-11-23T22:30, within 30 days", help_command()
+        )
     return end
 
 
@@ -129,7 +133,7 @@ def preview(call: Call) -> int:
     print(f"   curl -H '{FIELD}: {token}' {url}")
     print(dim("   From elsewhere, put the router's own name in place of 127.0.0.1; the link works for whoever has it."))
     if router is None:
-        print("⚠️  The router is not running: python3 bin/traffic_router start")
+        print(f"⚠️  The router is not running: {ROUTER_PROGRAM} start")
     if not call.steps.runs(state.version(version)):
         print(f"⚠️  {version} does not run: {PROGRAM} start {version}")
     if version == state.active_version:

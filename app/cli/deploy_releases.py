@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from app.cli.deploy_call import HELP, Call
+from app.cli.deploy_call import Call, help_command
 from app.cli.render import bytes_text, dim, table
 from app.deploy.current_link import look
 from app.deploy.inventory import Listed, inventory, own_bytes
@@ -93,7 +93,7 @@ def prune_releases(call: Call) -> int:
     """Remove old releases, and say which; exit code 1 when something could not be removed."""
     keep = call.count("--keep") if call.text("--keep") is not None else call.release.keep
     if keep < 1:
-        raise UsageError("--keep=0: expected a whole number from 1 up", HELP)
+        raise UsageError("--keep=0: expected a whole number from 1 up", help_command())
     pruned = call.prune(keep, dry_run=call.flag("--dry-run"))
     if call.flag("--json"):
         print(json.dumps({"dry_run": call.flag("--dry-run"), **pruned._asdict()}, indent=2))

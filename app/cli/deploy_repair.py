@@ -10,7 +10,7 @@ from app.cli.deploy_call import Call
 from app.deploy.deployer import LOCK_WAIT_S
 from app.deploy.repair import Repair, find_repair, restore
 from app.errors import OperatorError, StateError, UsageError
-from app.state.store import REPAIR
+from app.state.store import repair_command
 from app.transport.loopback import port_is_open
 
 __all__ = ["repair"]
@@ -29,7 +29,7 @@ def repair(call: Call) -> int:
     with call.store.lock("repair", LOCK_WAIT_S):
         found = find_repair(call.steps, call.history)
         if (found.broken, found.state.active_version) != (shown.broken, shown.state.active_version):
-            raise StateError("the state or the history has changed meanwhile; nothing was restored", REPAIR)
+            raise StateError("the state or the history has changed meanwhile; nothing was restored", repair_command())
         aside = restore(call.steps, call.history, found)
     return _end(call, found, aside, is_restored=True)
 
@@ -48,10 +48,10 @@ def _lines(call: Call, found: Repair) -> list[str]:
 def _ask(is_quiet: bool) -> None:
     """Raises `OperatorError` unless somebody says yes."""
     if is_quiet or not sys.stdin.isatty():
-        raise UsageError("nothing was changed: there is no terminal to ask on", f"{REPAIR} --yes")
+        raise UsageError("nothing was changed: there is no terminal to ask on", f"{repair_command()} --yes")
     print("Restore it? [y/N] ", end="", flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise OperatorError("nothing was changed", f"{REPAIR} --dry-run   # to look again")
+        raise OperatorError("nothing was changed", f"{repair_command()} --dry-run   # to look again")
 
 
 def _end(call: Call, found: Repair, aside: Path | None, *, is_restored: bool) -> int:

@@ -36,6 +36,7 @@ def print_status(call: Call) -> int:
         link=look(call.steps, state),
         differs=differences(call.steps, state),
         fault=str(fault or ""),
+        name=call.config.name,
     )
     print(json.dumps(status_json(overview), indent=2) if call.flag("--json") else status_text(overview))
     if fault is not None:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from app.cli.render import bold, dim, heading, mark, moment_text, ms_text
 from app.cli.router_process import RunningRouter
+from app.command_line import PROGRAM
 from app.deploy.current_link import Link
 from app.deploy.drain import Traffic
 from app.deploy.log_file import tail
 from app.deploy.reconcile import ending_text
 from app.situation import HELD_BACK, Checks, Facts, Grade, Situation, decide, situation_json
 from app.state.given_up import given_up
-from app.state.model import PROGRAM, BlueGreenState, VersionState, other
+from app.state.model import BlueGreenState, VersionState, other
 from app.units import plain
 from app.upstream.probe import ProbeResult
 
@@ -52,6 +53,8 @@ class Overview:
     """Why this is the last good state and not what the state file says."""
     differs: str = ""
     """Where the settings and the state name different things."""
+    name: str = ""
+    """The deployment's, where it has one."""
 
     def in_flight(self, name: str) -> int | None:
         """The requests in flight on a version; None when no router runs."""
@@ -143,7 +146,7 @@ def _version_json(overview: Overview, version: VersionState) -> dict[str, object
 def status_text(overview: Overview) -> str:
     """The ruled block: each version, then the router, then what to do next."""
     state = overview.state
-    lines = [heading("BLUE-GREEN STATUS"), *_mode_lines(state)]
+    lines = [heading("BLUE-GREEN STATUS", overview.name), *_mode_lines(state)]
     if overview.fault:
         lines += ["❌ The state file is broken: this is the last good state, by which the router goes on", ""]
     for version in state.versions.values():
@@ -265,7 +268,7 @@ def _judgement(version: VersionState, health: ProbeResult | None) -> tuple[str, 
         return "💥", f"CRASHED ({ending_text(version.exit_status)})"
     # The active version is always asked; when it is stopped, no answer is no news.
     if health is None or (health.status is None and version.status not in _LIVING):
-        return "⏹️ ", version.status.upper()
+        return "⏹️ " if version.status == "stopped" else "▶️ ", version.status.upper()
     word = "HEALTHY" if health.ok else "UNHEALTHY"
     return mark(health.ok), word if version.status in _LIVING else f"{word}, and not started from here"
 

@@ -15,8 +15,10 @@ from docopt import DocoptExit, docopt
 
 from app import __version__
 from app.cli.output import cannot_print, is_fault_of_output, prepare_streams
+from app.command_line import typed_from
 from app.config import HOME_VARIABLE
 from app.errors import ConfigError, OperatorError, UsageError
+from app.whence import whence_of_command
 
 __all__ = ["ROOT", "Arguments", "enter_home", "print_error", "read_arguments", "run"]
 
@@ -32,6 +34,7 @@ def enter_home() -> None:
 
     Every relative path, and `traffic_router.toml`, is then found from there.
     """
+    typed_from(whence_of_command(os.environ))
     home = os.environ.get(HOME_VARIABLE)
     if not home:
         return

@@ -8,9 +8,10 @@ from typing import Any
 
 from app.cli.render import heading, mark
 from app.cli.router_client import HEALTH_PATH, Answer, RouterClient, RouterUnreachable
+from app.command_line import PROGRAM
 from app.deploy.sessions import port_holder
 from app.situation import KINDS, Grade, Situation, situation_json
-from app.state.model import PROGRAM, VERSIONS
+from app.state.model import VERSIONS
 
 __all__ = ["Health", "health_in", "read_health", "situation_in", "status_text"]
 
@@ -75,7 +76,7 @@ def status_text(health: Health) -> str:
     """The ruled block: the router's lines, then the active version's, then what mends what is wrong."""
     now = situation_in(health)
     flows = now.kind.grade is not Grade.NO_TRAFFIC
-    lines = [heading("TRAFFIC ROUTER STATUS")]
+    lines = [heading("TRAFFIC ROUTER STATUS", str(health.get("name", "")))]
     if now.word in _HELD_SIGNS:
         lines += [f"{_HELD_SIGNS[now.word]} Router: {now.word.upper()}", f"   {now.text}"]
     else:

@@ -13,7 +13,7 @@ import psutil
 
 from app.cli.entry import ROOT
 from app.cli.render import Progress, clock_text
-from app.cli.router_client import HEALTH_PATH, METRICS_PATH, START_COMMAND, RouterClient
+from app.cli.router_client import HEALTH_PATH, METRICS_PATH, RouterClient
 from app.cli.router_process import (
     RunningRouter,
     check_port_is_free,
@@ -24,6 +24,7 @@ from app.cli.router_process import (
     wait_until,
 )
 from app.cli.start_checks import check_start
+from app.command_line import ROUTER_PROGRAM
 from app.config import ENV_PREFIX, Loaded, RouterConfig
 from app.deploy.log_file import size, tail
 from app.deploy.sessions import port_holder
@@ -38,7 +39,10 @@ _START_TIMEOUT_S = 30.0
 _BOOT_S = 30.0
 """What new workers may take to serve; a new master gives up after as long."""
 
-_CHECK = "bin/traffic_router config   # whether the settings can be used"
+
+def _check() -> str:
+    return f"{ROUTER_PROGRAM} config   # whether the settings can be used"
+
 
 _TAIL_LINES = 20
 _MARGIN_S = 5.0
@@ -109,7 +113,7 @@ def start_in_background(loaded: Loaded, cli: Mapping[str, str]) -> int:
         process.wait()
     check_port_is_free(config)
     what = f"ended with status {ended}" if ended is not None else f"did not answer in {_START_TIMEOUT_S:.0f} s"
-    raise ProcessError(f"The router {what}{_end_of(log, begin)}", _CHECK)
+    raise ProcessError(f"The router {what}{_end_of(log, begin)}", _check())
 
 
 def stop(config: RouterConfig) -> int:
@@ -143,9 +147,9 @@ def reload(config: RouterConfig) -> int:
     log = _log(config)
     begin = size(log)
     if (runs := router.checkout()) not in (None, ROOT):
-        print(f"⚠️  The router runs {runs}, and this is {ROOT}: bin/traffic_router upgrade moves it here")
+        print(f"⚠️  The router runs {runs}, and this is {ROOT}: {ROUTER_PROGRAM} upgrade moves it here")
     elif left := router.left_in():
-        print(f"⚠️  The router runs in {left}, and this is {os.getcwd()}: bin/traffic_router upgrade moves it here")
+        print(f"⚠️  The router runs in {left}, and this is {os.getcwd()}: {ROUTER_PROGRAM} upgrade moves it here")
     router.signal(signal.SIGHUP)
 
     def is_renewed(_elapsed_s: float) -> bool:
@@ -162,9 +166,9 @@ def reload(config: RouterConfig) -> int:
     if not router.is_alive():
         raise _ended(config, router, _end_of(log, begin))
     if fault := _refusal(config, router):
-        raise ProcessError(f"The router refused to reload and goes on as it is:\n{_indented(fault)}", _CHECK)
+        raise ProcessError(f"The router refused to reload and goes on as it is:\n{_indented(fault)}", _check())
     if not renewed:
-        raise ProcessError(f"The new workers do not serve yet after {limit_s:.0f} s", "bin/traffic_router status")
+        raise ProcessError(f"The new workers do not serve yet after {limit_s:.0f} s", f"{ROUTER_PROGRAM} status")
     workers = router.workers()
     count = len(workers - old)
     print(f"✅ Router reloaded: {count} new worker{'s'[: count > 1]} on port {router.port} (pid {router.pid})")
@@ -176,9 +180,9 @@ def reload(config: RouterConfig) -> int:
 def _ended(config: RouterConfig, router: RunningRouter, log_end: str) -> ProcessError:
     if new := _successor(config, router):
         return ProcessError(
-            f"An upgrade has put another router (pid {new.pid}) in its place", "bin/traffic_router reload"
+            f"An upgrade has put another router (pid {new.pid}) in its place", f"{ROUTER_PROGRAM} reload"
         )
-    return ProcessError(f"The router ended instead of reloading{log_end}", START_COMMAND)
+    return ProcessError(f"The router ended instead of reloading{log_end}", f"{ROUTER_PROGRAM} start")
 
 
 def upgrade(config: RouterConfig) -> int:
@@ -200,7 +204,7 @@ def upgrade(config: RouterConfig) -> int:
         progress.clear()
         why = _refusal(config, old) or f"no new router serves after {limit_s:.0f} s"
         goes_on = "goes on" if old.is_alive() else "has ended"
-        raise ProcessError(f"{why}; the old one (pid {old.pid}) {goes_on}{_end_of(log, begin)}", _CHECK)
+        raise ProcessError(f"{why}; the old one (pid {old.pid}) {goes_on}{_end_of(log, begin)}", _check())
 
     def has_ended(elapsed_s: float) -> bool:
         progress.say("The old router finishes its requests", f", {elapsed_s:.0f} of {config.graceful_timeout:.0f} s")
@@ -216,7 +220,7 @@ def upgrade(config: RouterConfig) -> int:
     if runs not in (None, ROOT):
         raise ProcessError(
             f"The router was started anew, but still runs {runs}; this is {ROOT}",
-            "bin/traffic_router stop && bin/traffic_router start --daemon",
+            f"{ROUTER_PROGRAM} stop && {ROUTER_PROGRAM} start --daemon",
         )
     count = len(new.workers())
     print(f"✅ Router upgraded: {count} new worker{'s'[: count > 1]} on port {new.port} (pid {new.pid}, was {old.pid})")
@@ -304,4 +308,4 @@ def _not_found(config: RouterConfig) -> ProcessError:
             )
     holder = port_holder(port)
     also = f"; port {port} belongs to {holder}" if holder else ""
-    return ProcessError(f"Router is not running{also}", START_COMMAND)
+    return ProcessError(f"Router is not running{also}", f"{ROUTER_PROGRAM} start")

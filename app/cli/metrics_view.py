@@ -17,6 +17,7 @@ from rich.text import Text
 from app.cli.health_view import read_health
 from app.cli.render import Progress, bytes_text, count_text, duration_text, heading, is_plain, ms_text
 from app.cli.router_client import METRICS_PATH, RouterClient, RouterUnreachable
+from app.command_line import ROUTER_PROGRAM
 from app.errors import OperatorError
 
 __all__ = ["Metrics", "metrics_lines", "read_metrics", "watch"]
@@ -39,11 +40,11 @@ def read_metrics(client: RouterClient, window_s: int | None = None) -> Metrics:
     answer = client.get(METRICS_PATH + query)
     if answer.status == 404 and "hint" not in read_health(client):  # which it has when no router answers
         raise OperatorError(
-            "Metrics are off", "metrics_enabled = true in traffic_router.toml, then bin/traffic_router reload"
+            "Metrics are off", f"metrics_enabled = true in traffic_router.toml, then {ROUTER_PROGRAM} reload"
         )
     if answer.status == 403:
         raise OperatorError(
-            "The router does not show its metrics to this address", "bin/traffic_router config (admin_allow)"
+            "The router does not show its metrics to this address", f"{ROUTER_PROGRAM} config   # admin_allow"
         )
     try:
         metrics = answer.json()
@@ -57,7 +58,7 @@ def read_metrics(client: RouterClient, window_s: int | None = None) -> Metrics:
     return metrics
 
 
-def metrics_lines(metrics: Metrics, title: str = "TRAFFIC ROUTER METRICS") -> list[str]:
+def metrics_lines(metrics: Metrics, title: str = "TRAFFIC ROUTER METRICS", name: str = "") -> list[str]:
     """The ruled block, line by line."""
     figures = {
         "Total requests": count_text(metrics["total_requests"]),
@@ -71,7 +72,7 @@ def metrics_lines(metrics: Metrics, title: str = "TRAFFIC ROUTER METRICS") -> li
     }
     width = max(map(len, figures))
     rows = [f"   {name:<{width}}  {value:>12}" for name, value in figures.items()]
-    return [*heading(title).splitlines(), "", *rows, "", *_version_lines(metrics)]
+    return [*heading(title, name).splitlines(), "", *rows, "", *_version_lines(metrics)]
 
 
 def _latency_figures(metrics: Metrics) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -24,9 +25,12 @@ __all__ = [
     "moment_text",
     "ms_text",
     "table",
+    "width",
 ]
 
 _RULE = "=" * 60
+
+_ENDLESS = 10_000
 
 
 def is_plain(stream: TextIO | None = None) -> bool:
@@ -46,9 +50,14 @@ def dim(text: str) -> str:
     return text if is_plain() else f"\x1b[2m{text}\x1b[0m"
 
 
-def heading(title: str) -> str:
-    """A ruled heading and the empty line below it."""
-    return f"{_RULE}\n{bold(title)}\n{_RULE}\n"
+def width() -> int:
+    """Columns of the terminal; as many as anybody needs where none is there to be kept to."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _ENDLESS
+
+
+def heading(title: str, name: str = "") -> str:
+    """A ruled heading and the empty line below it; `name` is the deployment's, where it has one."""
+    return f"{_RULE}\n{bold(f'{title} · {name}' if name else title)}\n{_RULE}\n"
 
 
 def mark(is_good: bool) -> str:

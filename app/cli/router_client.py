@@ -10,16 +10,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from app.command_line import ROUTER_PROGRAM
 from app.config import RouterConfig
 from app.errors import OperatorError
 from app.transport.loopback import refuse_itself
 
-__all__ = ["HEALTH_PATH", "METRICS_PATH", "START_COMMAND", "Answer", "RouterClient", "RouterUnreachable"]
+__all__ = ["HEALTH_PATH", "METRICS_PATH", "Answer", "RouterClient", "RouterUnreachable"]
 
 HEALTH_PATH = "/__router_health"
 METRICS_PATH = "/__router_metrics"
 
-START_COMMAND = "python3 bin/traffic_router start"
 
 _TIMEOUT_S = 5.0
 """Both endpoints answer from memory; a router that takes longer is in trouble, and a person is waiting."""
@@ -56,7 +56,7 @@ class RouterClient:
         self.host = _WILDCARDS.get(config.bind, config.bind)
         self.port = config.main_port if port is None else port
         # Everything of the router's own but the health report may be at an address of its own.
-        host_text, _, port_text = config.admin_bind.rpartition(":") if port is None else ("", "", "")
+        host_text, _, port_text = config.admin_bind.rpartition(":") if self.port == config.main_port else ("", "", "")
         host_text = host_text.strip("[]")
         self._admin = (_WILDCARDS.get(host_text, host_text), int(port_text)) if port_text else (self.host, self.port)
         self._timeout_s = timeout_s
@@ -84,7 +84,9 @@ class RouterClient:
                 response = connection.getresponse()
                 body = response.read()
         except ConnectionRefusedError as error:
-            raise RouterUnreachable(f"not running: nothing listens on {_where(at, port)}", START_COMMAND) from error
+            raise RouterUnreachable(
+                f"not running: nothing listens on {_where(at, port)}", f"{ROUTER_PROGRAM} start"
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             said = str(error) or type(error).__name__
             raise RouterUnreachable(f"no answer on {_where(at, port)}: {said}") from error

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from app.cli.entry import ROOT
+from app.command_line import ROUTER_PROGRAM
 from app.config import HOME_VARIABLE, RouterConfig
 from app.deploy.port_use import kept_by
 from app.deploy.processes import is_same_process
@@ -134,7 +135,7 @@ def _bind_error(config: RouterConfig, where: str, error: OSError) -> OperatorErr
         if router := find_router(config):
             return ProcessError(
                 f"The router is already running on port {router.port} (pid {router.pid})",
-                "bin/traffic_router reload, or bin/traffic_router stop",
+                f"{ROUTER_PROGRAM} reload, or {ROUTER_PROGRAM} stop",
             )
         return _taken(port)
     if error.errno == errno.EACCES:

@@ -15,6 +15,7 @@ from app.cli.entry import ROOT, enter_home, run
 from app.cli.lifecycle import banner, router_environment
 from app.cli.router_client import RouterClient
 from app.cli.router_process import check_port_is_free, gunicorn_command, wait_until
+from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.config import RouterConfig
 from app.deploy.processes import Processes
 from app.settings_file import load_settings
@@ -121,9 +122,9 @@ def _next_steps(config: RouterConfig, ours: str) -> str:
     ends = f"the router and {ours}" if ours else "the router"
     steps = {
         f"curl {url}/health": "the active version answers",
-        "bin/blue_green_deploy deploy": "start the other version and switch to it; no request is lost",
-        "bin/blue_green_deploy rollback": "and back again",
-        "bin/traffic_router metrics --watch": "the figures, live",
+        f"{PROGRAM} deploy": "start the other version and switch to it; no request is lost",
+        f"{PROGRAM} rollback": "and back again",
+        f"{ROUTER_PROGRAM} metrics --watch": "the figures, live",
     }
     if config.dashboard_path:
         page = f"http://{config.admin_bind}" if config.admin_bind else url
@@ -146,7 +147,7 @@ def _tell_what_still_runs(config: RouterConfig) -> None:
     for name in VERSIONS:
         if _is_running(config, name):
             force = " --force" if name == active else ""
-            print(f"   {name} still runs; end it with: bin/blue_green_deploy stop {name}{force}", flush=True)
+            print(f"   {name} still runs; end it with: {PROGRAM} stop {name}{force}", flush=True)
 
 
 if __name__ == "__main__":

@@ -49,9 +49,9 @@ def run_tests(loaded: Loaded, client: RouterClient) -> Iterator[Outcome]:
         yield Outcome(name, is_good, seen)
 
 
-def print_tests(outcomes: Iterable[Outcome]) -> list[Outcome]:
+def print_tests(outcomes: Iterable[Outcome], name: str) -> list[Outcome]:
     """Print each outcome as it comes; gives them all."""
-    print(heading("TRAFFIC ROUTER TEST"))
+    print(heading("TRAFFIC ROUTER TEST", name))
     seen = []
     for outcome in outcomes:
         seen.append(outcome)

@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 from app.cli.router_process import check_port_is_free, find_router
+from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.config import Loaded, RouterConfig
 from app.deploy.port_use import given_away_text
 from app.errors import ConfigError, ProcessError, StateError, StateMissing
 from app.proxy.access_log import AccessLog
-from app.state.model import PROGRAM, BlueGreenState, versions_on
+from app.state.model import BlueGreenState, versions_on
 from app.state.store import StateStore, make_folder, mending
 
 __all__ = ["check_start"]
@@ -67,7 +68,7 @@ def _check_address(config: RouterConfig, state: BlueGreenState) -> None:
     if running is not None and running.port != config.main_port:
         raise ProcessError(
             f"The router is already running on port {running.port} (pid {running.pid})",
-            "bin/traffic_router stop, or TRAFFIC_ROUTER_HOME=FOLDER for one beside it",
+            f"{ROUTER_PROGRAM} stop, or TRAFFIC_ROUTER_HOME=FOLDER for one beside it",
         )
     # A socket that systemd opened for this very process is no stranger on our port (sd_listen_fds(3)).
     if os.environ.get("LISTEN_PID") != str(os.getpid()):

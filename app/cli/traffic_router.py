@@ -59,9 +59,11 @@ from app.cli.entry import Arguments, enter_home, read_arguments, run
 from app.cli.health_view import read_health, situation_in, status_text
 from app.cli.metrics_view import metrics_lines, read_metrics, watch
 from app.cli.output import outlive_reader
+from app.cli.render import width
 from app.cli.router_client import RouterClient
 from app.cli.router_process import find_router
 from app.cli.self_test import print_tests, redirect_loop, run_tests
+from app.command_line import ROUTER_PROGRAM
 from app.config import Loaded
 from app.errors import UsageError
 from app.settings_file import load_settings
@@ -96,7 +98,7 @@ class _Call:
                 return number
         except ValueError:
             pass
-        raise UsageError(f"{name}={text}: expected a number from {least:g} to {most:g}", "bin/traffic_router --help")
+        raise UsageError(f"{name}={text}: expected a number from {least:g} to {most:g}", f"{ROUTER_PROGRAM} --help")
 
     def client(self) -> RouterClient:
         """The router to ask: on the port that was typed, else where the running one says it is."""
@@ -155,7 +157,11 @@ def _metrics(call: _Call) -> int:
         except KeyboardInterrupt:
             return 0  # the way to end a watch
     metrics = read_metrics(call.client(), window_s)
-    print(json.dumps(metrics, indent=2) if call.flag("--json") else "\n".join(metrics_lines(metrics)))
+    print(
+        json.dumps(metrics, indent=2)
+        if call.flag("--json")
+        else "\n".join(metrics_lines(metrics, name=call.loaded.config.name))
+    )
     return 0
 
 
@@ -165,12 +171,12 @@ def _test(call: _Call) -> int:
         outcomes = list(running)
         print(json.dumps([asdict(outcome) for outcome in outcomes], indent=2))
     else:
-        outcomes = print_tests(running)
+        outcomes = print_tests(running, call.loaded.config.name)
     return 0 if all(outcome.is_good for outcome in outcomes) else 1
 
 
 def _config(call: _Call) -> int:
-    print(json.dumps(config_json(call.loaded), indent=2) if call.flag("--json") else config_text(call.loaded))
+    print(json.dumps(config_json(call.loaded), indent=2) if call.flag("--json") else config_text(call.loaded, width()))
     return 0
 
 

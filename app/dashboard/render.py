@@ -31,8 +31,9 @@ class Renderer:
     into; "title", "tone", "topic", "at" and "icon" are plain texts.
     """
 
-    def __init__(self, pause: Callable[[], None]) -> None:
+    def __init__(self, pause: Callable[[], None], name: str = "") -> None:
         self._pause = pause
+        self._name = name
         self._environment = Environment(
             loader=FileSystemLoader(Path(__file__).with_name("templates")),
             autoescape=True,
@@ -61,7 +62,7 @@ class Renderer:
             "tone": said.tone,
             "topic": said.topic,
             "at": clock_text(seen.at),
-            "title": _title(seen, said.tone),
+            "title": _title(seen, said.tone, self._name),
             "icon": _icon(seen, said.tone),
             "notices": self._of("notices", tuple(model.notices(seen))),
             "meta": self._of("meta", _meta(seen)),
@@ -114,9 +115,9 @@ class Renderer:
         return cast(T, known[1])  # made by the same `make` under this key
 
 
-def _title(seen: Observation, tone: str) -> str:
+def _title(seen: Observation, tone: str, name: str) -> str:
     alarm = "⚠ " if tone == "alarm" else ""
-    return f"{alarm}{model.headline(seen)} · Traffic Router"
+    return f"{alarm}{model.headline(seen)} · {name or 'Traffic Router'}"
 
 
 def _icon(seen: Observation, tone: str) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.command_line import PROGRAM
 from app.dashboard.doings import Told, at_work, went_wrong
 from app.dashboard.observation import Observation
 from app.metrics.snapshot import Probe
 from app.situation import Situation, named
-from app.state.model import PROGRAM, VersionState, other
+from app.state.model import VersionState, other
 
 __all__ = ["Sentence", "advice", "own_probes", "sentence"]
 

@@ -17,6 +17,7 @@ from werkzeug.datastructures import WWWAuthenticate
 
 from app import __version__
 from app.access import COOKIE, COOKIE_LIFETIME_S, Access
+from app.command_line import ROUTER_PROGRAM
 from app.dashboard import charts, figures, model
 from app.dashboard.form import posted_form
 from app.dashboard.live import Live
@@ -24,7 +25,6 @@ from app.dashboard.observer import Observer
 from app.dashboard.paths import ASSETS, PREFIX
 from app.dashboard.render import RANGES, Renderer
 from app.proxy.service import Service
-from app.state.model import ROUTER_PROGRAM
 
 __all__ = ["View"]
 
@@ -71,7 +71,7 @@ class View:
         self._config = service.config
         self._access = access
         self._observer = observer
-        self._renderer = Renderer(pause)
+        self._renderer = Renderer(pause, self._config.name)
         self.live = Live(self._fragments)
         self._assets = {name: (_STATIC / name).read_bytes() for name in ASSETS}
         self._digests = {name: _digest(content) for name, content in self._assets.items()}
@@ -120,6 +120,7 @@ class View:
         theme = request.cookies.get(THEME_COOKIE)
         return {
             "prefix": PREFIX,
+            "name": self._config.name,
             "path": self._config.dashboard_path,
             "links": self._links,
             "theme": theme if theme in THEMES else "",

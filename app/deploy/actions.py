@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from app.command_line import PROGRAM
 from app.deploy.events import Diagnosed, Launched, Promoted
 from app.deploy.gate import Verdict
 from app.deploy.phases import Operation, Phase
 from app.deploy.reconcile import ending_text
 from app.deploy.steps import Request, Steps
 from app.errors import OperatorError, ProcessError, UnhealthyVersion
-from app.state.model import PROGRAM, VERSIONS, VersionState, promote
+from app.state.model import VERSIONS, VersionState, promote
 from app.state.process_birth import birth
 
 if TYPE_CHECKING:

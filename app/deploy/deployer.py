@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from app.command_line import PROGRAM
 from app.deploy.drain import OnTimeout
 from app.deploy.events import Ended, Noted
 from app.deploy.execution import Execution
@@ -25,7 +26,7 @@ from app.errors import (
     UnhealthyVersion,
 )
 from app.state.given_up import given_up
-from app.state.model import PROGRAM, VERSIONS, BlueGreenState, VersionState, check_version, started_with
+from app.state.model import VERSIONS, BlueGreenState, VersionState, check_version, started_with
 
 if TYPE_CHECKING:
     from app.deploy.foreground import ForegroundProcesses

@@ -8,6 +8,7 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Final
 
+from app.command_line import PROGRAM
 from app.deploy.actions import act
 from app.deploy.events import LockAwaited, RolledBack
 from app.deploy.history import AFTER_THE_SWITCH, DOUBTFUL, ROLLED_BACK, History, Intent, OpenEntry
@@ -25,8 +26,8 @@ from app.errors import (
     TrafficTaken,
     UnhealthyVersion,
 )
-from app.state.model import PROGRAM, BlueGreenState, VersionState, promote
-from app.state.store import REPAIR, Holder
+from app.state.model import BlueGreenState, VersionState, promote
+from app.state.store import Holder, repair_command
 
 __all__ = ["Decision", "Execution"]
 
@@ -121,11 +122,11 @@ class Execution:
             if entry.operation in set(Operation) and entry.has_switched and entry.goes_to:
                 raise StateMissing(
                     f"the state file {store.path} is gone; {entry.goes_to} was active at last",
-                    REPAIR,
+                    repair_command(),
                 )
         if store.last_good() is not None:
             raise StateMissing(
-                f"the state file {store.path} is gone, and the last good state is kept beside it", REPAIR
+                f"the state file {store.path} is gone, and the last good state is kept beside it", repair_command()
             )
 
     def _work_through(self, request: Request, entry: OpenEntry, lock: ExitStack) -> None:

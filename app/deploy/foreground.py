@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from app.command_line import PROGRAM
 from app.config_checks import STOP_SIGNALS
 from app.deploy import supervisor
 from app.deploy.launch import Launch
@@ -73,7 +74,7 @@ class ForegroundProcesses(Processes):
     def wait(self) -> int:
         """Wait for the child; gives its exit code, or minus the number of the signal that killed it."""
         if self._child is None:
-            raise ProcessError("there is no process to wait for", "python3 bin/blue_green_deploy status")
+            raise ProcessError("there is no process to wait for", f"{PROGRAM} status")
         status = self._child.wait()
         self._note(status)
         return status

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from app.command_line import PROGRAM
 from app.errors import ConfigError, UsageError
 from app.shell_text import by_shell
-from app.state.model import PROGRAM, VersionState
+from app.state.model import VersionState
 from app.state.release import Release
 from app.withheld import without_withheld
 

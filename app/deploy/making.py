@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from app.command_line import PROGRAM
 from app.config import AppConfig
 from app.config_checks import is_release_name
 from app.deploy.env_files import read_env_files
@@ -28,7 +29,7 @@ from app.deploy.places import (
 from app.deploy.steps import Steps
 from app.errors import ConfigError, UsageError
 from app.shell_text import idiom_in
-from app.state.model import PROGRAM, VersionState
+from app.state.model import VersionState
 from app.state.release import Release
 from app.withheld import CLEAN, is_named
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from app.command_line import PROGRAM
 from app.deploy.events import Found
 from app.deploy.history import Entry, History
 from app.deploy.phases import PHASES, Operation, Phase, Recovery
 from app.deploy.processes import is_same_process
 from app.deploy.steps import Steps
 from app.errors import StateError
-from app.state.model import PROGRAM, VERSIONS, BlueGreenState, Status, started_with
+from app.state.model import VERSIONS, BlueGreenState, Status, started_with
 from app.state.store import Holder
 
 __all__ = ["recover"]

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from app.command_line import PROGRAM
 from app.deploy.env_files import read_env_files
 from app.deploy.launch import launch_of
 from app.deploy.making import Given, make, remake, settings_env
@@ -13,7 +14,7 @@ from app.deploy.missing_command import check_command_is_set
 from app.deploy.places import digest_of, revision_of
 from app.deploy.steps import Request, Steps
 from app.errors import OperatorError, StateError
-from app.state.model import PROGRAM, VersionState
+from app.state.model import VersionState
 from app.state.release import Release
 from app.withheld import OF_A_UNIT
 

@@ -15,14 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from app.command_line import PROGRAM
 from app.deploy.history import Entry, History
 from app.deploy.phases import Operation
 from app.deploy.steps import Steps
 from app.errors import OperatorError, StateError, StateMissing
 from app.state.codec import encode
 from app.state.last_good import MAX_STATE_BYTES
-from app.state.model import PROGRAM, VERSIONS, BlueGreenState, put_version, started_with, versions_on, with_version
-from app.state.store import REPAIR, StateStore, last_good_path
+from app.state.model import VERSIONS, BlueGreenState, put_version, started_with, versions_on, with_version
+from app.state.store import StateStore, last_good_path, repair_command
 
 __all__ = ["Repair", "find_repair", "restore"]
 
@@ -85,7 +86,7 @@ def _broken(store: StateStore) -> tuple[str, bytes | None]:
     except StateMissing as error:
         return str(error), None
     except StateError as error:
-        if error.hint != REPAIR:
+        if error.hint != repair_command():
             raise
         return str(error), store.raw()
     raise OperatorError(f"state file {store.path} is fine, so there is nothing to repair", f"{PROGRAM} status")
@@ -183,4 +184,4 @@ def _keep_aside(path: Path) -> Path:
             raise StateError(
                 f"{path} could not be kept as {aside}: {error.strerror}; nothing was changed", f"ls -ld {path.parent}"
             ) from error
-    raise StateError(f"{path.parent} is full of broken state files of this second", REPAIR)
+    raise StateError(f"{path.parent} is full of broken state files of this second", repair_command())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.config import AppConfig, DeployConfig, ReleaseConfig
 from app.deploy.drain import Drain, OnTimeout, Traffic
 from app.deploy.events import Noted, ReceiptReady, Reporter, Stopped, Stopping
@@ -22,7 +23,6 @@ from app.deploy.receipt import Books
 from app.deploy.reconcile import as_found
 from app.errors import DrainTimedOut, OperatorError
 from app.state.model import (
-    PROGRAM,
     VERSIONS,
     BlueGreenState,
     Pause,
@@ -267,7 +267,7 @@ class Steps:
         if self.blind:
             raise OperatorError(
                 f"whether {' and '.join(names)} {has} requests in flight cannot be told: {self.blind}; {stands}",
-                "bin/traffic_router reload   # so that the router counts where this program looks",
+                f"{ROUTER_PROGRAM} reload   # so that the router counts where this program looks",
             )
         if self.traffic is None:
             self.note(f"the router is not running, so {' and '.join(names)} {has} no requests to wait for")

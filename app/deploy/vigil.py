@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from app.command_line import PROGRAM
 from app.deploy.events import Diagnosed, TimedProbe
 from app.deploy.log_file import tail
 from app.deploy.reconcile import ending_text
 from app.deploy.steps import Request, Steps
 from app.errors import TrafficTaken, UnhealthyVersion
-from app.state.model import PROGRAM
 
 __all__ = ["Vigil"]
 

@@ -150,18 +150,21 @@ class SnapshotCollector(Collector):
             yield family
 
 
-def render(snapshot: Snapshot, form: Format, situation: str, state: BlueGreenState | None) -> tuple[bytes, str]:
+def render(
+    snapshot: Snapshot, form: Format, situation: str, state: BlueGreenState | None, name: str = ""
+) -> tuple[bytes, str]:
     """The body and the Content-Type of a scrape's answer, "openmetrics" or else "prometheus".
 
     Args:
         situation: its word.
         state: what the state file says, None when it has never said anything.
+        name: the deployment's, "" for none.
 
     Raises ValueError for the snapshot of a window: its counters would go backwards.
     """
     if snapshot.window_s is not None:
         raise ValueError("a window has no counters for Prometheus")
-    collector = SnapshotCollector(snapshot, situation, StateCollector(state, time.time()))
+    collector = SnapshotCollector(snapshot, situation, StateCollector(state, time.time(), name))
     if form == "openmetrics":
         # prometheus_client annotates the one generate_latest and not the other.
         body: bytes = generate_openmetrics(collector)  # type: ignore[no-untyped-call]

@@ -23,15 +23,16 @@ def gauge(name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
 
 
 class StateCollector(Collector):
-    """A state at wall time `now`; None where no state could ever be read."""
+    """A state at wall time `now`, None where none could ever be read, and the deployment's name, "" for none."""
 
-    def __init__(self, state: BlueGreenState | None, now: float) -> None:
+    def __init__(self, state: BlueGreenState | None, now: float, name: str) -> None:
+        self._name = name
         self._state = state
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
         """Every family, once."""
-        yield _build()
+        yield _build(self._name)
         if self._state is not None:
             yield from self._versions(self._state)
             yield from self._modes(self._state)
@@ -66,9 +67,14 @@ class StateCollector(Collector):
             yield from (is_on, began)
 
 
-def _build() -> Metric:
+def _build(name: str) -> Metric:
     packages = ("gevent", "gunicorn")
-    labels = {"version": __version__, "python": platform.python_version(), **{it: installed(it) for it in packages}}
+    labels = {
+        "version": __version__,
+        "python": platform.python_version(),
+        **{it: installed(it) for it in packages},
+        "name": name,
+    }
     family = gauge("build_info", "What the router is made of; always 1.", list(labels))
     family.add_metric(list(labels.values()), 1)
     return family

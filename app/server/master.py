@@ -22,6 +22,7 @@ from typing import Any, Self
 from gunicorn import sock, systemd
 from gunicorn.errors import HaltServer
 
+from app.command_line import ROUTER_PROGRAM
 from app.server.handoff import hand_on, moved, take_up, take_up_last_good
 from app.server.next_start import read_start
 from app.server.pid_file import PidFile
@@ -129,7 +130,7 @@ class RouterArbiter(WorkerManager):
             self.log.reopen_files()
             self.cfg.on_reload(self)
         except Exception as error:  # the hooks are those of another release, this object is of the one before
-            return f"{error!r}: a master of before cannot run this release; bin/traffic_router upgrade starts a new one"
+            return f"{error!r}: a master of before cannot run this release; {ROUTER_PROGRAM} upgrade starts a new one"
         return ""
 
     # --- upgrade ------------------------------------------------------------------------------------------

@@ -8,11 +8,10 @@ from math import ceil
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, TypedDict, Unpack
 
+from app.command_line import PROGRAM
 from app.errors import UsageError
 
 __all__ = [
-    "PROGRAM",
-    "ROUTER_PROGRAM",
     "PORTS",
     "STARTED_WITH",
     "VERSIONS",
@@ -34,10 +33,6 @@ __all__ = [
     "without_maintenance",
     "without_pause",
 ]
-
-PROGRAM: Final = "python3 bin/blue_green_deploy"
-ROUTER_PROGRAM: Final = "python3 bin/traffic_router"
-"""How the commands are named in hints."""
 
 VERSIONS: Final = ("blue", "green")
 """The names of the two versions; a version's index in the shared metrics is its index here."""

@@ -20,13 +20,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from app.command_line import PROGRAM
 from app.errors import LockBusy, StateError, StateMissing
 from app.state.codec import decode, encode
-from app.state.model import PORTS, PROGRAM, BlueGreenState, versions_on
+from app.state.model import PORTS, BlueGreenState, versions_on
 
-__all__ = ["REPAIR", "Holder", "StateStore", "keep_last_good", "last_good_path", "mending", "replace_file"]
+__all__ = ["Holder", "StateStore", "keep_last_good", "last_good_path", "mending", "repair_command", "replace_file"]
 
-REPAIR = f"{PROGRAM} repair"
+
+def repair_command() -> str:
+    """What puts a broken state right."""
+    return f"{PROGRAM} repair"
+
 
 _LOCK_POLL_S = 0.05
 
@@ -65,7 +70,7 @@ class StateStore:
         try:
             raw = self.raw()
         except FileNotFoundError as error:
-            hint = REPAIR if last_good_path(self.path).exists() else f"{PROGRAM} start blue"
+            hint = repair_command() if last_good_path(self.path).exists() else f"{PROGRAM} start blue"
             raise StateMissing(f"there is no state file {self.path}", hint) from error
         except OSError as error:
             raise StateError(
@@ -74,7 +79,7 @@ class StateStore:
         try:
             return decode(raw, self.ports)
         except StateError as error:
-            raise StateError(f"state file {self.path} is not usable: {error}", REPAIR) from error
+            raise StateError(f"state file {self.path} is not usable: {error}", repair_command()) from error
 
     def raw(self) -> bytes:
         """The file's bytes, whatever they are; raises `OSError`."""
@@ -165,7 +170,7 @@ class StateStore:
                 who = holder or "its name is not known yet"
                 raise LockBusy(
                     f"another command is at work: {who}; waited {wait_s:g} s",
-                    "python3 bin/blue_green_deploy status",
+                    f"{PROGRAM} status",
                 )
             if not told:
                 on_wait(holder)

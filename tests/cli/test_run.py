@@ -106,7 +106,7 @@ def test_version_that_ran_before_runs_on(home: Path, port: int) -> None:
 
         assert process.wait(30) == 0, output(home)
     assert "Ctrl-C here ends the router." in output(home)
-    assert "green still runs; end it with: bin/blue_green_deploy stop green --force\n" in output(home)
+    assert "green still runs; end it with: python3 bin/blue_green_deploy stop green --force\n" in output(home)
     assert is_running("green")
     assert not is_running("blue")
 
@@ -118,7 +118,7 @@ def test_a_standby_that_was_started_meanwhile_ends_without_force(home: Path, por
         process.send_signal(signal.SIGINT)
 
         assert process.wait(30) == 0, output(home)
-    assert "green still runs; end it with: bin/blue_green_deploy stop green\n" in output(home)
+    assert "green still runs; end it with: python3 bin/blue_green_deploy stop green\n" in output(home)
     assert not is_running("blue")
 
 

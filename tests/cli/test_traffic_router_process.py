@@ -302,7 +302,7 @@ def test_start_with_a_torn_state_says_what_mends_it(home: Path, port: int) -> No
 
     assert stopped.returncode == 0
     assert "bg_state.json is not usable: not JSON" in done.stderr
-    assert "   Try: python3 bin/blue_green_deploy repair\n" in done.stderr
+    assert "bin/blue_green_deploy repair\n" in done.stderr
 
 
 def test_router_that_has_never_had_a_state_file_can_be_upgraded(home: Path, port: int) -> None:

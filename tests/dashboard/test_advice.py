@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from app.command_line import PROGRAM
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import advice, sentence
-from app.state.model import PROGRAM, BlueGreenState, Maintenance, Pause
+from app.state.model import BlueGreenState, Maintenance, Pause
 from tests.dashboard.observations import AT, command, observation, probes, snapshot, state, stats
 
 REFUSED = snapshot(probes={"blue": probes("+--"), "green": probes("+")})

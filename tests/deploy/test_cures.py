@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
-from app.state.model import PROGRAM
+from app.command_line import PROGRAM
 from tests.deploy.shop import ROOT, Done, Shop
 
 MOST_HINTS = 3
@@ -130,8 +130,8 @@ def hints(done: Done) -> list[str]:
 
 def follow(shop: Shop, hint: str) -> Done:
     """What comes of a hint that is typed; by a shell, unless it is a command of ours, which is quicker in here."""
-    if hint.startswith(PROGRAM):
-        return shop.deploy(*shlex.split(hint.removeprefix(PROGRAM), comments=True))
+    if hint.startswith(str(PROGRAM)):
+        return shop.deploy(*shlex.split(hint.removeprefix(str(PROGRAM)), comments=True))
     ran = subprocess.run(hint, shell=True, cwd=ROOT, env=shop.environ, capture_output=True, text=True, timeout=60)
     return Done(ran.returncode, ran.stdout, ran.stderr)
 

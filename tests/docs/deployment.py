@@ -165,6 +165,8 @@ class Deployment:
         text = output.decode(errors="replace").replace(str(self._shop), SHOWN_SHOP)
         for folder in (str(self._folder), str(ROOT)):
             text = text.replace(folder, SHOWN_ROOT)
+        # Here the files are beside the project; where they are in it, its own folder needs no word.
+        text = text.replace(f"TRAFFIC_ROUTER_HOME={SHOWN_ROOT} {SHOWN_ROOT}/bin/", "python3 bin/")
         text = re.sub(rf"\b{re.escape(getpass.getuser())}\b", SHOWN_USER, text)
         for shown, real in zip(SHOWN_PORTS, self._ports, strict=True):
             text = re.sub(rf"\b{real}\b", shown, text)
