@@ -91,13 +91,14 @@ class Throttled(Generic[T]):
     """A value that is worked out anew as often as its cost allows.
 
     Summing the metrics takes half a millisecond for each slot that was ever used, and a large router has many:
-    what a look costs may take one part in `SHARE` of the time.
+    what a look costs may take one part in `SHARE` of the time. The processor's time is meant: on a busy machine,
+    a look that had to wait would keep an old value for long, just when something happens.
     """
 
     SHARE = 1000
 
     def __init__(
-        self, make: Callable[[], T], clock: Callable[[], float], work: Callable[[], float] = time.perf_counter
+        self, make: Callable[[], T], clock: Callable[[], float], work: Callable[[], float] = time.thread_time
     ):
         self._make = make
         self._clock = clock
