@@ -97,9 +97,7 @@ class Throttled(Generic[T]):
 
     SHARE = 1000
 
-    def __init__(
-        self, make: Callable[[], T], clock: Callable[[], float], work: Callable[[], float] = time.thread_time
-    ):
+    def __init__(self, make: Callable[[], T], clock: Callable[[], float], work: Callable[[], float] = time.thread_time):
         self._make = make
         self._clock = clock
         self._work = work
