@@ -294,6 +294,16 @@ CAUSES: tuple[str, ...] = ("none", *_causes(RouterError))
 """Every cause code; its index is what the shared metrics file stores. "none" is a request without error."""
 
 
+def _failures(cls: type[RouterError]) -> set[str]:
+    """The cause codes of a class and its children that clients are told with a 5xx."""
+    own = {cls.cause} if cls.status >= 500 else set()
+    return own.union(*map(_failures, cls.__subclasses__()))
+
+
+FAILURES: frozenset[str] = frozenset(_failures(RouterError))
+"""Causes of requests that failed, as the metrics count them; with the others the client left, or asked wrongly."""
+
+
 class OperatorError(Exception):
     """A command that could not do what it was asked to; its text is for the person at the terminal.
 

@@ -26,6 +26,10 @@ MANY_FAILED = 10
 MUCH_FAILED = 0.05
 """So many of the last minute's requests, and such a share of them, are more than a mishap."""
 
+MOST_CAUSES = 3
+OWN_5XX = "the application's own 5xx"
+"""A sentence names so many causes; a request that failed without one was answered so by the application."""
+
 JUST_SWITCHED_S = 60.0
 """So long a switch is news. A drain is told of for as long as it lasts."""
 
@@ -96,7 +100,8 @@ class Facts:
     `state` is what is recorded, corrected by what the processes are found to do; `silence` says why no router
     answers, "" while one does. `checks` has the versions that were checked since they were started. `failover_from`
     is the version whose requests go to the other one. `requests` and `failed` are the active version's of the last
-    minute. `ended_at` says when a crashed version's process ended, where somebody saw it.
+    minute, `failures` the latter by cause, "" for the application's own 5xx. `ended_at` says when a crashed version's
+    process ended, where somebody saw it.
     """
 
     at: float
@@ -108,6 +113,7 @@ class Facts:
     held: int = 0
     requests: int = 0
     failed: int = 0
+    failures: Mapping[str, int] = field(default_factory=dict)
     in_flight: Mapping[str, int] = field(default_factory=dict)
     oldest_s: Mapping[str, float] = field(default_factory=dict)
     ended_at: Mapping[str, float] = field(default_factory=dict)
@@ -295,8 +301,14 @@ def _erring(facts: Facts) -> _Told | None:
     if active is None or facts.failed < max(MANY_FAILED, MUCH_FAILED * facts.requests):
         return None
     share = f"{100 * facts.failed / facts.requests:.0f}{GAP}%"
-    text = f"{named(active)} serves all traffic, but {share} of the last minute's requests failed."
+    text = f"{named(active)} serves all traffic, but {share} of the last minute's requests failed{_why(facts)}."
     return _way_out(facts, text, f"{active.name} {active.release} errs")
+
+
+def _why(facts: Facts) -> str:
+    """What most of the failed requests have in common, most first."""
+    causes = sorted(facts.failures.items(), key=lambda item: -item[1])[:MOST_CAUSES]
+    return ": " + ", ".join(f"{count:,} with {cause or OWN_5XX}" for cause, count in causes) if causes else ""
 
 
 def _way_out(facts: Facts, text: str, topic: str) -> _Told:

@@ -20,11 +20,13 @@ from app.cli import blue_green_deploy, traffic_router
 from app.cli.entry import run
 from app.config import RouterConfig
 from app.metrics.shared import monotonic_us
+from app.metrics.snapshot import VersionStats
 from app.situation import HELD_BACK, KINDS, SEEN_FROM_OUTSIDE, Checks, Facts, Grade, decide
 from app.state.codec import encode
 from app.state.given_up import given_up
 from app.state.model import BlueGreenState, Maintenance, Pause, VersionState, promote, put_version, with_version
 from app.state.store import StateStore
+from app.survey import _failures
 from app.units import plain
 from app.web import RouterApp, create_app
 from tests.cli.conftest import home  # noqa: F401  # a home without settings
@@ -332,3 +334,30 @@ def test_facts_without_figures_are_enough() -> None:
     state = with_version(BlueGreenState(active_version="blue"), "blue", status="running")
     assert decide(Facts(at=1.0, state=state)).word == "serving"
     assert decide(Facts(at=1.0, state=state, checks={"blue": Checks(2, "it hangs")})).word == "failing"
+
+
+@pytest.mark.parametrize(
+    ("causes", "failed", "said"),
+    [
+        ({}, 54, "failed: 54 with the application's own 5xx."),
+        ({"connect_refused": 54}, 54, "failed: 54 with connect_refused."),
+        ({"read_timeout": 4}, 54, "failed: 50 with the application's own 5xx, 4 with read_timeout."),
+        ({"client_disconnected": 40, "malformed_request": 9}, 12, "failed: 12 with the application's own 5xx."),
+        (
+            {"connect_refused": 20, "read_timeout": 19, "upstream_reset": 18, "bad_answer": 1},
+            58,
+            "failed: 20 with connect_refused, 19 with read_timeout, 18 with upstream_reset.",
+        ),
+    ],
+    ids=["application", "no connection", "both", "clients that leave are none", "the most frequent"],
+)
+def test_failures_are_told_by_their_causes(causes: dict[str, int], failed: int, said: str) -> None:
+    state = promote(BlueGreenState(), "blue", 1.0)
+    stats = VersionStats._make([None] * len(VersionStats._fields))._replace(
+        requests=100, failed=failed, causes=causes, code_classes={"5xx": failed}
+    )
+    failures = _failures(stats)
+    told = decide(
+        Facts(at=100.0, state=state, checks={"blue": Checks()}, requests=100, failed=failed, failures=failures)
+    )
+    assert told.word == "erring" and said in plain(told.text)

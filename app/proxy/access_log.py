@@ -52,6 +52,7 @@ class AccessLog:
             "path": head.target.decode("latin-1"),
             "protocol": "HTTP/1.0" if head.http10 else "HTTP/1.1",
             "version": transaction.target.name,
+            "release": transaction.target.release or None,
             "status": status,
             "cause": cause,
             "bytes_in": bytes_in,

@@ -170,6 +170,13 @@ class Transaction:
         """Where a request that has no end by itself is known."""
         return self._records.visiting if self.is_preview else self._records.long_lived
 
+    def told(self) -> str:
+        """The request as a log line names it: what it asks for, who asks, and the version and its release, if any."""
+        head, target = self.request.head, self.target
+        method, path = head.method.decode("latin-1"), head.target.partition(b"?")[0].decode("latin-1")
+        where = f"{target.name} {target.release}".rstrip() or "no version"
+        return f"{method} {path} from {self.request.client_address}, {where}"
+
     def limit_total(self, total: Deadlines) -> None:
         """Raises `Expired` in the current greenlet when the request is not over in time."""
         self._total = (total, getcurrent())

@@ -121,6 +121,7 @@ class TrafficRouter:
             was_ours and version.status == "stopped",
             version.status == "starting",
             self._address,
+            version.release or "",
         )
 
     def _target_by_the_clock(self) -> Target:

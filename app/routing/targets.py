@@ -48,7 +48,7 @@ class Target:
 
     Attributes:
         version: 0 for blue, 1 for green, else `NO_VERSION`.
-        name, port: of the version.
+        name, port, release: of the version; no release is "".
         authority: its host and port, as a Host field names them.
         send: sends a request through the `requests.Session` of the port.
         is_stopped: the state says that its process was stopped, rather than nothing about it.
@@ -56,7 +56,7 @@ class Target:
         circuit: who counts its failures in a row, from the first one on; before that None.
     """
 
-    __slots__ = ("authority", "circuit", "is_starting", "is_stopped", "name", "port", "send", "version")
+    __slots__ = ("authority", "circuit", "is_starting", "is_stopped", "name", "port", "release", "send", "version")
 
     def __init__(
         self,
@@ -67,12 +67,14 @@ class Target:
         is_stopped: bool = False,
         is_starting: bool = False,
         address: str = DEFAULT_ADDRESS,
+        release: str = "",
     ) -> None:
         self.version = version
         self.name = name
         self.port = port
         self.authority = authority(address, port).encode()
         self.send = send
+        self.release = release
         self.is_stopped = is_stopped
         self.is_starting = is_starting
         self.circuit: Circuit | None = None

@@ -206,5 +206,6 @@ def test_answer_that_stops_for_good_holds_its_client_no_longer_than_the_read_tim
     for target, (_, body) in STOPPING.items():
         entry = entry_of(router, request_text.split(b" ")[0], target)
         assert (entry["status"], entry["cause"], entry["bytes_out"]) == (200, "read_timeout", len(body))
-        said = f"the answer stopped for {READ_TIMEOUT_S:g} s (blue, after {len(body)} bytes of the body)"
+        about = f"{entry['method']} {target.decode()} from 127.0.0.1, blue, after {len(body)} bytes of the body"
+        said = f"the answer stopped for {READ_TIMEOUT_S:g} s ({about})"
         assert f"{entry['request_id']} read_timeout: {said}" in router.log

@@ -33,6 +33,7 @@ def test_line_tells_all_about_a_request(flying: Flying, upstream: RawUpstream) -
         "path": "/a?b=\xff",
         "protocol": "HTTP/1.1",
         "version": "blue",
+        "release": None,
         "status": 404,
         "cause": "none",
         "bytes_in": 0,

@@ -112,7 +112,7 @@ class ResponseRelay:
         client.abort()
         transaction = self._transaction
         if isinstance(error, UpstreamError):
-            said = f"{error} ({transaction.target.name}, after {transaction.bytes_out} bytes of the body)"
+            said = f"{error} ({transaction.told()}, after {transaction.bytes_out} bytes of the body)"
             logger.warning("%s %s: %s", transaction.request_id.decode("latin-1"), error.cause, said)
         status = self._upstream.status_code if transaction.first_byte_us else error.status
         return status, error.cause, not isinstance(error, ClientDisconnected)

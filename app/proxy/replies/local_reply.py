@@ -95,6 +95,6 @@ class ErrorReply(LocalReply):
         """The WSGI application of this one response; failures of ours and of the version are logged."""
         error, transaction = self._error, self._transaction
         if error.status >= 500:
-            version = transaction.target.name or "no version"
-            logger.warning("%s %s: %s (%s)", transaction.request_id.decode("latin-1"), error.cause, error, version)
+            request_id = transaction.request_id.decode("latin-1")
+            logger.warning("%s %s: %s (%s)", request_id, error.cause, error, transaction.told())
         return super().__call__(environ, start_response)
