@@ -87,10 +87,9 @@ def on_starting(server):
     from app.server.master import RouterArbiter
     from app.server.pid_file import PidFile
 
-    if _config.name:
-        form = f"%(asctime)s [%(process)d] [%(levelname)s] {_config.name.replace('%', '%%')}: %(message)s"
+    if form := _log_form(server.log.datefmt):
         for handler in server.log.error_log.handlers:
-            handler.setFormatter(Formatter(form, server.log.datefmt))
+            handler.setFormatter(form)
     try:
         Path(_config.state_file).parent.mkdir(mode=0o750, parents=True, exist_ok=True)
     except OSError as error:
@@ -98,6 +97,18 @@ def on_starting(server):
     pid_file = PidFile(Path(_config.pid_path), _config.main_port, ", ".join(bind))
     RouterArbiter.adopt(server, pid_file, _config.state_file)
     _share_metrics(server)
+
+
+def _log_form(date_form):
+    """How log lines are written, where not as gunicorn does."""
+    if _config.log_format == "json":
+        from app.json_log import JsonFormatter
+
+        return JsonFormatter(_config.name)
+    if _config.name:
+        name = _config.name.replace("%", "%%")
+        return Formatter(f"%(asctime)s [%(process)d] [%(levelname)s] {name}: %(message)s", date_form)
+    return None
 
 
 def _share_metrics(server):
@@ -114,6 +125,7 @@ def _share_metrics(server):
 def when_ready(server):
     """Says who the router is."""
     server.ready()
+    server.note("started", f"The router listens at {', '.join(bind)}.")
 
 
 def on_reload(server):
@@ -136,7 +148,7 @@ def pre_exec(server):
 def post_worker_init(worker):
     """Starts the worker's heartbeat and, in one of them, the health checks."""
     worker.wsgi.service.router.state.share(worker.last_good)
-    worker.wsgi.service.start()
+    worker.wsgi.start()
     # What has been built stays until the worker's end. A full collection, as many new connections bring it about,
     # takes 50 ms and more, in which nobody is served, to look through it all.
     gc.freeze()

@@ -114,6 +114,9 @@ class RouterConfig(HoldConfig):
         rule="one of debug, info, warning, error, critical",
         check=checks.is_log_level,
     )
+    log_format: str = setting(
+        "text", "How the router's log is written.", rule="text, or json: one object a line", check=checks.is_log_format
+    )
     access_log: str = setting("", "JSON access log: a file, or `-` for standard output.", zero="no access log")
 
     # Waiting for the active version

@@ -80,6 +80,10 @@ def is_log_level(text: str) -> bool:
     return text in ("debug", "info", "warning", "error", "critical")
 
 
+def is_log_format(text: str) -> bool:
+    return text in ("text", "json")
+
+
 def is_handover(text: str) -> bool:
     return text in ("graceful", "keep", "cut")
 

@@ -19,6 +19,8 @@ from app.access import COOKIE, Access
 from app.config import TOML_NAME, AppConfig, RouterConfig, load
 from app.dashboard.routes import Routes
 from app.errors import MalformedRequest, RouterError
+from app.event_file import EventFile
+from app.event_recorder import EventRecorder
 from app.failover_history import FailoverHistory
 from app.health import health_report
 from app.metrics.exposition import as_json, chosen_format, window_seconds
@@ -67,6 +69,7 @@ class RouterApp(Flask):
         super().__init__("app", static_folder=None)
         self.service = service
         self.proxy = service.forwarder.forward
+        self.recorder: EventRecorder
         self.on_stop: Callable[[], None] = _nothing
         self._dashboard = service.config.dashboard_path.encode()
         self._has_admin_port = bool(service.config.admin_bind)
@@ -102,6 +105,11 @@ class RouterApp(Flask):
         environ[ELSEWHERE_KEY] = is_elsewhere
         return super().wsgi_app(environ, start_response)
 
+    def start(self) -> None:
+        """Starts what goes on beside the requests."""
+        self.service.start()
+        self.recorder.start()
+
     def stop(self) -> None:
         """Ends the answers that would have no end by themselves; the worker stops."""
         self.on_stop()
@@ -131,6 +139,8 @@ def create_app(
     app = RouterApp(service)
     access = service.access
     survey = Survey(config.state_file, service.metrics, service.router.state)
+    events = EventFile(Path(config.beside_state("events.jsonl")))
+    app.recorder = EventRecorder(events, service.metrics.try_lead, survey.situation, service.router.look)
     dashboard = Routes(service, access, sources or {}) if config.dashboard_path else None
     if dashboard is not None:
         app.register_blueprint(dashboard.blueprint)

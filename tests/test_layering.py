@@ -27,14 +27,14 @@ LEVELS = [
         *("app.metrics.layout", "app.metrics.histogram", "app.metrics.snapshot", "app.metrics.exposition"),
     ],
     # L1, adapters: one outside thing each
-    ["app.settings_file", "app.state", "app.transport", "app.whence"],
+    ["app.settings_file", "app.state", "app.transport", "app.whence", "app.event_file", "app.json_log"],
     ["app.upstream", "app.metrics"],
     # L2, L3: the router, and the flows over it
     ["app.routing"],
     ["app.proxy", "app.deploy"],
     # L4: web and worker
     ["app.survey", "app.notices"],
-    ["app.health", "app.failover_history", "app.dashboard"],
+    ["app.health", "app.failover_history", "app.event_recorder", "app.dashboard"],
     ["app.web", "app.server"],
     # L5: entry points
     ["app.cli", "utils"],

@@ -22,6 +22,7 @@ Usage:
   blue_green_deploy maintenance off
   blue_green_deploy logs VERSION [--follow] [--lines=N]
   blue_green_deploy history [--json] [--limit=N] [--verify]
+  blue_green_deploy events [--since=TIME] [--follow] [--json] [--limit=N]
   blue_green_deploy releases [--json]
   blue_green_deploy releases prune [--keep=N] [--dry-run] [--json]
   blue_green_deploy repair [--yes | --dry-run] [--json]
@@ -45,6 +46,8 @@ Commands:
   maintenance   Answer with a page that says so, but for those whom --allow lets through.
   logs          The end of a version's output.
   history       Who changed what, when, and what came of it.
+  events        The same, and what happened without a command: crashes, failing health checks, failovers,
+                reloads, the end of a pause; of the last hour.
   releases      Every release that lies in its directory or was started from here, the newest first;
                 with prune, the old ones are removed that nothing needs.
   repair        Show what a broken state file and the last good state differ in, and restore that.
@@ -78,6 +81,7 @@ Options:
   --follow                Go on printing what is added, until Ctrl-C.
   --lines=N               How many lines to begin with [default: 50].
   --limit=N               How many commands to show, the latest ones [default: 20].
+  --since=TIME            How far back: 90 (seconds), 15m, 6h or 2d [default: 1h].
   --verify                Check that no line of the history was changed, taken out or put in.
   --keep=N                How many releases to keep, instead of the configured number.
   --dry-run               Say what would be removed or restored, and do nothing.
@@ -265,6 +269,12 @@ def _mode(call: Call) -> int:
     return next(command for word, command in deploy_modes.COMMANDS.items() if call.flag(word))(call)
 
 
+def _events(call: Call) -> int:
+    from app.cli.deploy_timeline import print_events
+
+    return print_events(call)
+
+
 def _history(call: Call) -> int:
     from app.cli.deploy_history import print_history
 
@@ -305,11 +315,12 @@ _COMMANDS: Final[dict[str, Callable[[Call], int]]] = {
     "maintenance": _mode,
     "logs": _logs,
     "history": _history,
+    "events": _events,
     "releases": _releases,
     "repair": _repair,
 }
 
-_LOOKING: Final = ("status", "health-check", "logs", "history", "releases")
+_LOOKING: Final = ("status", "health-check", "logs", "history", "events", "releases")
 """They change nothing, and when nobody reads what they print they are over."""
 
 

@@ -20,6 +20,7 @@ from app.deploy.history import History
 from app.deploy.processes import Processes
 from app.deploy.steps import Steps
 from app.errors import StateError, StateMissing, UsageError
+from app.event_file import EventFile
 from app.state.model import BlueGreenState, check_version
 from app.state.store import StateStore
 from app.transport.loopback import port_is_open
@@ -39,6 +40,9 @@ def help_command() -> str:
     return f"{PROGRAM} --help"
 
 
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
 class Call:
     """One command as it was typed, with the settings in effect and everything that acts on them."""
 
@@ -48,6 +52,7 @@ class Call:
         self.store = StateStore(self.config.state_file, self.app.ports)
         self.processes: Processes = self.foreground if arguments["run"] else Processes(self.store.folder)
         self.history = History(self.store.folder / "history.jsonl")
+        self.events = EventFile(self.store.folder / "events.jsonl")
         self.traffic = open_traffic(self.config)
         self.steps = Steps(
             store=self.store,
@@ -109,10 +114,11 @@ class Call:
         return int(text)
 
     def seconds(self, name: str, low: float, high: float) -> float:
-        """An option's number of seconds; raises `UsageError` for what is none, or out of range."""
+        """An option's seconds, as 90, 90s, 15m, 1h or 2d; raises `UsageError` for what is none, or out of range."""
         text = self.text(name) or ""
+        number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS_S else (text, "s")
         try:
-            value = float(text.removesuffix("s"))
+            value = float(number) * _UNITS_S[unit]
         except ValueError:
             value = math.nan
         if not low <= value <= high:

@@ -23,6 +23,7 @@ from gunicorn import sock, systemd
 from gunicorn.errors import HaltServer
 
 from app.command_line import ROUTER_PROGRAM
+from app.event_file import Event, EventFile
 from app.server.handoff import hand_on, moved, take_up, take_up_last_good
 from app.server.next_start import read_start
 from app.server.pid_file import PidFile
@@ -93,7 +94,16 @@ class RouterArbiter(WorkerManager):
             fault = self._reload()
         if fault:
             self.log.error("Reload refused; the router goes on as it is:\n%s", fault)
+            self.note("reload refused", fault, is_fault=True)
+        else:
+            self.note("reloaded", "The router has taken up settings and code.")
         self._note_change(fault)
+
+    def note(self, word: str, text: str, is_fault: bool = False) -> None:
+        """Puts down what has happened to the router itself."""
+        event = Event(time.time(), word, text, "warns" if is_fault else "ok")
+        if fault := EventFile(Path(self.state_file).with_name("events.jsonl")).append(event):
+            self.log.error("%s", fault)
 
     def _check(self) -> str:
         """What would keep a worker from booting now; "" when nothing would."""
@@ -240,6 +250,7 @@ class RouterArbiter(WorkerManager):
     def _note_failed_upgrade(self, successor: int) -> None:
         fault = f"The new master (pid {successor}) ended before it served"
         self.log.error("Upgrade failed; the router goes on as it is. %s", fault)
+        self.note("upgrade failed", fault, is_fault=True)
         self._note_change(fault)
 
     def _has_successor(self) -> bool:

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from tests.support.raw_upstream import RawUpstream
-from tests.support.router_process import RouterProcess, running_router
+from tests.support.router_process import RouterProcess, free_port, running_router
+from tests.support.waiting import wait_until
 
 HOST = b" HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -31,3 +32,15 @@ def test_name_is_on_page_and_tab_in_log_health_and_metrics(upstream: RawUpstream
 def test_without_a_name_nothing_is_said_of_one(router: RouterProcess) -> None:
     assert re.search(r"<title>.* · Traffic Router</title>", page(router))
     assert "name" not in json.loads(router.ask(b"GET /__router_health" + HOST).body)
+
+
+def test_log_for_programs_is_one_object_a_line(upstream: RawUpstream, tmp_path: Path) -> None:
+    with running_router(tmp_path, upstream.port, log_format="json", name="shop", hold_timeout=0) as router:
+        router.set_state("blue", blue=free_port())
+        assert router.ask(b"GET /cart" + HOST).status == 502
+        wait_until(lambda: "connect_refused" in router.log, "the line about it")
+        lines = [json.loads(line) for line in router.log.splitlines() if "Starting gunicorn" not in line]
+    assert {line["name"] for line in lines} == {"shop"}
+    told = next(line for line in lines if "connect_refused" in line["message"])
+    assert (told["level"], told["logger"]) == ("warning", "app.proxy.replies.local_reply")
+    assert "(GET /cart from 127.0.0.1, blue)" in told["message"]
