@@ -39,7 +39,9 @@ def print_events(call: Call) -> int:
 
 
 def _events(call: Call, since: float) -> list[Event]:
-    commands = (_of_command(entry) for entry in call.history.entries() if entry.outcome is not None)
+    # The router's own lines in the history, failovers, are among the events as well.
+    entries = [entry for entry in call.history.entries() if entry.outcome is not None and entry.who != "router"]
+    commands = map(_of_command, entries)
     return sorted([*(event for event in commands if event.at >= since), *call.events.read(since)])
 
 
