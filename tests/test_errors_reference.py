@@ -32,6 +32,12 @@ def test_cause_is_in_the_table_as_the_code_has_it(cause: str) -> None:
     assert ROWS[cause] == (error.status, error.text, error.retry_after_s)
 
 
+def test_every_error_has_a_place_among_the_causes() -> None:
+    """Explicitly: its number is what metrics files store, whatever the order of the classes becomes."""
+    assert set(CAUSES) == {"none", *CLASSES}
+    assert len(set(CAUSES)) == len(CAUSES)
+
+
 def test_table_has_no_cause_that_does_not_exist() -> None:
     assert set(ROWS) == set(CAUSES) - {"none"}
 

@@ -18,7 +18,7 @@
     cell       tag               second + 1 (or ten + 1); 0 while the cell is being written or empty
                bytes, total_us   8-byte words, one for each of the three versions
                counts            4-byte words; for each version: 6 code classes, failed, in flight, retries,
-                                 held, 32 causes, 92 coarse latency buckets
+                                 held, 64 causes, 92 coarse latency buckets
 
     tally      the figures of a cell in 8-byte words, counted from the making of the file up to the last
                folded second
@@ -51,7 +51,7 @@ from app.metrics.histogram import BUCKETS, COARSE_BUCKETS
 from app.state.model import VERSIONS
 
 MAGIC = int.from_bytes(b"BGROUTER", "little")
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 WORD = 8
 LARGEST = 2**64 - 1
 PAGE_WORDS = 512
@@ -117,7 +117,7 @@ COUNTERS = (
 LATENCIES = ("total", "first_byte", "upstream", "held")
 ROLES = ("worker", "script")
 
-CAUSE_ROOM = 32
+CAUSE_ROOM = 64
 STATUS_ROOM = 600
 SLOT_HEAD_WORDS = 16
 ROWS = 256

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable
 
-from app.errors import CAUSES, RouterError
+from app.errors import CAUSES, FAILURES
 from app.metrics import layout
 from app.metrics.histogram import BUCKET_TABLE, BUCKETS, TABLED_US, bucket_index
 from app.metrics.layout import C, S
@@ -23,14 +23,7 @@ _FIRST_BYTE, _UPSTREAM, _HELD = BUCKETS, 2 * BUCKETS, 3 * BUCKETS
 _TEXT = layout.ROW_TEXT_BYTES
 
 
-def _failing_causes(cls: type[RouterError]) -> set[str]:
-    """The causes with a 5xx of their own: with these a request failed, whatever status was already sent."""
-    failing = {cls.cause} if cls.status >= 500 else set()
-    return failing.union(*map(_failing_causes, cls.__subclasses__()))
-
-
-_FAILING = _failing_causes(RouterError)
-_FAILS = tuple(cause in _FAILING for cause in CAUSES)
+_FAILS = tuple(cause in FAILURES for cause in CAUSES)
 
 
 class SlotWriter:
