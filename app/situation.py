@@ -307,8 +307,10 @@ def _erring(facts: Facts) -> _Told | None:
 
 def _why(facts: Facts) -> str:
     """What most of the failed requests have in common, most first."""
-    causes = sorted(facts.failures.items(), key=lambda item: -item[1])[:MOST_CAUSES]
-    return ": " + ", ".join(f"{count:,} with {cause or OWN_5XX}" for cause, count in causes) if causes else ""
+    causes = sorted(facts.failures.items(), key=lambda item: -item[1])
+    named = [f"{count:,} with {cause or OWN_5XX}" for cause, count in causes[:MOST_CAUSES]]
+    rest = facts.failed - sum(count for _, count in causes[:MOST_CAUSES])
+    return ": " + ", ".join([*named, *([f"{rest:,} otherwise"] if rest > 0 else [])]) if named else ""
 
 
 def _way_out(facts: Facts, text: str, topic: str) -> _Told:

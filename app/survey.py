@@ -12,9 +12,8 @@ from typing import Generic, TypeVar
 
 from app.deploy.processes import Processes
 from app.deploy.reconcile import as_found
-from app.errors import FAILURES
 from app.metrics.shared import SharedMetrics
-from app.metrics.snapshot import Probe, Snapshot, VersionStats
+from app.metrics.snapshot import Probe, Snapshot
 from app.situation import Checks, Facts, Situation, decide
 from app.state.model import VERSIONS, BlueGreenState, put_version
 from app.state.watch import StateWatch
@@ -79,18 +78,11 @@ def facts(
         held=minute.held,
         requests=stats.requests if stats is not None else 0,
         failed=stats.failed if stats is not None else 0,
-        failures=_failures(stats) if stats is not None else {},
+        failures=stats.failures if stats is not None else {},
         in_flight={name: minute.versions[name].in_flight for name in VERSIONS},
         oldest_s={name: age_s for name, age_s in oldest_s.items() if age_s is not None},
         ended_at=ended_at,
     )
-
-
-def _failures(stats: VersionStats) -> dict[str, int]:
-    causes = {cause: count for cause, count in stats.causes.items() if cause in FAILURES}
-    # What is left without a 5xx was in a worker that died.
-    own = min(stats.failed - sum(causes.values()), stats.code_classes.get("5xx", 0))
-    return {"": own, **causes} if own > 0 else causes
 
 
 T = TypeVar("T")

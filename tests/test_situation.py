@@ -26,7 +26,6 @@ from app.state.codec import encode
 from app.state.given_up import given_up
 from app.state.model import BlueGreenState, Maintenance, Pause, VersionState, promote, put_version, with_version
 from app.state.store import StateStore
-from app.survey import _failures
 from app.units import plain
 from app.web import RouterApp, create_app
 from tests.cli.conftest import home  # noqa: F401  # a home without settings
@@ -170,6 +169,10 @@ class Row:
     deploy_exit: int | None = None
 
 
+ERRING = (
+    "Blue 1.4.2 serves all traffic, but 100 % of the last minute's requests failed: 20 with the application's own 5xx"
+)
+
 ROWS = {
     "unknown": Row(unknown, "No version is known, so every request is answered with 503: ", "status", 1),
     "inactive": Row(inactive, "No version is active, so every request is answered with 503.", "switch blue"),
@@ -178,7 +181,7 @@ ROWS = {
     "failover": Row(failover, "Blue 1.4.2 is down; green 1.5.0 stands in until blue is healthy again", "switch green"),
     "crashed": Row(crashed, "Blue 1.4.2 is active but crashed", "switch green"),
     "failing": Row(failing, "Blue 1.4.2 is active but failed the last health check: ", "switch green"),
-    "erring": Row(erring, "Blue 1.4.2 serves all traffic, but 100 % of the last minute's requests", "switch green"),
+    "erring": Row(erring, ERRING, "switch green"),
     "draining": Row(draining, "Switched to blue 1.4.2 1 h 6 min ago; green still finishes 1 request"),
     "stale": Row(stale, "Blue 1.4.2 serves all traffic. The state file is broken: ", "repair"),
     "switched": Row(switched, "Switched to green 1.5.0 "),
@@ -346,7 +349,7 @@ def test_facts_without_figures_are_enough() -> None:
         (
             {"connect_refused": 20, "read_timeout": 19, "upstream_reset": 18, "bad_answer": 1},
             58,
-            "failed: 20 with connect_refused, 19 with read_timeout, 18 with upstream_reset.",
+            "failed: 20 with connect_refused, 19 with read_timeout, 18 with upstream_reset, 1 otherwise.",
         ),
     ],
     ids=["application", "no connection", "both", "clients that leave are none", "the most frequent"],
@@ -356,7 +359,7 @@ def test_failures_are_told_by_their_causes(causes: dict[str, int], failed: int, 
     stats = VersionStats._make([None] * len(VersionStats._fields))._replace(
         requests=100, failed=failed, causes=causes, code_classes={"5xx": failed}
     )
-    failures = _failures(stats)
+    failures = stats.failures
     told = decide(
         Facts(at=100.0, state=state, checks={"blue": Checks()}, requests=100, failed=failed, failures=failures)
     )

@@ -63,6 +63,9 @@ class _RouterTraffic:
         stats = self._current().snapshot(seconds).versions[version]
         return Conduct(stats.requests, stats.failed, stats.total.p95_ms)
 
+    def failures(self, version: str, seconds: int) -> dict[str, int]:
+        return self._current().snapshot(seconds).versions[version].failures
+
     def _current(self) -> SharedMetrics:
         return self._in_use()[-1]
 

@@ -88,6 +88,7 @@ class Overview:
                 held=self.held or 0,
                 requests=conduct.requests if conduct is not None else 0,
                 failed=conduct.failed if conduct is not None else 0,
+                failures=traffic.failures(state.active_version, 60) if traffic and state.active_version else {},
                 in_flight={name: self.in_flight(name) or 0 for name in state.versions},
                 oldest_s={name: found[0].age_s for name, found in rows.items() if found},
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -52,7 +51,7 @@ def dim(text: str) -> str:
 
 def width() -> int:
     """Columns of the terminal; as many as anybody needs where none is there to be kept to."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _ENDLESS
+    return os.get_terminal_size(sys.stdout.fileno()).columns or 80 if sys.stdout.isatty() else _ENDLESS
 
 
 def heading(title: str, name: str = "") -> str:

@@ -218,6 +218,14 @@ class Deployer:
 
     def _back(self, state: BlueGreenState) -> Request:
         if state.previous_version is None or state.previous_version == state.active_version:
+            from app.deploy.past import last_before
+
+            if (earlier := last_before(self._history.entries(), state)) is not None:
+                raise StateError(
+                    f"there is nothing to roll back to at once: {state.standby_version} had what was active before, "
+                    "and a deploy that failed took its place",
+                    f"{PROGRAM} rollback --to={earlier.number}   # starts {earlier.release or 'it'} again",
+                )
             raise StateError(
                 "there is nothing to roll back to: no other version was active before",
                 _switch_to_standby(state, self._steps.now()),

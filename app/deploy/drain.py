@@ -78,6 +78,9 @@ class Traffic(Protocol):
     def conduct(self, version: str, seconds: int) -> Conduct:
         """How a version did in the last so many seconds."""
 
+    def failures(self, version: str, seconds: int) -> Mapping[str, int]:
+        """The failed requests among them by cause, "" for the application's own 5xx."""
+
 
 class Outcome(NamedTuple):
     """How a drain ended: `remaining` requests when the time was up, 0 when it is complete.

@@ -14,7 +14,7 @@ from app.errors import StateError
 from app.state.model import VERSIONS, BlueGreenState, VersionState, started_with
 from app.state.release import Release
 
-__all__ = ["return_to"]
+__all__ = ["last_before", "return_to"]
 
 
 def return_to(steps: Steps, entries: Sequence[Entry], number: int, state: BlueGreenState) -> Request | None:
@@ -38,6 +38,13 @@ def return_to(steps: Steps, entries: Sequence[Entry], number: int, state: BlueGr
         checks=Checks(revert=bool(steps.deploy.rollback) and state.active_version is not None),
     )
     return Request(Operation.ROLLBACK, target.name, phases, target, release, leaving=state.active_version)
+
+
+def last_before(entries: Sequence[Entry], state: BlueGreenState) -> Entry | None:
+    """The latest command after which something else was active than is now, and than what the standby has."""
+    now = [version.started_with for version in state.versions.values()]
+    led = (entry for entry in reversed(entries) if entry.has_switched and entry.goes_to == entry.target and entry.runs)
+    return next((entry for entry in led if dict(entry.runs) not in now), None)
 
 
 def _described_after(entries: Sequence[Entry], number: int, state: BlueGreenState) -> VersionState:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from app.errors import FAILURES
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -71,6 +73,14 @@ class VersionStats(NamedTuple):
     """How long requests were held; None in a window."""
     streams: Streams = Streams()
     """None counted in a window, nor those of a worker that died."""
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """The failed ones by cause, "" for those that the application answered with a 5xx of its own."""
+        causes = {cause: count for cause, count in self.causes.items() if cause in FAILURES}
+        # What is left without a 5xx was in a worker that died.
+        own = min(self.failed - sum(causes.values()), self.code_classes.get("5xx", 0))
+        return {"": own, **causes} if own > 0 else causes
 
     @property
     def successful(self) -> int:

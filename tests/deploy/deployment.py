@@ -90,6 +90,9 @@ class FakeTraffic:
     def cuts(self) -> list[CutRequest]:
         return _next(self.cut)
 
+    def failures(self, version: str, seconds: int) -> dict[str, int]:
+        return {}
+
     def conduct(self, version: str, seconds: int) -> Conduct:
         return _next(self.conducts.get(version, [Conduct(0, 0, None)]))
 
