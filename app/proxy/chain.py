@@ -62,13 +62,14 @@ class Chain:
                 verdict = ask(transaction)
                 if verdict is not None:
                     break
-            if router.generation != generation:
-                if transaction.row is not None:
-                    transaction.release()
-            elif not isinstance(verdict, Wait):
-                return verdict
-            else:
+            if router.generation == generation:
+                if verdict is None:
+                    return None
+                if not isinstance(verdict, Wait):
+                    return verdict
                 self._wait(transaction, verdict, is_held)
+            elif transaction.row is not None:
+                transaction.release()
 
     def _wait(self, transaction: Transaction, wait: Wait, is_held: bool) -> None:
         assert transaction.row is None, "who waits is in flight on no version"
