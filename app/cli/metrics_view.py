@@ -18,7 +18,8 @@ from app.cli.health_view import read_health
 from app.cli.render import Progress, bytes_text, count_text, duration_text, heading, is_plain, ms_text
 from app.cli.router_client import METRICS_PATH, RouterClient, RouterUnreachable
 from app.command_line import ROUTER_PROGRAM
-from app.errors import OperatorError
+from app.errors import FAILURES, OperatorError
+from app.situation import OWN_5XX
 
 __all__ = ["Metrics", "metrics_lines", "read_metrics", "watch"]
 
@@ -72,7 +73,22 @@ def metrics_lines(metrics: Metrics, title: str = "TRAFFIC ROUTER METRICS", name:
     }
     width = max(map(len, figures))
     rows = [f"   {name:<{width}}  {value:>12}" for name, value in figures.items()]
-    return [*heading(title, name).splitlines(), "", *rows, "", *_version_lines(metrics)]
+    return [*heading(title, name).splitlines(), "", *rows, "", *_version_lines(metrics), *_failure_lines(metrics)]
+
+
+def _failure_lines(metrics: Metrics) -> list[str]:
+    """What the failed requests failed by, version by version, most first; nothing where none failed."""
+    found = []
+    for version, about in (metrics.get("versions") or {}).items():
+        causes = {cause: count for cause, count in about.get("causes", {}).items() if cause in FAILURES}
+        own = about.get("code_classes", {}).get("5xx", 0) - sum(causes.values())
+        found += [(count, version, cause) for cause, count in {OWN_5XX: max(0, own), **causes}.items() if count]
+    if not found:
+        return []
+    lines = [
+        f"   {version:<8} {count_text(count):>12} {cause}" for count, version, cause in sorted(found, reverse=True)
+    ]
+    return ["", f"   {'Version':<8} {'Failed':>12} by", *lines]
 
 
 def _latency_figures(metrics: Metrics) -> dict[str, str]:
