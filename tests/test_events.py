@@ -116,7 +116,8 @@ def events(router: RouterProcess, *arguments: str) -> list[dict[str, Any]]:
         for name, value in environ.items():
             patch.setenv(name, value)
         assert run(blue_green_deploy.main, ["events", "--json", *arguments]) == 0
-    return [json.loads(line) for line in out.getvalue().splitlines()]
+    found: list[dict[str, Any]] = json.loads(out.getvalue())
+    return found
 
 
 def words(router: RouterProcess) -> list[str]:

@@ -22,27 +22,37 @@ _SIGNS = {"ok": "  ", "warns": "⚠️ ", "no traffic": "❌"}
 def print_events(call: Call) -> int:
     """Print those since `--since`, `--limit` at most, and with --follow what comes, until Ctrl-C."""
     since = time.time() - call.seconds("--since", 1, 366 * 86_400)
-    events = _events(call, since)
-    for event in events[-call.count("--limit") :]:
+    events, limit = _events(call, since), call.count("--limit")
+    shown = events[max(0, len(events) - limit) :]
+    if call.flag("--json") and not call.flag("--follow"):
+        print(json.dumps([_as_json(event) for event in shown], indent=2))
+        return 0
+    for event in shown:
         _print(event, as_json=call.flag("--json"))
-    if not events and not call.flag("--follow") and not call.flag("--json"):
-        print("Nothing happened.")
-    sys.stdout.flush()
     if call.flag("--follow"):
+        sys.stdout.flush()
         try:
             for event in _follow(call, since, set(events)):
                 _print(event, as_json=call.flag("--json"))
                 sys.stdout.flush()
         except KeyboardInterrupt:
             pass  # the way to end it
+    elif not events:
+        print("Nothing happened.")
     return 0
+
+
+def _as_json(event: Event) -> dict[str, object]:
+    when = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
+    return {"time": when, **event._asdict()}
 
 
 def _events(call: Call, since: float) -> list[Event]:
     # The router's own lines in the history, failovers, are among the events as well.
     entries = [entry for entry in call.history.entries() if entry.outcome is not None and entry.who != "router"]
     commands = map(_of_command, entries)
-    return sorted([*(event for event in commands if event.at >= since), *call.events.read(since)])
+    found = [*(event for event in commands if event.at >= since), *call.events.read(since)]
+    return sorted(found, key=lambda event: event.at)
 
 
 def _follow(call: Call, since: float, known: set[Event]) -> Iterator[Event]:
@@ -67,8 +77,7 @@ def _of_command(entry: Entry) -> Event:
 
 def _print(event: Event, *, as_json: bool) -> None:
     if as_json:
-        when = datetime.fromtimestamp(event.at, UTC).isoformat(timespec="milliseconds")
-        print(json.dumps({"time": when, **event._asdict()}))
+        print(json.dumps(_as_json(event)))
         return
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event.at))
     print(f"{dim(when)} {_SIGNS.get(event.severity, '  ')} {event.event:<11} {event.text}")

@@ -31,6 +31,8 @@ DEPLOY: dict[tuple[str, ...], int] = {
     ("history",): 0,
     ("history", "--limit=1"): 0,
     ("history", "--verify"): 0,
+    ("events",): 0,
+    ("events", "--since=2d", "--limit=1"): 0,
     ("releases",): 0,
 }
 ROUTER: dict[tuple[str, ...], int] = {
