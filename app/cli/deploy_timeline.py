@@ -27,19 +27,25 @@ def print_events(call: Call) -> int:
     if call.flag("--json") and not call.flag("--follow"):
         print(json.dumps([_as_json(event) for event in shown], indent=2))
         return 0
-    for event in shown:
-        _print(event, as_json=call.flag("--json"))
-    if call.flag("--follow"):
-        sys.stdout.flush()
-        try:
-            for event in _follow(call, since, set(events)):
-                _print(event, as_json=call.flag("--json"))
-                sys.stdout.flush()
-        except KeyboardInterrupt:
-            pass  # the way to end it
-    elif not events:
-        print("Nothing happened.")
+    try:
+        _tell(call, since, events, shown)
+    except KeyboardInterrupt:
+        if not call.flag("--follow"):  # where it is the way to end it
+            raise
     return 0
+
+
+def _tell(call: Call, since: float, events: list[Event], shown: list[Event]) -> None:
+    as_json, follows = call.flag("--json"), call.flag("--follow")
+    for event in shown:
+        _print(event, as_json=as_json)
+    if not events and not follows:
+        print("Nothing happened.")
+    sys.stdout.flush()
+    if follows:
+        for event in _follow(call, since, set(events)):
+            _print(event, as_json=as_json)
+            sys.stdout.flush()
 
 
 def _as_json(event: Event) -> dict[str, object]:
