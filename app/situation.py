@@ -26,6 +26,9 @@ MANY_FAILED = 10
 MUCH_FAILED = 0.05
 """So many of the last minute's requests, and such a share of them, are more than a mishap."""
 
+MISSING = "is missing"
+"""What is said of a state file that is not there; any other fault is one of its content."""
+
 MOST_CAUSES = 3
 OWN_5XX = "the application's own 5xx"
 """A sentence names so many causes; a request that failed without one was answered so by the application."""
@@ -215,7 +218,8 @@ def _unknown(facts: Facts) -> _Told | None:
     if facts.state is not None or facts.silence:
         return None
     reason = facts.state_fault or "there is no state file"
-    advice = "status" if facts.state_fault else "start blue"
+    is_broken = facts.state_fault and MISSING not in facts.state_fault
+    advice = "status" if is_broken else "start blue"
     return _Told(
         f"No version is known, so every request is answered with 503: {reason}.", "no state", f"{PROGRAM} {advice}"
     )

@@ -11,7 +11,7 @@ from app.cli.deploy_views import Overview, status_json, status_text
 from app.cli.entry import print_error
 from app.deploy.current_link import look
 from app.deploy.differences import differences
-from app.errors import StateError
+from app.errors import StateError, StateMissing
 from app.situation import Facts, Situation, decide, situation_json
 
 __all__ = ["print_status"]
@@ -21,8 +21,8 @@ def print_status(call: Call) -> int:
     """Print both versions, the router and what is wrong; gives the situation's exit code."""
     try:
         state, fault = call.known()
-        if fault is None and call.router() is not None:
-            call.store.read()  # a router may know better than the state of a beginning
+        if fault is None and _router_knows_more(call):
+            call.store.read()
     except StateError as error:
         return _without_state(call, error)
     overview = Overview(
@@ -42,6 +42,13 @@ def print_status(call: Call) -> int:
     if fault is not None:
         print_error(fault)
     return overview.situation.kind.exit_code
+
+
+def _router_knows_more(call: Call) -> bool:
+    """Whether a router serves by a state whose file is gone; where there was none yet, it knows no more than we do."""
+    if call.store.path.exists() or call.router() is None:
+        return False
+    return _told_by_router(call, StateMissing("")).word not in ("unknown", "inactive", "silent", "new")
 
 
 def _without_state(call: Call, fault: StateError) -> int:

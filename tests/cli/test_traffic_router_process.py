@@ -492,3 +492,17 @@ def test_watch_waits_for_a_router_that_is_away(router: psutil.Process, tmp_path:
         watching.send_signal(signal.SIGINT)
 
         assert watching.wait(10) == 0
+
+
+def test_router_that_was_started_before_any_version_is_told_with_what_to_do(home: Path, port: int) -> None:
+    start_in_background()
+    try:
+        environ = {**os.environ, "TRAFFIC_ROUTER_HOME": str(home)}
+        command = [str(ROOT / "bin" / "blue_green_deploy"), "status", "--json"]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True)
+        told = json.loads(done.stdout)
+        assert (done.returncode, done.stderr, told["active_version"]) == (1, "", None)
+        assert told["situation"]["advice"].endswith("bin/blue_green_deploy start blue")
+        assert "bin/blue_green_deploy start blue\n" in cli("status").stdout
+    finally:
+        cli("stop")
