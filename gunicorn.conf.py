@@ -125,7 +125,8 @@ def _share_metrics(server):
 def when_ready(server):
     """Says who the router is."""
     server.ready()
-    server.note("started", f"The router listens at {', '.join(bind)}.")
+    if not server.master_pid:  # one that replaces another says so when it does
+        server.note("started", f"The router listens at {', '.join(bind)}.")
 
 
 def on_reload(server):

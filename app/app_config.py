@@ -139,6 +139,27 @@ class AppConfig:
         rule=f"one of {', '.join(checks.STOP_SIGNALS)}",
         check=checks.is_stop_signal,
     )
+    restart: str = setting(
+        "no",
+        "Start a version again that has come up and then failed: ended with another exit status than 0, or by a signal"
+        " other than HUP, INT, TERM and PIPE. Holds for versions that are started from then on, and not for `run`.",
+        rule="one of no, on-failure",
+        check=lambda text: text in ("no", "on-failure"),
+    )
+    restart_delay: float = setting(
+        1.0,
+        "The first restart is at once, the second after this time, each further one after twice as long, a minute at"
+        " most.",
+        unit="seconds",
+        low=0,
+        high=60,
+    )
+    restart_limit: int = setting(
+        10,
+        "Restarts in a row, after which a version stays down; one that runs for a minute begins a new row.",
+        low=1,
+        high=1000,
+    )
 
     def __post_init__(self) -> None:
         enforce(self, APP_RULES)

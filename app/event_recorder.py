@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from logging import ERROR, INFO, WARNING, getLogger
 
 import gevent
 from gevent.threadpool import ThreadPool
 
+from app.deploy.processes import Found
+from app.deploy.reconcile import ending_text
 from app.event_file import Event, EventFile
-from app.situation import KINDS, Grade, Situation
-from app.state.model import BlueGreenState
+from app.situation import KINDS, Grade, named
+from app.state.model import VersionState
+from app.survey import Look
 from app.units import plain
 
 __all__ = ["EventRecorder", "Recording"]
@@ -40,29 +43,66 @@ class Recording:
         self._clock = clock
         self._noted: deque[float] = deque(maxlen=AT_MOST)
         self._left_out = 0
+        self._found: Mapping[str, Found] = {}
 
-    def look(self, situation: Situation, state: BlueGreenState | None, at: float) -> Event | None:
-        """What to note of a situation at wall time `at`: nothing while its word is that of before."""
+    def look(self, seen: Look, at: float) -> list[Event]:
+        """What to note at wall time `at` of what is seen; nothing while all is as it was before."""
+        events = self._of_processes(seen, at)
+        situation = seen.situation
         word = situation.word if situation.kind.grade is not Grade.OK else WELL
-        if word == self._last:
-            return None
+        if word != self._last:
+            self._last = word
+            active = seen.state.active if seen.state is not None else None
+            about = (None, None) if active is None else (active.name, active.release)
+            events.append(Event(at, word, plain(situation.text), situation.kind.grade.value, *about))
+        return [event for event in map(self._few, events) if event is not None]
+
+    def _of_processes(self, seen: Look, at: float) -> list[Event]:
+        """Processes that ended, or were started again, without a command."""
+        before, self._found = self._found, seen.found
+        versions = seen.state.versions.values() if seen.state is not None else ()
+        events = []
+        for version in versions:
+            was, now = before.get(version.name), seen.found.get(version.name)
+            # One in the foreground ends before its `run`, which says so.
+            if was is None or now is None or was.in_foreground:
+                continue
+            told = _ending(version, was, now) or _restart(version, was, now)
+            if told:
+                events.append(Event(at, *told, Grade.WARNS.value, version.name, version.release))
+        return events
+
+    def _few(self, event: Event) -> Event | None:
+        """The event, unless there were many just now; then the next one says how many were left out."""
         now = self._clock()
         if len(self._noted) == AT_MOST and now - self._noted[0] < WINDOW_S:
             self._left_out += 1
-            self._last = word
             return None
         self._noted.append(now)
         more = f" ({self._left_out} more changes in the minute before)" if self._left_out else ""
-        self._last, self._left_out = word, 0
-        active = state.active if state is not None else None
-        return Event(
-            at,
-            word,
-            plain(situation.text) + more,
-            situation.kind.grade.value,
-            None if active is None else active.name,
-            None if active is None else active.release,
-        )
+        self._left_out = 0
+        return event._replace(text=event.text + more)
+
+
+def _ending(version: VersionState, was: Found, now: Found) -> tuple[str, str] | None:
+    """The word and the sentence for a process that ended by itself, and was not stopped."""
+    if not was.alive or now.alive or version.status != "crashed":
+        return None
+    text = f"{named(version)} ended by itself ({ending_text(now.exit_status)})"
+    if now.restarts is not None and now.restarts.gave_up:
+        text += f", and stays down after {now.restarts.times} restarts in a row"
+    elif now.restarts is not None and now.restarts.next_at is not None:
+        text += ", and is started again"
+    return "ended", f"{text}."
+
+
+def _restart(version: VersionState, was: Found, now: Found) -> tuple[str, str] | None:
+    """The word and the sentence for a process that its supervisor has started again since."""
+    if now.restarts is None or was.restarts is None or now.restarts.times <= was.restarts.times:
+        return None
+    ended = ending_text(now.restarts.last_exit_status)
+    times = f"{now.restarts.times} restart{'s'[: now.restarts.times > 1]} so far"
+    return "restarted", f"{named(version)} was started again as pid {now.pid} after it had ended ({ended}); {times}."
 
 
 class EventRecorder:
@@ -71,20 +111,18 @@ class EventRecorder:
     Args:
         file: where events are kept.
         leads: whether this worker leads now.
-        situation, state: what the deployment is in, and its state.
+        look: sees what the deployment is in.
     """
 
     def __init__(
         self,
         file: EventFile,
         leads: Callable[[], bool],
-        situation: Callable[[], Situation],
-        state: Callable[[], BlueGreenState | None],
+        look: Callable[[], Look],
     ) -> None:
         self._file = file
         self._leads = leads
-        self._situation = situation
-        self._state = state
+        self._look = look
         self._recording: Recording | None = None
         self._thread: ThreadPool | None = None
 
@@ -100,8 +138,7 @@ class EventRecorder:
                 continue
             if self._recording is None:
                 self._recording = Recording(self._last_word())
-            event = self._recording.look(self._situation(), self._state(), time.time())
-            if event is not None:
+            for event in self._recording.look(self._look(), time.time()):
                 self._note(event)
 
     def _last_word(self) -> str:

@@ -20,7 +20,7 @@ from app.setting_kinds import Setting, read, shown
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["Given", "Resolved", "Rule", "Setting", "describe", "enforce", "from_environment", "from_table"]
+__all__ = ["Given", "Resolved", "Rule", "Setting", "changes", "describe", "enforce", "from_environment", "from_table"]
 __all__ += ["raise_faults", "resolve", "setting", "shown", "unknown_name"]
 
 T = TypeVar("T")
@@ -145,6 +145,19 @@ def _check_together(values: Mapping[str, object], rules: Iterable[Rule]) -> list
         for rule in rules
         if not rule.holds(*(values[name] for name in rule.names))
     ]
+
+
+def changes(before: object, after: DataclassInstance) -> list[str]:
+    """What has become another between two objects of settings, "hold_timeout = 5.0 → 10.0"; of a secret its name alone.
+
+    `before` may be of an older class: what it does not know had the default.
+    """
+    found = []
+    for name, about in describe(type(after)).items():
+        old, new = getattr(before, name, about.default), getattr(after, name)
+        if old != new:
+            found.append(name if about.secret else f"{name} = {shown(about, old)} → {shown(about, new)}")
+    return found
 
 
 def enforce(instance: DataclassInstance, rules: Iterable[Rule]) -> None:

@@ -16,7 +16,7 @@ from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.state.model import VERSIONS, BlueGreenState, VersionState, other
 from app.units import GAP, ago_text, duration_text, plain, versioned
 
-__all__ = ["HELD_BACK", "KINDS", "Checks", "Facts", "Grade", "Kind", "Situation", "decide", "named"]
+__all__ = ["HELD_BACK", "KINDS", "Checks", "Facts", "Grade", "Kind", "Restarts", "Situation", "decide", "named"]
 __all__ += ["SEEN_FROM_OUTSIDE", "situation_json"]
 
 HELD_BACK: Final = 6
@@ -89,6 +89,22 @@ SEEN_FROM_OUTSIDE: Final = frozenset({"silent", "new"})
 """A router that could tell of these would not be in them."""
 
 
+class Restarts(NamedTuple):
+    """How a version that is restarted by its supervisor (`[app] restart`) has fared; times are wall times.
+
+    `is_on`: it is to be started again should it fail. `times` says how often it was, the last time at `started_at`;
+    `next_at` is when it will be, where it has just failed. `gave_up`: it failed too often in a row.
+    """
+
+    is_on: bool
+    gave_up: bool
+    times: int
+    started_at: float
+    next_at: float | None
+    last_exit_status: int | None
+    last_ended_at: float | None
+
+
 class Checks(NamedTuple):
     """How a version's last health checks went: how many failed in a row up to now, and why the last one did."""
 
@@ -104,7 +120,7 @@ class Facts:
     answers, "" while one does. `checks` has the versions that were checked since they were started. `failover_from`
     is the version whose requests go to the other one. `requests` and `failed` are the active version's of the last
     minute, `failures` the latter by cause, "" for the application's own 5xx. `ended_at` says when a crashed version's
-    process ended, where somebody saw it.
+    process ended, where somebody saw it, and `restarts` how those fare that are started again then.
     """
 
     at: float
@@ -120,6 +136,7 @@ class Facts:
     in_flight: Mapping[str, int] = field(default_factory=dict)
     oldest_s: Mapping[str, float] = field(default_factory=dict)
     ended_at: Mapping[str, float] = field(default_factory=dict)
+    restarts: Mapping[str, Restarts] = field(default_factory=dict)
 
     def is_well(self, version: VersionState) -> bool:
         """Whether it could take the traffic."""
@@ -285,7 +302,16 @@ def _crashed(facts: Facts) -> _Told | None:
     ended = facts.ended_at.get(active.name)
     when = f" {ago_text(facts.at - ended)}" if ended else ""
     text = f"{named(active)} is active but crashed{when}{_waits_for_it(facts)}."
+    restarts = facts.restarts.get(active.name)
+    if restarts is not None and restarts.next_at is not None:
+        text = f"{text} It is started again {_soon(restarts.next_at - facts.at)}."
+    elif restarts is not None and restarts.gave_up:
+        text = f"{text} It was started again {restarts.times} times and failed each time."
     return _way_out(facts, text, f"{active.name} crashed")
+
+
+def _soon(in_s: float) -> str:
+    return "at once" if in_s < 1 else f"in {duration_text(in_s)}"
 
 
 def _failing(facts: Facts) -> _Told | None:

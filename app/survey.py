@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from app.deploy.processes import Processes
-from app.deploy.reconcile import as_found
+from app.deploy.processes import Found, Processes
+from app.deploy.reconcile import as_found, ends_of_crashed, restarts_of
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Probe, Snapshot
-from app.situation import Checks, Facts, Situation, decide
+from app.situation import Checks, Facts, Restarts, Situation, decide
 from app.state.model import VERSIONS, BlueGreenState, put_version
 from app.state.watch import StateWatch
 
-__all__ = ["Survey", "Throttled", "WINDOW_S", "as_they_are", "ends_of_crashed", "facts", "failing_probes"]
+__all__ = ["Look", "Survey", "Throttled", "WINDOW_S", "as_they_are", "facts", "failing_probes", "find_all"]
 
 WINDOW_S = 60
 
 
-def as_they_are(state: BlueGreenState, processes: Processes, *, is_settled: bool) -> BlueGreenState:
+def find_all(state: BlueGreenState | None, processes: Processes) -> dict[str, Found]:
+    """What the processes of the versions are found to do."""
+    return {version.name: processes.find(version) for version in state.versions.values()} if state is not None else {}
+
+
+def as_they_are(state: BlueGreenState, found: Mapping[str, Found], *, is_settled: bool) -> BlueGreenState:
     """The state, corrected by what the processes are found to do; `is_settled` is as in `as_found`."""
     for version in tuple(state.versions.values()):
-        found = as_found(version, processes.find(version), is_settled=is_settled)
-        state = replace(put_version(state, found), serial=state.serial)
+        state = put_version(state, as_found(version, found[version.name], is_settled=is_settled))
     return state
-
-
-def ends_of_crashed(state: BlueGreenState, processes: Processes) -> dict[str, float]:
-    """When the processes of crashed versions ended, as their supervisors noted it."""
-    crashed = [version.name for version in state.versions.values() if version.status == "crashed"]
-    noted = {name: _noted_end(processes.record_path(name)) for name in crashed}
-    return {name: at for name, at in noted.items() if at is not None}
-
-
-def _noted_end(record: Path) -> float | None:
-    try:
-        at = json.loads(record.read_bytes())["ended_at"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return float(at) if isinstance(at, int | float) else None
 
 
 def failing_probes(probes: Sequence[Probe]) -> int:
@@ -57,6 +44,7 @@ def facts(
     state_fault: str,
     minute: Snapshot,
     ended_at: Mapping[str, float],
+    restarts: Mapping[str, Restarts],
 ) -> Facts:
     """The facts at wall time `at`, out of the last minute's figures; `state` is as the processes are found."""
     active = state.active_version if state is not None else None
@@ -82,6 +70,7 @@ def facts(
         in_flight={name: minute.versions[name].in_flight for name in VERSIONS},
         oldest_s={name: age_s for name, age_s in oldest_s.items() if age_s is not None},
         ended_at=ended_at,
+        restarts=restarts,
     )
 
 
@@ -114,6 +103,14 @@ class Throttled(Generic[T]):
         return self._made[0]
 
 
+class Look(NamedTuple):
+    """What is seen at one moment; `state` is what is recorded, corrected by what the processes are `found` to do."""
+
+    situation: Situation
+    state: BlueGreenState | None
+    found: Mapping[str, Found]
+
+
 class Survey:
     """Tells one worker what state the deployment is in.
 
@@ -132,6 +129,10 @@ class Survey:
 
     def situation(self, last: tuple[str, Probe] | None = None) -> Situation:
         """What it is in at this moment; `last` is a version and its last health check, where that was just made."""
+        return self.look(last).situation
+
+    def look(self, last: tuple[str, Probe] | None = None) -> Look:
+        """The situation, and what it follows from."""
         metrics, state = self._metrics, self._watch.current()
         minute = self._minute.value()
         probes: dict[str, Sequence[Probe]] = {name: metrics.probes(index) for index, name in enumerate(VERSIONS)}
@@ -141,8 +142,9 @@ class Survey:
         minute = minute._replace(
             versions=versions, probes=probes, rows=metrics.in_flight_rows(), failover=metrics.failover()
         )
-        ended_at: Mapping[str, float] = {}
+        found = find_all(state, self._processes)
         if state is not None:
-            state = as_they_are(state, self._processes, is_settled=False)
-            ended_at = ends_of_crashed(state, self._processes)
-        return decide(facts(time.time(), state, self._watch.fault, minute, ended_at))
+            state = as_they_are(state, found, is_settled=False)
+        ended_at = ends_of_crashed(state, found)
+        all_facts = facts(time.time(), state, self._watch.fault, minute, ended_at, restarts_of(found))
+        return Look(decide(all_facts), state, found)

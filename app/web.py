@@ -140,7 +140,7 @@ def create_app(
     access = service.access
     survey = Survey(config.state_file, service.metrics, service.router.state)
     events = EventFile(Path(config.beside_state("events.jsonl")))
-    app.recorder = EventRecorder(events, service.metrics.try_lead, survey.situation, service.router.look)
+    app.recorder = EventRecorder(events, service.metrics.try_lead, survey.look)
     dashboard = Routes(service, access, sources or {}) if config.dashboard_path else None
     if dashboard is not None:
         app.register_blueprint(dashboard.blueprint)

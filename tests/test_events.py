@@ -18,10 +18,12 @@ import pytest
 
 from app.cli import blue_green_deploy
 from app.cli.entry import run
+from app.deploy.processes import Found
 from app.event_file import Event, EventFile
 from app.event_recorder import AT_MOST, Recording
-from app.situation import Situation
+from app.situation import Restarts, Situation
 from app.state.model import BlueGreenState, promote, with_version
+from app.survey import Look
 from tests.support.fake_clock import FakeSeconds
 from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import RouterProcess, running_router
@@ -29,6 +31,7 @@ from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 STATE = with_version(promote(BlueGreenState(), "blue", 1.0), "blue", release="r1")
+CALM = Situation("serving", "It serves.", "serving")
 
 
 # --- what is worth a line -------------------------------------------------------------------------------------
@@ -40,9 +43,12 @@ def noted(words: list[str], last: str = "", step_s: float = 100.0) -> list[str]:
     found = []
     for word in words:
         clock.now += step_s
-        if event := recording.look(Situation(word, f"It is {word}.", word), STATE, 5.0):
-            found.append(event.event)
+        found += [event.event for event in recording.look(look(Situation(word, f"It is {word}.", word)), 5.0)]
     return found
+
+
+def look(situation: Situation = CALM, found: Found | None = None, state: BlueGreenState = STATE) -> Look:
+    return Look(situation, state, {"blue": found} if found is not None else {})
 
 
 @pytest.mark.parametrize(
@@ -67,11 +73,49 @@ def test_flapping_is_a_few_lines_and_then_how_many_more() -> None:
     recording = Recording("", clock)
     for number in range(AT_MOST + 5):
         clock.now += 0.1
-        recording.look(Situation("failing" if number % 2 == 0 else "serving", "x", "x"), STATE, 0.0)
+        recording.look(look(Situation("failing" if number % 2 == 0 else "serving", "x", "x")), 0.0)
     clock.now += 100
-    event = recording.look(Situation("crashed", "It crashed.", "x"), STATE, 0.0)
-    assert event is not None and event.text == "It crashed. (5 more changes in the minute before)"
+    [event] = recording.look(look(Situation("crashed", "It crashed.", "x")), 0.0)
+    assert event.text == "It crashed. (5 more changes in the minute before)"
     assert (event.version, event.release, event.severity) == ("blue", "r1", "no traffic")
+
+
+# --- processes ------------------------------------------------------------------------------------------------
+
+ALIVE, ENDED = Found(True, 7, supervisor=6), Found(False, 7, -9)
+KEPT = Restarts(True, False, 0, 1.0, None, None, None)
+RUNNING = with_version(STATE, "blue", status="running")
+CRASHED = with_version(STATE, "blue", status="crashed")
+
+
+def told(before: Found, after: Found, state: BlueGreenState) -> list[tuple[str, str]]:
+    recording = Recording("")
+    assert recording.look(look(found=before, state=RUNNING), 0.0) == [], "what was before it began is no news"
+    events = recording.look(look(found=after, state=state), 1.0)
+    assert recording.look(look(found=after, state=state), 2.0) == [], "it is told once"
+    return [(event.event, event.text) for event in events]
+
+
+def test_a_process_that_ends_by_itself_is_told_of() -> None:
+    assert told(ALIVE, ENDED, CRASHED) == [("ended", "Blue r1 ended by itself (killed by SIGKILL).")]
+
+
+def test_one_that_a_command_stops_is_not() -> None:
+    assert told(ALIVE, ENDED, with_version(STATE, "blue", status="stopped")) == []
+    assert told(ALIVE._replace(in_foreground=True), ENDED, CRASHED) == [], "its `run` says so"
+
+
+def test_one_that_is_started_again_is_told_of_however_fast_that_was() -> None:
+    again = Found(True, 8, supervisor=6, restarts=KEPT._replace(times=1, last_exit_status=3))
+    text = "Blue r1 was started again as pid 8 after it had ended (exit status 3); 1 restart so far."
+    assert told(ALIVE._replace(restarts=KEPT), again, RUNNING) == [("restarted", text)]
+
+
+def test_one_that_waits_for_its_restart_or_gave_up_is_told_of_so() -> None:
+    waits = ENDED._replace(restarts=KEPT._replace(next_at=9.0))
+    assert told(ALIVE, waits, CRASHED)[0][1].endswith("(killed by SIGKILL), and is started again.")
+    gave_up = ENDED._replace(restarts=KEPT._replace(gave_up=True, times=4))
+    assert told(ALIVE, gave_up, CRASHED)[0][1].endswith(", and stays down after 4 restarts in a row.")
 
 
 # --- the file ---------------------------------------------------------------------------------------------------
@@ -135,6 +179,7 @@ def test_what_happens_to_a_router_and_its_version_is_told_in_order(tmp_path: Pat
                 router.reload()
                 wait_until(lambda: words(router)[3:] == ["reloaded"], "the reload", 30)
             told = events(router)
+            assert told[3]["text"].endswith("code and settings: no setting has changed.")
             assert told[1]["severity"] == "no traffic" and told[1]["version"] == "blue"
             assert "failing: Blue is active but failed" in router.log, "and the log has it as well"
             assert [event["at"] for event in told] == sorted(event["at"] for event in told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from app.command_line import PROGRAM
 from app.deploy.current_link import Link
 from app.deploy.drain import Traffic
 from app.deploy.log_file import tail
-from app.deploy.reconcile import ending_text
+from app.deploy.processes import Found
+from app.deploy.reconcile import ending_text, ends_of_crashed, restarts_of, restarts_text
 from app.situation import HELD_BACK, Checks, Facts, Grade, Situation, decide, situation_json
 from app.state.given_up import given_up
 from app.state.model import BlueGreenState, VersionState, other
@@ -55,6 +56,8 @@ class Overview:
     """Where the settings and the state name different things."""
     name: str = ""
     """The deployment's, where it has one."""
+    found: Mapping[str, Found] = field(default_factory=dict)
+    """What the versions' processes are found to do."""
 
     def in_flight(self, name: str) -> int | None:
         """The requests in flight on a version; None when no router runs."""
@@ -91,6 +94,8 @@ class Overview:
                 failures=traffic.failures(state.active_version, 60) if traffic and state.active_version else {},
                 in_flight={name: self.in_flight(name) or 0 for name in state.versions},
                 oldest_s={name: found[0].age_s for name, found in rows.items() if found},
+                ended_at=ends_of_crashed(state, self.found) if self.found else {},
+                restarts=restarts_of(self.found),
             )
         )
 
@@ -122,7 +127,7 @@ def status_json(overview: Overview) -> dict[str, object]:
 
 def _version_json(overview: Overview, version: VersionState) -> dict[str, object]:
     name = version.name
-    health = overview.health.get(name)
+    health, found = overview.health.get(name), overview.found.get(name)
     return {
         "role": _role(overview.state, name),
         "status": version.status,
@@ -133,6 +138,7 @@ def _version_json(overview: Overview, version: VersionState) -> dict[str, object
         "rolled_back_at": version.rolled_back_at,
         "started_at": version.started_at,
         "exit_status": version.exit_status,
+        "restarts": found.restarts._asdict() if found is not None and found.restarts is not None else None,
         "dir": version.dir,
         "command": version.command,
         "directory": version.directory,
@@ -236,6 +242,9 @@ def _version_lines(overview: Overview, version: VersionState) -> list[str]:
     if version.status in _LIVING and version.pid is not None:
         since = f", for {age_text(time.time() - version.started_at)}" if version.started_at else ""
         lines.append(f"   Process: pid {version.pid}{since}")
+    found = overview.found.get(name)
+    if found is not None and (restarts := restarts_text(found.restarts, time.time())):
+        lines.append(f"   Restarts: {restarts}")
     if release := release_text(version):
         lines.append(f"   Release: {release}")
     if version.directory:

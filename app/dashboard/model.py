@@ -122,6 +122,9 @@ def _status(seen: Observation, version: VersionState | None, *, is_active: bool)
     probes = own_probes(seen, version)
     recorded = version.status
     if recorded == "crashed":
+        restarts = seen.restarts.get(version.name)
+        if restarts is not None and restarts.next_at is not None:
+            return "Crashed, starts again", "bad"
         status = "" if version.exit_status is None else f", {ending_text(version.exit_status)}"
         return f"Crashed{status}", "bad"
     if recorded in ("starting", "stopping"):
@@ -147,6 +150,9 @@ def _facts(seen: Observation, version: VersionState | None) -> list[Row]:
     has_process = version.status in ("running", "starting", "stopping")
     uptime = duration_text(seen.at - version.started_at) if has_process and version.started_at else NONE
     pid = str(version.pid) if has_process and version.pid else NONE
+    restarts = seen.restarts.get(version.name)
+    if has_process and restarts is not None and restarts.times:
+        uptime += f", {restarts.times} restart{'s'[: restarts.times > 1]}"
     return [("Release", printable(version.release or NONE)), ("Port", str(version.port)), ("Pid", pid), ("Up", uptime)]
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from app.deploy.history import Entry
 from app.metrics.snapshot import Snapshot
-from app.situation import Situation, decide
+from app.situation import Restarts, Situation, decide
 from app.state.model import BlueGreenState
 from app.survey import facts
 
@@ -81,9 +81,10 @@ class Observation:
     """Everything at wall time `at`.
 
     `state` is what is recorded, corrected by what the processes are found to do; `ended_at` says when a crashed
-    version's process ended, where somebody saw it. `lifetime` and `minute` are the metrics since the file was
-    made and of the last 60 seconds. `commands` are the deploy history, oldest first; `at_work` are those of them
-    whose process runs at this moment. `worker_rates` are requests per second, by pid.
+    version's process ended, where somebody saw it, and `restarts` how those fare that are started again. `lifetime`
+    and `minute` are the metrics since the file was made and of the last 60 seconds. `commands` are the deploy history,
+    oldest first; `at_work` are those of them whose process runs at this moment. `worker_rates` are requests per second,
+    by pid.
     """
 
     at: float
@@ -96,10 +97,11 @@ class Observation:
     commands: Sequence[Entry] = ()
     at_work: Sequence[Entry] = ()
     ended_at: Mapping[str, float] = field(default_factory=dict)
+    restarts: Mapping[str, Restarts] = field(default_factory=dict)
     worker_rates: Mapping[int, float] = field(default_factory=dict)
     metrics_on: bool = True
 
     @cached_property
     def situation(self) -> Situation:
         """What state the deployment is in."""
-        return decide(facts(self.at, self.state, self.state_fault, self.minute, self.ended_at))
+        return decide(facts(self.at, self.state, self.state_fault, self.minute, self.ended_at, self.restarts))

@@ -13,12 +13,13 @@ from app.dashboard.observation import Observation, Past
 from app.dashboard.timeline import Timeline
 from app.deploy.history import Entry, History
 from app.deploy.processes import Processes, is_same_process
+from app.deploy.reconcile import ends_of_crashed, restarts_of
 from app.errors import StateError
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Snapshot
 from app.state.model import VERSIONS
 from app.state.watch import StateWatch
-from app.survey import WINDOW_S, Throttled, as_they_are, ends_of_crashed
+from app.survey import WINDOW_S, Throttled, as_they_are, find_all
 
 __all__ = ["Observer"]
 
@@ -84,8 +85,9 @@ class Observer:
         commands = self._commands.read()
         state = self._watch.current()
         at_work = [entry for entry in commands if entry.outcome is None and is_same_process(entry.pid, entry.birth)]
+        found = find_all(state, self._processes)
         if state is not None:
-            state = as_they_are(state, self._processes, is_settled=not at_work)
+            state = as_they_are(state, found, is_settled=not at_work)
         return Observation(
             at=at,
             state=state,
@@ -96,7 +98,8 @@ class Observer:
             long=long,
             commands=commands,
             at_work=at_work,
-            ended_at=ends_of_crashed(state, self._processes) if state is not None else {},
+            ended_at=ends_of_crashed(state, found),
+            restarts=restarts_of(found),
             worker_rates=self._rates.update(minute),
             metrics_on=self._config.metrics_enabled,
         )

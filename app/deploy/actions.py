@@ -60,7 +60,7 @@ def _clear(steps: Steps, request: Request) -> None:
 
 def _launch(steps: Steps, request: Request) -> None:
     """Start the target's process and record it."""
-    from app.deploy.launch import launch_of
+    from app.deploy.launch import RestartPolicy, launch_of
     from app.deploy.log_file import size
     from app.deploy.port_wait import get_port
 
@@ -85,6 +85,8 @@ def _launch(steps: Steps, request: Request) -> None:
     )
     steps.put(fresh)
     steps.log_begin = size(steps.processes.log_path(version.name))
+    if (app := steps.app).restart == "on-failure":
+        launch = launch._replace(restart=RestartPolicy(app.restart_limit, app.restart_delay, app.stop_timeout))
     pid = steps.processes.start(version.name, launch)
     steps.put(replace(fresh, pid=pid, pid_birth=birth(pid)))
     steps.report(
@@ -112,6 +114,7 @@ def _pass_gate(steps: Steps, request: Request) -> None:
         _fail_gate(steps, version, verdict, request)
     _warn_of_redirect(steps, version, verdict)
     if steps.is_alive(version) and version.status != "running":
+        steps.processes.begin_restarts(version)
         steps.put(replace(version, status="running"))
 
 

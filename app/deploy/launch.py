@@ -15,7 +15,7 @@ from app.state.model import VersionState
 from app.state.release import Release
 from app.withheld import without_withheld
 
-__all__ = ["Launch", "check_of", "clean_environment", "fill", "find_program", "launch_of", "words_of"]
+__all__ = ["Launch", "RestartPolicy", "check_of", "clean_environment", "fill", "find_program", "launch_of", "words_of"]
 
 _DROPPED = frozenset(
     {
@@ -38,12 +38,23 @@ _DROPPED = frozenset(
 _DROPPED_PREFIX = "TRAFFIC_ROUTER_"
 
 
+class RestartPolicy(NamedTuple):
+    """Whether a process that fails is started again: so many times in a row, the second time after `delay_s` seconds
+    and later ones after twice as long each; `grace_s` is the time for what a failed one has left behind.
+    """
+
+    limit: int = 0
+    delay_s: float = 1.0
+    grace_s: float = 10.0
+
+
 class Launch(NamedTuple):
     """One process to be: no shell comes between these arguments and the program."""
 
     arguments: tuple[str, ...]
     directory: Path
     environment: Mapping[str, str]
+    restart: RestartPolicy = RestartPolicy()
 
     @property
     def command(self) -> str:

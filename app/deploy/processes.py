@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from app.errors import ProcessError
+from app.situation import Restarts
 from app.state.model import VersionState
 from app.state.process_birth import birth, is_zombie
 from app.state.store import mending
@@ -43,13 +44,17 @@ _RECORD_WAIT_S: Final = 1.0
 _KILL_WAIT_S: Final = 5.0
 """SIGKILL takes effect at once, except on a process that waits inside the kernel."""
 
+_HEAR_WAIT_S: Final = 5.0
+"""A supervisor hears at once, unless it was frozen."""
+
 
 class Found(NamedTuple):
     """What the kernel and the record say about a version's process at this moment.
 
     `pid` is the process that lives, or the last one that did. `exit_status` is None while it lives and when
-    nobody saw it end. `supervisor` is the pid of who keeps the record, where somebody does; with
-    `in_foreground` that is a `run` in somebody else's hands, such as systemd's.
+    nobody saw it end; `ended_at` is wall time, likewise. `supervisor` is the pid of who keeps the record, where
+    somebody does; with `in_foreground` that is a `run` in somebody else's hands, such as systemd's. `restarts` is
+    there where the supervisor may start it again.
     """
 
     alive: bool
@@ -57,6 +62,8 @@ class Found(NamedTuple):
     exit_status: int | None = None
     supervisor: int | None = None
     in_foreground: bool = False
+    restarts: Restarts | None = None
+    ended_at: float | None = None
 
 
 class Record(NamedTuple):
@@ -65,8 +72,10 @@ class Record(NamedTuple):
     pid: int
     supervisor: int
     exit_status: int | None
+    ended_at: float | None
     in_foreground: bool
     is_held: bool
+    restarts: Restarts | None
 
 
 class Processes:
@@ -94,12 +103,15 @@ class Processes:
         """Look for a version's process: by its record first, else by the recorded pid and birth."""
         record = self._record(version.name)
         if record is not None and record.is_held and record.exit_status is None:
-            return Found(True, record.pid, None, record.supervisor, record.in_foreground)
+            return Found(True, record.pid, None, record.supervisor, record.in_foreground, record.restarts)
         if version.pid is not None and is_same_process(version.pid, version.pid_birth):
             return Found(True, version.pid)
-        # A record of an earlier process says nothing about how this one ended.
-        if record is not None and version.pid in (None, record.pid):
-            return Found(False, record.pid, record.exit_status)
+        # A record of an earlier process says nothing about how this one ended; a restarted one has had several.
+        if record is not None and (version.pid in (None, record.pid) or record.restarts):
+            keeper = record.supervisor if record.is_held else None
+            return Found(
+                False, record.pid, record.exit_status, keeper, restarts=record.restarts, ended_at=record.ended_at
+            )
         return Found(False, version.pid)
 
     def start(self, name: str, launch: Launch) -> int:
@@ -135,9 +147,10 @@ class Processes:
         # Whatever record is there from now on is this process's, though this command should be killed.
         Path(os.path.realpath(self.record_path(name))).unlink(missing_ok=True)
         held = supervisor.hold(str(self.record_path(name)))
+        program = [sys.executable, "-I", "-S", supervisor.__file__]
         try:
             return subprocess.Popen(
-                [sys.executable, "-I", "-S", supervisor.__file__, str(held), str(log), *launch.arguments],
+                [*program, str(held), str(log), *map(str, launch.restart), *launch.arguments],
                 cwd=launch.directory,
                 env=in_background(launch.environment),
                 stdin=subprocess.DEVNULL,
@@ -154,6 +167,7 @@ class Processes:
         `stop_signal` to the process group, `timeout_s` seconds to finish, SIGKILL to whatever of it is left. Raises
         `ProcessError` when even that does not end it, or when it belongs to another user.
         """
+        self._end_restarts(version)
         found = self.find(version)
         if found.pid is None:
             return False
@@ -173,6 +187,42 @@ class Processes:
         self._wait(lambda: not self.find(version).alive, _RECORD_WAIT_S)
         return was_killed
 
+    def begin_restarts(self, version: VersionState) -> None:
+        """From now on a failure of the version's process is its supervisor's to mend, if it was started for that."""
+        self._tell(version, signal.SIGUSR2)
+
+    def _end_restarts(self, version: VersionState) -> None:
+        """Keep the supervisor from starting the version again, and wait until it has heard: it may be about to.
+
+        Raises `ProcessError` when it does not hear.
+        """
+        keeper = self._tell(version, signal.SIGUSR1)
+        if keeper is not None and not self._wait(lambda: not self._is_kept(version), _HEAR_WAIT_S):
+            raise ProcessError(
+                f"the supervisor of {version.name} (pid {keeper}) does not listen, and would start it again",
+                f"kill -9 {keeper}   # and the same command again",
+            )
+
+    def _is_kept(self, version: VersionState) -> bool:
+        found = self.find(version)
+        return found.supervisor is not None and found.restarts is not None and found.restarts.is_on
+
+    def _tell(self, version: VersionState, number: signal.Signals) -> int | None:
+        """Signal a supervisor that restarts its version; gives its pid, None where there is no such one."""
+        found = self.find(version)
+        if found.supervisor is None or found.restarts is None:
+            return None
+        try:
+            os.kill(found.supervisor, number)
+        except ProcessLookupError:
+            return None
+        except PermissionError as error:
+            raise ProcessError(
+                f"{version.name} (pid {found.pid}) belongs to another user",
+                "the same command as that user, or with sudo",
+            ) from error
+        return found.supervisor
+
     def _record(self, name: str) -> Record | None:
         """The version's record, or None when there is none that makes sense."""
         try:
@@ -186,7 +236,11 @@ class Processes:
             is_held = _is_locked(descriptor)
             noted = json.loads(os.pread(descriptor, 4096, 0))
             pid, keeper, exit_status = (noted[key] for key in ("pid", "supervisor", "exit_status"))
-            return Record(int(pid), int(keeper), exit_status, noted["mode"] == "foreground", is_held)
+            restarts = Restarts(**noted["restarts"]) if "restarts" in noted else None
+            ended_at = noted.get("ended_at") if isinstance(noted.get("ended_at"), int | float) else None
+            return Record(
+                int(pid), int(keeper), exit_status, ended_at, noted["mode"] == "foreground", is_held, restarts
+            )
         except (ValueError, KeyError, TypeError):
             return None
         finally:

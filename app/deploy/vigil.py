@@ -37,6 +37,7 @@ class Vigil:
         # Who runs a version in the foreground may start it again, and one of others has no process that we know.
         found = steps.processes.find(version)
         self._is_ours = request.launches or (found.alive and not found.in_foreground)
+        self._restarts = 0 if found.restarts is None else found.restarts.times
         self._began = steps.clock()
         self._next_look = self._began
         self._probes = deque[TimedProbe](maxlen=_FAILURES)
@@ -64,6 +65,8 @@ class Vigil:
         found = self._steps.processes.find(version)
         if self._is_ours and not found.alive:
             self._fail(f"has ended ({ending_text(found.exit_status)})")
+        if found.restarts is not None and found.restarts.times > self._restarts:
+            self._fail(f"had to be started again ({ending_text(found.restarts.last_exit_status)})")
         result = self._steps.gate.probe(version.port, self._steps.app)
         self._probes.append(TimedProbe(self._steps.clock() - self._began, result))
         if len(self._probes) == _FAILURES and not any(one.result.ok for one in self._probes):

@@ -29,6 +29,7 @@ from app.server.next_start import read_start
 from app.server.pid_file import PidFile
 from app.server.worker_flag import CUTTING_S, WorkerFlag, set_mark
 from app.server.worker_manager import ENDING, WorkerManager, serves, signals_kept_waiting
+from app.settings import changes
 from app.state.last_good import LastGood
 
 __all__ = ["UPGRADE_TIMEOUT_S", "RouterArbiter"]
@@ -50,6 +51,7 @@ class RouterArbiter(WorkerManager):
     state_file: str
     last_good: LastGood
     _gives_up_at = 0.0  # monotonic seconds
+    _changed = ""  # by the last reload
     _has_taken_over = False
     _is_replaced = False  # by another master, which serves now
     _start: dict[Any, Any]  # as gunicorn keeps it: the program under 0, "args" and "cwd"
@@ -96,7 +98,8 @@ class RouterArbiter(WorkerManager):
             self.log.error("Reload refused; the router goes on as it is:\n%s", fault)
             self.note("reload refused", fault, is_fault=True)
         else:
-            self.note("reloaded", "The router has taken up settings and code.")
+            self.log.info("Reloaded: %s", self._changed)
+            self.note("reloaded", f"The router has taken up code and settings: {self._changed}.")
         self._note_change(fault)
 
     def note(self, word: str, text: str, is_fault: bool = False) -> None:
@@ -131,6 +134,7 @@ class RouterArbiter(WorkerManager):
             self.setup(self.app)
             return fault
         self._outdated_age = self.worker_age
+        self._changed = _changes(code["app"], sys.modules["app"])
         return ""
 
     def _take_up(self) -> str:
@@ -205,6 +209,7 @@ class RouterArbiter(WorkerManager):
             raise HaltServer(f"{self.pid_file.path} cannot be written: {error.strerror}", 1) from error
         self._has_taken_over = True
         self.log.info("Taking over from the master with pid %s", self.master_pid)
+        self.note("upgraded", f"A new router (pid {os.getpid()}) takes over from pid {self.master_pid}.")
         os.kill(self.master_pid, signal.SIGTERM)
 
     def handle_term(self) -> None:
@@ -280,3 +285,13 @@ class RouterArbiter(WorkerManager):
         if state_file != self.state_file:  # the last good state is one of the file of before
             self.state_file = state_file
             self.last_good = LastGood.shared()
+
+
+def _changes(before: Any, after: Any) -> str:
+    """Which settings a reload has changed, in words; both are the package `app`, each of its own release."""
+    try:
+        was, now = before.in_effect, after.in_effect
+        found = changes(was.config, now.config) + [f"[app] {change}" for change in changes(was.app, now.app)]
+    except Exception as error:  # between two releases that have nothing in common, say; it is no reason to stop
+        return f"what has changed cannot be told ({error!r})"
+    return ", ".join(found) or "no setting has changed"

@@ -36,6 +36,9 @@ class Loaded:
     def log_path(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
+    def begin_restarts(self, version: VersionState) -> None:
+        pass
+
     def find(self, version: VersionState) -> Found:
         return Found(version.name in self.running, version.pid, 0)
 

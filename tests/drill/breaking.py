@@ -20,6 +20,24 @@ def kill_active(scene: Scene) -> None:
     scene.kill("green")
 
 
+def kill_restarted(scene: Scene) -> None:
+    _restart_on_failure(scene)
+    scene.kill("green")
+
+
+def fail_in_a_row(scene: Scene) -> None:
+    _restart_on_failure(scene, "restart_limit = 2", "restart_delay = 0.1")
+    (scene.folder / "releases" / "r2" / "app.py").write_text("raise SystemExit('nothing to run')")
+    scene.kill("green")
+
+
+def _restart_on_failure(scene: Scene, *more: str) -> None:
+    """Green runs with restarts on, whatever was set at its start."""
+    scene.settings("stop_timeout = 3", "\n".join(['restart = "on-failure"', *more, "stop_timeout = 3"]))
+    done = scene.command("restart", "green")
+    assert done.code == 0, done.said
+
+
 def hang_active(scene: Scene) -> None:
     scene.kill("green", signal.SIGSTOP)
 

@@ -130,6 +130,20 @@ INCIDENTS = {
         f"{SWITCH}, to stay there",
         settings='failover = "standby"\n',
     ),
+    "active killed, with restart = on-failure": Incident(
+        it.kill_restarted,
+        CALM,
+        "Restarts: 1 time",
+        'it was started again at once (`[app] restart = "on-failure"`), and requests waited for it',
+        "`bin/blue_green_deploy logs green`, when there is time",
+    ),
+    "active fails again and again, with restart = on-failure": Incident(
+        it.fail_in_a_row,
+        ("crashed",),
+        "Restarts: given up after 2 times",
+        "it was started again until it had failed too often in a row (`[app] restart_limit`)",
+        SWITCH,
+    ),
     "standby killed": Incident(
         it.kill_standby,
         CALM,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from app.deploy.gate import Gate
 from app.deploy.history import History
 from app.deploy.processes import Processes
 from app.deploy.steps import Steps
+from app.event_file import EventFile
 from app.state.store import StateStore
 from tests.support.hammering import Hammering
 from tests.support.router_process import ROOT, RouterProcess, free_port, running_router
@@ -44,7 +48,8 @@ class Site:
         found = open_traffic(RouterConfig(state_file=str(router.state_file)))
         assert found is not None
         self.traffic = found
-        store, app = StateStore(router.state_file), AppConfig(command=command, dir=str(router.folder))
+        store = StateStore(router.state_file)
+        app = AppConfig(command=command, dir=str(router.folder), restart="on-failure", restart_delay=0.1)
         self.steps = Steps(
             store=store,
             processes=Processes(store.folder),
@@ -56,6 +61,11 @@ class Site:
             hold_timeout_s=20,
         )
         self.deployer = Deployer(self.steps, History(store.folder / "history.jsonl"), "test")
+
+    def has_restarted(self, times: int) -> bool:
+        """Whether the version was started again so often, and lives."""
+        found = self.steps.processes.find(self.steps.store.read().version("blue"))
+        return found.alive and found.restarts is not None and found.restarts.times == times
 
     def wait_for_requests(self, count: int) -> None:
         """Wait until the version has answered so many more."""
@@ -86,6 +96,23 @@ def test_restart_of_the_active_version_loses_nothing(tmp_path: Path, name: str) 
                 site.deployer.restart("blue")
         assert clients.failures == []
         assert len(clients.answers) >= RESTARTS * 100
+
+
+def test_version_that_is_killed_comes_back_by_itself_and_requests_wait_for_it(tmp_path: Path) -> None:
+    """What dies with it may be lost: a request whose second attempt is reset as well is not sent a third time."""
+    with running_site(tmp_path / "site", COMMANDS["threads"]) as site:
+        version = site.steps.store.read().version("blue")
+        with Hammering(site.router.port) as clients:
+            for restarts in range(1, RESTARTS + 1):
+                site.wait_for_requests(100)
+                found = site.steps.processes.find(version)
+                assert found.pid is not None
+                os.kill(found.pid, signal.SIGKILL)
+                wait_until(partial(site.has_restarted, restarts), "the restart", 30)
+        assert len(clients.failures) <= RESTARTS * 4, "each client has one request at a time"
+        assert len(clients.answers) >= RESTARTS * 100
+        events = EventFile(site.router.state_file.with_name("events.jsonl"))
+        wait_until(lambda: [it.event for it in events.read()].count("restarted") >= 1, "the events")
 
 
 def test_version_that_is_stopped_has_no_idle_connections(tmp_path: Path) -> None:
