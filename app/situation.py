@@ -7,17 +7,17 @@ gather what they can see of `Facts`, and say what it says.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from app.command_line import PROGRAM, ROUTER_PROGRAM
+from app.facts import Facts, Failure, Recent
 from app.state.model import VERSIONS, BlueGreenState, VersionState, other
-from app.units import GAP, ago_text, duration_text, plain, versioned
+from app.units import GAP, ago_text, duration_text, ms_text, plain, versioned
 
-__all__ = ["HELD_BACK", "KINDS", "Checks", "Facts", "Grade", "Kind", "Restarts", "Situation", "decide", "named"]
-__all__ += ["SEEN_FROM_OUTSIDE", "situation_json"]
+__all__ = ["HELD_BACK", "KINDS", "SEEN_FROM_OUTSIDE", "Grade", "Kind", "Situation", "decide", "named", "situation_json"]
 
 HELD_BACK: Final = 6
 """The exit code of `status` where an operator holds the traffic back."""
@@ -32,6 +32,14 @@ MISSING = "is missing"
 MOST_CAUSES = 3
 OWN_5XX = "the application's own 5xx"
 """A sentence names so many causes; a request that failed without one was answered so by the application."""
+
+SLOW_REQUESTS = 100
+SLOW_TIMES = 3
+SLOW_BY_MS = 100.0
+"""Of so many requests in the last minute, a p95 so many times what it mostly was, and by so much longer, is slow."""
+
+JUST_BEGUN_S = 90.0
+"""Of failures that began in the last minute, more or less, nothing needs to be said but that."""
 
 JUST_SWITCHED_S = 60.0
 """So long a switch is news. A drain is told of for as long as it lasts."""
@@ -76,6 +84,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "crashed": _DOWN,
         "failing": _DOWN,
         "erring": _DOUBTFUL,
+        "slow": _DOUBTFUL,
         "stale": _DOUBTFUL,
         "draining": _MOVING,
         "switched": _WELL,
@@ -87,61 +96,6 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
 
 SEEN_FROM_OUTSIDE: Final = frozenset({"silent", "new"})
 """A router that could tell of these would not be in them."""
-
-
-class Restarts(NamedTuple):
-    """How a version that is restarted by its supervisor (`[app] restart`) has fared; times are wall times.
-
-    `is_on`: it is to be started again should it fail. `times` says how often it was, the last time at `started_at`;
-    `next_at` is when it will be, where it has just failed. `gave_up`: it failed too often in a row.
-    """
-
-    is_on: bool
-    gave_up: bool
-    times: int
-    started_at: float
-    next_at: float | None
-    last_exit_status: int | None
-    last_ended_at: float | None
-
-
-class Checks(NamedTuple):
-    """How a version's last health checks went: how many failed in a row up to now, and why the last one did."""
-
-    failing: int = 0
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What is known of a deployment at wall time `at`.
-
-    `state` is what is recorded, corrected by what the processes are found to do; `silence` says why no router
-    answers, "" while one does. `checks` has the versions that were checked since they were started. `failover_from`
-    is the version whose requests go to the other one. `requests` and `failed` are the active version's of the last
-    minute, `failures` the latter by cause, "" for the application's own 5xx. `ended_at` says when a crashed version's
-    process ended, where somebody saw it, and `restarts` how those fare that are started again then.
-    """
-
-    at: float
-    state: BlueGreenState | None
-    state_fault: str = ""
-    silence: str = ""
-    checks: Mapping[str, Checks] = field(default_factory=dict)
-    failover_from: str | None = None
-    held: int = 0
-    requests: int = 0
-    failed: int = 0
-    failures: Mapping[str, int] = field(default_factory=dict)
-    in_flight: Mapping[str, int] = field(default_factory=dict)
-    oldest_s: Mapping[str, float] = field(default_factory=dict)
-    ended_at: Mapping[str, float] = field(default_factory=dict)
-    restarts: Mapping[str, Restarts] = field(default_factory=dict)
-
-    def is_well(self, version: VersionState) -> bool:
-        """Whether it could take the traffic."""
-        checks = self.checks.get(version.name)
-        return checks is not None and not checks.failing and version.status != "crashed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,20 +281,41 @@ def _failing(facts: Facts) -> _Told | None:
 
 def _erring(facts: Facts) -> _Told | None:
     """It is well, but many of its answers are not."""
-    active = facts.state.active if facts.state is not None else None
-    if active is None or facts.failed < max(MANY_FAILED, MUCH_FAILED * facts.requests):
+    active, recent = facts.state.active if facts.state is not None else None, facts.recent
+    if active is None or recent.failed < max(MANY_FAILED, MUCH_FAILED * recent.requests):
         return None
-    share = f"{100 * facts.failed / facts.requests:.0f}{GAP}%"
-    text = f"{named(active)} serves all traffic, but {share} of the last minute's requests failed{_why(facts)}."
+    share = f"{100 * recent.failed / recent.requests:.0f}{GAP}%"
+    text = f"{named(active)} serves all traffic, but {share} of the last minute's requests failed{_why(recent)}."
+    if recent.failing_for_s is not None and recent.failing_for_s >= JUST_BEGUN_S:
+        text = f"{text} That began {ago_text(recent.failing_for_s)}."
     return _way_out(facts, text, f"{active.name} {active.release} errs")
 
 
-def _why(facts: Facts) -> str:
+def _why(recent: Recent) -> str:
     """What most of the failed requests have in common, most first."""
-    causes = sorted(facts.failures.items(), key=lambda item: -item[1])
-    named = [f"{count:,} with {cause or OWN_5XX}" for cause, count in causes[:MOST_CAUSES]]
-    rest = facts.failed - sum(count for _, count in causes[:MOST_CAUSES])
-    return ": " + ", ".join([*named, *([f"{rest:,} otherwise"] if rest > 0 else [])]) if named else ""
+    told = [f"{one.times:,} with {_by(one)}" for one in recent.failures[:MOST_CAUSES]]
+    rest = recent.failed - sum(one.times for one in recent.failures[:MOST_CAUSES])
+    return ": " + ", ".join([*told, *([f"{rest:,} otherwise"] if rest > 0 else [])]) if told else ""
+
+
+def _by(failure: Failure) -> str:
+    what = failure.cause or (OWN_5XX if not failure.status else f"the application's own {failure.status}")
+    return f"{what} on {failure.path}" if failure.path else what
+
+
+def _slow(facts: Facts) -> _Told | None:
+    """It is well, and its answers take much longer than they did."""
+    active, recent = facts.state.active if facts.state is not None else None, facts.recent
+    now_ms, usual_ms = recent.p95_ms, recent.usual_p95_ms
+    if active is None or now_ms is None or usual_ms is None or recent.requests < SLOW_REQUESTS:
+        return None
+    if now_ms < max(SLOW_TIMES * usual_ms, usual_ms + SLOW_BY_MS):
+        return None
+    text = (
+        f"{named(active)} serves all traffic, but slowly: in the last minute 95{GAP}% of its answers took up to "
+        f"{ms_text(now_ms)}, in the half hour before that {ms_text(usual_ms)}."
+    )
+    return _way_out(facts, text, f"{active.name} {active.release} is slow")
 
 
 def _way_out(facts: Facts, text: str, topic: str) -> _Told:
@@ -431,6 +406,7 @@ _JUDGES: Final[Mapping[str, Callable[[Facts], _Told | None]]] = {
     "crashed": _crashed,
     "failing": _failing,
     "erring": _erring,
+    "slow": _slow,
     "stale": _stale,
     "draining": _draining,
     "switched": _switched,

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from app.deploy.processes import Found, Processes
 from app.deploy.reconcile import as_found, ends_of_crashed, restarts_of
+from app.facts import Checks, Facts, Recent, Restarts
+from app.metrics.recent import Recently
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Probe, Snapshot
-from app.situation import Checks, Facts, Restarts, Situation, decide
+from app.situation import Situation, decide
 from app.state.model import VERSIONS, BlueGreenState, put_version
 from app.state.watch import StateWatch
 
-__all__ = ["Look", "Survey", "Throttled", "WINDOW_S", "as_they_are", "facts", "failing_probes", "find_all"]
-
-WINDOW_S = 60
+__all__ = ["Look", "Survey", "as_they_are", "facts", "failing_probes", "find_all", "recent_of"]
 
 
 def find_all(state: BlueGreenState | None, processes: Processes) -> dict[str, Found]:
@@ -38,17 +37,24 @@ def failing_probes(probes: Sequence[Probe]) -> int:
     return next((count for count, probe in enumerate(reversed(probes)) if probe.ok), len(probes))
 
 
+def recent_of(recently: Recently, state: BlueGreenState | None, at: float) -> Recent:
+    """How the active version does; nothing without one."""
+    active = state.active if state is not None else None
+    if active is None:
+        return Recent()
+    return recently.of(active.name, at - active.started_at if active.started_at else None)
+
+
 def facts(
     at: float,
     state: BlueGreenState | None,
     state_fault: str,
     minute: Snapshot,
+    recent: Recent,
     ended_at: Mapping[str, float],
     restarts: Mapping[str, Restarts],
 ) -> Facts:
     """The facts at wall time `at`, out of the last minute's figures; `state` is as the processes are found."""
-    active = state.active_version if state is not None else None
-    stats = minute.versions[active] if active is not None else None
     checks = {}
     for name in VERSIONS:
         # Those of the process before it say nothing of it.
@@ -64,43 +70,12 @@ def facts(
         checks=checks,
         failover_from=minute.failover.version,
         held=minute.held,
-        requests=stats.requests if stats is not None else 0,
-        failed=stats.failed if stats is not None else 0,
-        failures=stats.failures if stats is not None else {},
+        recent=recent,
         in_flight={name: minute.versions[name].in_flight for name in VERSIONS},
         oldest_s={name: age_s for name, age_s in oldest_s.items() if age_s is not None},
         ended_at=ended_at,
         restarts=restarts,
     )
-
-
-T = TypeVar("T")
-
-
-class Throttled(Generic[T]):
-    """A value that is worked out anew as often as its cost allows.
-
-    Summing the metrics takes half a millisecond for each slot that was ever used, and a large router has many:
-    what a look costs may take one part in `SHARE` of the time. The processor's time is meant: on a busy machine,
-    a look that had to wait would keep an old value for long, just when something happens.
-    """
-
-    SHARE = 1000
-
-    def __init__(self, make: Callable[[], T], clock: Callable[[], float], work: Callable[[], float] = time.thread_time):
-        self._make = make
-        self._clock = clock
-        self._work = work
-        self._made: tuple[T, float] | None = None
-
-    def value(self) -> T:
-        """The value, at most so old as it cost."""
-        if self._made is None or self._clock() >= self._made[1]:
-            began = self._work()
-            value = self._make()
-            # A tenth of a second early, or a look that comes a millisecond too soon would make it wait for the next.
-            self._made = value, self._clock() - 0.1 + max(1.0, (self._work() - began) * self.SHARE)
-        return self._made[0]
 
 
 class Look(NamedTuple):
@@ -124,8 +99,7 @@ class Survey:
         self._processes = Processes(Path(state_file).parent)
         self._metrics = metrics
         self._watch = watch
-        # Balancers ask often.
-        self._minute = Throttled(partial(metrics.snapshot, WINDOW_S), time.monotonic)
+        self._recently = Recently(metrics)
 
     def situation(self, last: tuple[str, Probe] | None = None) -> Situation:
         """What it is in at this moment; `last` is a version and its last health check, where that was just made."""
@@ -134,7 +108,7 @@ class Survey:
     def look(self, last: tuple[str, Probe] | None = None) -> Look:
         """The situation, and what it follows from."""
         metrics, state = self._metrics, self._watch.current()
-        minute = self._minute.value()
+        minute = self._recently.minute
         probes: dict[str, Sequence[Probe]] = {name: metrics.probes(index) for index, name in enumerate(VERSIONS)}
         if last is not None and last[1] not in probes[last[0]]:
             probes[last[0]] = [last[1]]
@@ -146,5 +120,7 @@ class Survey:
         if state is not None:
             state = as_they_are(state, found, is_settled=False)
         ended_at = ends_of_crashed(state, found)
-        all_facts = facts(time.time(), state, self._watch.fault, minute, ended_at, restarts_of(found))
-        return Look(decide(all_facts), state, found)
+        at = time.time()
+        recent = recent_of(self._recently, state, at)
+        seen = facts(at, state, self._watch.fault, minute, recent, ended_at, restarts_of(found))
+        return Look(decide(seen), state, found)

@@ -21,7 +21,8 @@ from app.cli.entry import run
 from app.deploy.processes import Found
 from app.event_file import Event, EventFile
 from app.event_recorder import AT_MOST, Recording
-from app.situation import Restarts, Situation
+from app.facts import Restarts
+from app.situation import Situation
 from app.state.model import BlueGreenState, promote, with_version
 from app.survey import Look
 from tests.support.fake_clock import FakeSeconds

@@ -23,7 +23,14 @@ LEVELS = [
     ],
     ["app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.access"],
     [
-        *("app.protocol", "app.state.given_up", "app.situation", "app.deploy.phases", "app.deploy.judgement"),
+        *(
+            "app.protocol",
+            "app.state.given_up",
+            "app.facts",
+            "app.situation",
+            "app.deploy.phases",
+            "app.deploy.judgement",
+        ),
         *("app.metrics.layout", "app.metrics.histogram", "app.metrics.snapshot", "app.metrics.exposition"),
     ],
     # L1, adapters: one outside thing each

@@ -65,3 +65,11 @@ def test_requirements_are_what_our_code_imports() -> None:
     listed = re.findall(r"^([\w-]+)==", (ROOT / "requirements.txt").read_text().replace("_", "-"), re.MULTILINE)
     needed_by_gunicorn = {"packaging"}
     assert {named.get(name, name) for name in imported} == {name.lower() for name in listed} - needed_by_gunicorn
+
+
+def test_nothing_is_tracked_that_is_to_be_ignored() -> None:
+    """A virtual environment, say: a clone of it does not work, and `make` takes it for a finished one."""
+    if not (ROOT / ".git").exists():  # an archive has no more than was tracked
+        return
+    command = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()[:3] == []

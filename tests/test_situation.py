@@ -19,21 +19,29 @@ import pytest
 from app.cli import blue_green_deploy, traffic_router
 from app.cli.entry import run
 from app.config import RouterConfig
+from app.facts import Checks, Facts, Recent
+from app.metrics import layout
+from app.metrics.cells import Cell, write_cell
+from app.metrics.histogram import COARSE_SHIFT, bucket_index
+from app.metrics.recent import recent
 from app.metrics.shared import monotonic_us
-from app.metrics.snapshot import VersionStats
-from app.situation import HELD_BACK, KINDS, SEEN_FROM_OUTSIDE, Checks, Facts, Grade, decide
+from app.metrics.snapshot import FailedRequest
+from app.situation import HELD_BACK, KINDS, SEEN_FROM_OUTSIDE, Grade, decide
 from app.state.codec import encode
 from app.state.given_up import given_up
 from app.state.model import BlueGreenState, Maintenance, Pause, VersionState, promote, put_version, with_version
 from app.state.store import StateStore
-from app.units import plain
+from app.units import ms_text, plain
 from app.web import RouterApp, create_app
 from tests.cli.conftest import home  # noqa: F401  # a home without settings
+from tests.dashboard.observations import stats
 from tests.support.canned_router import CannedRouter
 from tests.support.router_process import free_port
 from tests.support.waiting import wait_until
 
 Captured = pytest.CaptureFixture[str]
+
+ON_BLUE = promote(BlueGreenState(), "blue", 1.0)
 
 
 @dataclass
@@ -81,6 +89,7 @@ class Site:
 def site(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:  # noqa: F811
     """Blue is active and well, so is green."""
     (home / ".local_context").mkdir()
+    monkeypatch.setattr("app.metrics.recent._FEW_TENS", 3)  # the machine may have been started just now
     with CannedRouter() as blue, CannedRouter() as green:
         ports = {"blue": blue.port, "green": green.port}
         state = BlueGreenState(active_version="blue", switched_at=time.time() - 3970, previous_version="green")
@@ -144,6 +153,26 @@ def erring(site: Site) -> None:
     wait_until(is_counted, "the failed requests in the last minute's figures")
 
 
+def slow(site: Site) -> None:
+    """Five milliseconds for minutes, then half a second."""
+    metrics, slot = site.worker.service.metrics, site.worker.service.slot
+    usual = Cell()
+    usual.counts[layout.CODE_CLASSES.index("2xx")] = 100
+    usual.counts[layout.CELL_BUCKETS + (bucket_index(5000) >> COARSE_SHIFT)] = 100
+    metrics.fold()  # the first one fills the rings
+    now_ten = monotonic_us() // 10_000_000
+    for ten in range(now_ten - 12, now_ten - 6):
+        write_cell(metrics.mapped.memory, memoryview(metrics.mapped.memory).cast("Q"), layout.TENS, ten, usual)
+    for _ in range(120):
+        slot.finish(slot.start(0, b"GET", b"/", monotonic_us()), 0, 200, 0, 0, 0, 500_000, 900, 800)
+
+    def is_counted() -> bool:
+        metrics.fold()
+        return metrics.snapshot(60).versions["blue"].requests == 120
+
+    wait_until(is_counted, "the slow requests in the last minute's figures")
+
+
 def stale(site: Site) -> None:
     site.get("/__router_health")
     StateStore(site.path).keep_as_good()
@@ -170,7 +199,7 @@ class Row:
 
 
 ERRING = (
-    "Blue 1.4.2 serves all traffic, but 100 % of the last minute's requests failed: 20 with the application's own 5xx"
+    "Blue 1.4.2 serves all traffic, but 100 % of the last minute's requests failed: 20 with the application's own 500"
 )
 
 ROWS = {
@@ -182,6 +211,7 @@ ROWS = {
     "crashed": Row(crashed, "Blue 1.4.2 is active but crashed", "switch green"),
     "failing": Row(failing, "Blue 1.4.2 is active but failed the last health check: ", "switch green"),
     "erring": Row(erring, ERRING, "switch green"),
+    "slow": Row(slow, "Blue 1.4.2 serves all traffic, but slowly: in the last minute 95 % of its", "switch green"),
     "draining": Row(draining, "Switched to blue 1.4.2 1 h 6 min ago; green still finishes 1 request"),
     "stale": Row(stale, "Blue 1.4.2 serves all traffic. The state file is broken: ", "repair"),
     "switched": Row(switched, "Switched to green 1.5.0 "),
@@ -355,12 +385,57 @@ def test_facts_without_figures_are_enough() -> None:
     ids=["application", "no connection", "both", "clients that leave are none", "the most frequent"],
 )
 def test_failures_are_told_by_their_causes(causes: dict[str, int], failed: int, said: str) -> None:
-    state = promote(BlueGreenState(), "blue", 1.0)
-    stats = VersionStats._make([None] * len(VersionStats._fields))._replace(
-        requests=100, failed=failed, causes=causes, code_classes={"5xx": failed}
-    )
-    failures = stats.failures
-    told = decide(
-        Facts(at=100.0, state=state, checks={"blue": Checks()}, requests=100, failed=failed, failures=failures)
-    )
+    figures = stats("blue")._replace(requests=100, failed=failed, causes=causes, code_classes={"5xx": failed})
+    told = decide(Facts(100.0, ON_BLUE, checks={"blue": Checks()}, recent=recent(figures)))
     assert told.word == "erring" and said in plain(told.text)
+
+
+def failed_request(status: int, path: str, cause: str = "") -> FailedRequest:
+    return FailedRequest("blue", "id-1", "GET", path, status, cause, 99.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ([(500, "/cart")] * 3, "54 with the application's own 500 on /cart."),
+        ([(500, "/cart"), (500, "/cart"), (503, "/a")], "54 with the application's own 500 on /cart."),
+        ([(500, "/a"), (500, "/b"), (500, "/c")], "54 with the application's own 500."),
+        ([(500, "/a"), (503, "/a")], "54 with the application's own 5xx on /a."),
+    ],
+    ids=["all alike", "most alike", "one code", "one path"],
+)
+def test_failures_are_told_by_what_most_of_them_share(known: list[tuple[int, str]], said: str) -> None:
+    figures = stats("blue")._replace(requests=100, failed=54, code_classes={"5xx": 54})
+    facts = Facts(
+        100.0, ON_BLUE, checks={"blue": Checks()}, recent=recent(figures, [failed_request(*one) for one in known])
+    )
+    assert said in plain(decide(facts).text)
+
+
+def test_failures_say_since_when() -> None:
+    figures = stats("blue")._replace(requests=100, failed=54, code_classes={"5xx": 54})
+    facts = Facts(100.0, ON_BLUE, checks={"blue": Checks()}, recent=recent(figures, failing_for_s=250.0))
+    assert plain(decide(facts).text).endswith(" That began 4 min 10 s ago.")
+    just_now = replace(facts, recent=recent(figures, failing_for_s=20.0))
+    assert "began" not in decide(just_now).text
+
+
+@pytest.mark.parametrize(
+    ("requests", "now_ms", "usual_ms", "word"),
+    [
+        (1000, 1200.0, 150.0, "slow"),
+        (1000, 400.0, 150.0, "serving"),
+        (1000, 60.0, 5.0, "serving"),
+        (1000, 120.0, 5.0, "slow"),
+        (99, 1200.0, 150.0, "serving"),
+        (1000, 1200.0, None, "serving"),
+    ],
+    ids=["eight times", "less than three times", "by little", "by enough", "few requests", "no past"],
+)
+def test_a_p95_that_left_its_own_past_is_an_alarm(requests: int, now_ms: float, usual_ms: float, word: str) -> None:
+    recently = Recent(requests, 0, p95_ms=now_ms, usual_p95_ms=usual_ms)
+    now = decide(Facts(100.0, ON_BLUE, checks={"blue": Checks()}, recent=recently))
+    assert now.word == word
+    if word == "slow":
+        took = plain(ms_text(now_ms)), plain(ms_text(usual_ms))
+        assert "took up to {}, in the half hour before that {}.".format(*took) in plain(now.text)

@@ -12,7 +12,8 @@ from app.cli.entry import print_error
 from app.deploy.current_link import look
 from app.deploy.differences import differences
 from app.errors import StateError, StateMissing
-from app.situation import Facts, Situation, decide, situation_json
+from app.facts import Facts
+from app.situation import Situation, decide, situation_json
 
 __all__ = ["print_status"]
 

@@ -9,6 +9,7 @@ from app.config import RouterConfig
 from app.deploy.drain import Row, Traffic
 from app.deploy.receipt import Conduct, Tally
 from app.errors import MetricsError
+from app.facts import Recent
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import CutRequest, VersionStats
 
@@ -63,8 +64,10 @@ class _RouterTraffic:
         stats = self._current().snapshot(seconds).versions[version]
         return Conduct(stats.requests, stats.failed, stats.total.p95_ms)
 
-    def failures(self, version: str, seconds: int) -> dict[str, int]:
-        return self._current().snapshot(seconds).versions[version].failures
+    def recent(self, version: str, lived_s: float | None) -> Recent:
+        from app.metrics.recent import Recently  # a switch does without it
+
+        return Recently(self._current()).of(version, lived_s)
 
     def _current(self) -> SharedMetrics:
         return self._in_use()[-1]

@@ -16,7 +16,8 @@ from app.deploy.drain import Traffic
 from app.deploy.log_file import tail
 from app.deploy.processes import Found
 from app.deploy.reconcile import ending_text, ends_of_crashed, restarts_of, restarts_text
-from app.situation import HELD_BACK, Checks, Facts, Grade, Situation, decide, situation_json
+from app.facts import Checks, Facts, Recent
+from app.situation import HELD_BACK, Grade, Situation, decide, situation_json
 from app.state.given_up import given_up
 from app.state.model import BlueGreenState, VersionState, other
 from app.units import plain
@@ -74,11 +75,17 @@ class Overview:
         away_from = None if self.traffic is None else self.traffic.failover()
         return away_from if away_from == self.state.active_version else None
 
+    def _recent(self) -> Recent:
+        """How the active version does."""
+        active = self.state.active
+        if self.traffic is None or active is None:
+            return Recent()
+        return self.traffic.recent(active.name, time.time() - active.started_at if active.started_at else None)
+
     @cached_property
     def situation(self) -> Situation:
         """What state the deployment is in."""
         state, traffic, health = self.state, self.traffic, self.health
-        conduct = traffic.conduct(state.active_version, 60) if traffic is not None and state.active_version else None
         rows = {name: traffic.in_flight_rows(name) for name in state.versions} if traffic is not None else {}
         return decide(
             Facts(
@@ -89,9 +96,7 @@ class Overview:
                 checks={name: Checks(int(not result.ok), result.reason) for name, result in health.items()},
                 failover_from=self.failover,
                 held=self.held or 0,
-                requests=conduct.requests if conduct is not None else 0,
-                failed=conduct.failed if conduct is not None else 0,
-                failures=traffic.failures(state.active_version, 60) if traffic and state.active_version else {},
+                recent=self._recent(),
                 in_flight={name: self.in_flight(name) or 0 for name in state.versions},
                 oldest_s={name: found[0].age_s for name, found in rows.items() if found},
                 ended_at=ends_of_crashed(state, self.found) if self.found else {},

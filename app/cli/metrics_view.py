@@ -15,11 +15,12 @@ from rich.live import Live
 from rich.text import Text
 
 from app.cli.health_view import read_health
-from app.cli.render import Progress, bytes_text, count_text, duration_text, heading, is_plain, ms_text
+from app.cli.render import Progress, bytes_text, count_text, duration_text, heading, is_plain, moment_text, ms_text
 from app.cli.router_client import METRICS_PATH, RouterClient, RouterUnreachable
 from app.command_line import ROUTER_PROGRAM
 from app.errors import FAILURES, OperatorError
 from app.situation import OWN_5XX
+from app.units import NONE
 
 __all__ = ["Metrics", "metrics_lines", "read_metrics", "watch"]
 
@@ -27,6 +28,8 @@ Metrics = Mapping[str, Any]
 """The JSON object of `/__router_metrics`."""
 
 _PERCENTILES = ("p50", "p90", "p95", "p99", "max")
+
+_MOST_FAILED = 5
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 _SPARK_WIDTH = 44
@@ -88,7 +91,17 @@ def _failure_lines(metrics: Metrics) -> list[str]:
     lines = [
         f"   {version:<8} {count_text(count):>12} {cause}" for count, version, cause in sorted(found, reverse=True)
     ]
-    return ["", f"   {'Version':<8} {'Failed':>12} by", *lines]
+    return ["", f"   {'Version':<8} {'Failed':>12} by", *lines, *_last_failed(metrics)]
+
+
+def _last_failed(metrics: Metrics) -> list[str]:
+    """The last requests that failed, newest first: what to look for in the logs."""
+    lines = [
+        f"   {moment_text(one['at'])} {one['version']:<6} {one['status'] or NONE:>3} {one['method']} {one['path']}"
+        f"  {one['cause'] or OWN_5XX}, after {ms_text(one['took_ms'])}, id {one['request_id'] or NONE}"
+        for one in reversed((metrics.get("last_failed") or [])[-_MOST_FAILED:])
+    ]
+    return ["", "   The last that failed:", *lines] if lines else []
 
 
 def _latency_figures(metrics: Metrics) -> dict[str, str]:

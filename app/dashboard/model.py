@@ -19,7 +19,7 @@ from app.state.model import VERSIONS, VersionState
 from app.survey import failing_probes
 from app.units import GAP, NONE, bytes_text, duration_text
 
-__all__ = ["Card", "Check", "Row", "cards", "commands", "in_flight", "notices", "settings"]
+__all__ = ["Card", "Check", "Row", "cards", "commands", "failed", "in_flight", "notices", "settings"]
 __all__ += ["headline", "workers"]
 
 Row = tuple[str, ...]
@@ -29,6 +29,7 @@ RATE_COLUMNS = 5
 """The rate on a card is that of the last ten seconds: steady enough to read, quick enough for a switch."""
 
 MAX_IN_FLIGHT = 20
+MAX_FAILED = 10
 MAX_COMMANDS = 30
 
 _PROGRAM = "blue_green_deploy "
@@ -132,8 +133,9 @@ def _status(seen: Observation, version: VersionState | None, *, is_active: bool)
     failing = failing_probes(probes)
     if probes and not failing:
         if is_active and seen.situation.word == "erring":
-            minute = seen.minute.versions[version.name]
-            return f"Healthy, but {100 * minute.failed / minute.requests:.0f}{GAP}% fail", "bad"
+            return f"Healthy, but {100 * seen.recent.failed / seen.recent.requests:.0f}{GAP}% fail", "bad"
+        if is_active and seen.situation.word == "slow":
+            return "Healthy, but slow", "bad"
         return "Healthy", "good"
     if recorded == "running" or (is_active and failing):
         return ("Not checked yet", "busy") if not probes else (f"Failing for {_checks(failing)}", "bad")
@@ -230,6 +232,23 @@ def in_flight(seen: Observation) -> list[Row]:
     return [
         (row.version, row.method, row.path, _age_text(row.age_s), row.request_id or NONE, str(row.pid))
         for row in seen.minute.rows[:MAX_IN_FLIGHT]
+    ]
+
+
+def failed(seen: Observation) -> list[Row]:
+    """When, version, status, cause, method, path, time taken and id of the last failed requests, newest first."""
+    return [
+        (
+            when_text(one.at, seen.at),
+            one.version,
+            str(one.status or NONE),
+            one.cause or "its own",
+            one.method,
+            one.path,
+            ms_text(one.took_ms),
+            one.request_id or NONE,
+        )
+        for one in reversed(seen.minute.failures[-MAX_FAILED:])
     ]
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from app.deploy.history import Entry
+from app.facts import Recent, Restarts
 from app.metrics.snapshot import Snapshot
-from app.situation import Restarts, Situation, decide
+from app.situation import Situation, decide
 from app.state.model import BlueGreenState
 from app.survey import facts
 
@@ -82,9 +83,9 @@ class Observation:
 
     `state` is what is recorded, corrected by what the processes are found to do; `ended_at` says when a crashed
     version's process ended, where somebody saw it, and `restarts` how those fare that are started again. `lifetime`
-    and `minute` are the metrics since the file was made and of the last 60 seconds. `commands` are the deploy history,
-    oldest first; `at_work` are those of them whose process runs at this moment. `worker_rates` are requests per second,
-    by pid.
+    and `minute` are the metrics since the file was made and of the last 60 seconds, and `recent` is how the active
+    version does. `commands` are the deploy history, oldest first; `at_work` are those of them whose process runs at
+    this moment. `worker_rates` are requests per second, by pid.
     """
 
     at: float
@@ -96,6 +97,7 @@ class Observation:
     long: Past
     commands: Sequence[Entry] = ()
     at_work: Sequence[Entry] = ()
+    recent: Recent = Recent()
     ended_at: Mapping[str, float] = field(default_factory=dict)
     restarts: Mapping[str, Restarts] = field(default_factory=dict)
     worker_rates: Mapping[int, float] = field(default_factory=dict)
@@ -104,4 +106,5 @@ class Observation:
     @cached_property
     def situation(self) -> Situation:
         """What state the deployment is in."""
-        return decide(facts(self.at, self.state, self.state_fault, self.minute, self.ended_at, self.restarts))
+        seen = facts(self.at, self.state, self.state_fault, self.minute, self.recent, self.ended_at, self.restarts)
+        return decide(seen)

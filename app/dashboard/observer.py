@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from app.config import RouterConfig
@@ -15,11 +14,13 @@ from app.deploy.history import Entry, History
 from app.deploy.processes import Processes, is_same_process
 from app.deploy.reconcile import ends_of_crashed, restarts_of
 from app.errors import StateError
+from app.metrics.recent import Recently
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Snapshot
+from app.metrics.throttled import Throttled
 from app.state.model import VERSIONS
 from app.state.watch import StateWatch
-from app.survey import WINDOW_S, Throttled, as_they_are, find_all
+from app.survey import as_they_are, find_all, recent_of
 
 __all__ = ["Observer"]
 
@@ -61,7 +62,7 @@ class Observer:
         self._short = Timeline(*SHORT, metrics.series, pause, is_counted=config.metrics_enabled)
         self._long = Timeline(*LONG, metrics.series, pause, is_counted=config.metrics_enabled)
         self._processes = Processes(Path(config.state_file).parent)
-        self._minute = Throttled(partial(metrics.snapshot, WINDOW_S), clock)
+        self._recently = Recently(metrics, clock)
         self._lifetime = Throttled(metrics.snapshot, clock)
         self._commands = _Commands(Path(config.beside_state("history.jsonl")))
         self._rates = _WorkerRates()
@@ -76,7 +77,7 @@ class Observer:
         at, monotonic_s = self._now(), self._clock()
         short, long = self._short.past(monotonic_s, at), self._long.past(monotonic_s, at)
         self._pause()
-        minute = self._minute.value()
+        minute = self._recently.minute
         self._pause()
         lifetime = self._lifetime.value()
         self._pause()
@@ -98,6 +99,7 @@ class Observer:
             long=long,
             commands=commands,
             at_work=at_work,
+            recent=recent_of(self._recently, state, at),
             ended_at=ends_of_crashed(state, found),
             restarts=restarts_of(found),
             worker_rates=self._rates.update(minute),

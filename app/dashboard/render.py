@@ -68,6 +68,7 @@ class Renderer:
             "meta": self._of("meta", _meta(seen)),
             **{f"card-{card.name}": self._of("card", card, card.name) for card in model.cards(seen)},
             "in-flight": self._of("in_flight", tuple(model.in_flight(seen)), _unlisted(seen)),
+            "failed": self._of("failed", tuple(model.failed(seen))),
             "commands": self._of("commands", tuple(model.commands(seen))),
             "workers": self._of("workers", tuple(model.workers(seen))),
         }

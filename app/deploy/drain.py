@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from app.deploy.events import Drained, Draining, Overdue, Reporter
 from app.deploy.receipt import Conduct, Cut, Tally
+from app.facts import Recent
 
 __all__ = ["Drain", "OnTimeout", "Outcome", "Row", "Traffic"]
 
@@ -78,8 +79,8 @@ class Traffic(Protocol):
     def conduct(self, version: str, seconds: int) -> Conduct:
         """How a version did in the last so many seconds."""
 
-    def failures(self, version: str, seconds: int) -> Mapping[str, int]:
-        """The failed requests among them by cause, "" for the application's own 5xx."""
+    def recent(self, version: str, lived_s: float | None) -> Recent:
+        """How a version did in the last minute, or in the time that its process has lived."""
 
 
 class Outcome(NamedTuple):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from app.errors import ProcessError
-from app.situation import Restarts
+from app.facts import Restarts
 from app.state.model import VersionState
 from app.state.process_birth import birth, is_zombie
 from app.state.store import mending

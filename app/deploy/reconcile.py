@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from app.deploy.processes import Found
-from app.situation import Restarts
+from app.facts import Restarts
 from app.state.model import BlueGreenState, VersionState
 from app.units import ago_text, duration_text, plain
 

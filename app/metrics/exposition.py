@@ -9,7 +9,16 @@ import math
 from typing import Any, Literal
 
 from app.errors import MalformedRequest
-from app.metrics.snapshot import CutRequest, InFlightRow, Latency, Probe, Snapshot, VersionStats, WorkerStats
+from app.metrics.snapshot import (
+    CutRequest,
+    FailedRequest,
+    InFlightRow,
+    Latency,
+    Probe,
+    Snapshot,
+    VersionStats,
+    WorkerStats,
+)
 from app.state.model import VERSIONS
 
 Format = Literal["json", "prometheus", "openmetrics"]
@@ -106,6 +115,7 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         **_breakdown(overall),
         "versions": {name: _version(stats) for name, stats in snapshot.versions.items()},
         "oldest_in_flight": [_row(row) for row in snapshot.rows[:MAX_ROWS]],
+        "last_failed": [_failed(one) for one in snapshot.failures[-MAX_ROWS:]],
         "last_cut": [_cut(cut) for cut in snapshot.cuts[-MAX_ROWS:]],
         "workers": [_worker(worker) for worker in snapshot.workers],
         "probes": {name: [_probe(probe) for probe in probes] for name, probes in snapshot.probes.items()},
@@ -204,6 +214,19 @@ def _cut(cut: CutRequest) -> dict[str, Any]:
         "path": cut.path,
         "cause": cut.cause,
         "request_id": cut.request_id,
+    }
+
+
+def _failed(one: FailedRequest) -> dict[str, Any]:
+    return {
+        "at": round(one.at, 3),
+        "version": one.version,
+        "method": one.method,
+        "path": one.path,
+        "status": one.status,
+        "cause": one.cause or None,
+        "took_ms": rounded(one.took_ms),
+        "request_id": one.request_id,
     }
 
 

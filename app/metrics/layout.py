@@ -14,6 +14,7 @@
                router            the same, for requests that never got as far as a version
                rows              256 rows × 24 words: what is in flight
                cuts              32 rows × 28 words: the last requests whose answer was broken off
+               failures          32 rows × 28 words: the last requests that failed
 
     cell       tag               second + 1 (or ten + 1); 0 while the cell is being written or empty
                bytes, total_us   8-byte words, one for each of the three versions
@@ -27,10 +28,10 @@
                mark              text length << 2 | version
                text              up to 176 bytes: request id, space, method, space, path without its query
 
-    cut row    serial            1, 2, 3 …; 0 while the row is being written or empty
-               at_us             monotonic µs: when it was broken off, or found in a dead worker's slot
-               cause             index into CAUSES; 0: its worker died
-               (unused)
+    ended row  serial            1, 2, 3 …; 0 while the row is being written or empty
+    (cuts and  at_us             monotonic µs: when it ended, or was found in a dead worker's slot
+    failures)  cause             index into CAUSES; 0 of a cut: its worker died; 0 of a failure: the application's own
+               outcome           of a failure: total µs << 10 | status
                row               as it was in flight
 
     probe row  serial            1, 2, 3 …; 0 while the row is being written or empty
@@ -51,7 +52,7 @@ from app.metrics.histogram import BUCKETS, COARSE_BUCKETS
 from app.state.model import VERSIONS
 
 MAGIC = int.from_bytes(b"BGROUTER", "little")
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 WORD = 8
 LARGEST = 2**64 - 1
 PAGE_WORDS = 512
@@ -123,10 +124,11 @@ SLOT_HEAD_WORDS = 16
 ROWS = 256
 ROW_WORDS = 24
 ROW_TEXT_BYTES = (ROW_WORDS - 2) * WORD
-CUTS = 32
-CUT_ROW = 4
-"""Where the copy of the row begins in a cut row."""
-CUT_WORDS = CUT_ROW + ROW_WORDS
+ENDED = 32
+"""So many of the last cut requests are remembered, and as many of those that failed."""
+ENDED_ROW = 4
+"""Where the copy of the row begins in an ended row."""
+ENDED_WORDS = ENDED_ROW + ROW_WORDS
 SECOND_CELLS = 600
 TEN_CELLS = 2160
 PROBES = 8
@@ -158,7 +160,8 @@ VERSION_WORDS = HISTOGRAMS_AT + len(LATENCIES) * BUCKETS
 # Offsets inside a slot.
 ROWS_AT = SLOT_HEAD_WORDS + len(VERSION_LABELS) * VERSION_WORDS
 CUTS_AT = ROWS_AT + ROWS * ROW_WORDS
-SLOT_WORDS = -(-(CUTS_AT + CUTS * CUT_WORDS) // PAGE_WORDS) * PAGE_WORDS
+FAILURES_AT = CUTS_AT + ENDED * ENDED_WORDS
+SLOT_WORDS = -(-(FAILURES_AT + ENDED * ENDED_WORDS) // PAGE_WORDS) * PAGE_WORDS
 
 # Offsets inside the file.
 SECONDS_AT = PAGE_WORDS
@@ -232,7 +235,7 @@ def checksum() -> int:
         CAUSE_ROOM,
         ROWS,
         ROW_WORDS,
-        CUTS,
+        ENDED,
         SECOND_CELLS,
         TEN_CELLS,
         PROBES,

@@ -15,8 +15,18 @@ from app.metrics.cells import Cell, read_cell, read_tally, spread, together
 from app.metrics.file import MappedFile, followed
 from app.metrics.layout import C, H, S
 from app.metrics.locks import ByteLocks, alive_byte
-from app.metrics.rows import cut_requests, live_rows
-from app.metrics.snapshot import CutRequest, Failover, History, InFlightRow, Probe, Series, Snapshot, WorkerStats
+from app.metrics.rows import cut_requests, failed_requests, live_rows
+from app.metrics.snapshot import (
+    CutRequest,
+    FailedRequest,
+    Failover,
+    History,
+    InFlightRow,
+    Probe,
+    Series,
+    Snapshot,
+    WorkerStats,
+)
 from app.state.model import VERSIONS
 
 _VERSIONS = range(len(layout.VERSION_LABELS))
@@ -72,6 +82,7 @@ class Reader:
             probes={name: self.probes(version) for version, name in enumerate(VERSIONS)},
             state_fault=any(self._words[layout.slot_at(worker.slot) + S["state_fault"]] for worker in workers),
             fault=fault,
+            failures=self.failures(now_us),
         )
 
     def _totals(self, now_us: int) -> tuple[summary.Account, list[WorkerStats]]:
@@ -223,6 +234,17 @@ class Reader:
         """The last cut requests, newest last; those found in the rows of dead workers last of all."""
         found = {cut for slot in self._used() for cut in cut_requests(*self._named(slot))}
         return sorted(found, key=lambda cut: (cut.at_us is None, cut.at_us, cut.started_us))
+
+    def failures(self, now_us: int) -> list[FailedRequest]:
+        """The last failed requests, newest last."""
+        ahead = time.time() - now_us / 1e6
+        slots = self._used()
+        found = [
+            one
+            for slot in slots
+            for one in failed_requests(self._memory, self._words, slot, lambda at_us: ahead + at_us / 1e6)
+        ]
+        return sorted(found, key=lambda one: one.at)
 
     def _named(self, slot: int) -> tuple[mmap.mmap, memoryview[int], int, Callable[[int], bool]]:
         return self._memory, self._words, slot, self._is_alive

@@ -1,4 +1,4 @@
-"""Requests by name: the rows of those in flight, and a ring of those whose answer was broken off.
+"""Requests by name: the rows of those in flight, and rings of those whose answer was broken off and that failed.
 
 A row is written by its slot's owner. When an owner dies, its rows stay as they were: those requests are cut. Who
 takes the slot over copies them into the ring before it empties the rows, so that a reader finds each of them in
@@ -9,44 +9,53 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from app.errors import CAUSES
 from app.metrics import layout
 from app.metrics.layout import S
-from app.metrics.snapshot import WORKER_DIED, CutRequest, InFlightRow
+from app.metrics.snapshot import WORKER_DIED, CutRequest, FailedRequest, InFlightRow
 
 _ROW_BYTES = layout.ROW_WORDS * layout.WORD
 
 
-class CutRing:
-    """The ring of one slot, for its owner."""
+class EndedRing:
+    """A ring of one slot, for its owner; `rows` are the first words of its rows."""
 
-    def __init__(self, memory: mmap.mmap, words: memoryview[int], slot: int) -> None:
-        self._memory, self._words = memory, words
-        self._slot_at = layout.slot_at(slot)
-        self._serial = max(words[at] for at in _cut_rows(self._slot_at))
+    def __init__(self, memory: mmap.mmap, words: memoryview[int], rows: range) -> None:
+        self._memory, self._words, self._rows = memory, words, rows
+        self._serial = max(words[at] for at in rows)
 
-    def note(self, row: int, cause: int, now_us: int) -> None:
-        """Copies the row of a request that is cut, for a cause by its index into `CAUSES`."""
+    def note(self, row: int, cause: int, now_us: int, outcome: int = 0) -> None:
+        """Copies the row of a request, for a cause by its index into `CAUSES`."""
         self._serial += 1
-        words, at = self._words, _cut_rows(self._slot_at)[self._serial % layout.CUTS]
+        words, at = self._words, self._rows[self._serial % layout.ENDED]
         words[at] = 0
         words[at + 1] = now_us
         words[at + 2] = cause
-        source, copy = row * layout.WORD, (at + layout.CUT_ROW) * layout.WORD
+        words[at + 3] = outcome
+        source, copy = row * layout.WORD, (at + layout.ENDED_ROW) * layout.WORD
         self._memory[copy : copy + _ROW_BYTES] = self._memory[source : source + _ROW_BYTES]
         words[at] = self._serial
 
-    def inherit(self, now_us: int) -> None:
-        """Notes what the dead owner of the slot had in flight; once, also when an heir dies at it."""
-        noted = {self._row(at + layout.CUT_ROW) for at in _cut_rows(self._slot_at) if self._words[at]}
-        for row in _rows(self._slot_at):
-            if self._words[row] and self._row(row) not in noted:
-                self.note(row, 0, now_us)
+    @property
+    def taken(self) -> list[int]:
+        """The first words of the copies in it."""
+        return [at + layout.ENDED_ROW for at in self._rows if self._words[at]]
 
-    def _row(self, row: int) -> bytes:
-        length = min(self._words[row + 1] >> 2, layout.ROW_TEXT_BYTES)
-        return self._memory[row * layout.WORD : (row + 2) * layout.WORD + length]
+
+def inherit(memory: mmap.mmap, words: memoryview[int], slot: int, now_us: int) -> None:
+    """Notes as cut what the dead owner of a slot had in flight; once, also when an heir dies at it."""
+
+    def content(row: int) -> bytes:
+        length = min(words[row + 1] >> 2, layout.ROW_TEXT_BYTES)
+        return memory[row * layout.WORD : (row + 2) * layout.WORD + length]
+
+    ring = EndedRing(memory, words, cut_rows(slot))
+    noted = set(map(content, ring.taken))
+    for row in _rows(layout.slot_at(slot)):
+        if words[row] and content(row) not in noted:
+            ring.note(row, 0, now_us)
 
 
 def live_rows(
@@ -89,16 +98,41 @@ def _rows_of(memory: mmap.mmap, words: memoryview[int], slot: int) -> Iterator[t
 
 
 def _cuts_of(memory: mmap.mmap, words: memoryview[int], slot: int) -> Iterator[CutRequest]:
-    """What stands in a slot's ring."""
-    rows = _cut_rows(layout.slot_at(slot))
+    """What stands in a slot's ring of cut requests."""
+    for one in _ended(memory, words, cut_rows(slot)):
+        why = CAUSES[one.cause] if one.cause else WORKER_DIED
+        yield CutRequest(one.version, *one.text, why, one.started_us, one.at_us)
+
+
+def failed_requests(
+    memory: mmap.mmap, words: memoryview[int], slot: int, clock_us: Callable[[int], float]
+) -> Iterator[FailedRequest]:
+    """What stands in a slot's ring of failures; `clock_us` makes wall time of monotonic µs."""
+    for one in _ended(memory, words, failure_rows(slot)):
+        status, took_ms = one.outcome & 0x3FF, (one.outcome >> 10) / 1000
+        cause = CAUSES[one.cause] if one.cause else ""
+        yield FailedRequest(one.version, *one.text, status, cause, clock_us(one.at_us), took_ms)
+
+
+class _Ended(NamedTuple):
+    """A row of a ring; `text` is request id, method and path."""
+
+    at_us: int
+    cause: int
+    outcome: int
+    started_us: int
+    version: str
+    text: tuple[str, str, str]
+
+
+def _ended(memory: mmap.mmap, words: memoryview[int], rows: range) -> Iterator[_Ended]:
+    """What stands in a ring."""
     serials = words[rows.start : rows.stop : rows.step].tolist()
     for at, serial in ((at, serial) for at, serial in zip(rows, serials, strict=True) if serial):
-        at_us, cause, _, started_us, mark = words[at + 1 : at + layout.CUT_ROW + 2].tolist()
-        request_id, method, path = _text(memory, words, at + layout.CUT_ROW)
+        at_us, cause, outcome, started_us, mark = words[at + 1 : at + layout.ENDED_ROW + 2].tolist()
+        text = _text(memory, words, at + layout.ENDED_ROW)
         if words[at] == serial:
-            why = CAUSES[cause] if cause else WORKER_DIED
-            name = layout.VERSION_LABELS[mark & 3]
-            yield CutRequest(name, request_id, method, path, why, started_us, at_us)
+            yield _Ended(at_us, cause, outcome, started_us, layout.VERSION_LABELS[mark & 3], text)
 
 
 def _text(memory: mmap.mmap, words: memoryview[int], row: int) -> tuple[str, str, str]:
@@ -115,7 +149,15 @@ def _rows(slot_at: int) -> range:
     return range(first, first + layout.ROWS * layout.ROW_WORDS, layout.ROW_WORDS)
 
 
-def _cut_rows(slot_at: int) -> range:
-    """The first words of the cut rows."""
-    first = slot_at + layout.CUTS_AT
-    return range(first, first + layout.CUTS * layout.CUT_WORDS, layout.CUT_WORDS)
+def cut_rows(slot: int) -> range:
+    """The first words of a slot's ring of cut requests."""
+    return _ring(layout.slot_at(slot) + layout.CUTS_AT)
+
+
+def failure_rows(slot: int) -> range:
+    """The first words of a slot's ring of failures."""
+    return _ring(layout.slot_at(slot) + layout.FAILURES_AT)
+
+
+def _ring(first: int) -> range:
+    return range(first, first + layout.ENDED * layout.ENDED_WORDS, layout.ENDED_WORDS)

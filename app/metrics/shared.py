@@ -24,7 +24,7 @@ from app.metrics.layout import C, H, S
 from app.metrics.leader import Leader, Turn
 from app.metrics.locks import ByteLocks, alive_byte, claim_byte, leader_byte
 from app.metrics.reader import Reader
-from app.metrics.rows import CutRing
+from app.metrics.rows import inherit
 from app.metrics.shares import Shares
 from app.metrics.slot import SlotWriter
 from app.metrics.snapshot import CutRequest, Failover, History, InFlightRow, Probe, Series, Snapshot
@@ -156,7 +156,7 @@ class SharedMetrics:
             started, finished, unclaimed = (words[block + C[name]] for name in ("started", "finished", "unclaimed"))
             words[block + C["aborted"]] = started - finished - unclaimed
             base_requests += finished
-        CutRing(self._mapped.memory, words, slot).inherit(now_us)
+        inherit(self._mapped.memory, words, slot, now_us)
         words[head + S["pid"]] = pid
         words[head + S["role"]] = layout.ROLES.index(role)
         words[head + S["claimed_at_us"]] = time.time_ns() // 1000

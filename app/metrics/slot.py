@@ -15,7 +15,7 @@ from app.errors import CAUSES, FAILURES
 from app.metrics import layout
 from app.metrics.histogram import BUCKET_TABLE, BUCKETS, TABLED_US, bucket_index
 from app.metrics.layout import C, S
-from app.metrics.rows import CutRing
+from app.metrics.rows import EndedRing, cut_rows, failure_rows
 
 _VERSIONS = range(len(layout.VERSION_LABELS))
 _EMPTY_ROWS = bytes(layout.ROWS * layout.ROW_WORDS * layout.WORD)
@@ -36,6 +36,7 @@ class SlotWriter:
 
     __slots__ = (
         "_cuts",
+        "_failures",
         "_free",
         "_indexes",
         "_memory",
@@ -57,7 +58,8 @@ class SlotWriter:
         self._unclaimed = tuple(block + C["unclaimed"] for block in blocks)
         self._indexes = tuple(map(_indexes_in, blocks))
         rows_at = self._slot_at + layout.ROWS_AT
-        self._cuts = CutRing(memory, words, slot)
+        self._cuts = EndedRing(memory, words, cut_rows(slot))
+        self._failures = EndedRing(memory, words, failure_rows(slot))
         # A row's handle is its first word. The lowest row is used first: a quiet worker touches one page.
         self._free = [rows_at + row * layout.ROW_WORDS for row in reversed(range(layout.ROWS))]
         memory[rows_at * layout.WORD : rows_at * layout.WORD + len(_EMPTY_ROWS)] = _EMPTY_ROWS
@@ -116,7 +118,7 @@ class SlotWriter:
         finished, statuses, into, out, sums, longest, histograms = self._indexes[version]
         words[statuses + status] += 1
         if cause or status >= 500:
-            self._count_trouble(version, status, cause)
+            self._count_trouble(row, version, status, cause, total_us)
         if bytes_in:
             words[into] += bytes_in
         words[out] += bytes_out
@@ -195,13 +197,17 @@ class SlotWriter:
         """Gives the slot up; what was still in flight counts as aborted from now on."""
         self._release()
 
-    def _count_trouble(self, version: int, status: int, cause: int) -> None:
-        """The rare half of `finish`: causes and failures."""
+    def _count_trouble(self, row: int, version: int, status: int, cause: int, total_us: int) -> None:
+        """The rare half of `finish`: causes and failures, and who the last of these were."""
         block = layout.version_at(self.slot, version)
         if cause:
             self._words[block + layout.CAUSES_AT + cause] += 1
         if status >= 500 or _FAILS[cause]:
             self._words[block + C["failed"]] += 1
+            if row >= 0:
+                total_us = max(total_us, 0)
+                ended_us = self._words[row] + total_us
+                self._failures.note(row, cause if _FAILS[cause] else 0, ended_us, total_us << 10 | status)
 
 
 def _indexes_in(block: int) -> tuple[int, int, int, int, int, int, int]:

@@ -121,6 +121,23 @@ class CutRequest:
     """When it was broken off, monotonic µs; None while nobody has found the death of its worker."""
 
 
+class FailedRequest(NamedTuple):
+    """One request that failed: answered with a 5xx, or broken off."""
+
+    version: str
+    request_id: str
+    method: str
+    path: str
+    """As in flight."""
+    status: int
+    """What the client saw; 0 when it saw none."""
+    cause: str
+    """One of `app.errors.CAUSES`; "" when the application answered so itself."""
+    at: float
+    """Wall clock, seconds since the epoch: its end."""
+    took_ms: float
+
+
 class WorkerStats(NamedTuple):
     """One live writer of the file."""
 
@@ -190,6 +207,8 @@ class Snapshot(NamedTuple):
     state_fault: bool
     fault: str
     """Why the file could not be used, "" when all is well."""
+    failures: Sequence[FailedRequest] = ()
+    """The last failed requests, newest last; at most 32 of each slot are remembered."""
 
     @property
     def held(self) -> int:

@@ -16,7 +16,8 @@ from app.access import Access
 from app.dashboard.observation import Observation, Past
 from app.dashboard.observer import Observer
 from app.dashboard.view import View
-from app.metrics.snapshot import Probe, VersionStats
+from app.facts import Recent, Restarts
+from app.metrics.snapshot import FailedRequest, Probe, VersionStats
 from app.state.model import Maintenance, Pause, with_version
 from app.web import RouterApp
 from tests.dashboard.observations import (
@@ -62,12 +63,14 @@ def _seen(
     failover_from: str | None = None,
     moved_at: float = 2.0,
     erring: float = 0.0,
+    failures: Sequence[FailedRequest] = (),
     **changes: object,
 ) -> Observation:
     """Blue serves a busy shop, unless something else is said."""
     workers = [WORKERS[0]._replace(held=held), *WORKERS[1:]]
     given = versions or (BUSY,)
     minute = snapshot(*given, rows=ROWS, workers=workers, probes=checks, fault=fault, failover_from=failover_from)
+    minute = minute._replace(failures=failures)
     known = {
         "minute": minute,
         "lifetime": minute,
@@ -91,6 +94,12 @@ _FAILED = command(
 )
 _AT_WORK = command("deploy", 7, command="blue_green_deploy deploy --release=1.5.0", outcome=None, duration_s=None)
 _DRAINED = [stats("green", 1_210, 0, 2, total=latency(12.4, 48, 210)), stats("blue", 1_200, 0, 1)]
+
+_FAILURES = [
+    FailedRequest("blue", "1961a69783c7143f-004", "GET", "/search", 504, "read_timeout", AT - 41, 30_010.0),
+    FailedRequest("blue", "1961a69783c7143f-007", "POST", "/checkout/step/2", 500, "", AT - 9, 41.7),
+    FailedRequest("blue", "1961a69783c7143f-00a", "POST", "/checkout/step/2", 500, "", AT - 2, 38.0),
+]
 
 STATES: dict[str, Observation] = {
     "both": _seen(commands=[_DEPLOYED]),
@@ -139,11 +148,19 @@ STATES: dict[str, Observation] = {
         checks={"blue": probes("++---", "nothing listens on port 5005"), "green": ()},
     ),
     "erring": _seen(
-        stats("blue", 2_410, 723, 3, 1 << 30, latency(12.4, 48, 210)),
+        stats("blue", 2_410, 723, 3, 1 << 30, latency(12.4, 48, 210))._replace(
+            causes={"read_timeout": 12}, code_classes={"5xx": 723}
+        ),
         state=state(green="stopped"),
         checks=ALONE,
         erring=0.3,
+        failures=_FAILURES,
     ),
+    "slow": _seen(
+        stats("blue", 2_410, 2, 9, 1 << 30, latency(45, 1_240, 2_100)),
+        recent=Recent(2_410, 2, p95_ms=1_240.0, usual_p95_ms=150.0),
+    ),
+    "restarted": _seen(restarts={"blue": Restarts(True, False, 2, AT - 130, None, -9, AT - 130)}),
     "metrics-off": _seen(metrics_on=False, fault="the file was made by another version: stop all workers, remove it"),
 }
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from app.dashboard.observation import Column, Figures, Observation, Past
 from app.deploy.history import Entry
+from app.metrics.recent import recent
 from app.metrics.snapshot import Failover, InFlightRow, Latency, Probe, Snapshot, VersionStats, WorkerStats
 from app.state.model import BlueGreenState, VersionState, with_version
 
@@ -166,7 +167,11 @@ def observation(**changes: object) -> Observation:
         short=past(),
         long=past(60, (Column(),) * 360),
     )
-    return replace(seen, **changes)  # type: ignore[arg-type]  # fields of an observation
+    seen = replace(seen, **changes)  # type: ignore[arg-type]  # fields of an observation
+    active = seen.state.active_version if seen.state is not None else None
+    if "recent" in changes or active is None:
+        return seen
+    return replace(seen, recent=recent(seen.minute.versions[active], seen.minute.failures))
 
 
 def day(columns: int, rate: float, step_s: int, moved_at: float = 2.0, seed: int = 7) -> tuple[Column, ...]:

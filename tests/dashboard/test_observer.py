@@ -14,9 +14,9 @@ from app.config import RouterConfig
 from app.dashboard.observer import Observer
 from app.metrics.shared import SharedMetrics
 from app.metrics.slot import SlotWriter
+from app.metrics.throttled import Throttled
 from app.state.process_birth import birth
 from app.state.watch import StateWatch
-from app.survey import Throttled
 from tests.support.router_process import write_state
 
 GONE_PID = 2**22 - 3

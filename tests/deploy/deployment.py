@@ -23,6 +23,7 @@ from app.deploy.modes import Modes
 from app.deploy.processes import Processes
 from app.deploy.receipt import Conduct, Tally
 from app.deploy.steps import Steps
+from app.facts import Recent
 from app.metrics.snapshot import CutRequest
 from app.state.model import VERSIONS, BlueGreenState, VersionState
 from app.state.store import StateStore
@@ -90,8 +91,8 @@ class FakeTraffic:
     def cuts(self) -> list[CutRequest]:
         return _next(self.cut)
 
-    def failures(self, version: str, seconds: int) -> dict[str, int]:
-        return {}
+    def recent(self, version: str, lived_s: float | None) -> Recent:
+        return Recent()
 
     def conduct(self, version: str, seconds: int) -> Conduct:
         return _next(self.conducts.get(version, [Conduct(0, 0, None)]))

@@ -15,7 +15,7 @@ from app.deploy.processes import Processes
 from app.deploy.reconcile import as_found, restarts_text
 from app.deploy.sessions import Session
 from app.errors import ProcessError
-from app.situation import Restarts
+from app.facts import Restarts
 from app.state.model import VersionState
 from app.state.process_birth import is_zombie
 from tests.support.waiting import wait_until

@@ -35,7 +35,7 @@ def test_parts_of_a_slot_follow_one_another() -> None:
     last_version = layout.version_at(0, layout.ROUTER)
     assert last_version + layout.VERSION_WORDS == layout.slot_at(0) + layout.ROWS_AT
     assert layout.ROWS_AT + layout.ROWS * layout.ROW_WORDS <= layout.CUTS_AT
-    assert layout.CUTS_AT + layout.CUTS * layout.CUT_WORDS <= layout.SLOT_WORDS
+    assert layout.FAILURES_AT + layout.ENDED * layout.ENDED_WORDS <= layout.SLOT_WORDS
 
 
 def test_slots_begin_on_a_page_of_their_own() -> None:

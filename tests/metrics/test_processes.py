@@ -101,8 +101,8 @@ def test_processes_that_make_the_file_at_once_agree_on_one(path: Path, before: s
     try:
         wait_until(path.exists, "the file")
         metrics = SharedMetrics.create_or_attach(path, 16)
-        wait_until(lambda: metrics.in_flight("blue") == 8, "eight workers in one file")
-        assert metrics.snapshot().overall.requests == 8
+        wait_until(lambda: metrics.snapshot().overall.requests == 8, "eight workers in one file")
+        wait_until(lambda: metrics.in_flight("blue") == 8, "those that they hang in")
         metrics.close()
     finally:
         for pid in pids:

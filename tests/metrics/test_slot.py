@@ -163,13 +163,13 @@ def test_cut_requests_are_counted_and_named(metrics: SharedMetrics, writer: Slot
 def test_the_last_cut_requests_of_a_slot_are_remembered(
     metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock
 ) -> None:
-    for number in range(layout.CUTS + 5):
+    for number in range(layout.ENDED + 5):
         row = writer.start(0, b"GET", b"/", clock(), b"id-%d" % number)
         writer.count_cut(row, 0, TRUNCATED, clock())
         writer.finish(row, 0, 200, TRUNCATED, 0, 0, 1, 1, 1)
         clock.advance(1)
-    assert [cut.request_id for cut in metrics.cuts()] == [f"id-{number}" for number in range(5, layout.CUTS + 5)]
-    assert blue(metrics).cut == layout.CUTS + 5
+    assert [cut.request_id for cut in metrics.cuts()] == [f"id-{number}" for number in range(5, layout.ENDED + 5)]
+    assert blue(metrics).cut == layout.ENDED + 5
 
 
 def test_cut_request_without_a_row_is_counted_only(metrics: SharedMetrics, writer: SlotWriter) -> None:
