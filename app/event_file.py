@@ -56,9 +56,9 @@ class EventFile:
             return f"{self.path} cannot be written: {error.strerror}"
         return ""
 
-    def read(self, since: float = 0.0) -> list[Event]:
-        """Those from wall time `since` on, oldest first."""
-        lines = (line for path in (self._old, self.path) for line in _lines(path))
+    def read(self, since: float = 0.0, last_bytes: int = 0) -> list[Event]:
+        """Those from wall time `since` on, oldest first; with `last_bytes`, out of the ends of the files alone."""
+        lines = (line for path in (self._old, self.path) for line in _lines(path, last_bytes))
         return [event for line in lines if (event := _parsed(line)) is not None and event.at >= since]
 
     def last(self) -> Event | None:
@@ -66,9 +66,12 @@ class EventFile:
         return next(iter(self.read()[-1:]), None)
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def _lines(path: Path, last_bytes: int) -> Iterator[bytes]:
     try:
-        yield from path.read_bytes().splitlines()
+        with path.open("rb") as file:
+            if last_bytes:
+                file.seek(-min(last_bytes, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            yield from file.read().splitlines()
     except OSError:
         return
 

@@ -10,7 +10,10 @@ __all__ = ["JsonFormatter"]
 
 
 class JsonFormatter(Formatter):
-    """Writes `time` (UTC), `level`, `pid`, `logger` and `message`; `name` is the deployment's, left out without one."""
+    """Writes `time` (UTC), `level`, `pid`, `logger` and `message`; `name` is the deployment's, left out without one.
+
+    A line about a request has its fields too, under the names that the access log has for them.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -25,6 +28,7 @@ class JsonFormatter(Formatter):
             "pid": record.process,
             "logger": record.name,
             "message": record.getMessage(),
+            **getattr(record, "request", {}),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -289,5 +289,8 @@ _FLAGS = {
     "failover": '<path class="glyph" d="M-6 1H1L6 6 1 11H-6Z"/>',
     "failback": '<path class="glyph" d="M6 1H-1L-6 6-1 11H6Z"/>',
     "failing": '<path class="glyph" d="M0 0 7 12H-7Z"/>',
+    "hold": '<path class="glyph" d="M-5 1H-1V11H-5ZM1 1H5V11H1Z"/>',
+    "well": '<path class="cross" d="M-6 6-2 10 6 1"/>',
+    "router": '<path class="glyph" d="M-5 6A5 5 0 1 0 5 6A5 5 0 1 0-5 6Z"/>',
 }
 """By kind, so that colour is never all that tells them apart; around a point 6 px below the top."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from app.dashboard.observation import Observation
 from app.dashboard.words import versioned
@@ -19,8 +20,9 @@ __all__ = ["Mark", "marks"]
 class Mark:
     """One thing that happened at wall time `at`.
 
-    `kind` is "switch", "rollback", "start", "stop", "failover", "failback", "crash" or "failing"; `version` is
-    the one that got the traffic or that it happened to. `label` is short, `text` says it in full.
+    `kind` is "switch", "rollback", "start", "stop", "failover", "failback", "crash", "failing", "hold", "well" or
+    "router"; `version` is the one that got the traffic or that it happened to, or "router". `label` is short, `text`
+    says it in full.
     """
 
     at: float
@@ -32,7 +34,7 @@ class Mark:
 
 def marks(seen: Observation) -> list[Mark]:
     """All that is known of, oldest first."""
-    found = [*_of_commands(seen), *_of_state(seen), *_of_crashes(seen), *_of_probes(seen)]
+    found = [*_of_commands(seen), *_of_state(seen), *_of_crashes(seen), *_of_probes(seen), *_of_events(seen)]
     return sorted(_without_repeats(found), key=lambda mark: mark.at)
 
 
@@ -107,6 +109,36 @@ def _of_crashes(seen: Observation) -> Iterator[Mark]:
         at = seen.ended_at.get(version.name)
         if version.status == "crashed" and at is not None:
             yield Mark(at, "crash", version.name, f"{version.name} crashed", _crash_text(version))
+
+
+def _of_events(seen: Observation) -> Iterator[Mark]:
+    """What the router noted; what commands did, failovers among it, is in the history already."""
+    for event in seen.events:
+        if event.event in _EVENTS:
+            kind, label = _EVENTS[event.event]
+            version = "router" if kind in _OF_ROUTER else event.version or "router"
+            yield Mark(event.at, kind, version, label.format(version), event.text)
+
+
+_EVENTS: Final[Mapping[str, tuple[str, str]]] = {
+    "ended": ("crash", "{} crashed"),
+    "crashed": ("crash", "{} crashed"),
+    "restarted": ("start", "restart {}"),
+    "failing": ("failing", "{} fails"),
+    "erring": ("failing", "{} errs"),
+    "slow": ("failing", "{} is slow"),
+    "paused": ("hold", "pause"),
+    "maintenance": ("hold", "maintenance"),
+    "recovered": ("well", "all well"),
+    "started": ("router", "router started"),
+    "reloaded": ("router", "reload"),
+    "upgraded": ("router", "upgrade"),
+    "reload refused": ("failing", "reload refused"),
+    "upgrade failed": ("failing", "upgrade failed"),
+}
+"""Kind and label by the event's word."""
+
+_OF_ROUTER: Final = ("router", "hold", "well")
 
 
 def _crash_text(version: VersionState) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from app.deploy.history import Entry
+from app.event_file import Event
 from app.facts import Recent, Restarts
 from app.metrics.snapshot import Snapshot
 from app.situation import Situation, decide
@@ -84,8 +85,8 @@ class Observation:
     `state` is what is recorded, corrected by what the processes are found to do; `ended_at` says when a crashed
     version's process ended, where somebody saw it, and `restarts` how those fare that are started again. `lifetime`
     and `minute` are the metrics since the file was made and of the last 60 seconds, and `recent` is how the active
-    version does. `commands` are the deploy history, oldest first; `at_work` are those of them whose process runs at
-    this moment. `worker_rates` are requests per second, by pid.
+    version does. `commands` are the deploy history and `events` what happened without one, oldest first; `at_work` are
+    the commands whose process runs at this moment. `worker_rates` are requests per second, by pid.
     """
 
     at: float
@@ -96,6 +97,7 @@ class Observation:
     short: Past
     long: Past
     commands: Sequence[Entry] = ()
+    events: Sequence[Event] = ()
     at_work: Sequence[Entry] = ()
     recent: Recent = Recent()
     ended_at: Mapping[str, float] = field(default_factory=dict)

@@ -6,14 +6,16 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from app.config import RouterConfig
 from app.dashboard.observation import Observation, Past
 from app.dashboard.timeline import Timeline
-from app.deploy.history import Entry, History
+from app.deploy.history import History
 from app.deploy.processes import Processes, is_same_process
 from app.deploy.reconcile import ends_of_crashed, restarts_of
 from app.errors import StateError
+from app.event_file import EventFile
 from app.metrics.recent import Recently
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Snapshot
@@ -31,6 +33,10 @@ LONG = (10, 6, 360)
 HISTORY_BYTES = 65_536
 """The end of the history file that is read: a hundred commands and more. The page shows thirty, and marks of six hours;
 each change of the file costs some milliseconds for so much, in which the worker serves nobody."""
+
+HISTORY_S = 6 * 3600.0
+
+T = TypeVar("T")
 
 
 class Observer:
@@ -64,7 +70,9 @@ class Observer:
         self._processes = Processes(Path(config.state_file).parent)
         self._recently = Recently(metrics, clock)
         self._lifetime = Throttled(metrics.snapshot, clock)
-        self._commands = _Commands(Path(config.beside_state("history.jsonl")))
+        history, events = (Path(config.beside_state(name)) for name in ("history.jsonl", "events.jsonl"))
+        self._commands = _Kept(history, lambda: tuple(History(history).entries(HISTORY_BYTES)))
+        self._events = _Kept(events, lambda: tuple(EventFile(events).read(self._now() - HISTORY_S, HISTORY_BYTES)))
         self._rates = _WorkerRates()
 
     @property
@@ -98,6 +106,7 @@ class Observer:
             short=short,
             long=long,
             commands=commands,
+            events=self._events.read(),
             at_work=at_work,
             recent=recent_of(self._recently, state, at),
             ended_at=ends_of_crashed(state, found),
@@ -123,24 +132,25 @@ class Observer:
         )
 
 
-class _Commands:
-    """The deploy history, read again only when its file has changed."""
+class _Kept(Generic[T]):
+    """What is in a file, read again only when it has changed; what was last read when it cannot be."""
 
-    def __init__(self, path: Path) -> None:
-        self._history = History(path)
+    def __init__(self, path: Path, read: Callable[[], Sequence[T]]) -> None:
+        self._path = path
+        self._read = read
         self._seen: tuple[int, int] | None = None
-        self._entries: Sequence[Entry] = ()
+        self._content: Sequence[T] = ()
 
-    def read(self) -> Sequence[Entry]:
-        """The last commands, oldest first; what was last read when the file cannot be."""
+    def read(self) -> Sequence[T]:
+        """Its content, oldest first."""
         try:
-            found = os.stat(self._history.path)
+            found = os.stat(self._path)
             seen = (found.st_mtime_ns, found.st_size)
             if seen != self._seen:
-                self._entries, self._seen = tuple(self._history.entries(HISTORY_BYTES)), seen
+                self._content, self._seen = self._read(), seen
         except (OSError, StateError):
             pass
-        return self._entries
+        return self._content
 
 
 class _WorkerRates:

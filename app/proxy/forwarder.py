@@ -90,8 +90,8 @@ class Forwarder:
         except Expired as error:
             return self._reply(transaction, UpstreamDeadline(f"no answer within {error.limit.seconds:g} s"))
         except Exception:
-            request_id = transaction.request_id.decode("latin-1")
-            logger.exception("%s: a fault of the router's own (%s)", request_id, transaction.told())
+            request_id, extra = transaction.request_id.decode("latin-1"), {"request": transaction.about()}
+            logger.exception("%s: a fault of the router's own (%s)", request_id, transaction.told(), extra=extra)
             return self._reply(transaction, RouterError("a fault of the router's own"))
         except GreenletExit:  # by a stock worker that stops and does not wait any longer
             return self._reply(transaction, WorkerStopped("the worker ends"))

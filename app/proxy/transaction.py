@@ -172,10 +172,22 @@ class Transaction:
 
     def told(self) -> str:
         """The request as a log line names it: what it asks for, who asks, and the version and its release, if any."""
+        about = self.about()
+        where = f"{about['version']} {about['release'] or ''}".rstrip() or "no version"
+        return f"{about['method']} {about['path']} from {about['client']}, {where}"
+
+    def about(self, cause: str = "") -> dict[str, str | None]:
+        """The same for programs, in the names of the access log; `extra` of a log record, under `request`."""
         head, target = self.request.head, self.target
-        method, path = head.method.decode("latin-1"), head.target.partition(b"?")[0].decode("latin-1")
-        where = f"{target.name} {target.release}".rstrip() or "no version"
-        return f"{method} {path} from {self.request.client_address}, {where}"
+        return {
+            "request_id": self.request_id.decode("latin-1"),
+            "client": self.request.client_address,
+            "method": head.method.decode("latin-1"),
+            "path": head.target.partition(b"?")[0].decode("latin-1"),
+            "version": target.name,
+            "release": target.release or None,
+            **({"cause": cause} if cause else {}),
+        }
 
     def limit_total(self, total: Deadlines) -> None:
         """Raises `Expired` in the current greenlet when the request is not over in time."""

@@ -6,6 +6,7 @@ import pytest
 
 from app.dashboard.marks import marks
 from app.dashboard.observation import Observation
+from app.event_file import Event
 from app.state.model import with_version
 from tests.dashboard.observations import AT, command, observation, probes, snapshot, state
 
@@ -72,6 +73,38 @@ def test_crash_with_its_exit_status(status: int, text: str) -> None:
     seen = observation(state=crashed, ended_at={"green": AT - 40})
     assert kinds(seen) == [("crash", "green", 40)]
     assert marks(seen)[0].text == f"Green 1.5.0 crashed, {text}"
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "label"),
+    [
+        ("restarted", "start", "restart green"),
+        ("ended", "crash", "green crashed"),
+        ("erring", "failing", "green errs"),
+        ("maintenance", "hold", "maintenance"),
+        ("recovered", "well", "all well"),
+        ("reloaded", "router", "reload"),
+        ("reload refused", "failing", "reload refused"),
+    ],
+)
+def test_what_happened_without_a_command(word: str, kind: str, label: str) -> None:
+    seen = observation(events=[Event(AT - 30, word, "So it was.", version="green")])
+    [mark] = marks(seen)
+    assert (mark.kind, mark.label, mark.text, mark.at) == (kind, label, "So it was.", AT - 30)
+
+
+def test_failover_is_one_mark_though_history_and_events_have_it() -> None:
+    seen = observation(
+        commands=[command("failover", 15, target="green", detail="blue is down")],
+        events=[Event(AT - 14, "failover", "Blue is down; green stands in.", version="blue")],
+    )
+    assert kinds(seen) == [("failover", "green", 15)]
+
+
+def test_crash_is_one_mark_though_three_places_have_it() -> None:
+    crashed = with_version(state(blue="crashed"), "blue", exit_status=3)
+    events = [Event(AT - 39, word, "It crashed.", version="blue") for word in ("ended", "crashed")]
+    assert kinds(observation(state=crashed, ended_at={"blue": AT - 40}, events=events)) == [("crash", "blue", 40)]
 
 
 def test_active_version_that_begins_to_fail() -> None:

@@ -113,7 +113,8 @@ class ResponseRelay:
         transaction = self._transaction
         if isinstance(error, UpstreamError):
             said = f"{error} ({transaction.told()}, after {transaction.bytes_out} bytes of the body)"
-            logger.warning("%s %s: %s", transaction.request_id.decode("latin-1"), error.cause, said)
+            request_id, extra = transaction.request_id.decode("latin-1"), {"request": transaction.about(error.cause)}
+            logger.warning("%s %s: %s", request_id, error.cause, said, extra=extra)
         status = self._upstream.status_code if transaction.first_byte_us else error.status
         return status, error.cause, not isinstance(error, ClientDisconnected)
 

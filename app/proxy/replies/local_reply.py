@@ -96,5 +96,6 @@ class ErrorReply(LocalReply):
         error, transaction = self._error, self._transaction
         if error.status >= 500:
             request_id = transaction.request_id.decode("latin-1")
-            logger.warning("%s %s: %s (%s)", request_id, error.cause, error, transaction.told())
+            extra = {"request": transaction.about(error.cause)}
+            logger.warning("%s %s: %s (%s)", request_id, error.cause, error, transaction.told(), extra=extra)
         return super().__call__(environ, start_response)
