@@ -152,10 +152,10 @@ def _facts(seen: Observation, version: VersionState | None) -> list[Row]:
     has_process = version.status in ("running", "starting", "stopping")
     uptime = duration_text(seen.at - version.started_at) if has_process and version.started_at else NONE
     pid = str(version.pid) if has_process and version.pid else NONE
-    restarts = seen.restarts.get(version.name)
+    up, restarts = "Up", seen.restarts.get(version.name)
     if has_process and restarts is not None and restarts.times:
-        uptime += f", {restarts.times} restart{'s'[: restarts.times > 1]}"
-    return [("Release", printable(version.release or NONE)), ("Port", str(version.port)), ("Pid", pid), ("Up", uptime)]
+        up = f"Up, {restarts.times} restart{'s'[: restarts.times > 1]}"
+    return [("Release", printable(version.release or NONE)), ("Port", str(version.port)), ("Pid", pid), (up, uptime)]
 
 
 def _rate(seen: Observation, name: str) -> float:

@@ -36,7 +36,8 @@ class Farm:
         pid = self.processes.start("blue", Launch(("sh", "-c", script), self.folder, environment, policy))
         if begins:
             self.processes.begin_restarts(BLUE)
-            wait_until(lambda: self.restarts.is_on or self.restarts.gave_up, "the supervisor's ear")
+            # One that ended meanwhile had not come up.
+            wait_until(lambda: self.restarts.is_on or self.is_over(), "the supervisor's ear")
         return pid
 
     @property

@@ -42,6 +42,7 @@ _VARIES: Final = (
     (re.compile(r"\w+, \d\d \w+ \d{4} \d\d:\d\d:\d\d GMT"), "WHEN"),
     (re.compile(r'(pid |"pid": ?)\d+'), r"\1N"),
     (re.compile(r"\[\d+\]"), "[N]"),
+    (re.compile(r"^( *)\d\d:\d\d:\d\d "), r"\1WHEN "),
     (re.compile(r"\b\d+(\.\d+)? (ms|s|min|h|d)\b( \d+ (s|min|h)\b)?"), "SPAN"),
     (re.compile(r"\b[\d.]+ (B|KiB|MiB|GiB)\b"), "SIZE"),
     (re.compile(r"dur=[\d.]+"), "dur=N"),

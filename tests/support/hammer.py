@@ -15,8 +15,8 @@ import time
 from tests.support.raw_client import RawClient
 from tests.support.wire import Broken, Truncated
 
-GET = b"GET /load HTTP/1.1\r\nHost: x.test\r\n\r\n"
-POST = b"POST /load HTTP/1.1\r\nHost: x.test\r\nContent-Length: 10\r\n\r\n0123456789"
+GET = b"GET /load HTTP/1.1\r\nHost: shop.example.org\r\n\r\n"
+POST = b"POST /load HTTP/1.1\r\nHost: shop.example.org\r\nContent-Length: 10\r\n\r\n0123456789"
 
 PAUSE_S = 0.001
 """Some processor time is left for those who start and stop workers meanwhile."""
