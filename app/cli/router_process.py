@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -151,8 +152,24 @@ def _taken(port: int) -> ProcessError:
         )
     if not holder:
         return ProcessError(f"Port {port} is taken by a process that this user cannot see", f"sudo lsof -i :{port}")
-    pid = holder.split()[1]
+    pid = int(holder.split()[1])
+    if home := _home_of_router(pid):
+        stop = f"{HOME_VARIABLE}={shlex.quote(home)} {ROOT / 'bin' / 'traffic_router'} stop"
+        return ProcessError(
+            f"Port {port} is taken by another traffic router, that of {home}",
+            f"{stop}, or another main_port in traffic_router.toml",
+        )
     return ProcessError(f"Port {port} is taken by {holder}", f"kill {pid}, or start with --port=PORT")
+
+
+def _home_of_router(pid: int) -> str:
+    """The folder of the deployment whose router, or worker of a router, a process is; "" when it is none."""
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        words = process.cmdline()
+        if "app:wsgi" in words and any(word.endswith("gunicorn.conf.py") for word in words):
+            return process.environ().get(HOME_VARIABLE) or process.cwd()
+    return ""
 
 
 def gunicorn_command() -> list[str]:

@@ -18,7 +18,7 @@ from app.cli.router_process import RunningRouter, check_port_is_free, gunicorn_c
 from app.config import RouterConfig, load
 from app.errors import OperatorError, ProcessError
 from tests.support.raw_upstream import RawUpstream
-from tests.support.router_process import free_port, write_state
+from tests.support.router_process import ROOT, free_port, running_router, write_state
 
 LONG_GONE = RunningRouter(pid=4_194_305, port=1, birth="of-another")  # beyond the kernel's highest pid
 
@@ -63,6 +63,14 @@ def test_port_that_cannot_be_had_is_explained(
     with pytest.raises(ProcessError) as caught:
         check_port_is_free(RouterConfig(bind=bind, main_port=80))
     assert (str(caught.value), caught.value.hint) == (said, hint)
+
+
+def test_port_of_another_deployment_is_explained_by_its_name(tmp_path: Path) -> None:
+    with running_router(tmp_path / "shop", free_port()) as other:
+        with pytest.raises(ProcessError) as caught:
+            check_port_is_free(RouterConfig(main_port=other.port, state_file=str(tmp_path / "blog" / "bg_state.json")))
+    assert str(caught.value) == f"Port {other.port} is taken by another traffic router, that of {ROOT}"
+    assert f"TRAFFIC_ROUTER_HOME={ROOT}" in caught.value.hint
 
 
 def test_host_that_does_not_exist_is_explained() -> None:
