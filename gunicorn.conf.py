@@ -20,7 +20,7 @@ import app
 from app.errors import ConfigError
 from app.metrics.layout import slots_for
 from app.metrics.shared import SharedMetrics
-from app.settings_file import load_settings
+from app.settings.file import load_settings
 
 try:
     _loaded = load_settings()

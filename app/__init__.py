@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from app.config import Loaded
     from app.metrics.shared import SharedMetrics
+    from app.settings.loading import Loaded
 
 __version__ = "1.0.0"
 

@@ -116,7 +116,7 @@ def _worker(service: Service) -> dict[str, Any]:
     """What the one worker that answers this has to say; each holds, counts and diverts for itself."""
     return {
         "pid": os.getpid(),
-        "hold_queue": service.config.hold_queue,
+        "hold_queue": service.config.hold.hold_queue,
         "retries_left": service.budget.left,
         "circuits": {target.name: state_of(target).value for target in service.router.known_targets},
     }

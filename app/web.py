@@ -16,7 +16,6 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import PathConverter
 
 from app.access import COOKIE, Access
-from app.config import TOML_NAME, AppConfig, RouterConfig, load
 from app.dashboard.routes import Routes
 from app.errors import MalformedRequest, RouterError
 from app.event_file import EventFile
@@ -30,7 +29,10 @@ from app.proxy.client_request import ClientRequest
 from app.proxy.environ import RELAYED_KEY, REQUEST_KEY, request_from_wsgi, who_asks, wsgi_environ
 from app.proxy.replies.reply import error_reply
 from app.proxy.service import Service
-from app.settings_file import read_toml
+from app.settings.file import read_toml
+from app.settings.loading import TOML_NAME, load
+from app.settings.tables.application import AppConfig
+from app.settings.tables.router import RouterConfig
 from app.situation import Situation
 from app.survey import Survey
 

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from app import __version__
-from app.config import AppConfig, RouterConfig, load
 from app.errors import ConfigError
-from app.settings import describe
-from app.settings_file import load_settings, read_toml
+from app.settings.engine import describe
+from app.settings.file import load_settings, read_toml
+from app.settings.loading import load
+from app.settings.tables.application import AppConfig
+from app.settings.tables.router import RouterConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -195,8 +197,8 @@ def test_precedence_is_command_line_environment_file_default() -> None:
 
 
 def test_port_variable_sets_the_main_port_unless_the_prefixed_one_does() -> None:
-    assert RouterConfig.from_env({"PORT": "8000"}).main_port == 8000
-    assert RouterConfig.from_env({"PORT": "8000", "TRAFFIC_ROUTER_MAIN_PORT": "9000"}).main_port == 9000
+    assert load({}, {"PORT": "8000"}, {}).config.main_port == 8000
+    assert load({}, {"PORT": "8000", "TRAFFIC_ROUTER_MAIN_PORT": "9000"}, {}).config.main_port == 9000
 
 
 def test_faults_of_all_layers_are_reported_together() -> None:

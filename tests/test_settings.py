@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from app.errors import ConfigError
-from app.setting_kinds import shown
-from app.settings import (
+from app.settings.engine import (
     Given,
     Rule,
     describe,
@@ -19,6 +18,7 @@ from app.settings import (
     resolve,
     setting,
 )
+from app.settings.kinds import shown
 
 
 @dataclass(frozen=True, slots=True)

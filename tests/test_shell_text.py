@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config import load
 from app.errors import ConfigError
+from app.settings.loading import load
 from app.shell_text import by_shell, idiom_in
 
 IDIOMS = {

@@ -18,7 +18,6 @@ import pytest
 
 from app.cli import blue_green_deploy, traffic_router
 from app.cli.entry import run
-from app.config import RouterConfig
 from app.facts import Checks, Facts, Recent
 from app.metrics import layout
 from app.metrics.cells import Cell, write_cell
@@ -26,6 +25,7 @@ from app.metrics.histogram import COARSE_SHIFT, bucket_index
 from app.metrics.recent import recent
 from app.metrics.shared import monotonic_us
 from app.metrics.snapshot import FailedRequest
+from app.settings.tables.router import RouterConfig
 from app.situation import HELD_BACK, KINDS, SEEN_FROM_OUTSIDE, Grade, decide
 from app.state.codec import encode
 from app.state.given_up import given_up

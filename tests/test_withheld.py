@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from app.config import AppConfig
 from app.errors import ConfigError
+from app.settings.tables.application import AppConfig
 from app.withheld import is_withheld, without_withheld
 
 

@@ -1,6 +1,6 @@
 """The documented import path of `TrafficRouter` and `RouterConfig`; the code lives in `app`."""
 
-from app.config import RouterConfig
 from app.routing.router import TrafficRouter
+from app.settings.tables.router import RouterConfig
 
 __all__ = ["RouterConfig", "TrafficRouter"]

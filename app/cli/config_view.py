@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from textwrap import wrap
 from typing import TypedDict
 
-from app.app_config import AppConfig, DeployConfig, ReleaseConfig
 from app.cli.render import dim, heading
-from app.config import Loaded, RouterConfig
-from app.settings import describe, shown
+from app.settings.engine import describe, shown, values_of
+from app.settings.loading import Loaded
+from app.settings.tables import TABLES
 
 __all__ = ["config_json", "config_text"]
 
@@ -47,13 +46,9 @@ _VALUE_COLUMNS = 28
 def _rows(loaded: Loaded) -> list[tuple[str, object, str]]:
     """Each setting's name, its value for JSON, and its text."""
     rows: list[tuple[str, object, str]] = []
-    for prefix, cls, values in (
-        ("", RouterConfig, asdict(loaded.config)),
-        ("app.", AppConfig, asdict(loaded.app)),
-        ("deploy.", DeployConfig, asdict(loaded.deploy)),
-        ("release.", ReleaseConfig, asdict(loaded.release)),
-    ):
-        for name, about in describe(cls).items():
+    for table in TABLES:
+        prefix, values = f"{table.name}." if table.name else "", values_of(loaded.of(table.settings))
+        for name, about in describe(table.settings).items():
             text = shown(about, values[name])
             rows.append((prefix + name, text if about.secret else values[name], text))
     return rows

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import wrap
+from typing import Final
 
-from app.app_config import AppConfig, DeployConfig, ReleaseConfig
 from app.cli.entry import ROOT
-from app.config import ENV_PREFIX, HOME_VARIABLE, TOML_NAME, RouterConfig
-from app.setting_kinds import Setting, shown
-from app.settings import describe
+from app.settings.engine import describe
+from app.settings.kinds import Setting, shown
+from app.settings.loading import ENV_PREFIX, HOME_VARIABLE, TOML_NAME
+from app.settings.table import Table
+from app.settings.tables import TABLES
 from app.withheld import REASONS
 
 __all__ = ["PAGE", "page"]
@@ -107,57 +111,38 @@ version or router in the background, whose output goes to a file.
 
 def page() -> str:
     """The whole page as Markdown."""
-    router = [_row(about, _variable(about)) for about in describe(RouterConfig).values()]
-    app = [_row(about, "") for about in describe(AppConfig).values()]
-    deploy = [_row(about, "") for about in describe(DeployConfig).values()]
-    release = [_row(about, "") for about in describe(ReleaseConfig).values()]
-    return "\n".join(
-        [
-            _INTRODUCTION,
-            "## The router",
-            "",
-            f"At the top level of `{TOML_NAME}`, or in its table `[router]`.",
-            "",
-            "| Setting | Default | Allowed | Meaning |",
-            "|---------|---------|---------|---------|",
-            *router,
-            "",
-            "## The application",
-            "",
-            f"In the table `[app]` of `{TOML_NAME}`: how a version is started, checked and stopped.",
-            "",
-            "| Setting | Default | Allowed | Meaning |",
-            "|---------|---------|---------|---------|",
-            *app,
-            "",
-            _COMMANDS,
-            _ENVIRONMENT,
-            "| Variables | Why |",
-            "|-----------|-----|",
-            *(f"| {', '.join(f'`{name}`' for name in names)} | {reason} |" for reason, names in REASONS.items()),
-            "",
-            "## A deploy",
-            "",
-            f"In the table `[deploy]` of `{TOML_NAME}`: what a version has to stand besides its health checks, and",
-            "what is done before its start and before a way back. The commands run without a shell, in the release's",
-            "directory and environment; `{port}`, `{address}`, `{version}` and `{release}` are filled in, and an exit",
-            "status other than 0 is a failure. While one runs, other commands that change something wait.",
-            "",
-            "| Setting | Default | Allowed | Meaning |",
-            "|---------|---------|---------|---------|",
-            *deploy,
-            "",
-            "## Releases",
-            "",
-            f"In the table `[release]` of `{TOML_NAME}`, for releases that have a directory each:",
-            "[how to lay out releases](../how-to/lay-out-releases.md).",
-            "",
-            "| Setting | Default | Allowed | Meaning |",
-            "|---------|---------|---------|---------|",
-            *release,
-            "",
-        ]
-    )
+    return "\n".join([_INTRODUCTION, *(line for table in TABLES for line in _part(table))])
+
+
+def _part(table: Table) -> list[str]:
+    """What the page says of one table."""
+    where = f"In the table `[{table.name}]` of `{TOML_NAME}`: {table.about}"
+    if not table.name:
+        where = f"At the top level of `{TOML_NAME}`, or in its table `[router]`."
+    return [
+        f"## {table.title}",
+        "",
+        *wrap(where, 115, break_long_words=False, break_on_hyphens=False),
+        "",
+        "| Setting | Default | Allowed | Meaning |",
+        "|---------|---------|---------|---------|",
+        *(_row(about, "" if table.name else _variable(about)) for about in describe(table.settings).values()),
+        "",
+        *_NOTES.get(table.name, ()),
+    ]
+
+
+_NOTES: Final[Mapping[str, Sequence[str]]] = {
+    "app": [
+        _COMMANDS,
+        _ENVIRONMENT,
+        "| Variables | Why |",
+        "|-----------|-----|",
+        *(f"| {', '.join(f'`{name}`' for name in names)} | {reason} |" for reason, names in REASONS.items()),
+        "",
+    ]
+}
+"""What there is to say below the settings of a table."""
 
 
 def _variable(about: Setting) -> str:

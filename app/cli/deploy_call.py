@@ -12,7 +12,6 @@ from app.cli.deploy_events import EventPrinter
 from app.cli.deploy_traffic import open_traffic
 from app.cli.entry import Arguments
 from app.command_line import PROGRAM
-from app.config import Loaded, RouterConfig
 from app.deploy.deployer import LOCK_WAIT_S, Deployer, Overrides
 from app.deploy.drain import OnTimeout
 from app.deploy.gate import Gate
@@ -21,6 +20,8 @@ from app.deploy.processes import Processes
 from app.deploy.steps import Steps
 from app.errors import StateError, StateMissing, UsageError
 from app.event_file import EventFile
+from app.settings.loading import Loaded
+from app.settings.tables.router import RouterConfig
 from app.state.model import BlueGreenState, check_version
 from app.state.store import StateStore
 from app.transport.loopback import port_is_open
@@ -62,7 +63,7 @@ class Call:
             traffic=self.traffic,
             report=printer,
             drain_timeout_s=self.config.drain_timeout,
-            hold_timeout_s=self.config.hold_timeout,
+            hold_timeout_s=self.config.hold.hold_timeout,
             blind="" if self.traffic else _why_blind(self.config),
             deploy=loaded.deploy,
             release=loaded.release,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from app.config import RouterConfig
 from app.deploy.drain import Row, Traffic
 from app.deploy.receipt import Conduct, Tally
 from app.errors import MetricsError
-from app.facts import Recent
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import CutRequest, VersionStats
+from app.settings.tables.router import RouterConfig
+
+if TYPE_CHECKING:
+    from app.facts import Recent
 
 __all__ = ["open_traffic"]
 

@@ -16,8 +16,8 @@ from docopt import DocoptExit, docopt
 from app import __version__
 from app.cli.output import cannot_print, is_fault_of_output, prepare_streams
 from app.command_line import typed_from
-from app.config import HOME_VARIABLE
 from app.errors import ConfigError, OperatorError, UsageError
+from app.settings.loading import HOME_VARIABLE
 from app.whence import whence_of_command
 
 __all__ = ["ROOT", "Arguments", "enter_home", "print_error", "read_arguments", "run"]

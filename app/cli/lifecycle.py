@@ -25,11 +25,12 @@ from app.cli.router_process import (
 )
 from app.cli.start_checks import check_start
 from app.command_line import ROUTER_PROGRAM
-from app.config import ENV_PREFIX, Loaded, RouterConfig
 from app.deploy.log_file import size, tail
 from app.deploy.sessions import port_holder
 from app.errors import ProcessError, StateError
 from app.server.next_start import Start, write_start
+from app.settings.loading import ENV_PREFIX, Loaded
+from app.settings.tables.router import RouterConfig
 from app.state.store import StateStore, mending
 from app.withheld import in_background, without_withheld
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.command_line import ROUTER_PROGRAM
-from app.config import RouterConfig
 from app.errors import OperatorError
+from app.settings.tables.router import RouterConfig
 from app.transport.loopback import refuse_itself
 
 __all__ = ["HEALTH_PATH", "METRICS_PATH", "Answer", "RouterClient", "RouterUnreachable"]

@@ -11,10 +11,11 @@ from app.cli.metrics_view import read_metrics
 from app.cli.render import heading, mark, ms_text
 from app.cli.router_client import HEALTH_PATH, METRICS_PATH, RouterClient
 from app.cli.router_process import wait_until
-from app.config import AppConfig, Loaded
 from app.deploy.health_answers import advice, target_path
 from app.errors import OperatorError
 from app.metrics.exclusion import Exclusion
+from app.settings.loading import Loaded
+from app.settings.tables.application import AppConfig
 from app.situation import HELD_BACK
 
 __all__ = ["print_tests", "redirect_loop", "run_tests"]

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from app.cli.router_process import check_port_is_free, find_router
 from app.command_line import PROGRAM, ROUTER_PROGRAM
-from app.config import Loaded, RouterConfig
 from app.deploy.port_use import given_away_text
 from app.errors import ConfigError, ProcessError, StateError, StateMissing
 from app.proxy.access_log import AccessLog
+from app.settings.loading import Loaded
+from app.settings.tables.router import RouterConfig
 from app.state.model import BlueGreenState, versions_on
 from app.state.store import StateStore, make_folder, mending
 

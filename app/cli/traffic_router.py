@@ -64,9 +64,9 @@ from app.cli.router_client import RouterClient
 from app.cli.router_process import find_router
 from app.cli.self_test import print_tests, redirect_loop, run_tests
 from app.command_line import ROUTER_PROGRAM
-from app.config import Loaded
 from app.errors import UsageError
-from app.settings_file import load_settings
+from app.settings.file import load_settings
+from app.settings.loading import Loaded
 
 __all__ = ["main"]
 

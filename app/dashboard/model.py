@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from app.app_config import AppConfig
-from app.config import RouterConfig
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import own_probes
 from app.dashboard.words import clock_text, count_text, ms_text, percent_text, printable, rate_text, when_text
 from app.deploy.history import DOUBTFUL, Entry
 from app.deploy.reconcile import ending_text
 from app.metrics.snapshot import Probe, VersionStats
-from app.settings import Setting, describe, shown
+from app.settings.engine import Setting, describe, shown, values_of
+from app.settings.tables.application import AppConfig
+from app.settings.tables.router import RouterConfig
 from app.situation import Grade, named
 from app.state.model import VERSIONS, VersionState
 from app.survey import failing_probes
@@ -305,7 +305,7 @@ def _worker_rate(seen: Observation, pid: int) -> str:
 def settings(config: RouterConfig, app: AppConfig, sources: Mapping[str, str]) -> list[Row]:
     """Name, value and source of every setting; secrets are masked."""
     return [
-        (prefix + name, _setting_text(about, getattr(of, name)), sources.get(prefix + name, ""))
+        (prefix + name, _setting_text(about, values_of(of)[name]), sources.get(prefix + name, ""))
         for prefix, of in (("", config), ("app.", app))
         for name, about in describe(type(of)).items()
     ]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from app.config import RouterConfig
 from app.dashboard.observation import Observation, Past
 from app.dashboard.timeline import Timeline
 from app.deploy.history import History
@@ -20,6 +19,7 @@ from app.metrics.recent import Recently
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Snapshot
 from app.metrics.throttled import Throttled
+from app.settings.tables.router import RouterConfig
 from app.state.model import VERSIONS
 from app.state.watch import StateWatch
 from app.survey import as_they_are, find_all, recent_of

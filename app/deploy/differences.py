@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from app.config import TOML_NAME
 from app.deploy.missing_command import settings_in_use
 from app.deploy.steps import Steps
 from app.errors import StateError
+from app.settings.loading import TOML_NAME
 from app.state.model import PORTS, BlueGreenState, VersionState
 from app.state.release import Release
 

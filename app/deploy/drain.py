@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from app.deploy.events import Drained, Draining, Overdue, Reporter
 from app.deploy.receipt import Conduct, Cut, Tally
-from app.facts import Recent
+
+if TYPE_CHECKING:
+    from app.facts import Recent
 
 __all__ = ["Drain", "OnTimeout", "Outcome", "Row", "Traffic"]
 

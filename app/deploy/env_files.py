@@ -11,12 +11,12 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from app.config import AppConfig
-from app.config_checks import is_variable
 from app.deploy.env_readers import MARK, otherwise
 from app.deploy.launch import fill
 from app.deploy.places import follow_path_list
 from app.errors import ConfigError
+from app.settings.checks import is_variable
+from app.settings.tables.application import AppConfig
 from app.state.model import VERSIONS, VersionState
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.config import AppConfig
 from app.deploy.events import Noted, Probed, Reporter, TimedProbe
+from app.settings.tables.application import AppConfig
 from app.upstream.probe import ProbeResult, probe
 
 __all__ = ["Gate", "Prober", "Verdict"]

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.command_line import PROGRAM
-from app.config import AppConfig
-from app.config_checks import is_release_name
 from app.deploy.env_files import read_env_files
 from app.deploy.history import user_name
 from app.deploy.launch import clean_environment, fill, find_program, words_of
@@ -28,6 +26,8 @@ from app.deploy.places import (
 )
 from app.deploy.steps import Steps
 from app.errors import ConfigError, UsageError
+from app.settings.checks import is_release_name
+from app.settings.tables.application import AppConfig
 from app.shell_text import idiom_in
 from app.state.model import VersionState
 from app.state.release import Release

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from app.config import HOME_VARIABLE, TOML_NAME, AppConfig
 from app.deploy.history import History
 from app.deploy.steps import Steps
 from app.errors import ConfigError
+from app.settings.loading import HOME_VARIABLE, TOML_NAME
+from app.settings.tables.application import AppConfig
 from app.state.model import BlueGreenState
 from app.state.release import Release
 

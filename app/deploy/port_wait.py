@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.config import TOML_NAME
 from app.deploy.port_use import can_listen, given_away_text, kept_by
 from app.deploy.sessions import port_holder
 from app.deploy.steps import Steps
 from app.errors import ProcessError
+from app.settings.loading import TOML_NAME
 from app.state.model import VersionState
 from app.transport.loopback import port_is_open
 

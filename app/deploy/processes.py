@@ -16,10 +16,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from app.errors import ProcessError
-from app.facts import Restarts
 from app.state.model import VersionState
 from app.state.process_birth import birth, is_zombie
 from app.state.store import mending
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     import subprocess
 
     from app.deploy.launch import Launch
+    from app.facts import Restarts
 
 __all__ = ["Found", "Processes", "Record", "is_same_process"]
 
@@ -236,7 +236,7 @@ class Processes:
             is_held = _is_locked(descriptor)
             noted = json.loads(os.pread(descriptor, 4096, 0))
             pid, keeper, exit_status = (noted[key] for key in ("pid", "supervisor", "exit_status"))
-            restarts = Restarts(**noted["restarts"]) if "restarts" in noted else None
+            restarts = _restarts(noted["restarts"]) if "restarts" in noted else None
             ended_at = noted.get("ended_at") if isinstance(noted.get("ended_at"), int | float) else None
             return Record(
                 int(pid), int(keeper), exit_status, ended_at, noted["mode"] == "foreground", is_held, restarts
@@ -258,6 +258,12 @@ class Processes:
 def is_same_process(pid: int, noted: str | None) -> bool:
     """Whether the process whose birth was noted lives; another one that got its pid does not count."""
     return noted is not None and noted == birth(pid) and not is_zombie(pid)
+
+
+def _restarts(noted: dict[str, Any]) -> Restarts:
+    from app.facts import Restarts  # most have none
+
+    return Restarts(**noted)
 
 
 def _is_locked(descriptor: int) -> bool:

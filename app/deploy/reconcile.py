@@ -5,11 +5,14 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from app.deploy.processes import Found
-from app.facts import Restarts
 from app.state.model import BlueGreenState, VersionState
 from app.units import ago_text, duration_text, plain
+
+if TYPE_CHECKING:
+    from app.facts import Restarts
 
 __all__ = ["as_found", "ending_text", "ends_of_crashed", "restarts_of", "restarts_text"]
 

@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.config_checks import is_release_name
 from app.errors import StateError
+from app.settings.checks import is_release_name
 
 __all__ = ["ReleaseDirs"]
 

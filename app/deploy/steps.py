@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from app.command_line import PROGRAM, ROUTER_PROGRAM
-from app.config import AppConfig, DeployConfig, ReleaseConfig
 from app.deploy.drain import Drain, OnTimeout, Traffic
 from app.deploy.events import Noted, ReceiptReady, Reporter, Stopped, Stopping
 from app.deploy.gate import Gate
@@ -22,6 +21,9 @@ from app.deploy.processes import Found
 from app.deploy.receipt import Books
 from app.deploy.reconcile import as_found
 from app.errors import DrainTimedOut, OperatorError
+from app.settings.tables.application import AppConfig
+from app.settings.tables.deploy import DeployConfig
+from app.settings.tables.release import ReleaseConfig
 from app.state.model import (
     VERSIONS,
     BlueGreenState,

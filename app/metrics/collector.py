@@ -9,13 +9,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from app.config import HOME_VARIABLE, TOML_NAME
 from app.errors import CAUSES, MetricsError
 from app.metrics import layout
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.metrics.slot import SlotWriter
 from app.metrics.snapshot import History, Snapshot
-from app.settings_file import load_settings
+from app.settings.file import load_settings
+from app.settings.loading import HOME_VARIABLE, TOML_NAME
 
 _PROJECT = Path(__file__).resolve().parents[2]
 

@@ -8,10 +8,10 @@ from time import monotonic_ns
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from app.config import RouterConfig
 from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestParser
 from app.proxy.client_request import ClientRequest, InputBody
+from app.settings.tables.router import RouterConfig
 
 __all__ = ["RELAYED_KEY", "REQUEST_KEY", "request_from_wsgi", "who_asks", "wsgi_environ"]
 

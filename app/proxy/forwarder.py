@@ -9,7 +9,6 @@ from typing import Any
 
 from gevent import GreenletExit
 
-from app.config import RouterConfig
 from app.errors import RouterError, UpstreamDeadline, UpstreamError, WorkerStopped
 from app.proxy.chain import Chain
 from app.proxy.client_request import RATE_GRACE_S, ClientRequest
@@ -24,6 +23,7 @@ from app.proxy.sending.retrier import Retrier
 from app.proxy.transaction import RequestRecorder, Transaction
 from app.routing.failover import FailureDetector
 from app.routing.targets import NOWHERE
+from app.settings.tables.router import RouterConfig
 from app.transport.deadlines import Deadlines
 from app.transport.limits import Expired
 

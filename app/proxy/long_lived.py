@@ -14,7 +14,7 @@ from typing import Protocol
 
 import gevent
 
-from app.config import RouterConfig
+from app.settings.tables.router import RouterConfig
 
 __all__ = ["Handover", "LongLived", "Stream"]
 
@@ -61,10 +61,10 @@ class Handover:
     @classmethod
     def of(cls, config: RouterConfig) -> Handover:
         """As configured. All is over shortly before a deploy's drain would give up waiting."""
-        if config.handover != "graceful":
-            return cls(config.handover == "cut", 0.0, GOODBYE_S)
-        limit_s = config.drain_timeout or config.handover_window
-        return cls(True, min(config.handover_window, 0.8 * limit_s), 0.9 * limit_s)
+        if config.hold.handover != "graceful":
+            return cls(config.hold.handover == "cut", 0.0, GOODBYE_S)
+        limit_s = config.drain_timeout or config.hold.handover_window
+        return cls(True, min(config.hold.handover_window, 0.8 * limit_s), 0.9 * limit_s)
 
     def within(self, limit_s: float) -> Handover:
         """The same, over before a worker that stops cuts whatever is left."""

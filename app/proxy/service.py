@@ -10,7 +10,6 @@ from logging import getLogger
 import gevent
 
 from app.access import Access
-from app.config import AppConfig, RouterConfig
 from app.metrics.layout import slots_for
 from app.metrics.leader import Turn
 from app.metrics.shared import SharedMetrics, monotonic_us, until_next_second
@@ -25,6 +24,8 @@ from app.proxy.sending.retry_budget import RetryBudget
 from app.proxy.transaction import RequestRecorder
 from app.routing.failover import Failover, FailureDetector
 from app.routing.router import TrafficRouter
+from app.settings.tables.application import AppConfig
+from app.settings.tables.router import RouterConfig
 from app.state.model import VERSIONS, VersionState
 from app.transport.endpoint import wait_for_either
 from app.upstream.adapter import UpstreamAdapter
@@ -79,9 +80,9 @@ class Service:
         access_log = AccessLog(config.access_log) if config.access_log else None
         self.records = RequestRecorder(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
         chain, self.admission = chain_of(config, app_config, self.router, self.slot)
-        self.budget = RetryBudget(config.retry_budget / 100, config.retry_floor, self.slot.requests)
+        self.budget = RetryBudget(config.hold.retry_budget / 100, config.hold.retry_floor, self.slot.requests)
         self.failover = Failover(config, self.router, self.metrics.probes, self._note_diversion)
-        failures = FailureDetector(config.circuit_failures, self.failover.divert)
+        failures = FailureDetector(config.hold.circuit_failures, self.failover.divert)
         retrier = Retrier(config, self.router, chain, failures, self.budget, self.slot)
         self.access = Access(config)
         audience = Audience(config.show_cause, self.access)

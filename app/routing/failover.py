@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from logging import getLogger
 from time import time
 
-from app.config import RouterConfig
 from app.errors import RouterError
 from app.metrics.snapshot import Probe
 from app.routing.circuit import Circuit, CircuitState
 from app.routing.router import TrafficRouter
 from app.routing.targets import Target
+from app.settings.tables.router import RouterConfig
 
 __all__ = ["Failover", "FailureDetector", "state_of"]
 
@@ -65,7 +65,7 @@ class Failover:
         probes: Callable[[int], Sequence[Probe]],
         publish: Callable[[int | None], None],
     ) -> None:
-        self._is_on = config.failover == "standby"
+        self._is_on = config.hold.failover == "standby"
         self._router = router
         self._probes = probes
         self._publish = publish

@@ -7,12 +7,12 @@ from time import monotonic, monotonic_ns, time
 
 from urllib3 import HTTPHeaderDict
 
-from app.config import RouterConfig
 from app.errors import NoActiveVersion, RouterError, TrafficPaused, UnderMaintenance
 from app.protocol.forwarding import Forwarding
 from app.protocol.heads import upstream_head
 from app.protocol.request import RequestParser
 from app.routing.targets import NO_VERSION, NOWHERE, Claims, NoClaims, Target
+from app.settings.tables.router import RouterConfig
 from app.state.model import PORTS, BlueGreenState, VersionState
 from app.state.watch import StateWatch
 from app.transport.blocking import connect_blocking

@@ -29,7 +29,7 @@ from app.server.next_start import read_start
 from app.server.pid_file import PidFile
 from app.server.worker_flag import CUTTING_S, WorkerFlag, set_mark
 from app.server.worker_manager import ENDING, WorkerManager, serves, signals_kept_waiting
-from app.settings import changes
+from app.settings.engine import changes
 from app.state.last_good import LastGood
 
 __all__ = ["UPGRADE_TIMEOUT_S", "RouterArbiter"]

@@ -14,8 +14,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, NamedTuple, cast, get_args
 
-from app.config_checks import STOP_SIGNALS, is_network
 from app.errors import StateError
+from app.settings.checks import STOP_SIGNALS, is_network
 from app.state.model import PORTS, VERSIONS, BlueGreenState, Maintenance, Pause, Status, VersionChanges, VersionState
 
 __all__ = ["SCHEMA", "decode", "encode"]

@@ -10,9 +10,9 @@ import time
 from contextlib import closing
 from typing import NamedTuple
 
-from app.config import AppConfig
 from app.errors import UpstreamError
 from app.protocol.response import ResponseHead
+from app.settings.tables.application import AppConfig
 from app.transport.blocking import connect_blocking
 from app.transport.limits import Expired, TimeLimit
 from app.transport.loopback import authority, other_address, port_is_open, spot

@@ -19,9 +19,9 @@ from typing import Final
 
 from app.cli import blue_green_deploy
 from app.cli.entry import run
-from app.config import AppConfig
 from app.deploy.history import Entry, History
 from app.metrics.shared import SharedMetrics, monotonic_us
+from app.settings.tables.application import AppConfig
 from app.state.store import StateStore
 from app.upstream.probe import probe
 from tests.support.waiting import wait_until

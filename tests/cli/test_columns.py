@@ -6,8 +6,8 @@ import pytest
 
 from app.cli.config_view import config_text
 from app.cli.deploy_history import history_lines
-from app.config import load
 from app.deploy.history import Entry
+from app.settings.loading import load
 
 ENTRY = Entry(
     id="1",

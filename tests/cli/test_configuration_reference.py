@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from app.app_config import AppConfig
 from app.cli.configuration_reference import PAGE, main, page
-from app.config import RouterConfig, load
-from app.settings import describe
-from app.settings_file import read_toml
+from app.settings.engine import describe
+from app.settings.file import read_toml
+from app.settings.loading import load
+from app.settings.tables.application import AppConfig
+from app.settings.tables.router import RouterConfig
 
 
 def test_page_in_the_documentation_is_up_to_date() -> None:

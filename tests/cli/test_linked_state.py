@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.config import RouterConfig
 from app.metrics.shared import SharedMetrics
-from app.settings_file import load_settings
+from app.settings.file import load_settings
+from app.settings.tables.router import RouterConfig
 from tests.cli.test_blue_green_deploy import Captured, deploy, state
 
 FILES = ("history.jsonl", "blue.process", "green.process", "bg_state.json.lock")

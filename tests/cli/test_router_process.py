@@ -15,8 +15,9 @@ import pytest
 from app.cli import lifecycle, router_process
 from app.cli.router_client import RouterClient
 from app.cli.router_process import RunningRouter, check_port_is_free, gunicorn_command, start_detached, wait_until
-from app.config import RouterConfig, load
 from app.errors import OperatorError, ProcessError
+from app.settings.loading import load
+from app.settings.tables.router import RouterConfig
 from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import ROOT, free_port, running_router, write_state
 

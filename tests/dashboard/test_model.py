@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from app.app_config import AppConfig
-from app.config import RouterConfig, load
 from app.dashboard import model
 from app.dashboard.observation import Column, Figures, Observation
+from app.settings.loading import load
+from app.settings.tables.application import AppConfig
+from app.settings.tables.router import RouterConfig
 from app.state.model import BlueGreenState, Maintenance, Pause, with_version
 from tests.dashboard.observations import (
     AT,

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from app.config import AppConfig, DeployConfig
 from app.deploy.deployer import Deployer
 from app.deploy.drain import Traffic
 from app.deploy.events import Event
@@ -25,6 +24,8 @@ from app.deploy.receipt import Conduct, Tally
 from app.deploy.steps import Steps
 from app.facts import Recent
 from app.metrics.snapshot import CutRequest
+from app.settings.tables.application import AppConfig
+from app.settings.tables.deploy import DeployConfig
 from app.state.model import VERSIONS, BlueGreenState, VersionState
 from app.state.store import StateStore
 from tests.support.router_process import free_port

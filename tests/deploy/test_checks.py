@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from app.config import DeployConfig, load
 from app.deploy.deployer import Deployer, Overrides
 from app.deploy.events import Event, Noted, Promoted, Ran, ReceiptReady, RolledBack, Running, Watched, Watching
 from app.deploy.judgement import Looks
 from app.deploy.receipt import Conduct, Tally
 from app.deploy.watching import Evidence
 from app.errors import ConfigError, Doubtful, StateError, SwitchStands, UnhealthyVersion
+from app.settings.loading import load
+from app.settings.tables.deploy import DeployConfig
 from tests.deploy.deployment import QUIET, Deployment, FakeTraffic
 
 

@@ -166,7 +166,7 @@ def test_a_router_that_starts_says_what_mends_the_state(
     shop: Shop, breaks: Callable[[Shop], None], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from app.cli.start_checks import check_start
-    from app.config import load
+    from app.settings.loading import load
 
     breaks(shop)
     check_start(load({"main_port": "1", "state_file": str(state_file(shop))}, {"LISTEN_PID": str(os.getpid())}, {}))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from app.config import ReleaseConfig
 from app.deploy.deployer import Overrides
+from app.settings.tables.release import ReleaseConfig
 from tests.deploy.deployment import Deployment
 from tests.deploy.kill_points import calls_of, killed_at
 from tests.deploy.shop import ROOT, Shop

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from app.config import AppConfig
 from app.deploy.drain import Drain, OnTimeout
 from app.deploy.events import Drained, Draining, Event, Noted, Overdue, Probed
 from app.deploy.gate import Gate
@@ -20,6 +19,7 @@ from app.deploy.making import make
 from app.deploy.processes import Found
 from app.deploy.reconcile import as_found, ending_text
 from app.errors import ConfigError
+from app.settings.tables.application import AppConfig
 from app.state.model import Status, VersionState
 from app.upstream.probe import ProbeResult
 from tests.deploy.deployment import Deployment, FakeTraffic, Row

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from app.config import AppConfig
 from app.deploy.env_files import read_env_files
 from app.deploy.env_readers import MARK, READERS, RULES, otherwise
 from app.errors import ConfigError
+from app.settings.tables.application import AppConfig
 from app.state.model import VersionState
 from tests.docs.pages import ROOT
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app.config import AppConfig
 from app.deploy.env_files import read_env_files
 from app.errors import ConfigError
+from app.settings.tables.application import AppConfig
 from app.state.model import VersionState
 from tests.deploy.shop import ROOT, Shop
 from tests.support.router_process import free_port

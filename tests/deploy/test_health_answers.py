@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from app.config import AppConfig
 from app.deploy.events import Noted, Probed
 from app.deploy.health_answers import advice, meaning, target_path
 from app.errors import UnhealthyVersion
+from app.settings.tables.application import AppConfig
 from tests.deploy.deployment import Deployment
 
 CASES = {

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from app.config import DeployConfig
 from app.deploy.deployer import Overrides
 from app.deploy.events import Noted, Promoted, Ran
 from app.errors import OperatorError, StateError, UnhealthyVersion, UsageError
+from app.settings.tables.deploy import DeployConfig
 from tests.deploy.deployment import COMMAND, TINY_APP, Deployment
 
 Deployments = Callable[..., Deployment]

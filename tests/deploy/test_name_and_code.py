@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from app.config import AppConfig, DeployConfig
 from app.deploy.deployer import Deployer, Overrides
 from app.deploy.gate import Gate, Verdict
 from app.deploy.history import History
@@ -20,6 +19,8 @@ from app.deploy.launch import Launch
 from app.deploy.processes import Found
 from app.deploy.steps import Steps
 from app.errors import OperatorError
+from app.settings.tables.application import AppConfig
+from app.settings.tables.deploy import DeployConfig
 from app.state.model import VERSIONS, VersionState
 from app.state.store import StateStore
 from app.upstream.probe import ProbeResult

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from app.config import DeployConfig
 from app.deploy.deployer import Deployer, Overrides
 from app.deploy.events import (
     Diagnosed,
@@ -23,6 +22,7 @@ from app.deploy.events import (
 )
 from app.deploy.receipt import Conduct
 from app.errors import SwitchStands, TrafficTaken, UnhealthyVersion
+from app.settings.tables.deploy import DeployConfig
 from tests.deploy.deployment import QUIET, Deployment, FakeTraffic
 from tests.support.waiting import wait_until
 

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from app.config import DeployConfig
 from app.deploy.deployer import Overrides
 from app.errors import OperatorError, StateError
+from app.settings.tables.deploy import DeployConfig
 from tests.deploy.deployment import Deployment
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "roll-back.md"

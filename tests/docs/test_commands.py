@@ -13,7 +13,7 @@ import pytest
 from docopt import docopt
 
 from app.cli import blue_green_deploy, traffic_router
-from app.config import load
+from app.settings.loading import load
 from tests.docs.deployment import Deployment, differences
 from tests.docs.pages import ROOT, blocks, commands, name_of, pages
 

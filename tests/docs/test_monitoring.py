@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from app.config import RouterConfig
 from app.metrics.prometheus import render
 from app.metrics.shared import SharedMetrics
 from app.proxy.service import metrics_slots
+from app.settings.tables.router import RouterConfig
 from app.state.model import BlueGreenState, promote, with_version
 from tests.docs.pages import ROOT, name_of, pages
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from app.app_config import AppConfig
 from app.cli import blue_green_deploy, traffic_router
-from app.config import RouterConfig
 from app.dashboard.paths import PREFIX
 from app.errors import CAUSES
-from app.settings import describe
+from app.settings.engine import describe
+from app.settings.tables.application import AppConfig
+from app.settings.tables.router import RouterConfig
 from app.web import HEALTH_PATH, METRICS_PATH
 from tests.docs.pages import ROOT, anchors, links, name_of, pages
 

@@ -16,7 +16,6 @@ import pytest
 
 from app.cli.deploy_events import receipt_lines
 from app.cli.deploy_traffic import open_traffic
-from app.config import AppConfig, RouterConfig
 from app.deploy.deployer import Deployer
 from app.deploy.drain import Traffic
 from app.deploy.events import Event, Promoted, ReceiptReady
@@ -27,6 +26,8 @@ from app.deploy.receipt import Receipt
 from app.deploy.steps import Steps
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Streams
+from app.settings.tables.application import AppConfig
+from app.settings.tables.router import RouterConfig
 from app.state.store import StateStore
 from tests.integration.event_streams import Events
 from tests.integration.holding import request, wait_held

@@ -14,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from app.cli.deploy_traffic import open_traffic
-from app.config import AppConfig, RouterConfig
 from app.deploy.deployer import Deployer
 from app.deploy.gate import Gate
 from app.deploy.history import History
 from app.deploy.processes import Processes
 from app.deploy.steps import Steps
 from app.event_file import EventFile
+from app.settings.tables.application import AppConfig
+from app.settings.tables.router import RouterConfig
 from app.state.store import StateStore
 from tests.support.hammering import Hammering
 from tests.support.router_process import ROOT, RouterProcess, free_port, running_router

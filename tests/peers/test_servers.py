@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 
 from app.cli.deploy_traffic import open_traffic
-from app.config import AppConfig, RouterConfig
 from app.deploy.deployer import Deployer
 from app.deploy.events import Diagnosed, Event, Stopped, Stopping
 from app.deploy.gate import Gate
@@ -27,6 +26,8 @@ from app.deploy.history import History
 from app.deploy.processes import Processes
 from app.deploy.steps import Steps
 from app.errors import UnhealthyVersion
+from app.settings.tables.application import AppConfig
+from app.settings.tables.router import RouterConfig
 from app.state.model import VERSIONS
 from app.state.store import StateStore
 from tests.peers.customers import Customers

@@ -8,12 +8,13 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
-from app.config import AppConfig, RouterConfig
 from app.metrics.snapshot import VersionStats
 from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestParser
 from app.proxy.client_request import ClientBody, ClientRequest
 from app.proxy.service import Service
+from app.settings.tables.application import AppConfig
+from app.settings.tables.router import RouterConfig
 from app.transport.endpoint import Endpoint
 from app.upstream.session import UpstreamSession
 from tests.support.waiting import wait_until

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from app.config import RouterConfig
 from app.errors import BodyTooLarge, ClientDisconnected, MalformedRequest, RouterError
 from app.proxy.client_request import InputBody
 from app.proxy.environ import REQUEST_KEY, request_from_wsgi, wsgi_environ
+from app.settings.tables.router import RouterConfig
 from tests.proxy.flying import Flying
 
 # --- our request as an environ --------------------------------------------------------------------------------

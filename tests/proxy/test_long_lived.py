@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from app.config import RouterConfig
 from app.proxy.long_lived import GOODBYE_S, Handover, LongLived
+from app.settings.tables.router import RouterConfig
 
 BLUE, GREEN = 0, 1
 GRACEFUL = Handover(True, 10.0, 20.0)

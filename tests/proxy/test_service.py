@@ -10,10 +10,11 @@ from pathlib import Path
 import gevent
 import pytest
 
-from app.config import AppConfig, RouterConfig
 from app.metrics.leader import Turn
 from app.metrics.shared import monotonic_us
 from app.proxy.service import Service, metrics_slots, worker_count
+from app.settings.tables.application import AppConfig
+from app.settings.tables.router import RouterConfig
 from tests.proxy.flying import Flying
 from tests.support.raw_upstream import RawUpstream
 from tests.support.waiting import wait_until

@@ -13,8 +13,8 @@ import pytest
 import responses
 from werkzeug.test import Client, TestResponse
 
-from app.config import RouterConfig
 from app.errors import UpstreamConnectError, UpstreamReadTimeout, UpstreamTruncated
+from app.settings.tables.router import RouterConfig
 from app.web import RouterApp, create_app
 from tests.proxy.flying import close_idle
 from tests.support.raw_upstream import Exchange, RawUpstream, reply

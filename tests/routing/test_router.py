@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from app.config import RouterConfig
 from app.errors import NoActiveVersion
 from app.routing.router import NO_VERSION, NOWHERE, TrafficRouter
+from app.settings.tables.router import RouterConfig
 from app.transport.blocking import connect_blocking
 from app.transport.limits import TimeLimit
 from app.upstream.adapter import UpstreamAdapter

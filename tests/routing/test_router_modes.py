@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app.config import RouterConfig
 from app.errors import NoActiveVersion, TrafficPaused, UnderMaintenance
 from app.routing.router import Target, TrafficRouter
+from app.settings.tables.router import RouterConfig
 from tests.routing.test_router import CountedClaims
 from tests.support.states import pause_for, put_state
 from tests.support.waiting import wait_until

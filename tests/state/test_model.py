@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config_checks import STOP_SIGNALS
 from app.errors import StateError, UsageError
+from app.settings.checks import STOP_SIGNALS
 from app.state.codec import decode, encode
 from app.state.model import (
     PORTS,

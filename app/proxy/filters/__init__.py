@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.config import AppConfig, RouterConfig
 from app.proxy.chain import Chain, Filter
 from app.proxy.filters.admission import Admission
 from app.proxy.filters.maintenance import MaintenanceFilter
 from app.proxy.filters.preview import PreviewFilter
 from app.proxy.transaction import Recorder
 from app.routing.router import TrafficRouter
+from app.settings.tables.application import AppConfig
+from app.settings.tables.router import RouterConfig
 
 __all__ = ["ORDER", "Admission", "chain_of"]
 

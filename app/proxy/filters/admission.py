@@ -5,12 +5,12 @@ from __future__ import annotations
 from math import ceil
 from time import time
 
-from app.config import RouterConfig
 from app.errors import RouterError, TrafficPaused
 from app.proxy.chain import Verdict, Wait
 from app.proxy.transaction import Recorder, Transaction
 from app.proxy.waiting_room import WaitingRoom
 from app.routing.router import TrafficRouter
+from app.settings.tables.router import RouterConfig
 
 __all__ = ["Admission"]
 
@@ -29,7 +29,7 @@ class Admission:
 
     def __init__(self, config: RouterConfig, router: TrafficRouter, recorder: Recorder) -> None:
         self._router = router
-        self.room = WaitingRoom(config.hold_queue, config.resume_rate, self._is_resumed, recorder.hold)
+        self.room = WaitingRoom(config.hold.hold_queue, config.hold.resume_rate, self._is_resumed, recorder.hold)
         self._paused = Wait(self.room)
         self._is_closed = False
 

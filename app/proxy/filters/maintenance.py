@@ -6,7 +6,6 @@ import ipaddress
 from functools import lru_cache
 from time import time
 
-from app.config import RouterConfig
 from app.errors import UnderMaintenance
 from app.proxy.chain import Verdict
 from app.proxy.client_request import ClientRequest
@@ -14,6 +13,7 @@ from app.proxy.replies.maintenance_page import MaintenancePage
 from app.proxy.replies.reply import Reply
 from app.proxy.transaction import Transaction
 from app.routing.router import TrafficRouter
+from app.settings.tables.router import RouterConfig
 from app.state.model import Maintenance
 
 __all__ = ["MaintenanceFilter"]
@@ -38,7 +38,7 @@ class MaintenanceFilter:
     def __init__(self, config: RouterConfig, router: TrafficRouter, health_path: str) -> None:
         self._router = router
         self._health_path = health_path.encode()
-        self._page = MaintenancePage(config.maintenance_page)
+        self._page = MaintenancePage(config.hold.maintenance_page)
 
     def __call__(self, transaction: Transaction) -> Verdict:
         """Lets a visit of the standby pass, and whoever is allowed."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from time import time
 
-from app.config import RouterConfig
 from app.errors import NoActiveVersion, PreviewRefused, RouterError
 from app.protocol.request import RequestParser
 from app.proxy.chain import Verdict
 from app.proxy.replies.reply import Reply
 from app.proxy.transaction import Permit, Transaction
 from app.routing.router import TrafficRouter
+from app.settings.tables.router import RouterConfig
 from app.state.preview_token import FIELD, PARAMETER, verify
 
 __all__ = ["PREVIEW_PARAMETER", "PreviewFilter", "taken_off"]

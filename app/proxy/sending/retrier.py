@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from app.config import RouterConfig
 from app.errors import CircuitOpen, RouterError, UpstreamConnectError, UpstreamError, UpstreamReset
 from app.proxy.chain import Chain
 from app.proxy.replies.reply import Reply
@@ -16,6 +15,7 @@ from app.routing.circuit import Circuit
 from app.routing.failover import FailureDetector
 from app.routing.router import TrafficRouter
 from app.routing.targets import Target
+from app.settings.tables.router import RouterConfig
 from app.upstream.messages import UpstreamRequest, UpstreamResponse
 
 __all__ = ["Retrier"]
@@ -50,13 +50,13 @@ class Retrier:
         budget: RetryBudget,
         recorder: Recorder,
     ) -> None:
-        self._hold_s = config.hold_timeout
+        self._hold_s = config.hold.hold_timeout
         self._router = router
         self._chain = chain
         self._failures = failures
         self._budget = budget
         self._recorder = recorder
-        self.room = WaitingRoom(config.hold_queue, config.resume_rate, self._may_go, recorder.hold)
+        self.room = WaitingRoom(config.hold.hold_queue, config.hold.resume_rate, self._may_go, recorder.hold)
         self._down: Target | None = None
         self._look_at = 0.0  # monotonic seconds
         self._look_gap_s = FIRST_LOOK_S

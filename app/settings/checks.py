@@ -1,4 +1,4 @@
-"""What a text must look like to be a path, a network, a command: the checks that `app.config`'s fields name.
+"""What a text must look like to be a path, a network, a command: the checks that settings name.
 
 Each takes the text of one setting (or one item of a list) and says whether it will do.
 """

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app import config_checks as checks
-from app.settings import setting
+from app.settings import checks
+from app.settings.engine import enforce, setting
 
 __all__ = ["HoldConfig"]
 
 
-@dataclass(frozen=True, init=False, repr=False, eq=False)  # only its child is ever made
+@dataclass(frozen=True)
 class HoldConfig:
-    """The part of `RouterConfig` that is about losing no request."""
+    """What is about losing no request; raises `ConfigError` with every fault when made."""
 
     hold_timeout: float = setting(
         5.0,
@@ -72,3 +72,6 @@ class HoldConfig:
         low=0,
         high=86_400,
     )
+
+    def __post_init__(self) -> None:
+        enforce(self, ())

@@ -1,19 +1,20 @@
-"""How a version of the application behind the router is started, checked and stopped, and where its releases lie: the
-tables `[app]`, `[deploy]` and `[release]`.
-"""
+"""How a version of the application behind the router is started, checked and stopped: the table `[app]`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from typing import Final
 
-from app import config_checks as checks
-from app.settings import Rule, enforce, setting
+from app.settings import checks
+from app.settings.commands import as_list, as_text, idioms
+from app.settings.engine import Rule, enforce, setting
+from app.settings.table import Found, Table
 from app.withheld import CLEAN
 
-__all__ = ["APP_RULES", "RELEASE_RULES", "AppConfig", "DeployConfig", "ReleaseConfig", "dir_in_effect"]
+__all__ = ["AppConfig"]
 
-APP_RULES = (
+_RULES = (
     Rule(
         ("health_timeout", "start_timeout"),
         lambda probe, start: probe <= start,
@@ -25,16 +26,6 @@ APP_RULES = (
         "without clean_env, everything is passed on",
     ),
     Rule(("blue_port", "green_port"), lambda blue, green: blue != green, "two versions cannot share a port"),
-)
-
-
-RELEASE_RULES = (
-    Rule(
-        ("dir", "current"),
-        lambda dir_, current: not dir_ or not current or dir_.rpartition("/")[0] != current.rpartition("/")[0],
-        "the link would lie among the releases and be taken for one",
-    ),
-    Rule(("dir", "prune"), lambda dir_, prune: bool(dir_) or not prune, "without dir nobody knows what a release is"),
 )
 
 
@@ -162,7 +153,7 @@ class AppConfig:
     )
 
     def __post_init__(self) -> None:
-        enforce(self, APP_RULES)
+        enforce(self, _RULES)
 
     @property
     def ports(self) -> dict[str, int]:
@@ -175,99 +166,28 @@ class AppConfig:
         return any(int(part[:3]) <= status <= int(part[-3:]) for part in parts)
 
 
-_COMMANDS = "a list of commands with their quotes closed, each a text or a list of words"
-_DAY_S = 86_400.0
+def _prepare(given: Mapping[str, object]) -> Mapping[str, object]:
+    how = {"command": as_text, "env_file": as_list}
+    return {name: how[name](value) if name in how else value for name, value in given.items()}
 
 
-@dataclass(frozen=True)
-class DeployConfig:
-    """What a switch has to stand besides the health gate; raises `ConfigError` with every fault when made.
-
-    Each command runs without a shell in the version's directory and environment; `{port}`, `{address}`,
-    `{version}` and `{release}` are filled in. An exit status other than 0 is a failure.
-    """
-
-    before: tuple[str, ...] = setting(
-        (),
-        "Commands that prepare the release of a `deploy` (migrations, static files) before its version is started or"
-        " the standby stopped; one that fails stops the deploy.",
-        rule=_COMMANDS,
-        check=checks.is_program,
-    )
-    smoke: tuple[str, ...] = setting(
-        (),
-        "Commands that try a version before `switch` and `deploy` give it traffic; one that fails stops them.",
-        rule=_COMMANDS,
-        check=checks.is_program,
-    )
-    post: tuple[str, ...] = setting(
-        (),
-        "Commands that run after the switch; one that fails takes it back.",
-        rule=_COMMANDS,
-        check=checks.is_program,
-    )
-    rollback: tuple[str, ...] = setting(
-        (),
-        "Commands that run in the release which is left, before a `rollback`, or a deploy that goes back by itself,"
-        " moves the traffic; `$BG_ROLLBACK_FROM` and `$BG_ROLLBACK_TO` name the releases.",
-        rule=_COMMANDS,
-        check=checks.is_program,
-    )
-    rollback_needs_success: bool = setting(
-        False,
-        "Refuse a `rollback` when a rollback command fails, instead of a warning; a deploy goes back in any case.",
-    )
-    shell: bool = setting(False, "Give the commands of this table to `/bin/sh -c`.")
-    command_timeout: float = setting(
-        60.0, "A smoke, post or rollback command must end within this time.", unit="seconds", low=0.1, high=3600
-    )
-    before_timeout: float = setting(
-        600.0, "A before command must end within this time.", unit="seconds", low=0.1, high=_DAY_S
-    )
-    watch_max_errors: float = setting(
-        0.0,
-        "Under `--watch`, go back without proof when the share of failed requests has grown by more than this many"
-        ' percentage points, as in `"5%"`.',
-        unit="percent",
-        low=0,
-        high=100,
-        zero="only what is proven",
-    )
-
-    def __post_init__(self) -> None:
-        enforce(self, ())
+def _settle(found: Found) -> list[str]:
+    own, sources, main_port = found.values["app"], found.sources["app"], found.values[""]["main_port"]
+    # The defaults give way to the state file's ports, which are checked when the router starts.
+    taken = [
+        f"main_port = {main_port}, [app] {name} = {main_port}: the router listens there"
+        for name in ("blue_port", "green_port")
+        if sources[name] != "default" and own[name] == main_port
+    ]
+    return [*taken, *idioms({"[app] command": [own["command"]]}, is_shell=own["shell"])]
 
 
-@dataclass(frozen=True)
-class ReleaseConfig:
-    """Where the releases lie, if each has a directory of its own; raises `ConfigError` with every fault when made."""
-
-    dir: str = setting(
-        "",
-        "Directory of a release: `start`, `run` and `deploy` look there for the one that `--release` names.",
-        zero="`[app] dir` alone",
-        rule="a path whose last part has {release} in it, and no other placeholder",
-        check=checks.is_release_dir,
-    )
-    current: str = setting(
-        "",
-        "Link that leads to the active version's release; it is moved right after each switch, and back by a rollback.",
-        zero="no link",
-        rule="a link's path",
-        check=checks.is_link,
-    )
-    keep: int = setting(5, "Releases that `releases prune` keeps, those in use among them.", low=1, high=1000)
-    prune: bool = setting(False, "Prune after each `deploy` that did well.")
-
-    def __post_init__(self) -> None:
-        enforce(self, RELEASE_RULES)
-
-
-def dir_in_effect(app_dir: str, release_dir: str) -> tuple[str, list[str]]:
-    """Where the command runs by `[app] dir` and `[release] dir` together, and what is wrong with that."""
-    if not release_dir:
-        return app_dir, []
-    inside = PurePosixPath(app_dir)
-    if inside.is_absolute() or ".." in inside.parts:
-        return app_dir, [f"[app] dir = {app_dir!r}: expected a place inside the release, as [release] dir is set"]
-    return str(release_dir / inside), []
+TABLE: Final = Table(
+    name="app",
+    settings=AppConfig,
+    title="The application",
+    about="how a version is started, checked and stopped.",
+    rules=_RULES,
+    prepare=_prepare,
+    settle=_settle,
+)

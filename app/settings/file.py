@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from app.command_line import PROGRAM
-from app.config import TOML_NAME, Loaded, load
 from app.errors import ConfigError
+from app.settings.loading import TOML_NAME, Loaded, load
 
 __all__ = ["load_settings", "read_toml"]
 
@@ -50,7 +49,7 @@ def load_settings(
         raise ConfigError(f"state_file = {state_file} is a link to {target}, which is not there", _mending_link(target))
     if target == os.path.abspath(state_file) or not os.path.isdir(os.path.dirname(target)):
         return loaded
-    return loaded._replace(config=replace(loaded.config, state_file=target))
+    return loaded.with_router(state_file=target)
 
 
 def _mending_link(target: str) -> str:

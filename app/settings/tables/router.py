@@ -1,42 +1,20 @@
-"""The router's settings: one field, one default, one unit, one line of help; and the layers they come from.
+"""The router's own settings, at the top level of the file or in `[router]`.
 
-`RouterConfig` is read on the way of every request, so its settings are plain attributes. Precedence: command
-line over environment (`TRAFFIC_ROUTER_<FIELD>`, and `PORT`) over `traffic_router.toml` over defaults.
+`RouterConfig` is read on the way of every request, so its settings are plain attributes.
 """
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Final, NamedTuple, cast
+from typing import Final
 
-from app import config_checks as checks
-from app.app_config import APP_RULES, RELEASE_RULES, AppConfig, DeployConfig, ReleaseConfig, dir_in_effect
-from app.hold_config import HoldConfig
-from app.settings import (
-    Given,
-    Rule,
-    enforce,
-    from_environment,
-    from_table,
-    raise_faults,
-    resolve,
-    setting,
-    unknown_name,
-)
-from app.shell_text import idiom_in
+from app.settings import checks
+from app.settings.engine import Rule, enforce, group, setting
+from app.settings.table import Table
+from app.settings.tables.hold import HoldConfig
 
-__all__ = ["ENV_PREFIX", "HOME_VARIABLE", "TOML_NAME", "AppConfig", "DeployConfig", "Loaded", "ReleaseConfig"]
-__all__ += ["RouterConfig", "load"]
-
-ENV_PREFIX = "TRAFFIC_ROUTER_"
-HOME_VARIABLE = "TRAFFIC_ROUTER_HOME"
-TOML_NAME = "traffic_router.toml"
-
-_ALIASES = {"PORT": "main_port"}
-"""What hosting platforms set; the prefixed name is the more deliberate one and wins."""
+__all__ = ["RouterConfig"]
 
 _DAY_S = 86_400.0
 
@@ -46,7 +24,7 @@ _PRIVATE_NETWORKS = (
 )
 """Loopback (RFC 1122, RFC 4291), private (RFC 1918, RFC 4193) and link-local ranges (RFC 3927, RFC 4291)."""
 
-_ROUTER_RULES = (
+_RULES = (
     Rule(
         ("connection_timeout", "response_timeout"),
         lambda connect, total: total == 0 or connect <= total,
@@ -76,7 +54,7 @@ _ROUTER_RULES = (
 
 
 @dataclass(frozen=True)
-class RouterConfig(HoldConfig):
+class RouterConfig:
     """Everything that can be set about the router; raises `ConfigError` with every fault when made."""
 
     # Where it listens and keeps its files
@@ -283,13 +261,10 @@ class RouterConfig(HoldConfig):
         30.0, "A worker told to stop may finish its requests.", unit="seconds", low=1, high=3600
     )
 
-    def __post_init__(self) -> None:
-        enforce(self, _ROUTER_RULES)
+    hold: HoldConfig = group(HoldConfig)
 
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> RouterConfig:
-        """The configuration that the environment alone gives; raises `ConfigError` with every fault."""
-        return load({}, environ, {}).config
+    def __post_init__(self) -> None:
+        enforce(self, _RULES)
 
     @property
     def listens_at(self) -> list[str]:
@@ -312,117 +287,10 @@ class RouterConfig(HoldConfig):
         return str(PurePosixPath(self.state_file).parent / name)
 
 
-class Loaded(NamedTuple):
-    """The settings in effect, and the source of each: `sources["read_timeout"]`, `sources["app.dir"]`."""
-
-    config: RouterConfig
-    app: AppConfig
-    sources: Mapping[str, str]
-    deploy: DeployConfig
-    release: ReleaseConfig
-
-
-def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, object]) -> Loaded:
-    """Put the layers together, strongest first.
-
-    `cli`, and `toml` at its top level or in `[router]`, are keyed by field name; `[app]` is `AppConfig`, `[deploy]` is
-    `DeployConfig`, `[release]` is `ReleaseConfig`.
-    Raises `ConfigError` with every fault.
-    """
-    top, tables, faults = _split(toml)
-    given: list[Given] = []
-    for values, unknown in (
-        from_table(RouterConfig, cli, "command line"),
-        from_environment(RouterConfig, environ, ENV_PREFIX, _ALIASES, [HOME_VARIABLE]),
-        from_table(RouterConfig, tables["router"], f"{TOML_NAME} [router]"),
-        from_table(RouterConfig, top, TOML_NAME),
-    ):
-        given += values
-        faults += unknown
-    app_given, unknown = from_table(AppConfig, _whole(tables["app"]), f"{TOML_NAME} [app]")
-    faults += unknown
-    deploy_given, unknown = from_table(DeployConfig, _whole(tables["deploy"]), f"{TOML_NAME} [deploy]")
-    faults += unknown
-    release_given, unknown = from_table(ReleaseConfig, tables["release"], f"{TOML_NAME} [release]")
-    router = resolve(RouterConfig, given, _ROUTER_RULES)
-    app = resolve(AppConfig, app_given, APP_RULES)
-    deploy = resolve(DeployConfig, deploy_given)
-    release = resolve(ReleaseConfig, release_given, RELEASE_RULES)
-    faults += [*unknown, *router.faults, *app.faults, *deploy.faults, *release.faults]
-    app_dir, fault = dir_in_effect(app.values["dir"], release.values["dir"])
-    sources = dict(router.sources)
-    for table, resolved in (("app", app), ("deploy", deploy), ("release", release)):
-        sources |= {f"{table}.{name}": source for name, source in resolved.sources.items()}
-    shared = _shared_ports(router.values["main_port"], app.values, sources)
-    raise_faults([*faults, *fault, *shared, *_idioms(app.values, deploy.values)])
-    app_config = AppConfig(**{**app.values, "dir": app_dir})
-    deploy_config, release_config = DeployConfig(**deploy.values), ReleaseConfig(**release.values)
-    return Loaded(RouterConfig(**router.values), app_config, sources, deploy_config, release_config)
-
-
-def _whole(table: Mapping[str, object]) -> dict[str, object]:
-    """The table with each command as one text, and one command or path where a list of them may be.
-
-    A text would be split at its spaces there.
-    """
-    known = {
-        "command": _as_text,
-        **dict.fromkeys(_COMMANDS, lambda value: [*map(_as_text, _as_list(value))]),
-        "env_file": _as_list,
-    }
-    return {name: known[name](value) if name in known else value for name, value in table.items()}
-
-
-_COMMANDS: Final = ("before", "smoke", "post", "rollback")
-"""The settings in `[deploy]` that are lists of commands."""
-
-
-def _as_list(value: object) -> Sequence[object]:
-    return value if isinstance(value, list) else [value]
-
-
-def _as_text(command: object) -> object:
-    """A command that is given as the list of its words, as a text that is split into just these; else as it is."""
-    is_words = isinstance(command, list) and all(isinstance(word, str) for word in command)
-    return shlex.join(command) if isinstance(command, list) and is_words else command
-
-
-def _idioms(app: Mapping[str, object], deploy: Mapping[str, object]) -> list[str]:
-    """A fault for each command that wants a shell and has none."""
-    commands = [] if app["shell"] else [("[app] command", str(app["command"]))]
-    if not deploy["shell"]:
-        commands += [(f"[deploy] {name}", command) for name in _COMMANDS for command in cast(list[str], deploy[name])]
-    found = ((name, idiom_in(command)) for name, command in commands)
-    return [f"{name} has {idiom}" for name, idiom in found if idiom]
-
-
-def _shared_ports(main_port: int, app: Mapping[str, object], sources: Mapping[str, str]) -> list[str]:
-    """A fault for each version that was given the router's own port.
-
-    The defaults give way to the state file's ports, which are checked when the router starts.
-    """
-    names = [name for name in ("blue_port", "green_port") if sources[f"app.{name}"] != "default"]
-    return [
-        f"main_port = {main_port}, [app] {name} = {main_port}: the router listens there"
-        for name in names
-        if app[name] == main_port
-    ]
-
-
-def _split(
-    toml: Mapping[str, object],
-) -> tuple[dict[str, object], dict[str, Mapping[str, object]], list[str]]:
-    """Part the file into its top level, its tables by name, and faults for tables that nobody knows."""
-    top: dict[str, object] = {}
-    tables: dict[str, Mapping[str, object]] = {"router": {}, "app": {}, "deploy": {}, "release": {}}
-    faults: list[str] = []
-    for name, value in toml.items():
-        if name in tables and isinstance(value, Mapping):
-            tables[name] = value
-        elif name in tables:
-            faults.append(f"{name} = {value!r}: expected a table ({TOML_NAME})")
-        elif isinstance(value, Mapping):
-            faults.append(unknown_name(f"[{name}]", [f"[{known}]" for known in tables], TOML_NAME))
-        else:
-            top[name] = value
-    return top, tables, faults
+TABLE: Final = Table(
+    name="",
+    settings=RouterConfig,
+    title="The router",
+    about="",
+    rules=_RULES,
+)

@@ -15,17 +15,18 @@ from dataclasses import MISSING, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from app.errors import ConfigError
-from app.setting_kinds import Setting, read, shown
+from app.settings.kinds import Setting, read, shown
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["Given", "Resolved", "Rule", "Setting", "changes", "describe", "enforce", "from_environment", "from_table"]
-__all__ += ["raise_faults", "resolve", "setting", "shown", "unknown_name"]
+__all__ = ["Given", "Resolved", "Rule", "Setting", "build", "changes", "describe", "enforce", "from_environment"]
+__all__ += ["from_table", "group", "raise_faults", "resolve", "setting", "shown", "unknown_name", "values_of"]
 
 T = TypeVar("T")
 
 _METADATA_KEY = "setting"
+_GROUP_KEY = "group"
 
 
 class Given(NamedTuple):
@@ -72,13 +73,44 @@ def setting(
     return field(default=default, repr=not secret, metadata=metadata)
 
 
+def group(cls: type[T]) -> T:
+    """Declare a dataclass field that holds further settings, a settings class of their own.
+
+    Where they are given, in a file or a variable, they stand among those of the class that they are a part of.
+    """
+    return field(default_factory=cls, metadata={_GROUP_KEY: cls})
+
+
 def describe(cls: type[DataclassInstance]) -> dict[str, Setting]:
-    """The settings of a class by name, in the order in which they are written; inherited ones last."""
-    own_first = sorted(fields(cls), key=lambda f: f.name not in cls.__annotations__)
-    return {
+    """The settings of a class by name, in the order in which they are written; those of its groups last."""
+    known = {
         f.name: f.metadata[_METADATA_KEY]._replace(name=f.name, default=_default_of(f.default, f.default_factory))
-        for f in own_first
+        for f in fields(cls)
+        if _METADATA_KEY in f.metadata
     }
+    for inner in _groups(cls).values():
+        known |= describe(inner)
+    return known
+
+
+def _groups(cls: type[DataclassInstance]) -> dict[str, type[DataclassInstance]]:
+    """The groups of a settings class, by field."""
+    return {f.name: f.metadata[_GROUP_KEY] for f in fields(cls) if _GROUP_KEY in f.metadata}
+
+
+def values_of(instance: DataclassInstance) -> dict[str, Any]:
+    """The value of each setting by name, those of groups among them."""
+    own = {f.name: getattr(instance, f.name) for f in fields(instance) if _METADATA_KEY in f.metadata}
+    for name in _groups(type(instance)):
+        own |= values_of(getattr(instance, name))
+    return own
+
+
+def build(cls: type[DataclassInstance], values: Mapping[str, Any]) -> DataclassInstance:
+    """A settings object of values by name, those of its groups among them. Raises `ConfigError` as the class does."""
+    groups = _groups(cls)
+    own = {f.name: values[f.name] for f in fields(cls) if f.name not in groups}
+    return cls(**own, **{name: build(inner, values) for name, inner in groups.items()})
 
 
 def _default_of(default: object, factory: object) -> object:
@@ -147,14 +179,14 @@ def _check_together(values: Mapping[str, object], rules: Iterable[Rule]) -> list
     ]
 
 
-def changes(before: object, after: DataclassInstance) -> list[str]:
+def changes(before: DataclassInstance, after: DataclassInstance) -> list[str]:
     """What has become another between two objects of settings, "hold_timeout = 5.0 → 10.0"; of a secret its name alone.
 
     `before` may be of an older class: what it does not know had the default.
     """
-    found = []
+    found, were, are = [], values_of(before), values_of(after)
     for name, about in describe(type(after)).items():
-        old, new = getattr(before, name, about.default), getattr(after, name)
+        old, new = were.get(name, about.default), are[name]
         if old != new:
             found.append(name if about.secret else f"{name} = {shown(about, old)} → {shown(about, new)}")
     return found
@@ -165,11 +197,12 @@ def enforce(instance: DataclassInstance, rules: Iterable[Rule]) -> None:
 
     Raises `ConfigError` that lists every fault.
     """
-    given = [Given(f.name, getattr(instance, f.name), "") for f in fields(instance)]
+    given = [Given(name, value, "") for name, value in values_of(instance).items()]
     found = resolve(type(instance), given, rules)
     raise_faults(found.faults)
-    for name, value in found.values.items():
-        object.__setattr__(instance, name, value)  # frozen for everybody else; this is still the construction
+    for f in fields(instance):
+        if _METADATA_KEY in f.metadata:
+            object.__setattr__(instance, f.name, found.values[f.name])  # this is still the construction
 
 
 def raise_faults(faults: Sequence[str]) -> None:
