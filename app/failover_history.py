@@ -40,7 +40,7 @@ class FailoverHistory:
 
     def _write(self, turn: Turn, at: float) -> None:
         # Imported by the first failover: few routers ever see one.
-        from app.deploy.history import History
+        from app.deploy.record.history import History
 
         home, standby = VERSIONS[turn.version], other(VERSIONS[turn.version])
         name, came_from, goes_to = ("failback", standby, home) if turn.is_back else ("failover", home, standby)

@@ -27,7 +27,7 @@ LEVELS = [
             "app.facts",
             "app.situation",
             "app.deploy.phases",
-            "app.deploy.judgement",
+            "app.deploy.judge.judgement",
         ),
         *("app.metrics.layout", "app.metrics.histogram", "app.metrics.snapshot", "app.metrics.exposition"),
     ],
@@ -67,13 +67,25 @@ ROOMS = {
         ["forwarder"],
         ["service"],
     ],
+    "app.deploy": [
+        ["phases", "traffic"],
+        ["processes", "record"],
+        ["judge.health_answers", "judge.judgement"],
+        ["events"],
+        ["judge.gate", "drain"],
+        ["steps"],
+        ["release"],
+        ["judge"],
+        ["run"],
+        ["deployer", "modes", "pruning", "repair"],
+    ],
     "app.routing": [["circuit"], ["targets"], ["router"], ["failover"]],
 }
 """What lies in a large room, lowest first; on one line nobody knows the others."""
 
 PURE_LEVELS = 5
 
-SELF_CONTAINED = ["app.demo", "app.deploy.supervisor"]
+SELF_CONTAINED = ["app.demo", "app.deploy.processes.supervisor"]
 """They run as processes of their own and import nothing of the project."""
 
 OUTSIDE = {

@@ -129,7 +129,7 @@ from app.cli.deploy_events import EventPrinter
 from app.cli.entry import enter_home, read_arguments, run
 from app.cli.output import outlive_reader
 from app.command_line import PROGRAM, ROUTER_PROGRAM
-from app.deploy.interruption import be_interruptible
+from app.deploy.run.interruption import be_interruptible
 from app.errors import OperatorError, UnhealthyVersion
 from app.settings.file import load_settings
 from app.state.given_up import given_up
@@ -232,7 +232,7 @@ def _rollback(call: Call) -> int:
 
 
 def _deploy(call: Call) -> int:
-    from app.deploy.differences import differences
+    from app.deploy.release.differences import differences
 
     if differs := differences(call.steps, call.store.read_or_new()):
         call.steps.note(differs, warns=True)

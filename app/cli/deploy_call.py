@@ -14,9 +14,9 @@ from app.cli.entry import Arguments
 from app.command_line import PROGRAM
 from app.deploy.deployer import LOCK_WAIT_S, Deployer, Overrides
 from app.deploy.drain import OnTimeout
-from app.deploy.gate import Gate
-from app.deploy.history import History
-from app.deploy.processes import Processes
+from app.deploy.judge.gate import Gate
+from app.deploy.processes.table import Processes
+from app.deploy.record.history import History
 from app.deploy.steps import Steps
 from app.errors import StateError, StateMissing, UsageError
 from app.event_file import EventFile
@@ -29,8 +29,8 @@ from app.upstream.probe import ProbeResult, probe
 
 if TYPE_CHECKING:
     from app.cli.router_process import RunningRouter
-    from app.deploy.foreground import ForegroundProcesses
     from app.deploy.modes import Modes
+    from app.deploy.processes.foreground import ForegroundProcesses
     from app.deploy.pruning import Pruned
 
 __all__ = ["Call", "help_command"]
@@ -74,7 +74,7 @@ class Call:
     @cached_property
     def foreground(self) -> ForegroundProcesses:
         """The processes of `run`."""
-        from app.deploy.foreground import ForegroundProcesses
+        from app.deploy.processes.foreground import ForegroundProcesses
 
         return ForegroundProcesses(self.store.folder)
 
@@ -87,8 +87,8 @@ class Call:
 
     def prune(self, keep: int, *, dry_run: bool = False) -> Pruned:
         """Remove old releases."""
-        from app.deploy.execution import Execution
         from app.deploy.pruning import prune
+        from app.deploy.run.execution import Execution
 
         execution = Execution(self.steps, self.history, self._command, LOCK_WAIT_S)
         return prune(self.steps, self.history, execution, keep, dry_run=dry_run)

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from app.cli.render import Progress, count_text, dim, mark, ms_text
 from app.deploy import events as ev
-from app.deploy.receipt import Account, Conduct, Receipt
-from app.deploy.reconcile import ending_text
+from app.deploy.processes.reconcile import ending_text
+from app.deploy.record.receipt import Account, Receipt
+from app.deploy.traffic import Conduct
 from app.state.model import VERSIONS
 
 __all__ = ["EventPrinter", "conduct_text", "probe_text", "receipt_lines"]

@@ -10,8 +10,8 @@ from textwrap import wrap
 
 from app.cli.deploy_call import Call
 from app.cli.render import count_text, dim, ms_text, table, width
-from app.deploy.chain import Link
-from app.deploy.history import Entry
+from app.deploy.record.hash_chain import Link
+from app.deploy.record.history import Entry
 from app.errors import OperatorError, StateError
 
 __all__ = ["history_lines", "print_history"]

@@ -11,9 +11,9 @@ from typing import Final
 
 from app.cli.deploy_call import Call, help_command
 from app.cli.render import bytes_text, dim, table
-from app.deploy.current_link import look
-from app.deploy.inventory import Listed, inventory, own_bytes
 from app.deploy.pruning import Pruned
+from app.deploy.release.current_link import look
+from app.deploy.release.inventory import Listed, inventory, own_bytes
 from app.errors import OperatorError, UsageError
 
 __all__ = ["print_releases", "prune_after_deploy", "prune_releases"]

@@ -9,8 +9,8 @@ from dataclasses import replace
 from app.cli.deploy_call import Call
 from app.cli.deploy_views import Overview, status_json, status_text
 from app.cli.entry import print_error
-from app.deploy.current_link import look
-from app.deploy.differences import differences
+from app.deploy.release.current_link import look
+from app.deploy.release.differences import differences
 from app.errors import StateError, StateMissing
 from app.facts import Facts
 from app.situation import Situation, decide, situation_json

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from app.cli.deploy_call import Call
 from app.cli.render import dim
-from app.deploy.history import DONE, Entry
+from app.deploy.record.history import DONE, Entry
 from app.event_file import Event
 
 __all__ = ["print_events"]

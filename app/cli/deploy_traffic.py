@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from app.deploy.drain import Row, Traffic
-from app.deploy.receipt import Conduct, Tally
+from app.deploy.traffic import Conduct, Row, Tally, Traffic
 from app.errors import MetricsError
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import CutRequest, VersionStats

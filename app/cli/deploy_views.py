@@ -11,11 +11,11 @@ from pathlib import Path
 from app.cli.render import bold, dim, heading, mark, moment_text, ms_text
 from app.cli.router_process import RunningRouter
 from app.command_line import PROGRAM
-from app.deploy.current_link import Link
-from app.deploy.drain import Traffic
-from app.deploy.log_file import tail
-from app.deploy.processes import Found
-from app.deploy.reconcile import ending_text, ends_of_crashed, restarts_of, restarts_text
+from app.deploy.processes.log_file import tail
+from app.deploy.processes.reconcile import ending_text, ends_of_crashed, restarts_of, restarts_text
+from app.deploy.processes.table import Found
+from app.deploy.release.current_link import Link
+from app.deploy.traffic import Traffic
 from app.facts import Checks, Facts, Recent
 from app.situation import HELD_BACK, Grade, Situation, decide, situation_json
 from app.state.given_up import given_up

@@ -9,7 +9,7 @@ from typing import Any
 from app.cli.render import heading, mark
 from app.cli.router_client import HEALTH_PATH, Answer, RouterClient, RouterUnreachable
 from app.command_line import PROGRAM
-from app.deploy.sessions import port_holder
+from app.deploy.processes.sessions import port_holder
 from app.situation import KINDS, Grade, Situation, situation_json
 from app.state.model import VERSIONS
 

@@ -25,8 +25,8 @@ from app.cli.router_process import (
 )
 from app.cli.start_checks import check_start
 from app.command_line import ROUTER_PROGRAM
-from app.deploy.log_file import size, tail
-from app.deploy.sessions import port_holder
+from app.deploy.processes.log_file import size, tail
+from app.deploy.processes.sessions import port_holder
 from app.errors import ProcessError, StateError
 from app.server.next_start import Start, write_start
 from app.settings.loading import ENV_PREFIX, Loaded

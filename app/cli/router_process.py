@@ -19,9 +19,9 @@ import psutil
 
 from app.cli.entry import ROOT
 from app.command_line import ROUTER_PROGRAM
-from app.deploy.port_use import kept_by
-from app.deploy.processes import is_same_process
-from app.deploy.sessions import port_holder
+from app.deploy.processes.port_use import kept_by
+from app.deploy.processes.sessions import port_holder
+from app.deploy.processes.table import is_same_process
 from app.errors import OperatorError, ProcessError
 from app.server.pid_file import records
 from app.settings.loading import HOME_VARIABLE

@@ -11,7 +11,7 @@ from app.cli.metrics_view import read_metrics
 from app.cli.render import heading, mark, ms_text
 from app.cli.router_client import HEALTH_PATH, METRICS_PATH, RouterClient
 from app.cli.router_process import wait_until
-from app.deploy.health_answers import advice, target_path
+from app.deploy.judge.health_answers import advice, target_path
 from app.errors import OperatorError
 from app.metrics.exclusion import Exclusion
 from app.settings.loading import Loaded

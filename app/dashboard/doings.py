@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.dashboard.words import ago_text, shortened, versioned
-from app.deploy.history import Entry
+from app.deploy.record.history import Entry
 from app.state.model import other
 
 __all__ = ["Told", "at_work", "went_wrong"]

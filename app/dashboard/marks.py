@@ -8,7 +8,7 @@ from typing import Final
 
 from app.dashboard.observation import Observation
 from app.dashboard.words import versioned
-from app.deploy.reconcile import ending_text
+from app.deploy.processes.reconcile import ending_text
 from app.metrics.snapshot import Probe
 from app.situation import named
 from app.state.model import VERSIONS, VersionState

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import own_probes
 from app.dashboard.words import clock_text, count_text, ms_text, percent_text, printable, rate_text, when_text
-from app.deploy.history import DOUBTFUL, Entry
-from app.deploy.reconcile import ending_text
+from app.deploy.processes.reconcile import ending_text
+from app.deploy.record.history import DOUBTFUL, Entry
 from app.metrics.snapshot import Probe, VersionStats
 from app.settings.engine import Setting, describe, shown, values_of
 from app.settings.tables.application import AppConfig

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from app.deploy.history import Entry
+from app.deploy.record.history import Entry
 from app.event_file import Event
 from app.facts import Recent, Restarts
 from app.metrics.snapshot import Snapshot

@@ -10,9 +10,9 @@ from typing import Generic, TypeVar
 
 from app.dashboard.observation import Observation, Past
 from app.dashboard.timeline import Timeline
-from app.deploy.history import History
-from app.deploy.processes import Processes, is_same_process
-from app.deploy.reconcile import ends_of_crashed, restarts_of
+from app.deploy.processes.reconcile import ends_of_crashed, restarts_of
+from app.deploy.processes.table import Processes, is_same_process
+from app.deploy.record.history import History
 from app.errors import StateError
 from app.event_file import EventFile
 from app.metrics.recent import Recently

@@ -1,6 +1,5 @@
-"""How a version is started, judged, made active and stopped, and the record of every time that was done.
+"""The deploy commands: `deployer`, `modes`, `pruning` and `repair` are what the command line asks for.
 
-`phases` is the table of steps; `launch` and `processes` know commands and processes, `supervisor` outlives
-the command that started a version; `deployer` carries a whole command out. Nothing in here prints: what
-happens is told as `events`.
+`phases` is the table of what each command goes through, `steps` what can be done to a deployment, `events` what is told
+meanwhile, `traffic` what is seen of the router. The rooms: `processes`, `record`, `release`, `judge`, `run`.
 """

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from app.command_line import PROGRAM
 from app.deploy.drain import OnTimeout
 from app.deploy.events import Ended, Noted
-from app.deploy.execution import Execution
-from app.deploy.history import History, Intent
 from app.deploy.phases import Checks, Operation, Phase, check_plan, plan
-from app.deploy.reconcile import ending_text
+from app.deploy.processes.reconcile import ending_text
+from app.deploy.record.history import History, Intent
+from app.deploy.run.execution import Execution
 from app.deploy.steps import Request, Steps
 from app.errors import (
     OperatorError,
@@ -29,7 +29,7 @@ from app.state.given_up import given_up
 from app.state.model import VERSIONS, BlueGreenState, VersionState, check_version, started_with
 
 if TYPE_CHECKING:
-    from app.deploy.foreground import ForegroundProcesses
+    from app.deploy.processes.foreground import ForegroundProcesses
     from app.state.release import Release
 
 __all__ = ["Deployer", "Overrides"]
@@ -200,7 +200,7 @@ class Deployer:
 
         def decide(state: BlueGreenState) -> Request | None:
             if to is not None:
-                from app.deploy.past import return_to
+                from app.deploy.release.past import return_to
 
                 request = return_to(self._steps, self._history.entries(), to, state)
             else:
@@ -218,7 +218,7 @@ class Deployer:
 
     def _back(self, state: BlueGreenState) -> Request:
         if state.previous_version is None or state.previous_version == state.active_version:
-            from app.deploy.past import last_before
+            from app.deploy.release.past import last_before
 
             if (earlier := last_before(self._history.entries(), state)) is not None:
                 raise StateError(
@@ -307,7 +307,7 @@ class Deployer:
         """
         deploy = self._steps.deploy
         if deploy.before or deploy.smoke or deploy.post or deploy.rollback:
-            from app.deploy.commands import check_commands
+            from app.deploy.run.hooks import check_commands
 
             check_commands(self._steps, version, release)
         before = release is not None and bool(deploy.before)
@@ -317,9 +317,9 @@ class Deployer:
 
     def _new(self, request: Request, *, is_demo: bool) -> Request:
         """The command, with a new release for what it starts, of the demo where that is asked for."""
-        from app.deploy.making import Given, described, make
-        from app.deploy.missing_command import check_command_is_set
-        from app.deploy.remaking import known_as, tell_of_shared_place
+        from app.deploy.release.making import Given, described, make
+        from app.deploy.release.missing_command import check_command_is_set
+        from app.deploy.release.remaking import known_as, tell_of_shared_place
 
         if not is_demo and Given.of(request.described, self._steps.app).is_demo:
             check_command_is_set(self._steps, request.described.dir)
@@ -332,8 +332,8 @@ class Deployer:
 
     def _as_before(self, request: Request, **how: bool) -> Request:
         """The command, with what its target was started with before; `how` is as in `as_before`."""
-        from app.deploy.making import described
-        from app.deploy.remaking import as_before
+        from app.deploy.release.making import described
+        from app.deploy.release.remaking import as_before
 
         release = as_before(self._steps, request.described, **how)
         return request._replace(described=described(request.described, release), release=release)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple
 
 from app.deploy.events import Drained, Draining, Overdue, Reporter
-from app.deploy.receipt import Conduct, Cut, Tally
+from app.deploy.traffic import Row, Traffic
 
-if TYPE_CHECKING:
-    from app.facts import Recent
-
-__all__ = ["Drain", "OnTimeout", "Outcome", "Row", "Traffic"]
+__all__ = ["Drain", "OnTimeout", "Outcome"]
 
 _POLL_S = 0.05
 """Also the distance of the two looks that both have to see nothing."""
@@ -39,50 +36,6 @@ class OnTimeout(StrEnum):
     """It tells what remains and goes on waiting, without end."""
     PROCEED = "proceed"
     """It tells what remains and goes on with what comes next, which may cut the requests."""
-
-
-class Row(Protocol):
-    """A request that is being answered."""
-
-    @property
-    def method(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def age_s(self) -> float: ...
-    @property
-    def request_id(self) -> str: ...
-
-
-class Traffic(Protocol):
-    """What the router's workers have in flight, from whatever process one asks."""
-
-    def in_flight(self, version: str) -> int:
-        """How many requests a version is answering, over all workers."""
-
-    def in_flight_rows(self, version: str) -> Sequence[Row]:
-        """The requests themselves, oldest first."""
-
-    def held(self) -> int:
-        """How many requests are held back, over all workers."""
-
-    def is_state_known(self, serial: int) -> bool:
-        """Whether all workers act by the state of that serial; one that hangs is not waited for."""
-
-    def failover(self) -> str | None:
-        """The version whose requests go to the standby because it is down; None when there is none."""
-
-    def tallies(self) -> Mapping[str, Tally]:
-        """What became of the requests of each version since the metrics began."""
-
-    def cuts(self) -> Sequence[Cut]:
-        """The last requests whose answer was broken off, the newest last."""
-
-    def conduct(self, version: str, seconds: int) -> Conduct:
-        """How a version did in the last so many seconds."""
-
-    def recent(self, version: str, lived_s: float | None) -> Recent:
-        """How a version did in the last minute, or in the time that its process has lived."""
 
 
 class Outcome(NamedTuple):

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from app.deploy.receipt import Conduct, Receipt
+from app.deploy.record.receipt import Receipt
+from app.deploy.traffic import Conduct
 from app.upstream.probe import ProbeResult
 
 __all__ = [

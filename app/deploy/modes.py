@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from app.command_line import PROGRAM
-from app.deploy.execution import Execution
-from app.deploy.history import History
 from app.deploy.phases import Operation, plan
+from app.deploy.record.history import History
+from app.deploy.run.execution import Execution
 from app.deploy.steps import Request, Steps
 from app.errors import OperatorError
 from app.state.model import (

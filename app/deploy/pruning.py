@@ -15,11 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from app.deploy.current_link import look
-from app.deploy.execution import Execution
-from app.deploy.history import History
-from app.deploy.inventory import inventory
-from app.deploy.release_dirs import ReleaseDirs
+from app.deploy.record.history import History
+from app.deploy.release.current_link import look
+from app.deploy.release.inventory import inventory
+from app.deploy.release.release_dirs import ReleaseDirs
+from app.deploy.run.execution import Execution
 from app.deploy.steps import Steps
 from app.errors import ConfigError, StateError
 from app.state.model import BlueGreenState

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from app.command_line import PROGRAM
-from app.deploy.history import Entry, History
 from app.deploy.phases import Operation
+from app.deploy.record.history import Entry, History
 from app.deploy.steps import Steps
 from app.errors import OperatorError, StateError, StateMissing
 from app.state.codec import encode

@@ -1,6 +1,6 @@
 """What a command can do to one deployment: look at it, record what is found, stop a version, wait for requests.
 
-`app.deploy.actions` puts these together into the phases of the commands.
+`app.deploy.run.actions` puts these together into the phases of the commands.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from app.command_line import PROGRAM, ROUTER_PROGRAM
-from app.deploy.drain import Drain, OnTimeout, Traffic
+from app.deploy.drain import Drain, OnTimeout
 from app.deploy.events import Noted, ReceiptReady, Reporter, Stopped, Stopping
-from app.deploy.gate import Gate
+from app.deploy.judge.gate import Gate
 from app.deploy.phases import Operation, Phase
-from app.deploy.processes import Found
-from app.deploy.receipt import Books
-from app.deploy.reconcile import as_found
+from app.deploy.processes.reconcile import as_found
+from app.deploy.processes.table import Found
+from app.deploy.record.receipt import Books
+from app.deploy.traffic import Traffic
 from app.errors import DrainTimedOut, OperatorError
 from app.settings.tables.application import AppConfig
 from app.settings.tables.deploy import DeployConfig
@@ -40,7 +41,7 @@ from app.state.store import StateStore
 from app.transport.loopback import port_is_open
 
 if TYPE_CHECKING:
-    from app.deploy.launch import Launch
+    from app.deploy.processes.launch import Launch
     from app.state.release import Release
     from app.state.releases import Releases
 

@@ -19,7 +19,7 @@ from typing import Final
 
 from app.cli import blue_green_deploy
 from app.cli.entry import run
-from app.deploy.history import Entry, History
+from app.deploy.record.history import Entry, History
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.settings.tables.application import AppConfig
 from app.state.store import StateStore

@@ -6,7 +6,7 @@ import pytest
 
 from app.cli.config_view import config_text
 from app.cli.deploy_history import history_lines
-from app.deploy.history import Entry
+from app.deploy.record.history import Entry
 from app.settings.loading import load
 
 ENTRY = Entry(

@@ -14,9 +14,10 @@ import pytest
 from app.cli.deploy_events import EventPrinter, receipt_lines
 from app.cli.entry import run
 from app.deploy.events import Watched, Watching
-from app.deploy.history import History, Intent
 from app.deploy.phases import Operation
-from app.deploy.receipt import Account, Conduct, Receipt
+from app.deploy.record.history import History, Intent
+from app.deploy.record.receipt import Account, Receipt
+from app.deploy.traffic import Conduct
 from app.errors import Doubtful
 from app.state.preview_token import verify
 from app.state.process_birth import birth

@@ -18,8 +18,20 @@ TOO_SLOW = {
     *("subprocess", "shutil", "tempfile", "random", "difflib", "threading", "logging", "tomllib", "datetime"),
     *("ssl", "asyncio", "http.client", "urllib.request", "email", "encodings.idna", "psutil", "decimal"),
     *("requests", "urllib3", "flask", "gevent", "gunicorn", "prometheus_client"),
-    *("app.deploy.launch", "app.deploy.commands", "app.deploy.watching", "app.deploy.past", "app.deploy.supervisor"),
-    *("app.deploy.making", "app.deploy.remaking", "app.deploy.places", "app.state.releases", "app.state.release"),
+    *(
+        "app.deploy.processes.launch",
+        "app.deploy.run.hooks",
+        "app.deploy.judge.watching",
+        "app.deploy.release.past",
+        "app.deploy.processes.supervisor",
+    ),
+    *(
+        "app.deploy.release.making",
+        "app.deploy.release.remaking",
+        "app.deploy.release.places",
+        "app.state.releases",
+        "app.state.release",
+    ),
     *("app.cli.deploy_views", "app.cli.router_process", "app.dashboard", "app.routing.router"),
 }
 """Each takes from a half to some ten milliseconds, and a plain switch or rollback needs none of them."""

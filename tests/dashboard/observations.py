@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.dashboard.observation import Column, Figures, Observation, Past
-from app.deploy.history import Entry
+from app.deploy.record.history import Entry
 from app.metrics.recent import recent
 from app.metrics.snapshot import Failover, InFlightRow, Latency, Probe, Snapshot, VersionStats, WorkerStats
 from app.state.model import BlueGreenState, VersionState, with_version

@@ -9,8 +9,8 @@ import pytest
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import Sentence
 from app.dashboard.sentence import sentence as sentence_of
-from app.deploy.history import Entry
 from app.deploy.phases import PHASES, Operation
+from app.deploy.record.history import Entry
 from app.state.model import BlueGreenState, Maintenance, Pause, with_version
 from tests.dashboard.observations import AT, command, flight, observation, probes, snapshot, state, stats, worker_stats
 

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from app.deploy.deployer import Deployer
-from app.deploy.drain import Traffic
 from app.deploy.events import Event
-from app.deploy.gate import Gate
-from app.deploy.history import History
+from app.deploy.judge.gate import Gate
 from app.deploy.modes import Modes
-from app.deploy.processes import Processes
-from app.deploy.receipt import Conduct, Tally
+from app.deploy.processes.table import Processes
+from app.deploy.record.history import History
 from app.deploy.steps import Steps
+from app.deploy.traffic import Conduct, Tally, Traffic
 from app.facts import Recent
 from app.metrics.snapshot import CutRequest
 from app.settings.tables.application import AppConfig

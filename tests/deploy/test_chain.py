@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.deploy.chain import chained, last_hash, links
+from app.deploy.record.hash_chain import chained, last_hash, links
 
 
 def a_chain(length: int = 4) -> list[bytes]:

@@ -8,9 +8,9 @@ import pytest
 
 from app.deploy.deployer import Deployer, Overrides
 from app.deploy.events import Event, Noted, Promoted, Ran, ReceiptReady, RolledBack, Running, Watched, Watching
-from app.deploy.judgement import Looks
-from app.deploy.receipt import Conduct, Tally
-from app.deploy.watching import Evidence
+from app.deploy.judge.judgement import Looks
+from app.deploy.judge.watching import Evidence
+from app.deploy.traffic import Conduct, Tally
 from app.errors import ConfigError, Doubtful, StateError, SwitchStands, UnhealthyVersion
 from app.settings.loading import load
 from app.settings.tables.deploy import DeployConfig

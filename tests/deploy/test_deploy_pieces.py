@@ -12,12 +12,12 @@ import pytest
 
 from app.deploy.drain import Drain, OnTimeout
 from app.deploy.events import Drained, Draining, Event, Noted, Overdue, Probed
-from app.deploy.gate import Gate
-from app.deploy.launch import Launch, clean_environment, launch_of
-from app.deploy.log_file import follow, size, tail
-from app.deploy.making import make
-from app.deploy.processes import Found
-from app.deploy.reconcile import as_found, ending_text
+from app.deploy.judge.gate import Gate
+from app.deploy.processes.launch import Launch, clean_environment, launch_of
+from app.deploy.processes.log_file import follow, size, tail
+from app.deploy.processes.reconcile import as_found, ending_text
+from app.deploy.processes.table import Found
+from app.deploy.release.making import make
 from app.errors import ConfigError
 from app.settings.tables.application import AppConfig
 from app.state.model import Status, VersionState

@@ -29,11 +29,11 @@ from app.deploy.events import (
     Stopped,
     Stopping,
 )
-from app.deploy.history import Intent
-from app.deploy.launch import Launch
 from app.deploy.phases import Operation, Phase
-from app.deploy.processes import Processes
-from app.deploy.receipt import Tally
+from app.deploy.processes.launch import Launch
+from app.deploy.processes.table import Processes
+from app.deploy.record.history import Intent
+from app.deploy.traffic import Tally
 from app.errors import (
     ConfigError,
     DrainTimedOut,
@@ -198,7 +198,7 @@ def test_a_taken_port_names_who_has_it(deployment: Deployment) -> None:
 
 def test_a_taken_port_is_told_at_the_very_first_start(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment.store.path.unlink()
-    monkeypatch.setattr("app.deploy.port_wait.port_is_open", lambda port, address: True)
+    monkeypatch.setattr("app.deploy.run.port_wait.port_is_open", lambda port, address: True)
     with pytest.raises(ProcessError, match="port 5005 of blue is taken"):
         deployment.deployer().start("blue")
 

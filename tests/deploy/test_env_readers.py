@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.deploy.env_files import read_env_files
-from app.deploy.env_readers import MARK, READERS, RULES, otherwise
+from app.deploy.release.env_files import read_env_files
+from app.deploy.release.env_readers import MARK, READERS, RULES, otherwise
 from app.errors import ConfigError
 from app.settings.tables.application import AppConfig
 from app.state.model import VersionState

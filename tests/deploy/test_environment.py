@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.deploy.env_files import read_env_files
+from app.deploy.release.env_files import read_env_files
 from app.errors import ConfigError
 from app.settings.tables.application import AppConfig
 from app.state.model import VersionState

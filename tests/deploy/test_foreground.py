@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from app.deploy.foreground import ForegroundProcesses
-from app.deploy.launch import Launch
+from app.deploy.processes.foreground import ForegroundProcesses
+from app.deploy.processes.launch import Launch
 
 
 @pytest.mark.parametrize("is_abstract", [False, True])

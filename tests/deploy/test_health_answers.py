@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from app.deploy.events import Noted, Probed
-from app.deploy.health_answers import advice, meaning, target_path
+from app.deploy.judge.health_answers import advice, meaning, target_path
 from app.errors import UnhealthyVersion
 from app.settings.tables.application import AppConfig
 from tests.deploy.deployment import Deployment

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from app.deploy.judgement import BOUND, Looks, Share, Verdict, chance, exceeds, failures_for_proof, judge
+from app.deploy.judge.judgement import BOUND, Looks, Share, Verdict, chance, exceeds, failures_for_proof, judge
 
 WELL = Share(0, 1000)
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from app.deploy.deployer import Deployer, Overrides
-from app.deploy.gate import Gate, Verdict
-from app.deploy.history import History
-from app.deploy.launch import Launch
-from app.deploy.processes import Found
+from app.deploy.judge.gate import Gate, Verdict
+from app.deploy.processes.launch import Launch
+from app.deploy.processes.table import Found
+from app.deploy.record.history import History
 from app.deploy.steps import Steps
 from app.errors import OperatorError
 from app.settings.tables.application import AppConfig

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from app.deploy import port_use, port_wait
 from app.deploy.events import Launched, Noted
-from app.deploy.port_use import can_listen, given_away_text, kept_by
+from app.deploy.processes import port_use
+from app.deploy.processes.port_use import can_listen, given_away_text, kept_by
+from app.deploy.run import port_wait
 from app.errors import ProcessError, UnhealthyVersion
 from tests.deploy.deployment import Deployment
 from tests.support.router_process import free_port

@@ -5,7 +5,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.deploy.receipt import MOST_IDS, Account, Receipt, Tally, settle_account
+from app.deploy.record.receipt import MOST_IDS, Account, Receipt, settle_account
+from app.deploy.traffic import Tally
 from app.metrics.histogram import BUCKETS, bucket_index
 from app.metrics.snapshot import Streams
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from app.deploy.deployer import Overrides
 from app.deploy.events import Found
-from app.deploy.history import History, Intent
 from app.deploy.phases import Operation, Phase
+from app.deploy.record.history import History, Intent
 from app.errors import OperatorError
 from app.state.model import promote, with_version
 from tests.deploy.deployment import Deployment

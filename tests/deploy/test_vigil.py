@@ -20,7 +20,7 @@ from app.deploy.events import (
     Stopped,
     Watching,
 )
-from app.deploy.receipt import Conduct
+from app.deploy.traffic import Conduct
 from app.errors import SwitchStands, TrafficTaken, UnhealthyVersion
 from app.settings.tables.deploy import DeployConfig
 from tests.deploy.deployment import QUIET, Deployment, FakeTraffic

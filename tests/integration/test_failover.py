@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from app.deploy.history import History
+from app.deploy.record.history import History
 from app.metrics.layout import PAGE_WORDS, WORD, H
 from tests.integration.holding import GET, POST, request, traffic, wait_held
 from tests.support.raw_upstream import RawUpstream, reply

@@ -17,13 +17,13 @@ import pytest
 from app.cli.deploy_events import receipt_lines
 from app.cli.deploy_traffic import open_traffic
 from app.deploy.deployer import Deployer
-from app.deploy.drain import Traffic
 from app.deploy.events import Event, Promoted, ReceiptReady
-from app.deploy.gate import Gate
-from app.deploy.history import History
-from app.deploy.processes import Processes
-from app.deploy.receipt import Receipt
+from app.deploy.judge.gate import Gate
+from app.deploy.processes.table import Processes
+from app.deploy.record.history import History
+from app.deploy.record.receipt import Receipt
 from app.deploy.steps import Steps
+from app.deploy.traffic import Traffic
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Streams
 from app.settings.tables.application import AppConfig

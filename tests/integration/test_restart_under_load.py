@@ -15,9 +15,9 @@ import pytest
 
 from app.cli.deploy_traffic import open_traffic
 from app.deploy.deployer import Deployer
-from app.deploy.gate import Gate
-from app.deploy.history import History
-from app.deploy.processes import Processes
+from app.deploy.judge.gate import Gate
+from app.deploy.processes.table import Processes
+from app.deploy.record.history import History
 from app.deploy.steps import Steps
 from app.event_file import EventFile
 from app.settings.tables.application import AppConfig

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from app.deploy.env_readers import MARK, RULES
+from app.deploy.release.env_readers import MARK, RULES
 from tests.peers.peers import PEERS_PYTHON
 from tests.support.systemd_machine import SystemdMachine, missing
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from dotenv.parser import parse_stream
 
-from app.deploy.env_readers import READERS, otherwise
+from app.deploy.release.env_readers import READERS, otherwise
 from tests.docs.pages import ROOT
 from tests.peers.env_readers import ASK, EXAMPLES, readings, rows
 from tests.support.systemd_machine import missing

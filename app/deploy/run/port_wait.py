@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.deploy.port_use import can_listen, given_away_text, kept_by
-from app.deploy.sessions import port_holder
+from app.deploy.processes.port_use import can_listen, given_away_text, kept_by
+from app.deploy.processes.sessions import port_holder
 from app.deploy.steps import Steps
 from app.errors import ProcessError
 from app.settings.loading import TOML_NAME

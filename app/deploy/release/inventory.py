@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from app.deploy.current_link import look
-from app.deploy.history import Entry
 from app.deploy.phases import Operation
-from app.deploy.release_dirs import ReleaseDirs
+from app.deploy.record.history import Entry
+from app.deploy.release.current_link import look
+from app.deploy.release.release_dirs import ReleaseDirs
 from app.deploy.steps import Steps
 from app.state.model import BlueGreenState, VersionState
 

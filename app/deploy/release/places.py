@@ -16,7 +16,7 @@ from typing import Final
 
 __all__ = ["files_named", "follow_path_list", "follow_text", "follow_word", "paths_in", "paths_named", "revision_of"]
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 
 _GIT_TIMEOUT_S: Final = 5.0
 _REVISION_BYTES: Final = 100

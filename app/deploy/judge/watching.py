@@ -1,6 +1,6 @@
 """Watching a new version under traffic: does it do worse than the one before it did?
 
-What the figures prove is in `app.deploy.judgement`. What is not proven goes on, and is said.
+What the figures prove is in `app.deploy.judge.judgement`. What is not proven goes on, and is said.
 """
 
 from __future__ import annotations
@@ -9,10 +9,20 @@ import math
 from typing import Final, NamedTuple
 
 from app.deploy.events import Watched, Watching
-from app.deploy.judgement import FEWEST_TO_COMPARE, Looks, Share, Verdict, chance, exceeds, failures_for_proof, judge
-from app.deploy.receipt import Books, Conduct, Tally
+from app.deploy.judge.judgement import (
+    FEWEST_TO_COMPARE,
+    Looks,
+    Share,
+    Verdict,
+    chance,
+    exceeds,
+    failures_for_proof,
+    judge,
+)
+from app.deploy.judge.vigil import Vigil
+from app.deploy.record.receipt import Books
 from app.deploy.steps import Request, Steps
-from app.deploy.vigil import Vigil
+from app.deploy.traffic import Conduct, Tally
 
 __all__ = ["Evidence", "watch"]
 

@@ -3,7 +3,7 @@ then the end.
 
 One JSON object a line, only ever appended, each in one write. The lines of one command share an `id`; a
 command without a closing line broke off. An unreadable line is skipped by readers and never rewritten.
-Each line is chained to the one before it (`app.deploy.chain`), so that a later change of it is found.
+Each line is chained to the one before it (`app.deploy.record.hash_chain`), so that a later change of it is found.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from app.deploy.chain import Link, chained, last_hash, links
 from app.deploy.phases import Operation, Phase
+from app.deploy.record.hash_chain import Link, chained, last_hash, links
 from app.errors import StateError
 from app.state.process_birth import birth
 from app.state.store import mending

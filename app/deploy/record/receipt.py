@@ -15,51 +15,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import sub
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
+from app.deploy.traffic import Cut, Tally, Traffic
 from app.metrics.histogram import BUCKETS, bucket_low
 from app.metrics.snapshot import Streams
 
-if TYPE_CHECKING:
-    from app.deploy.drain import Traffic
-
-__all__ = ["MOST_IDS", "Account", "Books", "Conduct", "Cut", "Receipt", "Tally", "settle_account"]
-
-
-class Tally(NamedTuple):
-    """What became of a version's requests since the metrics began; only the difference of two means something.
-
-    `ended` counts the cut ones too. `failed` are those whose client got a 5xx or a broken-off answer.
-    `held_counts` is the histogram of how long requests were held (`app.metrics.histogram`).
-    """
-
-    ended: int
-    in_flight: int
-    cut: int
-    failed: int
-    held: int
-    held_ms: float
-    retried: int
-    longest_held_ms: float = 0.0
-    held_counts: Sequence[int] = ()
-    streams: Streams = Streams()
-
-
-class Cut(Protocol):
-    """A request whose answer was broken off; two of them are told apart by comparing them."""
-
-    @property
-    def version(self) -> str: ...
-    @property
-    def request_id(self) -> str: ...
-
-
-class Conduct(NamedTuple):
-    """How a version did in some stretch of time; `p95_ms` is None without requests."""
-
-    requests: int
-    failed: int
-    p95_ms: float | None
+__all__ = ["MOST_IDS", "Account", "Books", "Receipt", "settle_account"]
 
 
 class Account(NamedTuple):

@@ -88,7 +88,7 @@ class Gate:
         if result.status is None:
             return ""
         # Imported when a version does not come up: most do.
-        from app.deploy.health_answers import meaning
+        from app.deploy.judge.health_answers import meaning
 
         return meaning(self.app, port, result.status, result.leads_to)
 

@@ -16,9 +16,9 @@ from typing import Final
 
 from app.command_line import PROGRAM
 from app.deploy.events import Found
-from app.deploy.history import Entry, History
 from app.deploy.phases import PHASES, Operation, Phase, Recovery
-from app.deploy.processes import is_same_process
+from app.deploy.processes.table import is_same_process
+from app.deploy.record.history import Entry, History
 from app.deploy.steps import Steps
 from app.errors import StateError
 from app.state.model import VERSIONS, BlueGreenState, Status, started_with

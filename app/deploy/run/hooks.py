@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import IO, Final
 
 from app.deploy.events import Ran, Running
-from app.deploy.launch import Launch, check_of
-from app.deploy.reconcile import ending_text
-from app.deploy.remaking import for_checks
+from app.deploy.processes.launch import Launch, check_of
+from app.deploy.processes.reconcile import ending_text
+from app.deploy.release.remaking import for_checks
 from app.deploy.steps import Steps
 from app.errors import OperatorError
 from app.state.model import VersionState

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.deploy.phases import Operation, Phase, check_plan
-from app.deploy.release_dirs import ReleaseDirs
+from app.deploy.release.release_dirs import ReleaseDirs
 from app.deploy.steps import Request, Steps
 from app.errors import ConfigError, OperatorError, StateError
 from app.state.model import BlueGreenState, VersionState

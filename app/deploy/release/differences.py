@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.deploy.missing_command import settings_in_use
+from app.deploy.release.missing_command import settings_in_use
 from app.deploy.steps import Steps
 from app.errors import StateError
 from app.settings.loading import TOML_NAME

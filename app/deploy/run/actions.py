@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Final
 
 from app.command_line import PROGRAM
 from app.deploy.events import Diagnosed, Launched, Promoted
-from app.deploy.gate import Verdict
+from app.deploy.judge.gate import Verdict
 from app.deploy.phases import Operation, Phase
-from app.deploy.reconcile import ending_text
+from app.deploy.processes.reconcile import ending_text
 from app.deploy.steps import Request, Steps
 from app.errors import OperatorError, ProcessError, UnhealthyVersion
 from app.state.model import VERSIONS, VersionState, promote
 from app.state.process_birth import birth
 
 if TYPE_CHECKING:
-    from app.deploy.vigil import Vigil
+    from app.deploy.judge.vigil import Vigil
 
 __all__ = ["act"]
 
@@ -38,7 +38,7 @@ def act(steps: Steps, phase: Phase, request: Request) -> None:
 
 def _prepare(steps: Steps, request: Request) -> None:
     """Run the commands that a release wants before it is started."""
-    from app.deploy.commands import run_commands
+    from app.deploy.run.hooks import run_commands
 
     failure = run_commands(steps, steps.deploy.before, request.described, steps.deploy.before_timeout)
     if failure:
@@ -60,9 +60,9 @@ def _clear(steps: Steps, request: Request) -> None:
 
 def _launch(steps: Steps, request: Request) -> None:
     """Start the target's process and record it."""
-    from app.deploy.launch import RestartPolicy, launch_of
-    from app.deploy.log_file import size
-    from app.deploy.port_wait import get_port
+    from app.deploy.processes.launch import RestartPolicy, launch_of
+    from app.deploy.processes.log_file import size
+    from app.deploy.run.port_wait import get_port
 
     version, release = request.described, request.release
     if release is None:
@@ -122,7 +122,7 @@ def _warn_of_redirect(steps: Steps, version: VersionState, verdict: Verdict) -> 
     location = verdict.probes[-1].result.leads_to if verdict.probes else ""
     if not location:
         return
-    from app.deploy.health_answers import advice
+    from app.deploy.judge.health_answers import advice
     from app.transport.loopback import authority
 
     app = steps.app
@@ -132,7 +132,7 @@ def _warn_of_redirect(steps: Steps, version: VersionState, verdict: Verdict) -> 
 
 def _smoke(steps: Steps, request: Request) -> None:
     """Try the target with the configured commands while nobody depends on it."""
-    from app.deploy.commands import run_commands
+    from app.deploy.run.hooks import run_commands
 
     version = steps.store.read().version(request.target)
     failure = run_commands(steps, steps.deploy.smoke, version)
@@ -146,7 +146,7 @@ def _smoke(steps: Steps, request: Request) -> None:
 
 def _revert(steps: Steps, request: Request) -> None:
     """Run the commands that undo what the release which is left has prepared."""
-    from app.deploy.commands import revert
+    from app.deploy.run.hooks import revert
 
     state = steps.store.read()
     failure = revert(steps, state.version(request.leaving or request.target), request.described)
@@ -178,14 +178,14 @@ def _make_active(steps: Steps, request: Request) -> None:
 
 def _move_link(steps: Steps, request: Request) -> None:
     """Let the link `[release] current` lead to what is active now."""
-    from app.deploy.current_link import follow
+    from app.deploy.release.current_link import follow
 
     follow(steps, steps.store.read().version(request.target))
 
 
 def _run_post(steps: Steps, request: Request) -> None:
     """Run the configured commands after the switch; one that fails takes the switch back."""
-    from app.deploy.commands import run_commands
+    from app.deploy.run.hooks import run_commands
 
     failure = run_commands(steps, steps.deploy.post, steps.store.read().version(request.target))
     if failure:
@@ -197,7 +197,7 @@ def _run_post(steps: Steps, request: Request) -> None:
 
 def _watch(steps: Steps, request: Request) -> None:
     """Compare the target under traffic with the version before it."""
-    from app.deploy.watching import watch
+    from app.deploy.judge.watching import watch
 
     regression = watch(steps, request, _vigil(steps, request))
     if regression:
@@ -261,7 +261,7 @@ def _retire(steps: Steps, request: Request) -> None:
 
 
 def _vigil(steps: Steps, request: Request) -> Vigil:
-    from app.deploy.vigil import Vigil
+    from app.deploy.judge.vigil import Vigil
 
     return Vigil(steps, request)
 
@@ -296,8 +296,8 @@ def _fail_gate(steps: Steps, version: VersionState, verdict: Verdict, request: R
     if request.force:
         steps.note(f"{reason}; going on because of --force", warns=True)
         return
-    from app.deploy.log_file import tail
-    from app.deploy.port_use import kept_by
+    from app.deploy.processes.log_file import tail
+    from app.deploy.processes.port_use import kept_by
 
     log = steps.processes.log_path(version.name)
     begin = steps.log_begin if request.launches else 0

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.command_line import PROGRAM
-from app.deploy.env_files import read_env_files
-from app.deploy.launch import launch_of
-from app.deploy.making import Given, make, remake, settings_env
-from app.deploy.missing_command import check_command_is_set
-from app.deploy.places import digest_of, revision_of
+from app.deploy.processes.launch import launch_of
+from app.deploy.release.env_files import read_env_files
+from app.deploy.release.making import Given, make, remake, settings_env
+from app.deploy.release.missing_command import check_command_is_set
+from app.deploy.release.places import digest_of, revision_of
 from app.deploy.steps import Request, Steps
 from app.errors import OperatorError, StateError
 from app.state.model import VersionState

@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Final
 
 from app.command_line import PROGRAM
-from app.deploy.actions import act
 from app.deploy.events import LockAwaited, RolledBack
-from app.deploy.history import AFTER_THE_SWITCH, DOUBTFUL, ROLLED_BACK, History, Intent, OpenEntry
-from app.deploy.interruption import held_back, let_through
 from app.deploy.phases import PHASES, Operation, Phase, Undo
-from app.deploy.recovery import recover
+from app.deploy.record.history import AFTER_THE_SWITCH, DOUBTFUL, ROLLED_BACK, History, Intent, OpenEntry
+from app.deploy.run.actions import act
+from app.deploy.run.interruption import held_back, let_through
+from app.deploy.run.recovery import recover
 from app.deploy.steps import Request, Steps
 from app.errors import (
     Doubtful,
@@ -56,7 +56,7 @@ class Execution:
             recover(self._steps, self._history, stale)
             state = self._steps.settle()
             if self._steps.release.current:
-                from app.deploy.current_link import with_link
+                from app.deploy.release.current_link import with_link
 
                 decide = with_link(self._steps, decide)
             request = decide(state)
@@ -233,7 +233,7 @@ class Execution:
         previous = None if before.previous_version == request.target else before.previous_version
         self._steps.store.write(replace(back, previous_version=previous))
         if self._steps.release.current:
-            from app.deploy.current_link import settle
+            from app.deploy.release.current_link import settle
 
             settle(self._steps, back)
         version = state.version(request.leaving)
@@ -243,7 +243,7 @@ class Execution:
 
     def _revert(self, left: VersionState, returned: VersionState) -> None:
         """Run the rollback commands; whatever comes of them, traffic goes back."""
-        from app.deploy.commands import revert
+        from app.deploy.run.hooks import revert
 
         try:
             with let_through():

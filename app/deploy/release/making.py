@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.command_line import PROGRAM
-from app.deploy.env_files import read_env_files
-from app.deploy.history import user_name
-from app.deploy.launch import clean_environment, fill, find_program, words_of
-from app.deploy.missing_command import refuse_demo_for, settings_in_use
-from app.deploy.places import (
+from app.deploy.processes.launch import clean_environment, fill, find_program, words_of
+from app.deploy.record.history import user_name
+from app.deploy.release.env_files import read_env_files
+from app.deploy.release.missing_command import refuse_demo_for, settings_in_use
+from app.deploy.release.places import (
     files_named,
     follow_path_list,
     follow_text,
@@ -35,7 +35,7 @@ from app.withheld import CLEAN, is_named
 
 __all__ = ["Given", "described", "make", "remake", "settings_env"]
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 
 _DEMO_DIR = _ROOT / "app" / "demo"
 """Its own directory: gunicorn loads whatever gunicorn.conf.py it finds where it starts."""
@@ -109,7 +109,7 @@ def make(steps: Steps, version: VersionState, *, is_deploy: bool = False, is_dem
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a directory, so {version.name} cannot run there", "--dir=DIRECTORY")
     if steps.release.current:
-        from app.deploy.current_link import refuse_way_through
+        from app.deploy.release.current_link import refuse_way_through
 
         refuse_way_through(steps, [str(folder), *paths_in(given.command)], str(folder))
     return _made(steps, version, given, folder.resolve(), is_deploy=is_deploy)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from app.deploy.history import History
+from app.deploy.record.history import History
 from app.deploy.steps import Steps
 from app.errors import ConfigError
 from app.settings.loading import HOME_VARIABLE, TOML_NAME

@@ -11,9 +11,9 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from app.deploy.env_readers import MARK, otherwise
-from app.deploy.launch import fill
-from app.deploy.places import follow_path_list
+from app.deploy.processes.launch import fill
+from app.deploy.release.env_readers import MARK, otherwise
+from app.deploy.release.places import follow_path_list
 from app.errors import ConfigError
 from app.settings.checks import is_variable
 from app.settings.tables.application import AppConfig

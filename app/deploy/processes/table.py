@@ -26,7 +26,7 @@ from app.state.store import mending
 if TYPE_CHECKING:
     import subprocess
 
-    from app.deploy.launch import Launch
+    from app.deploy.processes.launch import Launch
     from app.facts import Restarts
 
 __all__ = ["Found", "Processes", "Record", "is_same_process"]
@@ -137,7 +137,7 @@ class Processes:
         """Starts a supervisor that starts the version, the lock on its record handed on to it. Raises OSError."""
         import subprocess  # takes its time, and only who starts something needs it
 
-        from app.deploy import supervisor
+        from app.deploy.processes import supervisor
         from app.withheld import in_background
 
         log = self.log_path(name)
@@ -171,7 +171,9 @@ class Processes:
         found = self.find(version)
         if found.pid is None:
             return False
-        from app.deploy.sessions import Session  # psutil takes its time, and only who stops something needs it
+        from app.deploy.processes.sessions import (
+            Session,  # psutil takes its time, and only who stops something needs it
+        )
 
         session = Session(found.pid, version.name, is_trusted=found.alive)
         session.signal(signal.Signals[f"SIG{stop_signal}"])

@@ -10,8 +10,8 @@ from typing import Final
 
 from app.command_line import PROGRAM
 from app.deploy.events import Diagnosed, TimedProbe
-from app.deploy.log_file import tail
-from app.deploy.reconcile import ending_text
+from app.deploy.processes.log_file import tail
+from app.deploy.processes.reconcile import ending_text
 from app.deploy.steps import Request, Steps
 from app.errors import TrafficTaken, UnhealthyVersion
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.command_line import PROGRAM
-from app.deploy.history import Entry
-from app.deploy.making import described
 from app.deploy.phases import Checks, Operation, plan
-from app.deploy.remaking import as_before, check_repeatable
+from app.deploy.record.history import Entry
+from app.deploy.release.making import described
+from app.deploy.release.remaking import as_before, check_repeatable
 from app.deploy.steps import Request, Steps
 from app.errors import StateError
 from app.state.model import VERSIONS, BlueGreenState, VersionState, started_with
