@@ -20,7 +20,7 @@ import app
 from app.errors import ConfigError
 from app.metrics.layout import slots_for
 from app.metrics.shared import SharedMetrics
-from app.settings.file import load_settings
+from app.settings.toml_file import load_settings
 
 try:
     _loaded = load_settings()
@@ -29,7 +29,7 @@ except ConfigError as error:
     raise SystemExit(error.exit_code) from None
 _config = _loaded.config
 # The workers inherit it; what becomes of the files later is for the next reload.
-app.in_effect = _loaded
+app.loaded_settings = _loaded
 
 # --- sockets ---------------------------------------------------------------------------------------------------
 
@@ -113,9 +113,9 @@ def _log_form(date_form):
 
 def _share_metrics(server):
     """Makes what the workers count in, so that they share it even where it cannot be in a file."""
-    before = getattr(server, "counted_in", None)
+    before = getattr(server, "shared_metrics", None)
     slots = slots_for(server.cfg.workers)
-    server.counted_in = app.counted_in = SharedMetrics.create_or_attach(
+    server.shared_metrics = app.shared_metrics = SharedMetrics.create_or_attach(
         _config.metrics_path, slots, before=before and before.mapped
     )
     if before is not None:
@@ -137,13 +137,13 @@ def on_reload(server):
 
 def post_fork(server, worker):
     """Makes a worker that does not serve yet end when it is told to; and it shall know what its siblings know."""
-    server.born()
+    server.reset_signals()
     worker.last_good = server.last_good
 
 
 def pre_exec(server):
     """Makes a new master that is not executed yet end when it is told to."""
-    server.born()
+    server.reset_signals()
 
 
 def post_worker_init(worker):

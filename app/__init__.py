@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 __version__ = "1.0.0"
 
-in_effect: Loaded | None = None
+loaded_settings: Loaded | None = None
 """The settings that gunicorn's master has read and its workers inherit; None in any other process. So a worker
 that is replaced gets the settings of its siblings, whatever has become of the files since."""
 
-counted_in: SharedMetrics | None = None
+shared_metrics: SharedMetrics | None = None
 """Where the workers of that master count, made by it before it forks them; None in any other process. So they
 share it even where it cannot be in a file."""
 
@@ -34,8 +34,10 @@ def __getattr__(name: str) -> Any:
     from app.whence import whence_of_router
 
     typed_from(whence_of_router(os.environ))
-    if in_effect is None:
+    if loaded_settings is None:
         globals()["wsgi"] = create_app_from_environment(os.environ)
     else:
-        globals()["wsgi"] = create_app(in_effect.config, in_effect.app, in_effect.sources, counted_in)
+        globals()["wsgi"] = create_app(
+            loaded_settings.config, loaded_settings.app, loaded_settings.sources, shared_metrics
+        )
     return globals()["wsgi"]

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import ipaddress
 
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 
 __all__ = ["COOKIE", "COOKIE_LIFETIME_S", "Access"]
 

@@ -10,8 +10,8 @@ from logging import ERROR, INFO, WARNING, getLogger
 import gevent
 from gevent.threadpool import ThreadPool
 
+from app.deploy.processes.process_table import Found
 from app.deploy.processes.reconcile import ending_text
-from app.deploy.processes.table import Found
 from app.event_file import Event, EventFile
 from app.situation import KINDS, Grade, named
 from app.state.model import VersionState

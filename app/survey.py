@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from app.deploy.processes.process_table import Found, Processes
 from app.deploy.processes.reconcile import as_found, ends_of_crashed, restarts_of
-from app.deploy.processes.table import Found, Processes
 from app.facts import Checks, Facts, Recent, Restarts
 from app.metrics.recent import Recently
 from app.metrics.shared import SharedMetrics

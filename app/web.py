@@ -29,10 +29,10 @@ from app.proxy.client_request import ClientRequest
 from app.proxy.environ import RELAYED_KEY, REQUEST_KEY, request_from_wsgi, who_asks, wsgi_environ
 from app.proxy.replies.reply import error_reply
 from app.proxy.service import Service
-from app.settings.file import read_toml
 from app.settings.loading import TOML_NAME, load
-from app.settings.tables.application import AppConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.router_settings import RouterConfig
+from app.settings.toml_file import read_toml
 from app.situation import Situation
 from app.survey import Survey
 
@@ -129,15 +129,15 @@ def create_app(
     config: RouterConfig,
     app_config: AppConfig | None = None,
     sources: Mapping[str, str] | None = None,
-    counted_in: SharedMetrics | None = None,
+    shared_metrics: SharedMetrics | None = None,
 ) -> RouterApp:
     """The application for one worker, to be built after gevent has patched.
 
-    `sources` says where each setting came from, for the dashboard. `counted_in` is what the master has
+    `sources` says where each setting came from, for the dashboard. `shared_metrics` is what the master has
     made for its workers to count in.
     """
     failovers = FailoverHistory(Path(config.beside_state("history.jsonl")))
-    service = Service(config, app_config or AppConfig(), counted_in, failovers.write)
+    service = Service(config, app_config or AppConfig(), shared_metrics, failovers.write)
     app = RouterApp(service)
     access = service.access
     survey = Survey(config.state_file, service.metrics, service.router.state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.access import COOKIE_LIFETIME_S, Access
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 
 NOW = 1_772_600_400.0
 FAR = "203.0.113.9"

@@ -13,10 +13,10 @@ import pytest
 from app import __version__
 from app.errors import ConfigError
 from app.settings.engine import describe
-from app.settings.file import load_settings, read_toml
 from app.settings.loading import load
-from app.settings.tables.application import AppConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.router_settings import RouterConfig
+from app.settings.toml_file import load_settings, read_toml
 
 ROOT = Path(__file__).resolve().parents[1]
 

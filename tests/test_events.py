@@ -18,7 +18,7 @@ import pytest
 
 from app.cli import blue_green_deploy
 from app.cli.entry import run
-from app.deploy.processes.table import Found
+from app.deploy.processes.process_table import Found
 from app.event_file import Event, EventFile
 from app.event_recorder import AT_MOST, Recording
 from app.facts import Restarts

@@ -32,7 +32,7 @@ LEVELS = [
         *("app.metrics.layout", "app.metrics.histogram", "app.metrics.snapshot", "app.metrics.exposition"),
     ],
     # L1, adapters: one outside thing each
-    ["app.settings.file", "app.state", "app.transport", "app.whence", "app.event_file", "app.json_log"],
+    ["app.settings.toml_file", "app.state", "app.transport", "app.whence", "app.event_file", "app.json_log"],
     ["app.upstream", "app.metrics"],
     # L2, L3: the router, and the flows over it
     ["app.routing"],
@@ -50,12 +50,12 @@ ROOMS = {
     "app.settings": [
         ["kinds"],
         ["engine"],
-        ["checks", "commands", "table"],
-        ["tables.hold"],
-        ["tables.router", "tables.application", "tables.deploy", "tables.release"],
+        ["checks", "commands", "declaration"],
+        ["tables.hold_settings"],
+        ["tables.router_settings", "tables.app_settings", "tables.deploy_settings", "tables.release_settings"],
         ["tables"],
         ["loading"],
-        ["file"],
+        ["toml_file"],
     ],
     "app.proxy": [
         ["client_request", "long_lived", "waiting_room", "replies.reply"],
@@ -247,3 +247,17 @@ def test_master_process_imports_nothing_that_gevent_patches_too_late(load: str) 
     )
 
     assert done.stdout.strip() == "[]"
+
+
+def test_no_class_and_no_module_has_its_name_twice() -> None:
+    """One idea, one word; a search finds one thing."""
+    classes, modules = dict[str, list[str]](), dict[str, list[str]]()
+    for module, path in MODULES.items():
+        if path.name != "__init__.py":
+            modules.setdefault(path.stem, []).append(module)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                classes.setdefault(node.name, []).append(module)
+    twice = {name: where for names in (classes, modules) for name, where in names.items() if len(where) > 1}
+    # Signposts have the names that the documentation has.
+    assert {name: where for name, where in twice.items() if not any(it.startswith("utils") for it in where)} == {}

@@ -25,7 +25,7 @@ from app.metrics.histogram import COARSE_SHIFT, bucket_index
 from app.metrics.recent import recent
 from app.metrics.shared import monotonic_us
 from app.metrics.snapshot import FailedRequest
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.situation import HELD_BACK, KINDS, SEEN_FROM_OUTSIDE, Grade, decide
 from app.state.codec import encode
 from app.state.given_up import given_up

@@ -131,7 +131,7 @@ from app.cli.output import outlive_reader
 from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.deploy.run.interruption import be_interruptible
 from app.errors import OperatorError, UnhealthyVersion
-from app.settings.file import load_settings
+from app.settings.toml_file import load_settings
 from app.state.given_up import given_up
 from app.upstream.probe import probe
 

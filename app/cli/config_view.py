@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import wrap
 from typing import TypedDict
 
-from app.cli.render import dim, heading
+from app.cli.terminal import dim, heading
 from app.settings.engine import describe, shown, values_of
 from app.settings.loading import Loaded
 from app.settings.tables import TABLES

@@ -9,10 +9,10 @@ from textwrap import wrap
 from typing import Final
 
 from app.cli.entry import ROOT
+from app.settings.declaration import Table
 from app.settings.engine import describe
 from app.settings.kinds import Setting, shown
 from app.settings.loading import ENV_PREFIX, HOME_VARIABLE, TOML_NAME
-from app.settings.table import Table
 from app.settings.tables import TABLES
 from app.withheld import REASONS
 

@@ -15,13 +15,13 @@ from app.command_line import PROGRAM
 from app.deploy.deployer import LOCK_WAIT_S, Deployer, Overrides
 from app.deploy.drain import OnTimeout
 from app.deploy.judge.gate import Gate
-from app.deploy.processes.table import Processes
+from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
 from app.deploy.steps import Steps
 from app.errors import StateError, StateMissing, UsageError
 from app.event_file import EventFile
 from app.settings.loading import Loaded
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.state.model import BlueGreenState, check_version
 from app.state.store import StateStore
 from app.transport.loopback import port_is_open

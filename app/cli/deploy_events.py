@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from app.cli.render import Progress, count_text, dim, mark, ms_text
+from app.cli.terminal import Progress, count_text, dim, mark, ms_text
 from app.deploy import events as ev
 from app.deploy.processes.reconcile import ending_text
-from app.deploy.record.receipt import Account, Receipt
+from app.deploy.record.receipt import Receipt, VersionReceipt
 from app.deploy.traffic import Conduct
 from app.state.model import VERSIONS
 
@@ -48,7 +48,7 @@ _MOST_IDS = 20
 """Of cut requests in what is printed; the history keeps more."""
 
 
-def _cut_lines(account: Account) -> list[str]:
+def _cut_lines(account: VersionReceipt) -> list[str]:
     """The ids of the cut requests, which the access log has as well."""
     named = account.cut_ids[:_MOST_IDS]
     lines = [f"           cut: {request_id}" for request_id in named]
@@ -57,7 +57,7 @@ def _cut_lines(account: Account) -> list[str]:
     return lines
 
 
-def _account_line(name: str, account: Account, width: int) -> str:
+def _account_line(name: str, account: VersionReceipt, width: int) -> str:
     parts = f"{count_text(account.finished)} finished + {count_text(account.cut)} cut + {account.in_flight} in flight"
     notes = []
     if account.failed > account.cut:
@@ -113,7 +113,7 @@ class EventPrinter:
     def _lock_awaited(self, event: ev.LockAwaited) -> None:
         self._progress.say(f"Waiting for another command: {event.holder}; at most {event.wait_s:g} s")
 
-    def _found(self, event: ev.Found) -> None:
+    def _found(self, event: ev.BrokenOff) -> None:
         where = f" while {event.phase}" if event.phase else ""
         what = f"broke off{where}" if event.has_broken_off else "has no end in the history"
         self._say(f"⚠️  `{event.command}` (pid {event.pid}) {what}: {event.left_behind}")
@@ -212,7 +212,7 @@ class EventPrinter:
 # Each method takes the one event class that it is listed under.
 _PRINTERS: Final[Mapping[type[ev.Event], Callable[[EventPrinter, Any], None]]] = {
     ev.LockAwaited: EventPrinter._lock_awaited,
-    ev.Found: EventPrinter._found,
+    ev.BrokenOff: EventPrinter._found,
     ev.Noted: EventPrinter._noted,
     ev.Launched: EventPrinter._launched,
     ev.Probed: EventPrinter._probed,

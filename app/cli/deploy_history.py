@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from textwrap import wrap
 
 from app.cli.deploy_call import Call
-from app.cli.render import count_text, dim, ms_text, table, width
-from app.deploy.record.hash_chain import Link
+from app.cli.terminal import count_text, dim, ms_text, table, width
+from app.deploy.record.hash_chain import ChainLink
 from app.deploy.record.history import Entry
 from app.errors import OperatorError, StateError
 
@@ -41,7 +41,7 @@ def _verify(call: Call) -> int:
     broken = [link for link in links if link.fault]
     if changed_by and not history.knows(changed_by):
         lost = f"is missing: the state file was changed by a later command ({changed_by})"
-        broken.append(Link(len(links) + 1, "", lost))
+        broken.append(ChainLink(len(links) + 1, "", lost))
     if call.flag("--json"):
         faults = [{"line": link.number, "fault": link.fault} for link in broken]
         last = chained[-1].hash if chained else None

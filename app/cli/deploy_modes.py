@@ -11,7 +11,7 @@ from typing import Final
 
 from app.cli.deploy_call import Call, help_command
 from app.cli.output import check_reader
-from app.cli.render import clock_text, dim, duration_text, moment_text
+from app.cli.terminal import clock_text, dim, duration_text, moment_text
 from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.errors import UsageError
 from app.settings.checks import is_network

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from app.cli.deploy_call import Call, help_command
-from app.cli.render import bytes_text, dim, table
+from app.cli.terminal import bytes_text, dim, table
 from app.deploy.pruning import Pruned
 from app.deploy.release.current_link import look
 from app.deploy.release.inventory import Listed, inventory, own_bytes

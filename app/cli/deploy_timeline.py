@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from app.cli.deploy_call import Call
-from app.cli.render import dim
+from app.cli.terminal import dim
 from app.deploy.record.history import DONE, Entry
 from app.event_file import Event
 

@@ -10,7 +10,7 @@ from app.deploy.traffic import Conduct, Row, Tally, Traffic
 from app.errors import MetricsError
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import CutRequest, VersionStats
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 
 if TYPE_CHECKING:
     from app.facts import Recent

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from app.cli.render import bold, dim, heading, mark, moment_text, ms_text
 from app.cli.router_process import RunningRouter
+from app.cli.terminal import bold, dim, heading, mark, moment_text, ms_text
 from app.command_line import PROGRAM
 from app.deploy.processes.log_file import tail
+from app.deploy.processes.process_table import Found
 from app.deploy.processes.reconcile import ending_text, ends_of_crashed, restarts_of, restarts_text
-from app.deploy.processes.table import Found
 from app.deploy.release.current_link import Link
 from app.deploy.traffic import Traffic
 from app.facts import Checks, Facts, Recent

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from app.cli.render import heading, mark
 from app.cli.router_client import HEALTH_PATH, Answer, RouterClient, RouterUnreachable
+from app.cli.terminal import heading, mark
 from app.command_line import PROGRAM
 from app.deploy.processes.sessions import port_holder
 from app.situation import KINDS, Grade, Situation, situation_json

@@ -12,7 +12,6 @@ from pathlib import Path
 import psutil
 
 from app.cli.entry import ROOT
-from app.cli.render import Progress, clock_text
 from app.cli.router_client import HEALTH_PATH, METRICS_PATH, RouterClient
 from app.cli.router_process import (
     RunningRouter,
@@ -24,13 +23,14 @@ from app.cli.router_process import (
     wait_until,
 )
 from app.cli.start_checks import check_start
+from app.cli.terminal import Progress, clock_text
 from app.command_line import ROUTER_PROGRAM
 from app.deploy.processes.log_file import size, tail
 from app.deploy.processes.sessions import port_holder
 from app.errors import ProcessError, StateError
 from app.server.next_start import Start, write_start
 from app.settings.loading import ENV_PREFIX, Loaded
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.state.store import StateStore, mending
 from app.withheld import in_background, without_withheld
 

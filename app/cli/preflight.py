@@ -18,7 +18,7 @@ from pathlib import Path
 from gevent import monkey
 
 from app.errors import ConfigError
-from app.settings.file import load_settings
+from app.settings.toml_file import load_settings
 
 __all__ = ["main"]
 

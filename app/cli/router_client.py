@@ -12,7 +12,7 @@ from typing import Any
 
 from app.command_line import ROUTER_PROGRAM
 from app.errors import OperatorError
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.transport.loopback import refuse_itself
 
 __all__ = ["HEALTH_PATH", "METRICS_PATH", "Answer", "RouterClient", "RouterUnreachable"]

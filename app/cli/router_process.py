@@ -20,12 +20,12 @@ import psutil
 from app.cli.entry import ROOT
 from app.command_line import ROUTER_PROGRAM
 from app.deploy.processes.port_use import kept_by
+from app.deploy.processes.process_table import is_same_process
 from app.deploy.processes.sessions import port_holder
-from app.deploy.processes.table import is_same_process
 from app.errors import OperatorError, ProcessError
 from app.server.pid_file import records
 from app.settings.loading import HOME_VARIABLE
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.state.store import mending
 
 __all__ = ["RunningRouter", "check_port_is_free", "child_pids", "find_router", "gunicorn_command", "start_detached"]

@@ -16,9 +16,9 @@ from app.cli.lifecycle import banner, router_environment
 from app.cli.router_client import RouterClient
 from app.cli.router_process import check_port_is_free, gunicorn_command, wait_until
 from app.command_line import PROGRAM, ROUTER_PROGRAM
-from app.deploy.processes.table import Processes
-from app.settings.file import load_settings
-from app.settings.tables.router import RouterConfig
+from app.deploy.processes.process_table import Processes
+from app.settings.tables.router_settings import RouterConfig
+from app.settings.toml_file import load_settings
 from app.state.model import VERSIONS, VersionState
 from app.state.store import StateStore
 

@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 from app.cli.health_view import health_in, read_health, situation_in
 from app.cli.metrics_view import read_metrics
-from app.cli.render import heading, mark, ms_text
 from app.cli.router_client import HEALTH_PATH, METRICS_PATH, RouterClient
 from app.cli.router_process import wait_until
+from app.cli.terminal import heading, mark, ms_text
 from app.deploy.judge.health_answers import advice, target_path
 from app.errors import OperatorError
 from app.metrics.exclusion import Exclusion
 from app.settings.loading import Loaded
-from app.settings.tables.application import AppConfig
+from app.settings.tables.app_settings import AppConfig
 from app.situation import HELD_BACK
 
 __all__ = ["print_tests", "redirect_loop", "run_tests"]
@@ -27,7 +27,7 @@ _COUNTED_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TestOutcome:
     """How one test went: one line of what was seen, with its figures."""
 
     name: str
@@ -38,7 +38,7 @@ class Outcome:
         return f"{mark(self.is_good)} {self.name}: {self.seen}"
 
 
-def run_tests(loaded: Loaded, client: RouterClient) -> Iterator[Outcome]:
+def run_tests(loaded: Loaded, client: RouterClient) -> Iterator[TestOutcome]:
     """Run the three tests, one after the other; one whose request an operator holds back says that it was not made."""
     now = situation_in(read_health(client))
     is_held = now.kind.exit_code == HELD_BACK
@@ -47,10 +47,10 @@ def run_tests(loaded: Loaded, client: RouterClient) -> Iterator[Outcome]:
             is_good, seen = (False, f"not tested: {now.text}") if is_held and name != _ASKS_US else test(loaded, client)
         except (OperatorError, ValueError) as error:
             is_good, seen = False, str(error)
-        yield Outcome(name, is_good, seen)
+        yield TestOutcome(name, is_good, seen)
 
 
-def print_tests(outcomes: Iterable[Outcome], name: str) -> list[Outcome]:
+def print_tests(outcomes: Iterable[TestOutcome], name: str) -> list[TestOutcome]:
     """Print each outcome as it comes; gives them all."""
     print(heading("TRAFFIC ROUTER TEST", name))
     seen = []

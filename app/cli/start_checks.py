@@ -12,7 +12,7 @@ from app.deploy.processes.port_use import given_away_text
 from app.errors import ConfigError, ProcessError, StateError, StateMissing
 from app.proxy.access_log import AccessLog
 from app.settings.loading import Loaded
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.state.model import BlueGreenState, versions_on
 from app.state.store import StateStore, make_folder, mending
 

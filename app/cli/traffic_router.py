@@ -59,14 +59,14 @@ from app.cli.entry import Arguments, enter_home, read_arguments, run
 from app.cli.health_view import read_health, situation_in, status_text
 from app.cli.metrics_view import metrics_lines, read_metrics, watch
 from app.cli.output import outlive_reader
-from app.cli.render import width
 from app.cli.router_client import RouterClient
 from app.cli.router_process import find_router
 from app.cli.self_test import print_tests, redirect_loop, run_tests
+from app.cli.terminal import width
 from app.command_line import ROUTER_PROGRAM
 from app.errors import UsageError
-from app.settings.file import load_settings
 from app.settings.loading import Loaded
+from app.settings.toml_file import load_settings
 
 __all__ = ["main"]
 

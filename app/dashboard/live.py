@@ -17,7 +17,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import RLock
 
-__all__ = ["Frame", "Live", "Stream"]
+__all__ = ["Frame", "Live", "LiveStream"]
 
 logger = getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Live:
         self._frame: Frame | None = None
         self._making = RLock()
         self._next = Event()
-        self._streams: set[Stream] = set()
+        self._streams: set[LiveStream] = set()
         self._is_ticking = False
         self.is_closing = False
 
@@ -106,11 +106,11 @@ class Live:
         serial = last.serial + 1 if last is not None else 1
         return Frame(serial, made_at, fragments, changed)
 
-    def open(self) -> Stream | None:
+    def open(self) -> LiveStream | None:
         """A stream of frames for one viewer; None when there are too many, or the worker stops."""
         if self.is_closing or len(self._streams) >= self._most_streams:
             return None
-        stream = Stream(self, self._clock() + STREAM_S)
+        stream = LiveStream(self, self._clock() + STREAM_S)
         self._streams.add(stream)
         if not self._is_ticking:
             self._is_ticking = True
@@ -139,7 +139,7 @@ class Live:
         """Until there is a new frame, or the streams are to end."""
         self._next.wait()
 
-    def leave(self, stream: Stream) -> None:
+    def leave(self, stream: LiveStream) -> None:
         """Forgets a stream."""
         self._streams.discard(stream)
 
@@ -149,7 +149,7 @@ class Live:
         self._announce()
 
 
-class Stream:
+class LiveStream:
     """The frames for one viewer as chunks of an event stream; closing it twice is harmless."""
 
     def __init__(self, live: Live, ends_at: float) -> None:

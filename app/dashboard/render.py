@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from app.dashboard import charts, figures, model
+from app.dashboard import charts, content, figures
 from app.dashboard.marks import Mark, marks
 from app.dashboard.observation import Observation, Past
 from app.dashboard.sentence import advice, sentence
@@ -64,13 +64,13 @@ class Renderer:
             "at": clock_text(seen.at),
             "title": _title(seen, said.tone, self._name),
             "icon": _icon(seen, said.tone),
-            "notices": self._of("notices", tuple(model.notices(seen))),
+            "notices": self._of("notices", tuple(content.notices(seen))),
             "meta": self._of("meta", _meta(seen)),
-            **{f"card-{card.name}": self._of("card", card, card.name) for card in model.cards(seen)},
-            "in-flight": self._of("in_flight", tuple(model.in_flight(seen)), _unlisted(seen)),
-            "failed": self._of("failed", tuple(model.failed(seen))),
-            "commands": self._of("commands", tuple(model.commands(seen))),
-            "workers": self._of("workers", tuple(model.workers(seen))),
+            **{f"card-{card.name}": self._of("card", card, card.name) for card in content.cards(seen)},
+            "in-flight": self._of("in_flight", tuple(content.in_flight(seen)), _unlisted(seen)),
+            "failed": self._of("failed", tuple(content.failed(seen))),
+            "commands": self._of("commands", tuple(content.commands(seen))),
+            "workers": self._of("workers", tuple(content.workers(seen))),
         }
         self._pause()
         all_marks = tuple(marks(seen))
@@ -118,7 +118,7 @@ class Renderer:
 
 def _title(seen: Observation, tone: str, name: str) -> str:
     alarm = "⚠ " if tone == "alarm" else ""
-    return f"{alarm}{model.headline(seen)} · {name or 'Traffic Router'}"
+    return f"{alarm}{content.headline(seen)} · {name or 'Traffic Router'}"
 
 
 def _icon(seen: Observation, tone: str) -> str:
@@ -137,4 +137,4 @@ def _meta(seen: Observation) -> str:
 
 def _unlisted(seen: Observation) -> int:
     """How many requests are in flight beside those in the list."""
-    return max(0, seen.minute.overall.in_flight - min(len(seen.minute.rows), model.MAX_IN_FLIGHT))
+    return max(0, seen.minute.overall.in_flight - min(len(seen.minute.rows), content.MAX_IN_FLIGHT))

@@ -18,7 +18,7 @@ from werkzeug.datastructures import WWWAuthenticate
 from app import __version__
 from app.access import COOKIE, COOKIE_LIFETIME_S, Access
 from app.command_line import ROUTER_PROGRAM
-from app.dashboard import charts, figures, model
+from app.dashboard import charts, content, figures
 from app.dashboard.form import posted_form
 from app.dashboard.live import Live
 from app.dashboard.observer import Observer
@@ -76,7 +76,7 @@ class View:
         self._assets = {name: (_STATIC / name).read_bytes() for name in ASSETS}
         self._digests = {name: _digest(content) for name, content in self._assets.items()}
         self._links = {name: f"{PREFIX}/{name}?v={digest}" for name, digest in self._digests.items()}
-        self._settings = model.settings(service.config, service.app_config, sources)
+        self._settings = content.settings(service.config, service.app_config, sources)
         self._edition = _digest(repr((__version__, self._digests, self._settings)).encode())
 
     def _fragments(self) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from app.command_line import PROGRAM
 from app.deploy.drain import OnTimeout
 from app.deploy.events import Ended, Noted
-from app.deploy.phases import Checks, Operation, Phase, check_plan, plan
+from app.deploy.phases import Configured, Operation, Phase, check_plan, plan
 from app.deploy.processes.reconcile import ending_text
 from app.deploy.record.history import History, Intent
 from app.deploy.run.execution import Execution
@@ -233,7 +233,7 @@ class Deployer:
         version = state.version(state.previous_version)
         if warning := given_up(version, self._steps.now()):
             self._note(warning, warns=True)
-        checks = Checks(revert=bool(self._steps.deploy.rollback))
+        checks = Configured(revert=bool(self._steps.deploy.rollback))
         phases = plan(Operation.ROLLBACK, target_runs=self._steps.runs(version), checks=checks)
         return Request(Operation.ROLLBACK, version.name, phases, version, leaving=state.active_version)
 
@@ -300,7 +300,7 @@ class Deployer:
         self._record_end(name, status, processes.was_asked_to_end)
         return status if status >= 0 else 128 - status
 
-    def _checks(self, version: VersionState, release: Release | None = None) -> Checks:
+    def _checks(self, version: VersionState, release: Release | None = None) -> Configured:
         """The configured commands around a switch to this version; raises `ConfigError` for one that cannot be run.
 
         `release` is what a deploy starts it with.
@@ -311,17 +311,17 @@ class Deployer:
 
             check_commands(self._steps, version, release)
         before = release is not None and bool(deploy.before)
-        return Checks(before=before, smoke=bool(deploy.smoke), post=bool(deploy.post))
+        return Configured(before=before, smoke=bool(deploy.smoke), post=bool(deploy.post))
 
     # What is to be started is worked out and found to be there now: better than to learn of it half way.
 
     def _new(self, request: Request, *, is_demo: bool) -> Request:
         """The command, with a new release for what it starts, of the demo where that is asked for."""
-        from app.deploy.release.making import Given, described, make
+        from app.deploy.release.making import StartSpec, described, make
         from app.deploy.release.missing_command import check_command_is_set
         from app.deploy.release.remaking import known_as, tell_of_shared_place
 
-        if not is_demo and Given.of(request.described, self._steps.app).is_demo:
+        if not is_demo and StartSpec.of(request.described, self._steps.app).is_demo:
             check_command_is_set(self._steps, request.described.dir)
         release = make(self._steps, request.described, is_deploy=request.operation is Operation.DEPLOY, is_demo=is_demo)
         if request.operation is Operation.RUN:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from app.deploy.events import Drained, Draining, Overdue, Reporter
 from app.deploy.traffic import Row, Traffic
 
-__all__ = ["Drain", "OnTimeout", "Outcome"]
+__all__ = ["Drain", "OnTimeout", "DrainOutcome"]
 
 _POLL_S = 0.05
 """Also the distance of the two looks that both have to see nothing."""
@@ -38,7 +38,7 @@ class OnTimeout(StrEnum):
     """It tells what remains and goes on with what comes next, which may cut the requests."""
 
 
-class Outcome(NamedTuple):
+class DrainOutcome(NamedTuple):
     """How a drain ended: `remaining` requests when the time was up, 0 when it is complete.
 
     `named` are those of them that are known by name, oldest first, such as
@@ -69,7 +69,7 @@ class Drain:
         timeout_s: float,
         on_timeout: OnTimeout = OnTimeout.FAIL,
         look: Callable[[], None] = lambda: None,
-    ) -> Outcome:
+    ) -> DrainOutcome:
         """Wait until two looks in a row find no request in flight, at most `timeout_s` seconds.
 
         With `OnTimeout.WAIT` the time is only when to tell what remains. `look` is called all the while, and ends
@@ -83,13 +83,13 @@ class Drain:
             elapsed = self.clock() - began
             if in_flight == 0 and seen_none:
                 self.report(Drained(label, elapsed))
-                return Outcome(0, elapsed)
+                return DrainOutcome(0, elapsed)
             if in_flight and elapsed >= timeout_s and not is_overdue:
                 is_overdue = True
                 named = self._named(versions)
                 self.report(Overdue(label, in_flight, elapsed, named, will_wait=on_timeout is OnTimeout.WAIT))
                 if on_timeout is not OnTimeout.WAIT:
-                    return Outcome(in_flight, elapsed, named)
+                    return DrainOutcome(in_flight, elapsed, named)
             if in_flight and elapsed - reported >= _REPORT_EVERY_S:
                 self.report(self._look(versions, label, in_flight, timeout_s - elapsed))
                 reported = elapsed

@@ -18,7 +18,7 @@ __all__ = [
     "Draining",
     "Ended",
     "Event",
-    "Found",
+    "BrokenOff",
     "Launched",
     "LockAwaited",
     "Noted",
@@ -52,7 +52,7 @@ class LockAwaited(NamedTuple):
     wait_s: float
 
 
-class Found(NamedTuple):
+class BrokenOff(NamedTuple):
     """An earlier command has no end in the history: what it was doing and what stands.
 
     `has_broken_off`: it was killed at that. Otherwise it may well have come to its end, which the history has lost.
@@ -219,7 +219,7 @@ class Ended(NamedTuple):
 
 Event = (
     LockAwaited
-    | Found
+    | BrokenOff
     | Noted
     | Launched
     | Probed

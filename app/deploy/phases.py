@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 
 from app.errors import OperatorError
 
-__all__ = ["PHASES", "Checks", "Operation", "Phase", "Recovery", "Rule", "Undo", "check_plan", "plan"]
+__all__ = ["PHASES", "Configured", "Operation", "Phase", "Recovery", "PhaseRule", "Undo", "check_plan", "plan"]
 
 
 class Phase(StrEnum):
@@ -87,7 +87,7 @@ class Operation(StrEnum):
     PREVIEW = "preview"
 
 
-class Rule(NamedTuple):
+class PhaseRule(NamedTuple):
     """What holds for one phase. `locked` phases exclude every other command; a drain must not, for while it
     lasts the operator may want to roll back. `left_behind` says what stands when the phase did not come to
     its end.
@@ -104,92 +104,92 @@ _TRAFFIC_STAYS: Final = "traffic stays where it was"
 
 _STATE_DECIDES: Final = "traffic goes to the version that the state file names"
 
-PHASES: Final[Mapping[Phase, Rule]] = {
-    Phase.PREPARING: Rule(
+PHASES: Final[Mapping[Phase, PhaseRule]] = {
+    Phase.PREPARING: PhaseRule(
         next=frozenset({Phase.CLEARING, Phase.LAUNCHING}),
         undo=Undo.NOTHING,
         recovery=Recovery.NOTHING,
         locked=True,
         left_behind=f"not all of the before commands may have run; no version was touched, and {_TRAFFIC_STAYS}",
     ),
-    Phase.CLEARING: Rule(
+    Phase.CLEARING: PhaseRule(
         next=frozenset({Phase.LAUNCHING}),
         undo=Undo.NOTHING,
         recovery=Recovery.NOTHING,
         locked=True,
         left_behind=f"the version may be stopped; {_TRAFFIC_STAYS}",
     ),
-    Phase.LAUNCHING: Rule(
+    Phase.LAUNCHING: PhaseRule(
         next=frozenset({Phase.GATING}),
         undo=Undo.STOP_TARGET,
         recovery=Recovery.STOP_TARGET,
         locked=True,
         left_behind=f"the version may be running; {_TRAFFIC_STAYS}",
     ),
-    Phase.GATING: Rule(
+    Phase.GATING: PhaseRule(
         next=frozenset({Phase.SMOKING, Phase.REVERTING, Phase.PROMOTING, Phase.LINKING}),
         undo=Undo.STOP_TARGET,
         recovery=Recovery.STOP_TARGET,
         locked=True,
         left_behind=f"the version may be running; {_TRAFFIC_STAYS}",
     ),
-    Phase.SMOKING: Rule(
+    Phase.SMOKING: PhaseRule(
         next=frozenset({Phase.PROMOTING}),
         undo=Undo.STOP_TARGET,
         recovery=Recovery.STOP_TARGET,
         locked=True,
         left_behind=f"the version may be running; {_TRAFFIC_STAYS}",
     ),
-    Phase.REVERTING: Rule(
+    Phase.REVERTING: PhaseRule(
         next=frozenset({Phase.PROMOTING}),
         undo=Undo.STOP_TARGET,
         recovery=Recovery.STOP_TARGET,
         locked=True,
         left_behind=f"not all of the rollback commands may have run; {_TRAFFIC_STAYS}",
     ),
-    Phase.PROMOTING: Rule(
+    Phase.PROMOTING: PhaseRule(
         next=frozenset({Phase.LINKING, Phase.POSTING, Phase.WATCHING, Phase.DRAINING}),
         undo=Undo.NOTHING,
         recovery=Recovery.STOP_TARGET,
         locked=True,
         left_behind=_STATE_DECIDES,
     ),
-    Phase.LINKING: Rule(  # after the switch: the link is never ahead of the traffic, and the state file decides
+    Phase.LINKING: PhaseRule(  # after the switch: the link is never ahead of the traffic, and the state file decides
         next=frozenset({Phase.POSTING, Phase.WATCHING, Phase.DRAINING}),
         undo=Undo.NOTHING,
         recovery=Recovery.NOTHING,
         locked=True,
         left_behind=f"{_STATE_DECIDES}, and so does the link after the next command",
     ),
-    Phase.POSTING: Rule(
+    Phase.POSTING: PhaseRule(
         next=frozenset({Phase.WATCHING, Phase.DRAINING}),
         undo=Undo.ROLL_BACK,
         recovery=Recovery.NOTHING,
         locked=True,
         left_behind=f"{_STATE_DECIDES}; not all of the post commands may have run",
     ),
-    Phase.WATCHING: Rule(
+    Phase.WATCHING: PhaseRule(
         next=frozenset({Phase.DRAINING}),
         undo=Undo.ROLL_BACK,
         recovery=Recovery.NOTHING,
         locked=False,
         left_behind=f"{_STATE_DECIDES}; nobody watches it any more",
     ),
-    Phase.SETTING: Rule(
+    Phase.SETTING: PhaseRule(
         next=frozenset({Phase.DRAINING}),
         undo=Undo.NOTHING,
         recovery=Recovery.NOTHING,
         locked=True,
         left_behind="what the state file says holds",
     ),
-    Phase.DRAINING: Rule(
+    Phase.DRAINING: PhaseRule(
         next=frozenset({Phase.RETIRING}),
         undo=Undo.ROLL_BACK_IF_WATCHED,
         recovery=Recovery.NOTHING,
         locked=False,
         left_behind="requests may still be in flight; no version was stopped",
     ),
-    Phase.RETIRING: Rule(
+    Phase.RETIRING: PhaseRule(
         next=frozenset(),
         undo=Undo.NOTHING,
         recovery=Recovery.FINISH_STOP,
@@ -207,7 +207,7 @@ def check_plan(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
     return phases
 
 
-class Checks(NamedTuple):
+class Configured(NamedTuple):
     """Which of the configured commands run around a switch, and whether it is watched."""
 
     before: bool = False
@@ -217,7 +217,7 @@ class Checks(NamedTuple):
     watch: bool = False
 
 
-_NO_CHECKS: Final = Checks()
+_NO_CHECKS: Final = Configured()
 
 
 def plan(
@@ -228,7 +228,7 @@ def plan(
     drains: bool = False,
     retires: bool = False,
     replaces: bool = False,
-    checks: Checks = _NO_CHECKS,
+    checks: Configured = _NO_CHECKS,
 ) -> tuple[Phase, ...]:
     """The phases of a command.
 

@@ -17,14 +17,14 @@ from app.deploy.drain import Drain, OnTimeout
 from app.deploy.events import Noted, ReceiptReady, Reporter, Stopped, Stopping
 from app.deploy.judge.gate import Gate
 from app.deploy.phases import Operation, Phase
+from app.deploy.processes.process_table import Found
 from app.deploy.processes.reconcile import as_found
-from app.deploy.processes.table import Found
 from app.deploy.record.receipt import Books
 from app.deploy.traffic import Traffic
 from app.errors import DrainTimedOut, OperatorError
-from app.settings.tables.application import AppConfig
-from app.settings.tables.deploy import DeployConfig
-from app.settings.tables.release import ReleaseConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.deploy_settings import DeployConfig
+from app.settings.tables.release_settings import ReleaseConfig
 from app.state.model import (
     VERSIONS,
     BlueGreenState,

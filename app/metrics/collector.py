@@ -13,9 +13,9 @@ from app.errors import CAUSES, MetricsError
 from app.metrics import layout
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.metrics.slot import SlotWriter
-from app.metrics.snapshot import History, Snapshot
-from app.settings.file import load_settings
+from app.metrics.snapshot import MetricsHistory, Snapshot
 from app.settings.loading import HOME_VARIABLE, TOML_NAME
+from app.settings.toml_file import load_settings
 
 _PROJECT = Path(__file__).resolve().parents[2]
 
@@ -63,7 +63,7 @@ class MetricsCollector:
         with self._mutex:
             return self._reader().snapshot(window_s)
 
-    def history(self, seconds: int = 600) -> History:
+    def history(self, seconds: int = 600) -> MetricsHistory:
         """What happened when, second by second, or in steps of ten from 601 seconds on; up to 21600.
 
         Raises MetricsError when there is no metrics file yet.

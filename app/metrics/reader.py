@@ -19,9 +19,9 @@ from app.metrics.rows import cut_requests, failed_requests, live_rows
 from app.metrics.snapshot import (
     CutRequest,
     FailedRequest,
-    Failover,
-    History,
+    FailoverStatus,
     InFlightRow,
+    MetricsHistory,
     Probe,
     Series,
     Snapshot,
@@ -85,9 +85,9 @@ class Reader:
             failures=self.failures(now_us),
         )
 
-    def _totals(self, now_us: int) -> tuple[summary.Account, list[WorkerStats]]:
+    def _totals(self, now_us: int) -> tuple[summary.SlotSums, list[WorkerStats]]:
         """The sum over all slots, and who is alive."""
-        totals, workers = summary.Account(), list[WorkerStats]()
+        totals, workers = summary.SlotSums(), list[WorkerStats]()
         for slot in self._used():
             values, alive = self._account(slot)
             totals.add(values)
@@ -128,11 +128,11 @@ class Reader:
             and self._is_alive(slot)
         )
 
-    def failover(self) -> Failover:
+    def failover(self) -> FailoverStatus:
         """Whether live slots send requests to the standby, and what the leader knows about it."""
         found = self.diverted_from()
         at_us = self._words[H["failover_at_us"]] if found and self._words[H["failover_from"]] else 0
-        return Failover(
+        return FailoverStatus(
             version=layout.VERSION_LABELS[found[0]] if found else None,
             workers=len(found),
             since=at_us / 1e6 if at_us else None,
@@ -283,13 +283,13 @@ class Reader:
             total.add(self._cell(layout.SECONDS, second))
         return total
 
-    def history(self, now_us: int, seconds: int) -> History:
+    def history(self, now_us: int, seconds: int) -> MetricsHistory:
         """The last complete seconds, or tens of seconds, version by version."""
         now_s = now_us // 1_000_000
         step = 1 if seconds <= layout.SECOND_CELLS else 10
         ticks = range(max(0, now_s - seconds) // step, now_s // step)
         wall_minus_monotonic = time.time() - now_us / 1e6
-        return History(
+        return MetricsHistory(
             step_s=step,
             times=[round(wall_minus_monotonic + tick * step) for tick in ticks],
             versions=self.series(now_us, ticks, step),

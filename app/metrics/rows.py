@@ -114,7 +114,7 @@ def failed_requests(
         yield FailedRequest(one.version, *one.text, status, cause, clock_us(one.at_us), took_ms)
 
 
-class _Ended(NamedTuple):
+class _EndedRow(NamedTuple):
     """A row of a ring; `text` is request id, method and path."""
 
     at_us: int
@@ -125,14 +125,14 @@ class _Ended(NamedTuple):
     text: tuple[str, str, str]
 
 
-def _ended(memory: mmap.mmap, words: memoryview[int], rows: range) -> Iterator[_Ended]:
+def _ended(memory: mmap.mmap, words: memoryview[int], rows: range) -> Iterator[_EndedRow]:
     """What stands in a ring."""
     serials = words[rows.start : rows.stop : rows.step].tolist()
     for at, serial in ((at, serial) for at, serial in zip(rows, serials, strict=True) if serial):
         at_us, cause, outcome, started_us, mark = words[at + 1 : at + layout.ENDED_ROW + 2].tolist()
         text = _text(memory, words, at + layout.ENDED_ROW)
         if words[at] == serial:
-            yield _Ended(at_us, cause, outcome, started_us, layout.VERSION_LABELS[mark & 3], text)
+            yield _EndedRow(at_us, cause, outcome, started_us, layout.VERSION_LABELS[mark & 3], text)
 
 
 def _text(memory: mmap.mmap, words: memoryview[int], row: int) -> tuple[str, str, str]:

@@ -27,7 +27,7 @@ from app.metrics.reader import Reader
 from app.metrics.rows import inherit
 from app.metrics.shares import Shares
 from app.metrics.slot import SlotWriter
-from app.metrics.snapshot import CutRequest, Failover, History, InFlightRow, Probe, Series, Snapshot
+from app.metrics.snapshot import CutRequest, FailoverStatus, InFlightRow, MetricsHistory, Probe, Series, Snapshot
 
 
 def monotonic_us() -> int:
@@ -229,7 +229,7 @@ class SharedMetrics:
         """Everything at this moment: since the file was made, or of the last `window_s` seconds (1…21600)."""
         return self._reader.snapshot(self._clock(), window_s, self.fault)
 
-    def history(self, seconds: int = 600) -> History:
+    def history(self, seconds: int = 600) -> MetricsHistory:
         """The last so many complete seconds; in steps of ten seconds from 601 on, up to six hours."""
         history = self._reader.history(self._clock(), seconds)
         file.let_go_of_history(self._mapped.memory)
@@ -259,7 +259,7 @@ class SharedMetrics:
         """Whether every worker that is well acts by the state of that serial."""
         return self._reader.is_state_known(serial, self._clock())
 
-    def failover(self) -> Failover:
+    def failover(self) -> FailoverStatus:
         """Whether requests go to the standby at this moment, and how often they have."""
         return self._reader.failover()
 

@@ -171,7 +171,7 @@ class Probe(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Failover:
+class FailoverStatus:
     """Whether requests for a version that is down go to the standby at this moment."""
 
     version: str | None
@@ -203,7 +203,7 @@ class Snapshot(NamedTuple):
     workers: Sequence[WorkerStats]
     probes: Mapping[str, Sequence[Probe]]
     """"blue" and "green": the last eight health probes, oldest first."""
-    failover: Failover
+    failover: FailoverStatus
     state_fault: bool
     fault: str
     """Why the file could not be used, "" when all is well."""
@@ -217,7 +217,7 @@ class Snapshot(NamedTuple):
 
 
 class Series(NamedTuple):
-    """One version's history; one entry per point of `History.times`."""
+    """One version's history; one entry per point of `MetricsHistory.times`."""
 
     requests: Sequence[int]
     failed: Sequence[int]
@@ -226,7 +226,7 @@ class Series(NamedTuple):
     in_flight: Sequence[int]
 
 
-class History(NamedTuple):
+class MetricsHistory(NamedTuple):
     """What happened when: complete steps only, oldest first, without gaps."""
 
     step_s: int

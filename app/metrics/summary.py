@@ -20,7 +20,7 @@ MAXIMA = ("longest_us", "longest_held_us")
 """The counters that are not added up: of these the highest counts."""
 
 
-class Account:
+class SlotSums:
     """The sum of any number of slots: counters added, maxima kept.
 
     All words of a slot are added at once, side by side in one long number: no counter comes near to 2**64, so
@@ -190,7 +190,7 @@ def window_overall(cell: Cell, in_flight: int) -> VersionStats:
     return window_stats(together, 0, in_flight)._replace(name=OVERALL)
 
 
-def tally(totals: Account) -> Cell:
+def tally(totals: SlotSums) -> Cell:
     """The figures of a cell, counted from the making of the file on."""
     blocks = [totals.block(version) for version in _VERSIONS]
     sums = [

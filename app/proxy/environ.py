@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestParser
 from app.proxy.client_request import ClientRequest, InputBody
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 
 __all__ = ["RELAYED_KEY", "REQUEST_KEY", "request_from_wsgi", "who_asks", "wsgi_environ"]
 

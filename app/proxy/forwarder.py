@@ -23,7 +23,7 @@ from app.proxy.sending.retrier import Retrier
 from app.proxy.transaction import RequestRecorder, Transaction
 from app.routing.failover import FailureDetector
 from app.routing.targets import NOWHERE
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.transport.deadlines import Deadlines
 from app.transport.limits import Expired
 

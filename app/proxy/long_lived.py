@@ -14,7 +14,7 @@ from typing import Protocol
 
 import gevent
 
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 
 __all__ = ["Handover", "LongLived", "Stream"]
 

@@ -24,8 +24,8 @@ from app.proxy.sending.retry_budget import RetryBudget
 from app.proxy.transaction import RequestRecorder
 from app.routing.failover import Failover, FailureDetector
 from app.routing.router import TrafficRouter
-from app.settings.tables.application import AppConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS, VersionState
 from app.transport.endpoint import wait_for_either
 from app.upstream.adapter import UpstreamAdapter

@@ -11,7 +11,7 @@ from app.metrics.snapshot import Probe
 from app.routing.circuit import Circuit, CircuitState
 from app.routing.router import TrafficRouter
 from app.routing.targets import Target
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 
 __all__ = ["Failover", "FailureDetector", "state_of"]
 

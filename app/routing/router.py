@@ -12,7 +12,7 @@ from app.protocol.forwarding import Forwarding
 from app.protocol.heads import upstream_head
 from app.protocol.request import RequestParser
 from app.routing.targets import NO_VERSION, NOWHERE, Claims, NoClaims, Target
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.state.model import PORTS, BlueGreenState, VersionState
 from app.state.watch import StateWatch
 from app.transport.blocking import connect_blocking

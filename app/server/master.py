@@ -290,7 +290,7 @@ class RouterArbiter(WorkerManager):
 def _changes(before: Any, after: Any) -> str:
     """Which settings a reload has changed, in words; both are the package `app`, each of its own release."""
     try:
-        was, now = before.in_effect, after.in_effect
+        was, now = before.loaded_settings, after.loaded_settings
         found = changes(was.config, now.config) + [f"[app] {change}" for change in changes(was.app, now.app)]
     except Exception as error:  # between two releases that have nothing in common, say; it is no reason to stop
         return f"what has changed cannot be told ({error!r})"

@@ -75,7 +75,7 @@ class WorkerManager(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         self.WORKERS[pid].spawned_at = time.monotonic()
         return pid
 
-    def born(self) -> None:
+    def reset_signals(self) -> None:
         """In a new worker or master, first of all: until it has handlers of its own a signal to end just ends it."""
         for number in ENDING:
             signal.signal(number, signal.SIG_DFL)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
 
+from app.settings.declaration import AllTables, Table
 from app.settings.engine import (
     Given,
     build,
@@ -19,12 +20,11 @@ from app.settings.engine import (
     resolve,
     unknown_name,
 )
-from app.settings.table import Found, Table
 from app.settings.tables import TABLES
-from app.settings.tables.application import AppConfig
-from app.settings.tables.deploy import DeployConfig
-from app.settings.tables.release import ReleaseConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.deploy_settings import DeployConfig
+from app.settings.tables.release_settings import ReleaseConfig
+from app.settings.tables.router_settings import RouterConfig
 
 __all__ = ["ENV_PREFIX", "HOME_VARIABLE", "TOML_NAME", "Loaded", "load"]
 
@@ -81,7 +81,7 @@ def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, 
     theirs. Raises `ConfigError` with every fault.
     """
     top, parts, faults = _split(toml)
-    found = Found({}, {})
+    found = AllTables({}, {})
     resolved_faults: list[str] = []
     for table in TABLES:
         given: list[Given] = []
@@ -89,7 +89,7 @@ def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, 
             given += values
             faults += unknown
         resolved = resolve(table.settings, given, table.rules)
-        found = Found(
+        found = AllTables(
             {**found.values, table.name: dict(resolved.values)}, {**found.sources, table.name: resolved.sources}
         )
         resolved_faults += resolved.faults

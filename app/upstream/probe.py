@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from app.errors import UpstreamError
 from app.protocol.response import ResponseHead
-from app.settings.tables.application import AppConfig
+from app.settings.tables.app_settings import AppConfig
 from app.transport.blocking import connect_blocking
 from app.transport.limits import Expired, TimeLimit
 from app.transport.loopback import authority, other_address, port_is_open, spot

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.web import create_app
 from tests.browser.conftest import missing
 from tests.browser.gallery import STATES, hung

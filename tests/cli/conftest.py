@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.deploy.processes.table import Processes
+from app.deploy.processes.process_table import Processes
 from app.state.store import StateStore
 from tests.deploy.deployment import COMMAND
 from tests.support.canned_router import CannedRouter

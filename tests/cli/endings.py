@@ -21,7 +21,7 @@ from app.cli import blue_green_deploy
 from app.cli.entry import run
 from app.deploy.record.history import Entry, History
 from app.metrics.shared import SharedMetrics, monotonic_us
-from app.settings.tables.application import AppConfig
+from app.settings.tables.app_settings import AppConfig
 from app.state.store import StateStore
 from app.upstream.probe import probe
 from tests.support.waiting import wait_until

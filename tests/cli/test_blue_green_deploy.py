@@ -19,7 +19,7 @@ from app.cli.deploy_events import probe_text
 from app.cli.deploy_views import age_text, health_lines
 from app.cli.entry import run
 from app.deploy.events import TimedProbe
-from app.deploy.processes.table import Processes
+from app.deploy.processes.process_table import Processes
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.state.model import VersionState
 from app.state.process_birth import birth

@@ -8,10 +8,10 @@ import pytest
 
 from app.cli.configuration_reference import PAGE, main, page
 from app.settings.engine import describe
-from app.settings.file import read_toml
 from app.settings.loading import load
-from app.settings.tables.application import AppConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.router_settings import RouterConfig
+from app.settings.toml_file import read_toml
 
 
 def test_page_in_the_documentation_is_up_to_date() -> None:

@@ -16,7 +16,7 @@ from app.cli.entry import run
 from app.deploy.events import Watched, Watching
 from app.deploy.phases import Operation
 from app.deploy.record.history import History, Intent
-from app.deploy.record.receipt import Account, Receipt
+from app.deploy.record.receipt import Receipt, VersionReceipt
 from app.deploy.traffic import Conduct
 from app.errors import Doubtful
 from app.state.preview_token import verify
@@ -193,9 +193,9 @@ def test_smoke_and_post_commands_are_shown(blue: Path, capsys: Captured) -> None
 
 
 def test_a_receipt_is_a_table() -> None:
-    none = Account(0, 0, 0, 0, 0, held=0, held_mean_ms=None, held_max_ms=None, retried=0)
+    none = VersionReceipt(0, 0, 0, 0, 0, held=0, held_mean_ms=None, held_max_ms=None, retried=0)
     holds = {"held": 4, "held_mean_ms": 45.0, "held_max_ms": 1340.0}
-    well = Account(started=1200, finished=1190, cut=0, in_flight=10, failed=3, retried=2, **holds)  # type: ignore[arg-type]  # by name
+    well = VersionReceipt(started=1200, finished=1190, cut=0, in_flight=10, failed=3, retried=2, **holds)  # type: ignore[arg-type]  # by name
     waited = none._replace(held=2, held_mean_ms=30.0, held_max_ms=40.0)
     assert receipt_lines(Receipt({"blue": none, "green": well, "router": none}, 2.0, 1.5)) == [
         "🧾 Requests since the switch, 2.0 s, drained in 1.5 s",
@@ -211,12 +211,12 @@ def test_a_receipt_is_a_table() -> None:
 
 def test_a_receipt_names_some_of_the_cut_requests() -> None:
     ids = tuple(f"id-{number}" for number in range(100))
-    cut = Account(1500, 0, 1500, 0, 1500, 0, None, None, 0, ids)
+    cut = VersionReceipt(1500, 0, 1500, 0, 1500, 0, None, None, 0, ids)
     lines = receipt_lines(Receipt({"blue": cut}, 2.0))
     assert lines[1].startswith("   blue    1,500 = 0 finished + 1,500 cut")
     assert lines[2:4] == ["           cut: id-0", "           cut: id-1"]
     assert (len(lines), lines[-1]) == (23, "           and 1,480 more")
-    one = Account(1, 0, 1, 0, 1, 0, None, None, 0, ("id-0",))
+    one = VersionReceipt(1, 0, 1, 0, 1, 0, None, None, 0, ("id-0",))
     assert receipt_lines(Receipt({"blue": one}, 2.0))[-1] == "           cut: id-0"
 
 

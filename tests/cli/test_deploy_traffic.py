@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.cli.deploy_traffic import open_traffic
 from app.metrics.shared import SharedMetrics, monotonic_us
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 
 
 def test_drain_counts_what_workers_of_before_have_beside_a_new_file(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.metrics.shared import SharedMetrics
-from app.settings.file import load_settings
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
+from app.settings.toml_file import load_settings
 from tests.cli.test_blue_green_deploy import Captured, deploy, state
 
 FILES = ("history.jsonl", "blue.process", "green.process", "bg_state.json.lock")

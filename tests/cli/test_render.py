@@ -7,7 +7,18 @@ from contextlib import redirect_stdout
 
 import pytest
 
-from app.cli.render import Progress, bold, bytes_text, count_text, dim, duration_text, heading, is_plain, mark, ms_text
+from app.cli.terminal import (
+    Progress,
+    bold,
+    bytes_text,
+    count_text,
+    dim,
+    duration_text,
+    heading,
+    is_plain,
+    mark,
+    ms_text,
+)
 
 
 class Terminal(io.StringIO):

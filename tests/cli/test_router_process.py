@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,7 @@ from app.cli.router_client import RouterClient
 from app.cli.router_process import RunningRouter, check_port_is_free, gunicorn_command, start_detached, wait_until
 from app.errors import OperatorError, ProcessError
 from app.settings.loading import load
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import ROOT, free_port, running_router, write_state
 
@@ -52,13 +53,13 @@ def test_router_of_another_user_is_named_with_its_owner(monkeypatch: pytest.Monk
 def test_port_that_cannot_be_had_is_explained(
     monkeypatch: pytest.MonkeyPatch, bind: str, failure: int, said: str, hint: str
 ) -> None:
-    class NoSocket:
-        """A socket that cannot be bound."""
+    def no_socket(*_: object) -> None:
+        raise OSError(failure, os.strerror(failure))
 
-        def __init__(self, *_: object) -> None:
-            raise OSError(failure, os.strerror(failure))
-
-    monkeypatch.setattr(socket, "socket", NoSocket)
+    # In this module alone: a thread that another test has left may be accepting connections.
+    known = SimpleNamespace(**vars(socket))
+    known.socket = no_socket
+    monkeypatch.setattr(router_process, "socket", known)
     monkeypatch.setattr(router_process, "port_holder", lambda port: "")
 
     with pytest.raises(ProcessError) as caught:

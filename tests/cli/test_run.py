@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.deploy.processes.table import Processes
+from app.deploy.processes.process_table import Processes
 from app.state.store import StateStore
 from tests.support.router_process import free_port, write_state
 from tests.support.waiting import wait_until

@@ -19,7 +19,7 @@ from app.cli.entry import run
 from app.cli.lifecycle import banner
 from app.cli.router_process import find_router
 from app.cli.traffic_router import main
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import free_port, write_state
 from tests.support.waiting import wait_until

@@ -10,7 +10,7 @@ from dataclasses import replace
 from app.dashboard.observation import Column, Figures, Observation, Past
 from app.deploy.record.history import Entry
 from app.metrics.recent import recent
-from app.metrics.snapshot import Failover, InFlightRow, Latency, Probe, Snapshot, VersionStats, WorkerStats
+from app.metrics.snapshot import FailoverStatus, InFlightRow, Latency, Probe, Snapshot, VersionStats, WorkerStats
 from app.state.model import BlueGreenState, VersionState, with_version
 
 __all__ = ["AT", "command", "flight", "latency", "observation", "past", "probes", "snapshot", "state", "stats"]
@@ -79,7 +79,7 @@ def snapshot(
         cuts=(),
         workers=workers,
         probes={"blue": (), "green": (), **(probes or {})},
-        failover=Failover(failover_from, 1 if failover_from else 0, None, 1),
+        failover=FailoverStatus(failover_from, 1 if failover_from else 0, None, 1),
         state_fault=False,
         fault=fault,
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import gevent
 import pytest
 
-from app.dashboard.live import Live, Stream
+from app.dashboard.live import Live, LiveStream
 
 
 class Page:
@@ -38,7 +38,7 @@ def data(event: bytes) -> dict[str, str]:
     return found
 
 
-def opened(live: Live) -> Stream:
+def opened(live: Live) -> LiveStream:
     """A stream that must be given."""
     stream = live.open()
     assert stream is not None

@@ -14,7 +14,7 @@ from app.dashboard.observer import Observer
 from app.metrics.shared import SharedMetrics
 from app.metrics.slot import SlotWriter
 from app.metrics.throttled import Throttled
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.state.process_birth import birth
 from app.state.watch import StateWatch
 from tests.support.router_process import write_state

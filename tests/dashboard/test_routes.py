@@ -12,14 +12,14 @@ import gevent
 from gevent import socket as gevent_socket
 
 from app.dashboard.routes import Pauses
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.web import create_app
 from tests.support.router_process import ROOT, write_state
 
 LOADED = """
 import sys
 from pathlib import Path
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.web import create_app
 folder = sys.argv[1]
 app = create_app(RouterConfig(state_file=f"{folder}/state.json", metrics_file=f"{folder}/metrics"))

@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.web import create_app
 from tests.support.router_process import write_state
 

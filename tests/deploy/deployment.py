@@ -17,14 +17,14 @@ from app.deploy.deployer import Deployer
 from app.deploy.events import Event
 from app.deploy.judge.gate import Gate
 from app.deploy.modes import Modes
-from app.deploy.processes.table import Processes
+from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
 from app.deploy.steps import Steps
 from app.deploy.traffic import Conduct, Tally, Traffic
 from app.facts import Recent
 from app.metrics.snapshot import CutRequest
-from app.settings.tables.application import AppConfig
-from app.settings.tables.deploy import DeployConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.deploy_settings import DeployConfig
 from app.state.model import VERSIONS, BlueGreenState, VersionState
 from app.state.store import StateStore
 from tests.support.router_process import free_port

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 from app.cli import blue_green_deploy
 from app.cli.entry import run
-from app.deploy.processes.table import Processes
+from app.deploy.processes.process_table import Processes
 from app.state.model import VERSIONS, VersionState
 from tests.support.router_process import free_port
 

@@ -14,7 +14,7 @@ import pytest
 from app.deploy.deployer import Deployer, Overrides
 from app.deploy.events import Drained, Event, Launched, Noted, Promoted
 from app.deploy.modes import Modes
-from app.deploy.processes.table import Processes
+from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
 from app.deploy.steps import Steps
 from app.errors import LockBusy, OperatorError, StateError

@@ -13,7 +13,7 @@ from app.deploy.judge.watching import Evidence
 from app.deploy.traffic import Conduct, Tally
 from app.errors import ConfigError, Doubtful, StateError, SwitchStands, UnhealthyVersion
 from app.settings.loading import load
-from app.settings.tables.deploy import DeployConfig
+from app.settings.tables.deploy_settings import DeployConfig
 from tests.deploy.deployment import QUIET, Deployment, FakeTraffic
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.deploy.deployer import Overrides
-from app.settings.tables.release import ReleaseConfig
+from app.settings.tables.release_settings import ReleaseConfig
 from tests.deploy.deployment import Deployment
 from tests.deploy.kill_points import calls_of, killed_at
 from tests.deploy.shop import ROOT, Shop

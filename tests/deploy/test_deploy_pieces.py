@@ -15,11 +15,11 @@ from app.deploy.events import Drained, Draining, Event, Noted, Overdue, Probed
 from app.deploy.judge.gate import Gate
 from app.deploy.processes.launch import Launch, clean_environment, launch_of
 from app.deploy.processes.log_file import follow, size, tail
+from app.deploy.processes.process_table import Found
 from app.deploy.processes.reconcile import as_found, ending_text
-from app.deploy.processes.table import Found
 from app.deploy.release.making import make
 from app.errors import ConfigError
-from app.settings.tables.application import AppConfig
+from app.settings.tables.app_settings import AppConfig
 from app.state.model import Status, VersionState
 from app.upstream.probe import ProbeResult
 from tests.deploy.deployment import Deployment, FakeTraffic, Row

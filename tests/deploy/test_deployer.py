@@ -16,11 +16,11 @@ import pytest
 from app.deploy.deployer import Deployer, Overrides
 from app.deploy.drain import OnTimeout
 from app.deploy.events import (
+    BrokenOff,
     Diagnosed,
     Drained,
     Draining,
     Event,
-    Found,
     Launched,
     LockAwaited,
     Noted,
@@ -31,7 +31,7 @@ from app.deploy.events import (
 )
 from app.deploy.phases import Operation, Phase
 from app.deploy.processes.launch import Launch
-from app.deploy.processes.table import Processes
+from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import Intent
 from app.deploy.traffic import Tally
 from app.errors import (
@@ -710,13 +710,13 @@ def test_the_next_command_says_what_a_killed_one_left_behind(both: Deployment) -
     text = both.history.path.read_text().replace(f'"pid": {os.getpid()}, "birth"', f'"pid": {dead}, "birth"')
     both.history.path.write_text(text)
     both.deployer().switch("green")
-    assert both.seen(Found) == [
-        Found("deploy --release=r3", dead, "gating", "the version may be running; traffic stays where it was")
+    assert both.seen(BrokenOff) == [
+        BrokenOff("deploy --release=r3", dead, "gating", "the version may be running; traffic stays where it was")
     ]
     assert ("deploy", "broken off") in both.outcomes()
     both.events.clear()
     both.deployer().switch("blue")
-    assert both.seen(Found) == []
+    assert both.seen(BrokenOff) == []
 
 
 def test_a_lock_whose_holder_died_before_its_intent_is_mentioned(both: Deployment) -> None:

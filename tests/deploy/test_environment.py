@@ -12,7 +12,7 @@ import pytest
 
 from app.deploy.release.env_files import read_env_files
 from app.errors import ConfigError
-from app.settings.tables.application import AppConfig
+from app.settings.tables.app_settings import AppConfig
 from app.state.model import VersionState
 from tests.deploy.shop import ROOT, Shop
 from tests.support.router_process import free_port

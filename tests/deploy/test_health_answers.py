@@ -9,7 +9,7 @@ import pytest
 from app.deploy.events import Noted, Probed
 from app.deploy.judge.health_answers import advice, meaning, target_path
 from app.errors import UnhealthyVersion
-from app.settings.tables.application import AppConfig
+from app.settings.tables.app_settings import AppConfig
 from tests.deploy.deployment import Deployment
 
 CASES = {

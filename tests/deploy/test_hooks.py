@@ -12,7 +12,7 @@ import pytest
 from app.deploy.deployer import Overrides
 from app.deploy.events import Noted, Promoted, Ran
 from app.errors import OperatorError, StateError, UnhealthyVersion, UsageError
-from app.settings.tables.deploy import DeployConfig
+from app.settings.tables.deploy_settings import DeployConfig
 from tests.deploy.deployment import COMMAND, TINY_APP, Deployment
 
 Deployments = Callable[..., Deployment]

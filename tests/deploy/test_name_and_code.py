@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from app.deploy.deployer import Deployer, Overrides
-from app.deploy.judge.gate import Gate, Verdict
+from app.deploy.judge.gate import Gate, GateVerdict
 from app.deploy.processes.launch import Launch
-from app.deploy.processes.table import Found
+from app.deploy.processes.process_table import Found
 from app.deploy.record.history import History
 from app.deploy.steps import Steps
 from app.errors import OperatorError
-from app.settings.tables.application import AppConfig
-from app.settings.tables.deploy import DeployConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.deploy_settings import DeployConfig
 from app.state.model import VERSIONS, VersionState
 from app.state.store import StateStore
 from app.upstream.probe import ProbeResult
@@ -60,12 +60,12 @@ class Healthy(Gate):
         self._processes = processes
         self.probe = lambda port, app: ProbeResult(True, 200, 1.0)  # for the time after a switch
 
-    def wait(self, name: str, port: int, is_alive: object) -> Verdict:
+    def wait(self, name: str, port: int, is_alive: object) -> GateVerdict:
         return self.confirm(name, port)
 
-    def confirm(self, name: str, port: int) -> Verdict:
+    def confirm(self, name: str, port: int) -> GateVerdict:
         loaded = self._processes.running.get(name)
-        return Verdict(reason="broken" if loaded is None or loaded[0] in BROKEN else "", probes=())
+        return GateVerdict(reason="broken" if loaded is None or loaded[0] in BROKEN else "", probes=())
 
 
 BROKEN = frozenset({"r3", "r6"})

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from app.deploy.phases import PHASES, Checks, Operation, Phase, Recovery, Undo, check_plan, plan
+from app.deploy.phases import PHASES, Configured, Operation, Phase, Recovery, Undo, check_plan, plan
 from app.errors import OperatorError
 
 MODES = {Operation.PAUSE, Operation.RESUME, Operation.MAINTENANCE, Operation.PREVIEW}
@@ -43,15 +43,26 @@ def test_every_plan_obeys_the_table(
             "clearing launching gating promoting draining retiring",
         ),
         (
-            plan(Operation.DEPLOY, target_runs=False, drains=True, checks=Checks(smoke=True, post=True, watch=True)),
+            plan(
+                Operation.DEPLOY,
+                target_runs=False,
+                drains=True,
+                checks=Configured(smoke=True, post=True, watch=True),
+            ),
             "launching gating smoking promoting posting watching draining",
         ),
         (
-            plan(Operation.DEPLOY, target_runs=True, checks=Checks(before=True, smoke=True)),
+            plan(Operation.DEPLOY, target_runs=True, checks=Configured(before=True, smoke=True)),
             "preparing clearing launching gating smoking promoting",
         ),
-        (plan(Operation.ROLLBACK, target_runs=True, checks=Checks(revert=True)), "gating reverting promoting"),
-        (plan(Operation.SWITCH, target_runs=True, promotes=False, checks=Checks(smoke=True, post=True)), "gating"),
+        (
+            plan(Operation.ROLLBACK, target_runs=True, checks=Configured(revert=True)),
+            "gating reverting promoting",
+        ),
+        (
+            plan(Operation.SWITCH, target_runs=True, promotes=False, checks=Configured(smoke=True, post=True)),
+            "gating",
+        ),
         (plan(Operation.PAUSE, target_runs=True, drains=True), "setting draining"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

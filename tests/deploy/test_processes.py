@@ -15,8 +15,8 @@ import pytest
 
 from app.deploy.processes import supervisor
 from app.deploy.processes.launch import Launch
+from app.deploy.processes.process_table import Found, Processes
 from app.deploy.processes.sessions import port_holder
-from app.deploy.processes.table import Found, Processes
 from app.errors import ProcessError
 from app.state.model import VersionState
 from app.state.process_birth import birth, is_zombie
@@ -100,7 +100,7 @@ def test_the_supervisor_outlives_the_command_that_started_it(
         starting.stdout.close()
         return "0"
 
-    monkeypatch.setattr("app.deploy.processes.table._first_line", killed)
+    monkeypatch.setattr("app.deploy.processes.process_table._first_line", killed)
     processes.start("blue", launch(*SLEEP))
     pid = wait_until(lambda: processes.find(BLUE).pid, "the process")
     assert pid is not None

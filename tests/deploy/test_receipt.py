@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.deploy.record.receipt import MOST_IDS, Account, Receipt, settle_account
+from app.deploy.record.receipt import MOST_IDS, Receipt, VersionReceipt, settle_account
 from app.deploy.traffic import Tally
 from app.metrics.histogram import BUCKETS, bucket_index
 from app.metrics.snapshot import Streams
@@ -15,7 +15,7 @@ BEFORE = Tally(ended=100, in_flight=3, cut=1, failed=5, held=2, held_ms=100.0, r
 
 def test_the_difference_of_two_tallies_is_the_account() -> None:
     after = Tally(ended=110, in_flight=2, cut=2, failed=8, held=4, held_ms=160.0, retried=5)
-    assert settle_account(BEFORE, after) == Account(
+    assert settle_account(BEFORE, after) == VersionReceipt(
         started=12, finished=9, cut=1, in_flight=2, failed=3, held=2, held_mean_ms=30.0, held_max_ms=0.0, retried=1
     )
 

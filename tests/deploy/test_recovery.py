@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.deploy.deployer import Overrides
-from app.deploy.events import Found
+from app.deploy.events import BrokenOff
 from app.deploy.phases import Operation, Phase
 from app.deploy.record.history import History, Intent
 from app.errors import OperatorError
@@ -178,11 +178,11 @@ def leave_behind(
 def next_command(deployment: Deployment) -> str:
     """What the next command says about the killed one."""
     deployment.modes("resume").resume()
-    (found,) = deployment.seen(Found)
+    (found,) = deployment.seen(BrokenOff)
     assert found.pid == DEAD
     deployment.events.clear()
     deployment.modes("resume").resume()
-    assert deployment.seen(Found) == []
+    assert deployment.seen(BrokenOff) == []
     return found.left_behind
 
 
@@ -248,14 +248,14 @@ def test_a_command_that_is_at_work_is_left_alone(both: Deployment) -> None:
     intent = Intent(Operation.SWITCH, "switch", "green", "blue", "green", None, (Phase.DRAINING,))
     both.history.begin(intent).enter(Phase.DRAINING)
     both.modes().resume()
-    assert both.seen(Found) == []
+    assert both.seen(BrokenOff) == []
 
 
 def test_a_command_that_drained_on_when_the_wall_clock_was_stepped_is_left_alone(both: Deployment) -> None:
     before = History(both.history.path, now=lambda: time.time() - 86_400)
     before.begin(STOP).enter(Phase.RETIRING)
     both.modes("resume").resume()
-    assert both.seen(Found) == []
+    assert both.seen(BrokenOff) == []
     assert both.version("green").status == "running"
 
 
@@ -265,7 +265,7 @@ def test_a_command_whose_pid_another_process_has_got_is_not_at_work(both: Deploy
     before.append({"id": entry.id, "birth": "of-another"})
     entry.enter(Phase.RETIRING)
     both.modes("resume").resume()
-    assert [found.left_behind for found in both.seen(Found)] == ["green has been stopped now"]
+    assert [found.left_behind for found in both.seen(BrokenOff)] == ["green has been stopped now"]
 
 
 def an_open_end(deployment: Deployment, operation: str) -> bytes:
@@ -303,7 +303,7 @@ def test_a_command_of_which_only_the_end_is_not_in_the_history_was_done(
     both.events.clear()
     both.deployer().start("blue" if before.active_version == "blue" else "green")
     stands = "the state file says that all of it was done"
-    assert both.seen(Found) == [Found(entry.command, DEAD, entry.phase or "", stands, has_broken_off=False)]
+    assert both.seen(BrokenOff) == [BrokenOff(entry.command, DEAD, entry.phase or "", stands, has_broken_off=False)]
     assert both.state == before
     assert all(both.processes.find(each).alive == (each.status == "running") for each in before.versions.values())
     assert next(each.outcome for each in both.history.entries() if each.id == entry.id) == "done"
@@ -357,7 +357,7 @@ def test_what_cannot_be_written_down_is_told_all_the_same(both: Deployment, monk
 
     monkeypatch.setattr(os, "open", refuse)
     both.modes().resume()
-    assert len(both.seen(Found)) == 1
+    assert len(both.seen(BrokenOff)) == 1
     with pytest.raises(OperatorError, match="history"):
         both.deployer().switch("green")
     assert active(both) == "blue"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from app.deploy.processes.launch import Launch, RestartPolicy
+from app.deploy.processes.process_table import Processes
 from app.deploy.processes.reconcile import as_found, restarts_text
 from app.deploy.processes.sessions import Session
-from app.deploy.processes.table import Processes
 from app.errors import ProcessError
 from app.facts import Restarts
 from app.state.model import VersionState
@@ -197,7 +197,7 @@ def test_what_does_not_end_when_it_is_told_is_killed(farm: Farm) -> None:
 
 
 def test_a_supervisor_that_does_not_listen_is_told_of(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.deploy.processes.table._HEAR_WAIT_S", 0.2)
+    monkeypatch.setattr("app.deploy.processes.process_table._HEAR_WAIT_S", 0.2)
     pid = farm.start("exec sleep 60")
     keeper = farm.processes.find(BLUE).supervisor
     assert keeper is not None

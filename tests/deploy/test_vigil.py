@@ -22,7 +22,7 @@ from app.deploy.events import (
 )
 from app.deploy.traffic import Conduct
 from app.errors import SwitchStands, TrafficTaken, UnhealthyVersion
-from app.settings.tables.deploy import DeployConfig
+from app.settings.tables.deploy_settings import DeployConfig
 from tests.deploy.deployment import QUIET, Deployment, FakeTraffic
 from tests.support.waiting import wait_until
 

@@ -12,7 +12,7 @@ import pytest
 
 from app.deploy.deployer import Overrides
 from app.errors import OperatorError, StateError
-from app.settings.tables.deploy import DeployConfig
+from app.settings.tables.deploy_settings import DeployConfig
 from tests.deploy.deployment import Deployment
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "roll-back.md"

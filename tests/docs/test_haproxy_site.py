@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from tests.docs.pages import ROOT
 from tests.support.fronts import Front, behind, self_signed, standing_in_front
 from tests.support.router_process import free_port

@@ -14,7 +14,7 @@ import pytest
 from app.metrics.prometheus import render
 from app.metrics.shared import SharedMetrics
 from app.proxy.service import metrics_slots
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.state.model import BlueGreenState, promote, with_version
 from tests.docs.pages import ROOT, name_of, pages
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from tests.docs.pages import ROOT
 from tests.support.fronts import HOST, Front, behind, standing_in_front
 from tests.support.router_process import free_port

@@ -11,8 +11,8 @@ from app.cli import blue_green_deploy, traffic_router
 from app.dashboard.paths import PREFIX
 from app.errors import CAUSES
 from app.settings.engine import describe
-from app.settings.tables.application import AppConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.web import HEALTH_PATH, METRICS_PATH
 from tests.docs.pages import ROOT, anchors, links, name_of, pages
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from tests.docs.pages import ROOT
 from tests.support.raw_client import RawClient
 from tests.support.router_process import free_port, write_state

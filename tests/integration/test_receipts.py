@@ -19,15 +19,15 @@ from app.cli.deploy_traffic import open_traffic
 from app.deploy.deployer import Deployer
 from app.deploy.events import Event, Promoted, ReceiptReady
 from app.deploy.judge.gate import Gate
-from app.deploy.processes.table import Processes
+from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
 from app.deploy.record.receipt import Receipt
 from app.deploy.steps import Steps
 from app.deploy.traffic import Traffic
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Streams
-from app.settings.tables.application import AppConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.state.store import StateStore
 from tests.integration.event_streams import Events
 from tests.integration.holding import request, wait_held

@@ -16,12 +16,12 @@ import pytest
 from app.cli.deploy_traffic import open_traffic
 from app.deploy.deployer import Deployer
 from app.deploy.judge.gate import Gate
-from app.deploy.processes.table import Processes
+from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
 from app.deploy.steps import Steps
 from app.event_file import EventFile
-from app.settings.tables.application import AppConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.state.store import StateStore
 from tests.support.hammering import Hammering
 from tests.support.router_process import ROOT, RouterProcess, free_port, running_router

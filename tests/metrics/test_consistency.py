@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from app.cli.render import ms_text
+from app.cli.terminal import ms_text
 from app.metrics.exposition import as_json, average_ms, rounded
 from app.metrics.histogram import BUCKETS, COARSE_BUCKETS, COARSE_SHIFT, bucket_index
 from app.metrics.shared import SharedMetrics

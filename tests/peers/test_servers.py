@@ -22,12 +22,12 @@ from app.cli.deploy_traffic import open_traffic
 from app.deploy.deployer import Deployer
 from app.deploy.events import Diagnosed, Event, Stopped, Stopping
 from app.deploy.judge.gate import Gate
-from app.deploy.processes.table import Processes
+from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
 from app.deploy.steps import Steps
 from app.errors import UnhealthyVersion
-from app.settings.tables.application import AppConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS
 from app.state.store import StateStore
 from tests.peers.customers import Customers

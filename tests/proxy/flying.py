@@ -13,10 +13,10 @@ from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestParser
 from app.proxy.client_request import ClientBody, ClientRequest
 from app.proxy.service import Service
-from app.settings.tables.application import AppConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
 from app.transport.endpoint import Endpoint
 from app.upstream.session import UpstreamSession
+from tests.support.configs import router_config
 from tests.support.waiting import wait_until
 from tests.support.wire import Wire
 from tests.transport.loopback import connected
@@ -31,7 +31,7 @@ class Flying:
         state.write_text(json.dumps(active))
         self.log_path = folder / "access.jsonl"
         fields = {"state_file": str(state), "metrics_file": str(folder / "m.mmap"), "access_log": str(self.log_path)}
-        self.config = RouterConfig(**{**fields, **settings})
+        self.config = router_config(**{**fields, **settings})
         self.service = Service(self.config, AppConfig())
         self._endpoints: list[Endpoint] = []
         self._wires: list[Wire] = []

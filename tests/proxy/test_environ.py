@@ -10,7 +10,7 @@ import pytest
 from app.errors import BodyTooLarge, ClientDisconnected, MalformedRequest, RouterError
 from app.proxy.client_request import InputBody
 from app.proxy.environ import REQUEST_KEY, request_from_wsgi, wsgi_environ
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from tests.proxy.flying import Flying
 
 # --- our request as an environ --------------------------------------------------------------------------------

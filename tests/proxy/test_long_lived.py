@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from app.proxy.long_lived import GOODBYE_S, Handover, LongLived
-from app.settings.tables.router import RouterConfig
+from tests.support.configs import router_config
 
 BLUE, GREEN = 0, 1
 GRACEFUL = Handover(True, 10.0, 20.0)
@@ -183,7 +183,7 @@ def test_worker_that_stops_hands_over_the_active_versions_streams_too(
     ids=["graceful", "window longer than the drain", "drain without a limit", "cut", "keep"],
 )
 def test_handover_is_over_before_a_drain_gives_up(settings: dict[str, object], expected: Handover) -> None:
-    assert Handover.of(RouterConfig(**settings)) == expected  # type: ignore[arg-type]  # fields by name
+    assert Handover.of(router_config(**settings)) == expected
 
 
 def test_handover_within_a_stop_is_over_before_the_stop() -> None:

@@ -13,8 +13,8 @@ import pytest
 from app.metrics.leader import Turn
 from app.metrics.shared import monotonic_us
 from app.proxy.service import Service, metrics_slots, worker_count
-from app.settings.tables.application import AppConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.router_settings import RouterConfig
 from tests.proxy.flying import Flying
 from tests.support.raw_upstream import RawUpstream
 from tests.support.waiting import wait_until

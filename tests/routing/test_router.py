@@ -15,7 +15,7 @@ import pytest
 
 from app.errors import NoActiveVersion
 from app.routing.router import NO_VERSION, NOWHERE, TrafficRouter
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.transport.blocking import connect_blocking
 from app.transport.limits import TimeLimit
 from app.upstream.adapter import UpstreamAdapter

@@ -9,7 +9,7 @@ import pytest
 
 from app.errors import NoActiveVersion, TrafficPaused, UnderMaintenance
 from app.routing.router import Target, TrafficRouter
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from tests.routing.test_router import CountedClaims
 from tests.support.states import pause_for, put_state
 from tests.support.waiting import wait_until

@@ -18,7 +18,7 @@ from app.protocol.chunked import ChunkedDecoder
 from app.proxy.environ import REQUEST_KEY
 from app.server.client_connection import ClientConnection
 from app.server.serving import Serving
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.web import RouterApp, create_app
 from tests.protocol.messages import block, chunked_bodies, cuts, fields, methods, split, targets
 from tests.support.waiting import wait_until

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from app.cli.router_client import RouterClient, RouterUnreachable
-from app.settings.tables.application import AppConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.transport.blocking import connect_blocking
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import connect

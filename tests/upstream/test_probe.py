@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.settings.tables.application import AppConfig
+from app.settings.tables.app_settings import AppConfig
 from app.upstream import probe as probing
 from app.upstream.probe import BODY_START_BYTES, ProbeResult, probe
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.deploy.events import Noted, Probed, Reporter, TimedProbe
-from app.settings.tables.application import AppConfig
+from app.settings.tables.app_settings import AppConfig
 from app.upstream.probe import ProbeResult, probe
 
-__all__ = ["Gate", "Prober", "Verdict"]
+__all__ = ["Gate", "Prober", "GateVerdict"]
 
 Prober = Callable[[int, AppConfig], ProbeResult]
 
@@ -26,7 +26,7 @@ _KEPT_PROBES = 5
 """As many as a person reads to see why a version is not well."""
 
 
-class Verdict(NamedTuple):
+class GateVerdict(NamedTuple):
     """How the gate ended. `reason` is empty when the version is healthy; `probes` are the last ones."""
 
     reason: str
@@ -43,7 +43,7 @@ class Gate:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
-    def wait(self, version: str, port: int, is_alive: Callable[[], bool]) -> Verdict:
+    def wait(self, version: str, port: int, is_alive: Callable[[], bool]) -> GateVerdict:
         """Probe a version that is starting until it is healthy, has died, or `start_timeout` is over.
 
         An answer that no wait will change is explained as soon as it has come three times. The wait goes on: an
@@ -63,16 +63,16 @@ class Gate:
             if same == _SAME_ANSWERS and (meant := self._meaning(port, last.result)):
                 self.report(Noted(f"{version} answers {last.result.status}: {meant}", warns=True))
             if not alive:
-                return Verdict("it has ended", tuple(probes))
+                return GateVerdict("it has ended", tuple(probes))
             if streak >= self.app.healthy_after:
-                return Verdict("", tuple(probes))
+                return GateVerdict("", tuple(probes))
             if self.clock() - began >= self.app.start_timeout:
                 why = last.result.reason or f"only {streak} of {self.app.healthy_after} healthy answers in a row"
                 why = f"{why}, {self.app.start_timeout:g} s after its start"
-                return Verdict(f"{why}; {meant}" if meant and same >= _SAME_ANSWERS else why, tuple(probes))
+                return GateVerdict(f"{why}; {meant}" if meant and same >= _SAME_ANSWERS else why, tuple(probes))
             self.sleep(_PAUSE_S)
 
-    def confirm(self, version: str, port: int) -> Verdict:
+    def confirm(self, version: str, port: int) -> GateVerdict:
         """Probe a version that should be healthy; the first bad answer decides."""
         began, probes = self.clock(), deque[TimedProbe](maxlen=_KEPT_PROBES)
         for streak in range(1, self.app.healthy_after + 1):
@@ -81,8 +81,8 @@ class Gate:
             ok = last.result.ok
             self.report(Probed(version, port, last, streak if ok else 0, self.app.healthy_after))
             if not ok:
-                return Verdict(last.result.reason, tuple(probes))
-        return Verdict("", tuple(probes))
+                return GateVerdict(last.result.reason, tuple(probes))
+        return GateVerdict("", tuple(probes))
 
     def _meaning(self, port: int, result: ProbeResult) -> str:
         if result.status is None:

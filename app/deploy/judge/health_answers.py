@@ -6,7 +6,7 @@ import re
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
-from app.settings.tables.application import AppConfig
+from app.settings.tables.app_settings import AppConfig
 from app.transport.loopback import authority
 
 __all__ = ["advice", "meaning", "target_path"]

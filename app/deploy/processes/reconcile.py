@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from app.deploy.processes.table import Found
+from app.deploy.processes.process_table import Found
 from app.state.model import BlueGreenState, VersionState
 from app.units import ago_text, duration_text, plain
 

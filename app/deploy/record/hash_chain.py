@@ -13,13 +13,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-__all__ = ["FIRST", "Link", "chained", "last_hash", "links"]
+__all__ = ["FIRST", "ChainLink", "chained", "last_hash", "links"]
 
 FIRST: Final = ""
 """The `prev` of the first line."""
 
 
-class Link(NamedTuple):
+class ChainLink(NamedTuple):
     """One line: its number from 1, its hash, and what is wrong with it or "".
 
     A line from before the chain was introduced has no hash, and nothing is wrong with it.
@@ -45,15 +45,15 @@ def last_hash(end: bytes) -> str:
     return FIRST
 
 
-def links(lines: Sequence[bytes]) -> list[Link]:
+def links(lines: Sequence[bytes]) -> list[ChainLink]:
     """Every line with what is wrong with it."""
-    found: list[Link] = []
+    found: list[ChainLink] = []
     previous, has_begun = FIRST, False
     for number, raw in enumerate(lines, 1):
         line = _parse(raw)
         own = line.get("hash") if line is not None else None
         fault = _fault(line, previous, has_begun)
-        found.append(Link(number, own if isinstance(own, str) else "", fault))
+        found.append(ChainLink(number, own if isinstance(own, str) else "", fault))
         if isinstance(own, str):
             # The next one is judged by what stands here, so that one wrong line is one fault.
             previous, has_begun = own, True

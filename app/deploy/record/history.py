@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from app.deploy.phases import Operation, Phase
-from app.deploy.record.hash_chain import Link, chained, last_hash, links
+from app.deploy.record.hash_chain import ChainLink, chained, last_hash, links
 from app.errors import StateError
 from app.state.process_birth import birth
 from app.state.store import mending
@@ -191,7 +191,7 @@ class History:
             entries = [entry._replace(number=number) for number, entry in enumerate(entries, 1)]
         return entries
 
-    def verify(self) -> list[Link]:
+    def verify(self) -> list[ChainLink]:
         """Every line, and what is wrong with it, if anything; raises `StateError` when it cannot be read."""
         return links(self._raw(None).splitlines())
 

@@ -21,10 +21,10 @@ from app.deploy.traffic import Cut, Tally, Traffic
 from app.metrics.histogram import BUCKETS, bucket_low
 from app.metrics.snapshot import Streams
 
-__all__ = ["MOST_IDS", "Account", "Books", "Receipt", "settle_account"]
+__all__ = ["MOST_IDS", "VersionReceipt", "Books", "Receipt", "settle_account"]
 
 
-class Account(NamedTuple):
+class VersionReceipt(NamedTuple):
     """What became of a version's requests from the switch to the end of the command.
 
     `held_max_ms` is exact when no hold was ever longer, else at most 1/32 too long. `cut_ids` are the request
@@ -56,7 +56,7 @@ class Receipt(NamedTuple):
     `remaining` names requests that were in flight when the time for the drain was up.
     """
 
-    accounts: Mapping[str, Account]
+    accounts: Mapping[str, VersionReceipt]
     duration_s: float
     drain_s: float | None = None
     remaining: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ MOST_IDS = 100
 """Of cut requests in a receipt: enough to look into what went wrong, and no book by itself."""
 
 
-def settle_account(before: Tally, after: Tally, cut_ids: Sequence[str] = ()) -> Account | None:
+def settle_account(before: Tally, after: Tally, cut_ids: Sequence[str] = ()) -> VersionReceipt | None:
     """The account between two tallies; None when the metrics were begun anew in between.
 
     `cut_ids` names the requests that were cut in between, as far as they are known.
@@ -96,7 +96,7 @@ def settle_account(before: Tally, after: Tally, cut_ids: Sequence[str] = ()) -> 
     failed, retried = after.failed - before.failed, after.retried - before.retried
     if min(ended, cut, held, failed, retried) < 0:
         return None
-    return Account(
+    return VersionReceipt(
         started=ended + after.in_flight,
         finished=ended - cut,
         cut=cut,

@@ -16,7 +16,7 @@ from app.deploy.release.env_readers import MARK, otherwise
 from app.deploy.release.places import follow_path_list
 from app.errors import ConfigError
 from app.settings.checks import is_variable
-from app.settings.tables.application import AppConfig
+from app.settings.tables.app_settings import AppConfig
 from app.state.model import VERSIONS, VersionState
 
 if TYPE_CHECKING:

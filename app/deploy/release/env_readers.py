@@ -30,7 +30,7 @@ class _Parts(NamedTuple):
     after: str
 
 
-class Rule(NamedTuple):
+class ReaderRule(NamedTuple):
     """What a line may have that `readers` take otherwise; `example` is one that has just that."""
 
     what: str
@@ -47,14 +47,14 @@ def _within(quotes: str, pattern: str) -> Callable[[_Parts], object]:
     return lambda line: line.quote in tuple(quotes) and re.search(pattern, line.value)
 
 
-def _rule(what: str, readers: str, applies: Callable[[_Parts], object], example: str) -> Rule:
-    return Rule(what, frozenset(readers.split()), applies, example)
+def _rule(what: str, readers: str, applies: Callable[[_Parts], object], example: str) -> ReaderRule:
+    return ReaderRule(what, frozenset(readers.split()), applies, example)
 
 
 _EVEN: Final = r"(?<!\\)(?:\\\\)*"
 """An even number of backslashes: what comes after is not escaped."""
 
-RULES: Final[Sequence[Rule]] = (
+RULES: Final[Sequence[ReaderRule]] = (
     _rule("`export` before the name", "docker honcho systemd", lambda it: it.export, "export A=1"),
     _rule(
         "a name with other signs than letters, digits and `_`",

@@ -27,13 +27,13 @@ from app.deploy.release.places import (
 from app.deploy.steps import Steps
 from app.errors import ConfigError, UsageError
 from app.settings.checks import is_release_name
-from app.settings.tables.application import AppConfig
+from app.settings.tables.app_settings import AppConfig
 from app.shell_text import idiom_in
 from app.state.model import VersionState
 from app.state.release import Release
 from app.withheld import CLEAN, is_named
 
-__all__ = ["Given", "described", "make", "remake", "settings_env"]
+__all__ = ["StartSpec", "described", "make", "remake", "settings_env"]
 
 _ROOT = Path(__file__).resolve().parents[3]
 
@@ -47,7 +47,7 @@ _DEMO_COMMAND = (
 )
 
 
-class Given(NamedTuple):
+class StartSpec(NamedTuple):
     """What a version is to be started with, in words: its own options, else the settings, else the demo."""
 
     dir: str
@@ -55,7 +55,7 @@ class Given(NamedTuple):
     is_demo: bool
 
     @classmethod
-    def of(cls, version: VersionState, app: AppConfig) -> Given:
+    def of(cls, version: VersionState, app: AppConfig) -> StartSpec:
         """What holds for this version now."""
         command = version.command or app.command
         if command:
@@ -63,7 +63,7 @@ class Given(NamedTuple):
         return cls.demo(app)
 
     @classmethod
-    def demo(cls, app: AppConfig) -> Given:
+    def demo(cls, app: AppConfig) -> StartSpec:
         """The bundled demo application."""
         is_bare = ":" not in app.address  # an IPv6 address is in brackets where a port follows (RFC 3986 §3.2.2)
         return cls(
@@ -88,7 +88,7 @@ def make(steps: Steps, version: VersionState, *, is_deploy: bool = False, is_dem
     Raises `ConfigError` when the directory or the program is not there, and `UsageError` when the release has no name
     and there is a place for one.
     """
-    given = Given.demo(steps.app) if is_demo else Given.of(version, steps.app)
+    given = StartSpec.demo(steps.app) if is_demo else StartSpec.of(version, steps.app)
     for text in (given.dir, given.command, *steps.app.env_file, *steps.app.env.values()):
         if "{release}" in text and not version.release:
             raise UsageError(
@@ -125,7 +125,7 @@ def remake(steps: Steps, version: VersionState, before: Release, *, is_other_cod
 
     Its directory stays what it was. `is_other_code`: something else was put there meanwhile.
     """
-    given = Given.of(version, steps.app)
+    given = StartSpec.of(version, steps.app)
     if given.is_demo and not before.is_demo:
         raise refuse_demo_for(before)
     release = _made(steps, version, given, Path(before.directory), is_deploy=before.is_deploy)
@@ -136,7 +136,7 @@ def _words(version: VersionState) -> dict[str, str]:
     return {"version": version.name, "release": version.release or ""}
 
 
-def _made(steps: Steps, version: VersionState, given: Given, directory: Path, *, is_deploy: bool) -> Release:
+def _made(steps: Steps, version: VersionState, given: StartSpec, directory: Path, *, is_deploy: bool) -> Release:
     id_ = steps.releases.next_id()
     inherited = {name: follow_path_list(name, value) for name, value in _environment(steps).items()}
     files_env = read_env_files(steps.app, version, inherited, lambda text: steps.note(text, warns=True))
@@ -198,7 +198,7 @@ def _environment(steps: Steps) -> dict[str, str]:
     return {name: value for name, value in passed.items() if is_named(name, (*CLEAN, *steps.app.pass_env))}
 
 
-def _by_shell(steps: Steps, given: Given) -> bool:
+def _by_shell(steps: Steps, given: StartSpec) -> bool:
     return steps.app.shell and not given.is_demo
 
 

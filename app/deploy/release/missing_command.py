@@ -16,7 +16,7 @@ from app.deploy.record.history import History
 from app.deploy.steps import Steps
 from app.errors import ConfigError
 from app.settings.loading import HOME_VARIABLE, TOML_NAME
-from app.settings.tables.application import AppConfig
+from app.settings.tables.app_settings import AppConfig
 from app.state.model import BlueGreenState
 from app.state.release import Release
 

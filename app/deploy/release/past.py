@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.command_line import PROGRAM
-from app.deploy.phases import Checks, Operation, plan
+from app.deploy.phases import Configured, Operation, plan
 from app.deploy.record.history import Entry
 from app.deploy.release.making import described
 from app.deploy.release.remaking import as_before, check_repeatable
@@ -35,7 +35,7 @@ def return_to(steps: Steps, entries: Sequence[Entry], number: int, state: BlueGr
         Operation.ROLLBACK,
         target_runs=steps.runs(state.version(target.name)),
         replaces=running is None,
-        checks=Checks(revert=bool(steps.deploy.rollback) and state.active_version is not None),
+        checks=Configured(revert=bool(steps.deploy.rollback) and state.active_version is not None),
     )
     return Request(Operation.ROLLBACK, target.name, phases, target, release, leaving=state.active_version)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from app.command_line import PROGRAM
 from app.deploy.processes.launch import launch_of
 from app.deploy.release.env_files import read_env_files
-from app.deploy.release.making import Given, make, remake, settings_env
+from app.deploy.release.making import StartSpec, make, remake, settings_env
 from app.deploy.release.missing_command import check_command_is_set
 from app.deploy.release.places import digest_of, revision_of
 from app.deploy.steps import Request, Steps
@@ -37,7 +37,7 @@ def as_before(
     if version.record is None:
         return _without_record(steps, version, is_way_back=is_way_back)
     release = steps.releases.read(version.record)
-    if release.is_demo and not is_way_back and not Given.of(version, steps.app).is_demo:
+    if release.is_demo and not is_way_back and not StartSpec.of(version, steps.app).is_demo:
         return make(steps, version)  # whoever has configured an application is done with ours
     if missing := _missing(steps, release, version):
         raise _refusal(version, release, missing)
@@ -54,7 +54,7 @@ def as_before(
 
 def _without_record(steps: Steps, version: VersionState, *, is_way_back: bool) -> Release:
     """For a version that an older program started, or nobody: what its options and the settings say."""
-    if Given.of(version, steps.app).is_demo:
+    if StartSpec.of(version, steps.app).is_demo:
         check_command_is_set(steps, version.dir)
     elif is_way_back:
         check_repeatable(version, steps.app.dir, steps.app.command)
@@ -147,7 +147,7 @@ def _refusal(version: VersionState, release: Release, reason: str) -> StateError
 
 def _tell_of_changes(steps: Steps, version: VersionState, release: Release) -> None:
     """Say which settings have changed since, for they are not taken up."""
-    now = Given.of(version, steps.app)
+    now = StartSpec.of(version, steps.app)
     differs = {
         "[app] command": now.command != release.given_command,
         "[app] dir": now.dir != release.given_dir,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from app.command_line import PROGRAM
 from app.deploy.events import Diagnosed, Launched, Promoted
-from app.deploy.judge.gate import Verdict
+from app.deploy.judge.gate import GateVerdict
 from app.deploy.phases import Operation, Phase
 from app.deploy.processes.reconcile import ending_text
 from app.deploy.steps import Request, Steps
@@ -118,7 +118,7 @@ def _pass_gate(steps: Steps, request: Request) -> None:
         steps.put(replace(version, status="running"))
 
 
-def _warn_of_redirect(steps: Steps, version: VersionState, verdict: Verdict) -> None:
+def _warn_of_redirect(steps: Steps, version: VersionState, verdict: GateVerdict) -> None:
     location = verdict.probes[-1].result.leads_to if verdict.probes else ""
     if not location:
         return
@@ -283,7 +283,7 @@ _ACTIONS: Final[Mapping[Phase, Callable[[Steps, Request], None]]] = {
 }
 
 
-def _fail_gate(steps: Steps, version: VersionState, verdict: Verdict, request: Request) -> None:
+def _fail_gate(steps: Steps, version: VersionState, verdict: GateVerdict, request: Request) -> None:
     reason = f"{version.name} on port {version.port} is not healthy: {verdict.reason}"
     found = steps.processes.find(version)
     answers = any(probe.result.status is not None for probe in verdict.probes)

@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from app.command_line import PROGRAM
-from app.deploy.events import Found
+from app.deploy.events import BrokenOff
 from app.deploy.phases import PHASES, Operation, Phase, Recovery
-from app.deploy.processes.table import is_same_process
+from app.deploy.processes.process_table import is_same_process
 from app.deploy.record.history import Entry, History
 from app.deploy.steps import Steps
 from app.errors import StateError
@@ -34,7 +34,7 @@ def recover(steps: Steps, history: History, stale: Holder | None) -> None:
         if is_same_process(entry.pid, entry.birth):
             continue  # a drain goes on without the lock, and so does a version in the foreground
         outcome, stands = _judged(steps, history, entry)
-        steps.report(Found(entry.command, entry.pid, entry.phase or "", stands, outcome == _BROKEN_OFF))
+        steps.report(BrokenOff(entry.command, entry.pid, entry.phase or "", stands, outcome == _BROKEN_OFF))
         _close(steps, history, entry, outcome, stands)
         told.add(entry.pid)
     if stale is not None and stale.pid not in told:

@@ -10,8 +10,8 @@ from app.proxy.filters.maintenance import MaintenanceFilter
 from app.proxy.filters.preview import PreviewFilter
 from app.proxy.transaction import Recorder
 from app.routing.router import TrafficRouter
-from app.settings.tables.application import AppConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.router_settings import RouterConfig
 
 __all__ = ["ORDER", "Admission", "chain_of"]
 

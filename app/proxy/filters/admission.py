@@ -10,7 +10,7 @@ from app.proxy.chain import Verdict, Wait
 from app.proxy.transaction import Recorder, Transaction
 from app.proxy.waiting_room import WaitingRoom
 from app.routing.router import TrafficRouter
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 
 __all__ = ["Admission"]
 

@@ -13,7 +13,7 @@ from app.proxy.replies.maintenance_page import MaintenancePage
 from app.proxy.replies.reply import Reply
 from app.proxy.transaction import Transaction
 from app.routing.router import TrafficRouter
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.state.model import Maintenance
 
 __all__ = ["MaintenanceFilter"]

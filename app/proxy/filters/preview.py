@@ -10,7 +10,7 @@ from app.proxy.chain import Verdict
 from app.proxy.replies.reply import Reply
 from app.proxy.transaction import Permit, Transaction
 from app.routing.router import TrafficRouter
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.state.preview_token import FIELD, PARAMETER, verify
 
 __all__ = ["PREVIEW_PARAMETER", "PreviewFilter", "taken_off"]

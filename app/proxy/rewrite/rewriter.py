@@ -8,7 +8,7 @@ from app.protocol.heads import upstream_head
 from app.protocol.response import ResponseHead
 from app.proxy.rewrite.date import date_line
 from app.proxy.transaction import Transaction
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.upstream.messages import UpstreamRequest
 
 __all__ = ["Rewriter"]

@@ -15,7 +15,7 @@ from app.routing.circuit import Circuit
 from app.routing.failover import FailureDetector
 from app.routing.router import TrafficRouter
 from app.routing.targets import Target
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.upstream.messages import UpstreamRequest, UpstreamResponse
 
 __all__ = ["Retrier"]

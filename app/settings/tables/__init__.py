@@ -5,10 +5,15 @@ Whoever adds a table writes its module and a line here; the file, `config`, the 
 
 from typing import Final
 
-from app.settings.table import Table
-from app.settings.tables import application, deploy, release, router
+from app.settings.declaration import Table
+from app.settings.tables import app_settings, deploy_settings, release_settings, router_settings
 
 __all__ = ["TABLES"]
 
-TABLES: Final[tuple[Table, ...]] = (router.TABLE, application.TABLE, deploy.TABLE, release.TABLE)
+TABLES: Final[tuple[Table, ...]] = (
+    router_settings.TABLE,
+    app_settings.TABLE,
+    deploy_settings.TABLE,
+    release_settings.TABLE,
+)
 """In the order in which they are listed everywhere."""

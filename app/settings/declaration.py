@@ -10,10 +10,10 @@ from app.settings.engine import Rule
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["Found", "Table"]
+__all__ = ["AllTables", "Table"]
 
 
-class Found(NamedTuple):
+class AllTables(NamedTuple):
     """What the layers come to in all tables, by the tables' names: values by setting, and where each came from.
 
     The router's own settings, at the top level of the file, are the table "".
@@ -27,7 +27,7 @@ def _as_it_is(given: Mapping[str, object]) -> Mapping[str, object]:
     return given
 
 
-def _no_fault(_found: Found) -> list[str]:
+def _no_fault(_found: AllTables) -> list[str]:
     return []
 
 
@@ -49,4 +49,4 @@ class Table(NamedTuple):
     about: str
     rules: tuple[Rule, ...] = ()
     prepare: Callable[[Mapping[str, object]], Mapping[str, object]] = _as_it_is
-    settle: Callable[[Found], list[str]] = _no_fault
+    settle: Callable[[AllTables], list[str]] = _no_fault

@@ -12,8 +12,8 @@ from app.deploy.processes.reconcile import ending_text
 from app.deploy.record.history import DOUBTFUL, Entry
 from app.metrics.snapshot import Probe, VersionStats
 from app.settings.engine import Setting, describe, shown, values_of
-from app.settings.tables.application import AppConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.situation import Grade, named
 from app.state.model import VERSIONS, VersionState
 from app.survey import failing_probes

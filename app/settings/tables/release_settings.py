@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from app.settings import checks
+from app.settings.declaration import AllTables, Table
 from app.settings.engine import Rule, enforce, setting
-from app.settings.table import Found, Table
 
 __all__ = ["ReleaseConfig"]
 
@@ -47,7 +47,7 @@ class ReleaseConfig:
         enforce(self, _RULES)
 
 
-def _settle(found: Found) -> list[str]:
+def _settle(found: AllTables) -> list[str]:
     """Where the command runs by `[app] dir` and `[release] dir` together, and what is wrong with that."""
     release_dir, app = found.values["release"]["dir"], found.values["app"]
     if not release_dir:

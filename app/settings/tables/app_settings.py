@@ -8,8 +8,8 @@ from typing import Final
 
 from app.settings import checks
 from app.settings.commands import as_list, as_text, idioms
+from app.settings.declaration import AllTables, Table
 from app.settings.engine import Rule, enforce, setting
-from app.settings.table import Found, Table
 from app.withheld import CLEAN
 
 __all__ = ["AppConfig"]
@@ -171,7 +171,7 @@ def _prepare(given: Mapping[str, object]) -> Mapping[str, object]:
     return {name: how[name](value) if name in how else value for name, value in given.items()}
 
 
-def _settle(found: Found) -> list[str]:
+def _settle(found: AllTables) -> list[str]:
     own, sources, main_port = found.values["app"], found.sources["app"], found.values[""]["main_port"]
     # The defaults give way to the state file's ports, which are checked when the router starts.
     taken = [

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from app.dashboard import model
+from app.dashboard import content
 from app.dashboard.observation import Column, Figures, Observation
 from app.settings.loading import load
-from app.settings.tables.application import AppConfig
-from app.settings.tables.router import RouterConfig
+from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.router_settings import RouterConfig
 from app.state.model import BlueGreenState, Maintenance, Pause, with_version
 from tests.dashboard.observations import (
     AT,
@@ -30,9 +30,9 @@ DOWN = snapshot(probes={"blue": probes("++"), "green": probes("+-")})
 STARTED_NOW = with_version(state(), "green", started_at=AT + 1)
 
 
-def card(seen: Observation, name: str) -> model.Card:
+def card(seen: Observation, name: str) -> content.Card:
     """One of the two cards."""
-    return next(one for one in model.cards(seen) if one.name == name)
+    return next(one for one in content.cards(seen) if one.name == name)
 
 
 def plain(text: str) -> str:
@@ -44,11 +44,11 @@ class TestCards:
     """Blue and green"""
 
     def test_blue_is_always_first(self) -> None:
-        assert [one.name for one in model.cards(observation(state=state("green")))] == ["blue", "green"]
+        assert [one.name for one in content.cards(observation(state=state("green")))] == ["blue", "green"]
 
     def test_roles_are_in_words(self) -> None:
         seen = observation(state=state("green"), minute=snapshot(stats("blue", in_flight=2)))
-        assert [one.role for one in model.cards(seen)] == ["Draining", "Active"]
+        assert [one.role for one in content.cards(seen)] == ["Draining", "Active"]
         assert card(observation(), "green").role == "Standby"
 
     def test_facts(self) -> None:
@@ -132,7 +132,7 @@ class TestCards:
     )
     def test_arrow_is_where_new_requests_go(self, changes: dict[str, object], reached: str | None, role: str) -> None:
         seen = observation(**changes)
-        assert [one.name for one in model.cards(seen) if one.is_reached] == ([reached] if reached else [])
+        assert [one.name for one in content.cards(seen) if one.is_reached] == ([reached] if reached else [])
         assert card(seen, "blue").role == role
 
     @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ class TestCards:
 
     def test_healthy_version_that_errs_is_not_merely_healthy(self) -> None:
         seen = observation(minute=snapshot(stats("blue", 200, 60), probes={"blue": probes("+"), "green": probes("+")}))
-        assert [(plain(one.status), one.tone) for one in model.cards(seen)] == [
+        assert [(plain(one.status), one.tone) for one in content.cards(seen)] == [
             ("Healthy, but 30 % fail", "bad"),
             ("Healthy", "good"),
         ]
@@ -173,7 +173,7 @@ class TestCards:
 
     def test_without_any_state_there_are_still_two_cards(self) -> None:
         seen = observation(state=None, minute=snapshot())
-        assert [(one.role, one.status) for one in model.cards(seen)] == [("Standby", "Unknown")] * 2
+        assert [(one.role, one.status) for one in content.cards(seen)] == [("Standby", "Unknown")] * 2
         assert [value for _, value in card(seen, "blue").facts] == ["–"] * 4
 
 
@@ -185,24 +185,24 @@ class TestTables:
         [("done", "good", "blue → green"), ("doubtful", "busy", "blue → green"), ("failed", "bad", "")],
     )
     def test_command_shows_how_it_ended_and_only_a_move_that_was(self, outcome: str, tone: str, moved: str) -> None:
-        (row,) = model.commands(observation(commands=[command("deploy", 60, outcome=outcome)]))
+        (row,) = content.commands(observation(commands=[command("deploy", 60, outcome=outcome)]))
         assert (row[0], row[3]) == (tone, moved)
 
     def test_command_at_work_says_for_how_long(self) -> None:
         at_work = command("deploy", 5, outcome=None, duration_s=None, phase="draining")
-        (row,) = model.commands(observation(commands=[at_work], at_work=[at_work]))
+        (row,) = content.commands(observation(commands=[at_work], at_work=[at_work]))
         assert plain(row[5]) == "5.0 s"
 
     def test_requests_in_flight_are_cut_at_twenty(self) -> None:
         seen = observation(minute=snapshot(rows=[flight("blue", 9.0)] * 30))
-        assert len(model.in_flight(seen)) == 20
+        assert len(content.in_flight(seen)) == 20
 
     def test_commands_newest_first_with_their_ends(self) -> None:
         at_work = command("deploy", 5, outcome=None, duration_s=None, phase="draining")
         killed = command("switch", 900, outcome=None, duration_s=None, phase="gating")
         failed = command("start", 2000, outcome="failed", detail="no answer in 30 s")
         seen = observation(commands=[failed, killed, at_work], at_work=[at_work])
-        assert [(row[0], row[4]) for row in model.commands(seen)] == [
+        assert [(row[0], row[4]) for row in content.commands(seen)] == [
             ("busy", "at work: draining"),
             ("bad", "did not come to its end, last seen gating"),
             ("bad", "failed: no answer in 30 s"),
@@ -211,12 +211,12 @@ class TestTables:
     def test_workers(self) -> None:
         worker = worker_stats(4100, requests=12_345, in_flight=2, is_leader=True)
         seen = observation(minute=snapshot(workers=[worker]), worker_rates={4100: 12.5})
-        (row,) = model.workers(seen)
+        (row,) = content.workers(seen)
         assert tuple(map(plain, row)) == ("good", "4100", "worker, leads", "12", "12,345", "2", "1 h 1 min", "0 s ago")
 
     def test_secrets_are_masked(self) -> None:
         config, app = RouterConfig(admin_token="hunter2"), AppConfig(env={"KEY": "hunter3"})
-        rows = {name: value for name, value, _ in model.settings(config, app, {})}
+        rows = {name: value for name, value, _ in content.settings(config, app, {})}
         assert "hunter" not in str(rows)
         assert rows["admin_token"] == "********"
         assert rows["app.env"] == "KEY=********"
@@ -225,7 +225,7 @@ class TestTables:
     def test_settings_say_where_they_came_from(self) -> None:
         loaded = load({}, {"TRAFFIC_ROUTER_WORKERS": "3"}, {})
         rows = {
-            name: (value, source) for name, value, source in model.settings(loaded.config, loaded.app, loaded.sources)
+            name: (value, source) for name, value, source in content.settings(loaded.config, loaded.app, loaded.sources)
         }
         assert rows["workers"] == ("3", "environment TRAFFIC_ROUTER_WORKERS")
         assert rows["main_port"] == ("5004", "default")
@@ -234,10 +234,10 @@ class TestTables:
 
 def test_notices_tell_what_is_wrong_with_the_router() -> None:
     seen = observation(state_fault="it is torn", minute=snapshot(fault="the disk is full"), metrics_on=False)
-    assert [text.split(":")[0].split(" are ")[0] for text in model.notices(seen)] == ["State", "Metrics", "Metrics"]
-    assert model.notices(observation()) == []
+    assert [text.split(":")[0].split(" are ")[0] for text in content.notices(seen)] == ["State", "Metrics", "Metrics"]
+    assert content.notices(observation()) == []
 
 
 def test_headline() -> None:
-    assert model.headline(observation()) == "Blue 1.4.2"
-    assert model.headline(observation(state=BlueGreenState())) == "No active version"
+    assert content.headline(observation()) == "Blue 1.4.2"
+    assert content.headline(observation(state=BlueGreenState())) == "No active version"

@@ -8,8 +8,8 @@ from typing import Final
 
 from app.settings import checks
 from app.settings.commands import as_texts, idioms
+from app.settings.declaration import AllTables, Table
 from app.settings.engine import enforce, setting
-from app.settings.table import Found, Table
 
 __all__ = ["DeployConfig"]
 
@@ -84,7 +84,7 @@ def _prepare(given: Mapping[str, object]) -> Mapping[str, object]:
     return {name: as_texts(value) if name in _LISTS else value for name, value in given.items()}
 
 
-def _settle(found: Found) -> list[str]:
+def _settle(found: AllTables) -> list[str]:
     own = found.values["deploy"]
     return idioms({f"[deploy] {name}": own[name] for name in _LISTS}, is_shell=own["shell"])
 

@@ -10,9 +10,9 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from app.settings import checks
+from app.settings.declaration import Table
 from app.settings.engine import Rule, enforce, group, setting
-from app.settings.table import Table
-from app.settings.tables.hold import HoldConfig
+from app.settings.tables.hold_settings import HoldConfig
 
 __all__ = ["RouterConfig"]
 
