@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.support.raw_upstream import RawUpstream
 from tests.support.turns import turn
 
 WORKERS_PER_CPU = 2
@@ -59,3 +60,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 def _is_alone(item: pytest.Item) -> bool:
     return item.get_closest_marker("alone") is not None
+
+
+@pytest.fixture
+def upstream() -> Iterator[RawUpstream]:
+    """A version whose answers are scripted; rooms with a router of their own put it behind that."""
+    with RawUpstream() as running:
+        yield running

@@ -30,12 +30,6 @@ class Server(Client):
 
 
 @pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream() as running:
-        yield running
-
-
-@pytest.fixture
 def make_app(tmp_path: Path, upstream: RawUpstream) -> Iterator[MakeApp]:
     """Makes the application with these settings, blue being active."""
     made: list[RouterApp] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,12 +12,6 @@ from tests.support.waiting import wait_until
 from tests.support.wire import Broken, Truncated, parse_head
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-@pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream() as running:
-        yield running
 
 
 def test_upstream_records_the_exact_bytes(upstream: RawUpstream) -> None:

@@ -18,13 +18,6 @@ def closed_connections() -> Iterator[None]:
 
 
 @pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    """What the version answers."""
-    with RawUpstream() as running:
-        yield running
-
-
-@pytest.fixture
 def version(upstream: RawUpstream) -> Version:
     """A worker's way to it."""
     return Version(upstream.port)
