@@ -37,7 +37,5 @@ def __getattr__(name: str) -> Any:
     if loaded_settings is None:
         globals()["wsgi"] = create_app_from_environment(os.environ)
     else:
-        globals()["wsgi"] = create_app(
-            loaded_settings.config, loaded_settings.app, loaded_settings.sources, shared_metrics
-        )
+        globals()["wsgi"] = create_app(loaded_settings, shared_metrics)
     return globals()["wsgi"]

@@ -29,9 +29,7 @@ from app.proxy.client_request import ClientRequest
 from app.proxy.environ import RELAYED_KEY, REQUEST_KEY, request_from_wsgi, who_asks, wsgi_environ
 from app.proxy.replies.reply import error_reply
 from app.proxy.service import Service
-from app.settings.loading import TOML_NAME, load
-from app.settings.tables.app_settings import AppConfig
-from app.settings.tables.router_settings import RouterConfig
+from app.settings.loading import TOML_NAME, Loaded, load
 from app.settings.toml_file import read_toml
 from app.situation import Situation
 from app.survey import Survey
@@ -126,24 +124,22 @@ def _nothing() -> None:
 
 
 def create_app(
-    config: RouterConfig,
-    app_config: AppConfig | None = None,
-    sources: Mapping[str, str] | None = None,
+    settings: Loaded,
     shared_metrics: SharedMetrics | None = None,
 ) -> RouterApp:
     """The application for one worker, to be built after gevent has patched.
 
-    `sources` says where each setting came from, for the dashboard. `shared_metrics` is what the master has
-    made for its workers to count in.
+    `shared_metrics` is what the master has made for its workers to count in.
     """
+    config = settings.config
     failovers = FailoverHistory(Path(config.beside_state("history.jsonl")))
-    service = Service(config, app_config or AppConfig(), shared_metrics, failovers.write)
+    service = Service(settings, shared_metrics, failovers.write)
     app = RouterApp(service)
     access = service.access
     survey = Survey(config.state_file, service.metrics, service.router.state)
     events = EventFile(Path(config.beside_state("events.jsonl")))
     app.recorder = EventRecorder(events, service.metrics.try_lead, survey.look)
-    dashboard = Routes(service, access, sources or {}) if config.dashboard_path else None
+    dashboard = Routes(service, access) if config.dashboard_path else None
     if dashboard is not None:
         app.register_blueprint(dashboard.blueprint)
         app.on_stop = dashboard.stop
@@ -249,4 +245,4 @@ def _json(data: Mapping[str, Any], status: int = 200) -> Response:
 def create_app_from_environment(environ: Mapping[str, str]) -> RouterApp:
     """The application with the settings of the environment and of `traffic_router.toml`. Raises ConfigError."""
     loaded = load({}, environ, read_toml(Path(TOML_NAME)))
-    return create_app(loaded.config, loaded.app, loaded.sources)
+    return create_app(loaded)

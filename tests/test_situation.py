@@ -25,6 +25,7 @@ from app.metrics.histogram import COARSE_SHIFT, bucket_index
 from app.metrics.recent import recent
 from app.metrics.shared import monotonic_us
 from app.metrics.snapshot import FailedRequest
+from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from app.situation import HELD_BACK, KINDS, SEEN_FROM_OUTSIDE, Grade, decide
 from app.state.codec import encode
@@ -98,7 +99,7 @@ def site(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:  # noqa
             state = put_version(state, version)
         main_port = free_port()
         monkeypatch.setenv("TRAFFIC_ROUTER_MAIN_PORT", str(main_port))
-        worker = create_app(RouterConfig(main_port=main_port, state_file=".local_context/bg_state.json"))
+        worker = create_app(Loaded.just(RouterConfig(main_port=main_port, state_file=".local_context/bg_state.json")))
         worker.service.metrics.try_lead()
         found = Site(home, ports, state, worker)
         found.put(state)

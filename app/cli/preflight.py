@@ -12,7 +12,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from gevent import monkey
@@ -53,8 +52,8 @@ def _build() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         # The figures of a process that serves nobody have no place among the workers'.
-        config = replace(loaded.config, metrics_file=str(Path(folder) / "metrics"))
-        app = create_app(config, loaded.app, loaded.sources)
+        loaded = loaded.with_router(metrics_file=str(Path(folder) / "metrics"))
+        app = create_app(loaded)
         assert Serving.of(app) is not None and RouterWorker.run is not None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.dashboard.observation import Observation
@@ -12,8 +12,8 @@ from app.deploy.processes.reconcile import ending_text
 from app.deploy.record.history import DOUBTFUL, Entry
 from app.metrics.snapshot import Probe, VersionStats
 from app.settings.engine import Setting, describe, shown, values_of
-from app.settings.tables.app_settings import AppConfig
-from app.settings.tables.router_settings import RouterConfig
+from app.settings.loading import Loaded
+from app.settings.tables import TABLES
 from app.situation import Grade, named
 from app.state.model import VERSIONS, VersionState
 from app.survey import failing_probes
@@ -302,13 +302,15 @@ def _worker_rate(seen: Observation, pid: int) -> str:
     return NONE if rate is None else rate_text(rate)
 
 
-def settings(config: RouterConfig, app: AppConfig, sources: Mapping[str, str]) -> list[Row]:
+def settings(loaded: Loaded) -> list[Row]:
     """Name, value and source of every setting; secrets are masked."""
-    return [
-        (prefix + name, _setting_text(about, values_of(of)[name]), sources.get(prefix + name, ""))
-        for prefix, of in (("", config), ("app.", app))
-        for name, about in describe(type(of)).items()
-    ]
+    rows: list[Row] = []
+    for table in TABLES:
+        prefix, values = f"{table.name}." if table.name else "", values_of(loaded.of(table.settings))
+        for name, about in describe(table.settings).items():
+            text = _setting_text(about, values[name])
+            rows.append((prefix + name, text, loaded.sources.get(prefix + name, "")))
+    return rows
 
 
 def _setting_text(about: Setting, value: object) -> str:

@@ -7,7 +7,6 @@ megabytes and, once, some sixty milliseconds, and most workers are never looked 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -44,10 +43,9 @@ class Pauses:
 class Routes:
     """The dashboard of one worker, as far as it is there from the start: its paths, in `blueprint`."""
 
-    def __init__(self, service: Service, access: Access, sources: Mapping[str, str]) -> None:
+    def __init__(self, service: Service, access: Access) -> None:
         self._service = service
         self._access = access
-        self._sources = sources
         self._view: View | None = None
         self._making = RLock()
         self._is_stopping = False
@@ -103,4 +101,4 @@ class Routes:
         pause()
         service = self._service
         observer = Observer(service.config, service.metrics, service.router.state, pause)
-        return View(service, self._access, self._sources, observer, pause)
+        return View(service, self._access, observer, pause)

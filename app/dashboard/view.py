@@ -55,7 +55,6 @@ class View:
 
     Args:
         service, access: the worker's.
-        sources: where each setting came from.
         observer: looks at the router.
         pause: lets others work in the middle of a long piece of work.
     """
@@ -64,7 +63,6 @@ class View:
         self,
         service: Service,
         access: Access,
-        sources: Mapping[str, str],
         observer: Observer,
         pause: Callable[[], None],
     ) -> None:
@@ -76,7 +74,7 @@ class View:
         self._assets = {name: (_STATIC / name).read_bytes() for name in ASSETS}
         self._digests = {name: _digest(content) for name, content in self._assets.items()}
         self._links = {name: f"{PREFIX}/{name}?v={digest}" for name, digest in self._digests.items()}
-        self._settings = content.settings(service.config, service.app_config, sources)
+        self._settings = content.settings(service.settings)
         self._edition = _digest(repr((__version__, self._digests, self._settings)).encode())
 
     def _fragments(self) -> Mapping[str, str]:

@@ -24,7 +24,7 @@ from app.proxy.sending.retry_budget import RetryBudget
 from app.proxy.transaction import RequestRecorder
 from app.routing.failover import Failover, FailureDetector
 from app.routing.router import TrafficRouter
-from app.settings.tables.app_settings import AppConfig
+from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS, VersionState
 from app.transport.endpoint import wait_for_either
@@ -56,7 +56,7 @@ class Service:
     `tell_failover` is called in one of them for each failover and each return; it must not wait.
 
     Attributes:
-        config, app_config: the settings.
+        settings: all of them; `config` and `app_config` are those of the router and of `[app]`.
         access: who may see what is inside.
         metrics: the file that all workers share.
         router, forwarder, records, waits, admission, budget, failover: see their classes.
@@ -64,13 +64,13 @@ class Service:
 
     def __init__(
         self,
-        config: RouterConfig,
-        app_config: AppConfig,
+        settings: Loaded,
         metrics: SharedMetrics | None = None,
         tell_failover: Callable[[list[Turn]], None] = lambda turns: None,
     ) -> None:
-        self.config = config
-        self.app_config = app_config
+        self.settings = settings
+        self.config = config = settings.config
+        self.app_config = app_config = settings.app
         self.metrics = metrics or SharedMetrics.create_or_attach(config.metrics_path, metrics_slots(config))
         self.slot = self.metrics.claim_slot(os.getpid())
         if self.metrics.fault:
@@ -79,7 +79,7 @@ class Service:
         self.router = TrafficRouter(config, self.slot, self._open_session, app_config.address, app_config.ports)
         access_log = AccessLog(config.access_log) if config.access_log else None
         self.records = RequestRecorder(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
-        chain, self.admission = chain_of(config, app_config, self.router, self.slot)
+        chain, self.admission = chain_of(settings, self.router, self.slot)
         self.budget = RetryBudget(config.hold.retry_budget / 100, config.hold.retry_floor, self.slot.requests)
         self.failover = Failover(config, self.router, self.metrics.probes, self._note_diversion)
         failures = FailureDetector(config.hold.circuit_failures, self.failover.divert)

@@ -44,10 +44,15 @@ class Loaded(NamedTuple):
     settings: Mapping[type, Any]  # each an instance of its class, which a mapping's type cannot say
     sources: Mapping[str, str]
 
+    @classmethod
+    def just(cls, *settings: object) -> Loaded:
+        """Settings made by a program; what is not given has its defaults."""
+        return cls({type(one): one for one in settings}, {})
+
     def of(self, kind: type[T]) -> T:
         """The settings of one table, by their class."""
-        found: T = self.settings[kind]
-        return found
+        found: T | None = self.settings.get(kind)
+        return kind() if found is None else found
 
     @property
     def config(self) -> RouterConfig:

@@ -197,6 +197,6 @@ def hung(app: RouterApp) -> Iterator[int]:
 def _page(app: RouterApp, seen: Observation) -> bytes:
     observer = Mock(spec=Observer)
     observer.look.return_value = seen
-    view = View(app.service, Access(app.service.config), {}, cast(Observer, observer), lambda: None)
+    view = View(app.service, Access(app.service.config), cast(Observer, observer), lambda: None)
     with app.test_request_context("/monitoring"):
         return re.sub(rb"<script.*?</script>", b"", view.page().data)

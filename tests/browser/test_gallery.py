@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from app.web import create_app
 from tests.browser.conftest import missing
@@ -23,7 +24,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of all pictures."""
     folder = tmp_path_factory.mktemp("gallery")
     write_state(folder / "state.json", "blue", blue=5905)
-    app = create_app(RouterConfig(state_file=f"{folder}/state.json", metrics_file=f"{folder}/metrics"))
+    app = create_app(Loaded.just(RouterConfig(state_file=f"{folder}/state.json", metrics_file=f"{folder}/metrics")))
     try:
         with hung(app) as port:
             yield port

@@ -8,7 +8,7 @@ import pytest
 
 from app.dashboard import content
 from app.dashboard.observation import Column, Figures, Observation
-from app.settings.loading import load
+from app.settings.loading import Loaded, load
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import BlueGreenState, Maintenance, Pause, with_version
@@ -216,7 +216,7 @@ class TestTables:
 
     def test_secrets_are_masked(self) -> None:
         config, app = RouterConfig(admin_token="hunter2"), AppConfig(env={"KEY": "hunter3"})
-        rows = {name: value for name, value, _ in content.settings(config, app, {})}
+        rows = {name: value for name, value, _ in content.settings(Loaded.just(config, app))}
         assert "hunter" not in str(rows)
         assert rows["admin_token"] == "********"
         assert rows["app.env"] == "KEY=********"
@@ -224,9 +224,7 @@ class TestTables:
 
     def test_settings_say_where_they_came_from(self) -> None:
         loaded = load({}, {"TRAFFIC_ROUTER_WORKERS": "3"}, {})
-        rows = {
-            name: (value, source) for name, value, source in content.settings(loaded.config, loaded.app, loaded.sources)
-        }
+        rows = {name: (value, source) for name, value, source in content.settings(loaded)}
         assert rows["workers"] == ("3", "environment TRAFFIC_ROUTER_WORKERS")
         assert rows["main_port"] == ("5004", "default")
         assert rows["response_timeout"] == ("0 · no deadline", "default")

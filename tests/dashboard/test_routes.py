@@ -12,6 +12,7 @@ import gevent
 from gevent import socket as gevent_socket
 
 from app.dashboard.routes import Pauses
+from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from app.web import create_app
 from tests.support.router_process import ROOT, write_state
@@ -19,10 +20,11 @@ from tests.support.router_process import ROOT, write_state
 LOADED = """
 import sys
 from pathlib import Path
+from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from app.web import create_app
 folder = sys.argv[1]
-app = create_app(RouterConfig(state_file=f"{folder}/state.json", metrics_file=f"{folder}/metrics"))
+app = create_app(Loaded.just(RouterConfig(state_file=f"{folder}/state.json", metrics_file=f"{folder}/metrics")))
 print("app.dashboard.view" in sys.modules)
 app.test_client().get("/monitoring")
 print("app.dashboard.view" in sys.modules)
@@ -39,7 +41,7 @@ def test_page_is_loaded_by_the_first_who_asks(tmp_path: Path) -> None:
 def test_stream_asked_for_while_the_worker_stops_is_refused(tmp_path: Path) -> None:
     write_state(tmp_path / "state.json", "blue", blue=5905)
     files = {"state_file": str(tmp_path / "state.json"), "metrics_file": str(tmp_path / "metrics")}
-    app = create_app(RouterConfig(**files))  # type: ignore[arg-type]  # fields by name
+    app = create_app(Loaded.just(RouterConfig(**files)))  # type: ignore[arg-type]  # fields by name
     try:
         app.stop()
         assert app.test_client().get("/__router_dashboard/events").status_code == 503

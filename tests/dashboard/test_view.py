@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from app.web import create_app
 from tests.support.router_process import write_state
@@ -31,7 +32,7 @@ def open_app(tmp_path: Path) -> Iterator[Open]:
 
     def make(**settings: object) -> FlaskClient:
         files = {"state_file": str(tmp_path / "state.json"), "metrics_file": str(tmp_path / "metrics")}
-        app = create_app(RouterConfig(**{**files, **settings}))  # type: ignore[arg-type]  # fields by name
+        app = create_app(Loaded.just(RouterConfig(**{**files, **settings})))  # type: ignore[arg-type]  # fields by name
         services.append(app.service)
         return app.test_client()
 

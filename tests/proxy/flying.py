@@ -13,7 +13,7 @@ from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestParser
 from app.proxy.client_request import ClientBody, ClientRequest
 from app.proxy.service import Service
-from app.settings.tables.app_settings import AppConfig
+from app.settings.loading import Loaded
 from app.transport.endpoint import Endpoint
 from app.upstream.session import UpstreamSession
 from tests.support.configs import router_config
@@ -32,7 +32,7 @@ class Flying:
         self.log_path = folder / "access.jsonl"
         fields = {"state_file": str(state), "metrics_file": str(folder / "m.mmap"), "access_log": str(self.log_path)}
         self.config = router_config(**{**fields, **settings})
-        self.service = Service(self.config, AppConfig())
+        self.service = Service(Loaded.just(self.config))
         self._endpoints: list[Endpoint] = []
         self._wires: list[Wire] = []
 

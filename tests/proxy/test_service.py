@@ -13,7 +13,7 @@ import pytest
 from app.metrics.leader import Turn
 from app.metrics.shared import monotonic_us
 from app.proxy.service import Service, metrics_slots, worker_count
-from app.settings.tables.app_settings import AppConfig
+from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from tests.proxy.flying import Flying
 from tests.support.raw_upstream import RawUpstream
@@ -74,7 +74,7 @@ def test_failover_that_a_switch_has_ended_is_told_without_a_way_back(tmp_path: P
     state, told = tmp_path / "bg_state.json", list[Turn]()
     state.write_text('{"active_version": "green"}')
     config = RouterConfig(state_file=str(state), metrics_file=str(tmp_path / "m.mmap"))
-    service = Service(config, AppConfig(), tell_failover=told.extend)
+    service = Service(Loaded.just(config), tell_failover=told.extend)
     service.slot.divert(0, monotonic_us())
     service.slot.divert(None, monotonic_us())
     service.start()

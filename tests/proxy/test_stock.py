@@ -14,6 +14,7 @@ import responses
 from werkzeug.test import Client, TestResponse
 
 from app.errors import UpstreamConnectError, UpstreamReadTimeout, UpstreamTruncated
+from app.settings.loading import Loaded
 from app.web import RouterApp, create_app
 from tests.proxy.flying import close_idle
 from tests.support.configs import router_config
@@ -38,7 +39,7 @@ def make_app(tmp_path: Path, upstream: RawUpstream) -> Iterator[MakeApp]:
         state = tmp_path / "bg_state.json"
         state.write_text(json.dumps({"active_version": "blue", "versions": {"blue": {"port": upstream.port}}}))
         fields = {"state_file": str(state), "dashboard_path": "", "access_log": str(tmp_path / "access.jsonl")}
-        made.append(create_app(router_config(**{"show_cause": "always", **fields, **settings})))
+        made.append(create_app(Loaded.just(router_config(**{"show_cause": "always", **fields, **settings}))))
         return made[-1]
 
     yield make

@@ -18,6 +18,7 @@ from app.protocol.chunked import ChunkedDecoder
 from app.proxy.environ import REQUEST_KEY
 from app.server.client_connection import ClientConnection
 from app.server.serving import Serving
+from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from app.web import RouterApp, create_app
 from tests.protocol.messages import block, chunked_bodies, cuts, fields, methods, split, targets
@@ -90,16 +91,18 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouterApp]:
     """The router's application, with no version behind it."""
     folder: Path = tmp_path_factory.mktemp("server")
     made = create_app(
-        RouterConfig(
-            state_file=str(folder / "bg_state.json"),
-            max_request_line_bytes=256,
-            max_head_bytes=1024,
-            max_body_bytes=1000,
-            max_client_connections=2,
-            head_timeout=0.1,
-            keepalive_timeout=0.1,
-            dashboard_path="",
-            show_cause="always",
+        Loaded.just(
+            RouterConfig(
+                state_file=str(folder / "bg_state.json"),
+                max_request_line_bytes=256,
+                max_head_bytes=1024,
+                max_body_bytes=1000,
+                max_client_connections=2,
+                head_timeout=0.1,
+                keepalive_timeout=0.1,
+                dashboard_path="",
+                show_cause="always",
+            )
         )
     )
     yield made

@@ -10,8 +10,7 @@ from app.proxy.filters.maintenance import MaintenanceFilter
 from app.proxy.filters.preview import PreviewFilter
 from app.proxy.transaction import Recorder
 from app.routing.router import TrafficRouter
-from app.settings.tables.app_settings import AppConfig
-from app.settings.tables.router_settings import RouterConfig
+from app.settings.loading import Loaded
 
 __all__ = ["ORDER", "Admission", "chain_of"]
 
@@ -23,17 +22,17 @@ ORDER: Final = (
 """Name of each filter, and why it stands there."""
 
 
-def chain_of(
-    config: RouterConfig, app_config: AppConfig, router: TrafficRouter, recorder: Recorder
-) -> tuple[Chain, Admission]:
+def chain_of(settings: Loaded, router: TrafficRouter, recorder: Recorder) -> tuple[Chain, Admission]:
     """The chain of one worker, and its last filter, where requests may be waiting.
 
-    A filter for which nothing is configured is None here and costs a request nothing.
+    A filter for which nothing is configured is None here and costs a request nothing. One with a table of its own asks
+    for it by its class: `settings.of(ItsConfig)`.
     """
+    config = settings.config
     admission = Admission(config, router, recorder)
     filters: dict[str, Filter | None] = {
         "preview": PreviewFilter(config, router),
-        "maintenance": MaintenanceFilter(config, router, app_config.health_path),
+        "maintenance": MaintenanceFilter(config, router, settings.app.health_path),
         "admission": admission,
     }
     return Chain([ask for name, _ in ORDER if (ask := filters[name]) is not None], router), admission
