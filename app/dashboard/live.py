@@ -81,11 +81,6 @@ class Live:
         self.is_closing = False
 
     @property
-    def watchers(self) -> int:
-        """How many streams are open."""
-        return len(self._streams)
-
-    @property
     def newest(self) -> Frame | None:
         """The newest frame, however old it is."""
         return self._frame

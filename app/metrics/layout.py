@@ -59,7 +59,6 @@ PAGE_WORDS = 512
 
 VERSION_LABELS = (*VERSIONS, "router")
 """Index 0, 1: the two versions. Index 2: the router's own answers, when no version was picked."""
-ROUTER = 2
 
 HEADER = (
     "magic",

@@ -32,7 +32,7 @@ def test_parts_of_the_file_follow_one_another() -> None:
 
 
 def test_parts_of_a_slot_follow_one_another() -> None:
-    last_version = layout.version_at(0, layout.ROUTER)
+    last_version = layout.version_at(0, len(layout.VERSION_LABELS) - 1)
     assert last_version + layout.VERSION_WORDS == layout.slot_at(0) + layout.ROWS_AT
     assert layout.ROWS_AT + layout.ROWS * layout.ROW_WORDS <= layout.CUTS_AT
     assert layout.FAILURES_AT + layout.ENDED * layout.ENDED_WORDS <= layout.SLOT_WORDS

@@ -44,11 +44,6 @@ class VersionReceipt(NamedTuple):
     cut_ids: tuple[str, ...] = ()
     streams: Streams = Streams()
 
-    @property
-    def balances(self) -> bool:
-        """Whether each request that was started is accounted for."""
-        return self.started == self.finished + self.cut + self.in_flight
-
 
 class Receipt(NamedTuple):
     """The accounts of both versions; `drain_s` is None when the command did not wait for a drain.
