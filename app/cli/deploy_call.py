@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from app.deploy.modes import Modes
     from app.deploy.processes.foreground import ForegroundProcesses
     from app.deploy.pruning import Pruned
+    from app.deploy.traffic import Traffic
 
 __all__ = ["Call", "help_command"]
 
@@ -54,7 +55,7 @@ class Call:
         self.processes: Processes = self.foreground if arguments["run"] else Processes(self.store.folder)
         self.history = History(self.store.folder / "history.jsonl")
         self.events = EventFile(self.store.folder / "events.jsonl")
-        self.traffic = open_traffic(self.config)
+        self.traffic, blind = _traffic_seen(self.config)
         self.steps = Steps(
             store=self.store,
             processes=self.processes,
@@ -64,7 +65,7 @@ class Call:
             report=printer,
             drain_timeout_s=self.config.drain_timeout,
             hold_timeout_s=self.config.hold.hold_timeout,
-            blind="" if self.traffic else _why_blind(self.config),
+            blind=blind,
             deploy=loaded.deploy,
             release=loaded.release,
         )
@@ -178,17 +179,23 @@ class Call:
         }
 
 
-def _why_blind(config: RouterConfig) -> str:
-    """Why the traffic of a running router cannot be seen; empty when none runs."""
-    if not os.path.exists(config.pid_path):  # spares the import, which takes as long as a switch
-        return ""
+def _traffic_seen(config: RouterConfig) -> tuple[Traffic | None, str]:
+    """The traffic of the router; None where none runs, or, and then why, where that of a running one cannot be seen."""
+    traffic = open_traffic(config)
+    # The second question spares the imports, which take as long as a switch.
+    if traffic is not None or not os.path.exists(config.pid_path):
+        return traffic, ""
     from app.cli.health_view import read_health
     from app.cli.router_client import RouterClient
     from app.cli.router_process import find_router
 
     router = find_router(config)
     if router is None:
-        return ""
+        return None, ""
     health = read_health(RouterClient(config, router.port))
+    # All its workers may have been killed in one moment: now that one has answered, it counts.
+    traffic = open_traffic(config)
+    if traffic is not None:
+        return traffic, ""
     fault = (health.get("metrics") or {}).get("fault") or "the metrics there are not those of this program"
-    return f"the router (pid {router.pid}) does not count in {config.metrics_path}: {fault}"
+    return None, f"the router (pid {router.pid}) does not count in {config.metrics_path}: {fault}"

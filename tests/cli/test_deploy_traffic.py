@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
+import pytest
+
+from app.cli import deploy_call
 from app.cli.deploy_traffic import open_traffic
+from app.deploy.traffic import Traffic
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.settings.tables.router_settings import RouterConfig
+from tests.support.raw_upstream import RawUpstream
+from tests.support.router_process import running_router
 
 
 def test_drain_counts_what_workers_of_before_have_beside_a_new_file(tmp_path: Path) -> None:
@@ -34,3 +41,26 @@ def test_drain_counts_what_workers_of_before_have_beside_a_new_file(tmp_path: Pa
     assert traffic.in_flight("blue") == 1
     for opened in (new, before, after):
         opened.close()
+
+
+def test_router_whose_workers_were_all_killed_is_seen_when_one_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the death of the last one and the first word of the next, nobody writes into the file."""
+    with RawUpstream() as upstream, running_router(tmp_path, upstream.port, workers=2) as router:
+        looks = list[str]()
+
+        def open_late(config: RouterConfig) -> Traffic | None:
+            looks.append("look")
+            if len(looks) == 1:
+                for worker in router.worker_pids:
+                    os.kill(worker, signal.SIGKILL)
+            return open_traffic(config)
+
+        monkeypatch.setattr(deploy_call, "open_traffic", open_late)
+        config = RouterConfig(
+            state_file=str(router.state_file), metrics_file=str(tmp_path / "router_metrics.mmap"), main_port=router.port
+        )
+        traffic, blind = deploy_call._traffic_seen(config)
+        assert traffic is not None
+        assert blind == ""
