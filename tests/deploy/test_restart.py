@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -99,7 +100,7 @@ def test_it_is_found_under_its_new_pid_and_since_its_new_start(farm: Farm) -> No
 def test_an_end_that_is_no_failure_stays_an_end(farm: Farm, end: str) -> None:
     farm.start(f"sleep 0.3; {end}")
     wait_until(farm.is_over, "the end")
-    assert farm.restarts.times == 0
+    assert (farm.restarts.times, farm.restarts.is_on) == (0, False)
 
 
 def test_an_exit_status_is_a_failure(farm: Farm) -> None:
@@ -208,6 +209,14 @@ def test_a_supervisor_that_does_not_listen_is_told_of(farm: Farm, monkeypatch: p
         assert farm.processes.find(BLUE).pid == pid
     finally:
         os.kill(keeper, signal.SIGCONT)
+
+
+def test_a_log_that_is_gone_keeps_nothing_from_being_started_again(farm: Farm) -> None:
+    pid = farm.start("exec sleep 60")
+    shutil.rmtree(farm.processes.log_path("blue").parent)
+    kill(pid)
+    farm.living(after=pid)
+    assert farm.restarts.times == 1
 
 
 def test_the_application_can_use_those_signals_itself(farm: Farm) -> None:

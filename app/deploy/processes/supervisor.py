@@ -96,6 +96,7 @@ class Keeper:
             if self.gives_up:
                 self.say(f"gave up after {limit} restarts in a row")
             if not has_failed or self.gives_up:
+                self.ceases = True
                 self.note()
                 return
             pause_s = min(delay_s * 2 ** (self.in_row - 1), _LONGEST_DELAY_S) if self.in_row else 0.0
@@ -163,7 +164,7 @@ class Keeper:
     def say(self, what: str) -> None:
         """A line in the application's log: those before it may be its last words."""
         ended = f"ended with {self.last[0]} and " if self.last else ""
-        output = os.open(self.log, _APPEND, 0o644)
+        output = open_log(self.log)
         try:
             os.write(output, f"--- pid {self.pid} {ended}{what}   # restart = on-failure\n".encode())
         except OSError:
@@ -213,7 +214,7 @@ def _json(value: float | None) -> str:
 
 def spawn(log: str, arguments: list[str]) -> tuple[int, str]:
     """Start the application as the leader of a session of its own; gives its pid, and why it failed or ""."""
-    output = os.open(log, _APPEND, 0o644)
+    output = open_log(log)
     # Closed by a successful exec; carries the reason of a failed one.
     reader, writer = os.pipe()
     pid = os.fork()
@@ -238,6 +239,14 @@ def spawn(log: str, arguments: list[str]) -> tuple[int, str]:
     failure = os.read(reader, 1000).decode()
     os.close(reader)
     return pid, failure
+
+
+def open_log(log: str) -> int:
+    """The application's log to append to; where it cannot be opened, what is said is lost and the application runs."""
+    try:
+        return os.open(log, _APPEND, 0o644)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
 def exit_status(status: int) -> int:
