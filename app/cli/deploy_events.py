@@ -9,7 +9,7 @@ from app.cli.terminal import Progress, count_text, dim, mark, ms_text
 from app.deploy import events as ev
 from app.deploy.processes.reconcile import ending_text
 from app.deploy.record.receipt import Receipt, VersionReceipt
-from app.deploy.traffic import Conduct
+from app.deploy.traffic import TrafficSample
 from app.state.model import VERSIONS
 
 __all__ = ["EventPrinter", "conduct_text", "probe_text", "receipt_lines"]
@@ -77,7 +77,7 @@ def _account_line(name: str, account: VersionReceipt, width: int) -> str:
     )
 
 
-def conduct_text(conduct: Conduct) -> str:
+def conduct_text(conduct: TrafficSample) -> str:
     """How a version did, in one line."""
     if not conduct.requests:
         return "no request"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from app.deploy.traffic import Conduct, Row, Tally, Traffic
+from app.deploy.traffic import Row, Tally, Traffic, TrafficSample
 from app.errors import MetricsError
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import CutRequest, VersionStats
@@ -62,9 +62,9 @@ class _RouterTraffic:
     def cuts(self) -> Sequence[CutRequest]:
         return self._current().cuts()
 
-    def conduct(self, version: str, seconds: int) -> Conduct:
+    def conduct(self, version: str, seconds: int) -> TrafficSample:
         stats = self._current().snapshot(seconds).versions[version]
-        return Conduct(stats.requests, stats.failed, stats.total.p95_ms)
+        return TrafficSample(stats.requests, stats.failed, stats.total.p95_ms)
 
     def recent(self, version: str, lived_s: float | None) -> Recent:
         from app.metrics.recent import Recently  # a switch does without it

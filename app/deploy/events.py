@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.deploy.record.receipt import Receipt
-from app.deploy.traffic import Conduct
+from app.deploy.traffic import TrafficSample
 from app.upstream.probe import ProbeResult
 
 __all__ = [
@@ -168,16 +168,16 @@ class Watching(NamedTuple):
 
     version: str
     left_s: float
-    before: Conduct
-    after: Conduct
+    before: TrafficSample
+    after: TrafficSample
 
 
 class Watched(NamedTuple):
     """The end of the watch; `errors` and `times` say what was judged of them, and what a proof would need."""
 
     version: str
-    before: Conduct
-    after: Conduct
+    before: TrafficSample
+    after: TrafficSample
     errors: str
     times: str
 

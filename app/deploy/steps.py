@@ -19,7 +19,7 @@ from app.deploy.judge.gate import Gate
 from app.deploy.phases import Operation, Phase
 from app.deploy.processes.process_table import Found
 from app.deploy.processes.reconcile import as_found
-from app.deploy.record.receipt import Books
+from app.deploy.record.receipt import SwitchAccount
 from app.deploy.traffic import Traffic
 from app.errors import DrainTimedOut, OperatorError
 from app.settings.tables.app_settings import AppConfig
@@ -108,7 +108,7 @@ class Steps:
     now: Callable[[], float] = time.time
     log_begin: int = 0
     """Where the log of the process that was started last begins; before it are its predecessors' lines."""
-    books: Books | None = None
+    account: SwitchAccount | None = None
     """Opened by a switch."""
     own_pause: Pause | None = None
     """Made by this command, be it for a restart of the active version."""
@@ -184,7 +184,7 @@ class Steps:
         """Record a version; only for who holds the lock."""
         self.store.write(put_version(self.store.read_or_new(), version))
 
-    def take_back(self, before: VersionState) -> None:
+    def restore_spec(self, before: VersionState) -> None:
         """After a start that failed: what is remembered about the version is again what last worked.
 
         A rollback to it must not start the release that has just failed.
@@ -241,7 +241,7 @@ class Steps:
             [name], self.hold_timeout_s / 2, OnTimeout.PROCEED
         )
 
-    def let_go(self) -> None:
+    def lift_own_pause(self) -> None:
         """End the pause that this command made, if it is still that one; only for who holds the lock."""
         if self.own_pause is None:
             return
@@ -278,8 +278,8 @@ class Steps:
             return
         drain = Drain(self.traffic, self.report, self.clock, self.sleep)
         outcome = drain.wait(names, self.drain_timeout_s if timeout_s is None else timeout_s, on_timeout, look)
-        if self.books is not None:
-            self.books.drain_s, self.books.remaining = outcome.duration_s, outcome.named
+        if self.account is not None:
+            self.account.drain_s, self.account.remaining = outcome.duration_s, outcome.named
         if not outcome.is_complete and on_timeout is OnTimeout.FAIL:
             oldest = f" (oldest: {outcome.named[0]})" if outcome.named else ""
             raise DrainTimedOut(
@@ -288,17 +288,17 @@ class Steps:
                 f"{PROGRAM} stop {names[0]} --force   # to cut them off" if len(names) == 1 else "",
             )
 
-    def open_books(self) -> Books | None:
+    def open_account(self) -> SwitchAccount | None:
         """The figures of this moment, which a receipt can begin from; None without a router."""
-        return None if self.traffic is None else Books.open(self.traffic, self.clock())
+        return None if self.traffic is None else SwitchAccount.open(self.traffic, self.clock())
 
-    def close_books(self) -> dict[str, object]:
+    def close_account(self) -> dict[str, object]:
         """Report the receipt, if a switch was made under a router; gives what the history keeps, also of a watch."""
         kept: dict[str, object] = {"watch": self.watched} if self.watched else {}
-        if self.books is None:
+        if self.account is None:
             return kept
-        receipt = self.books.close(self.clock())
-        self.books = None
+        receipt = self.account.close(self.clock())
+        self.account = None
         if receipt is None:
             self.note("the router's metrics were begun anew in the meantime, so there is no receipt", warns=True)
             return kept

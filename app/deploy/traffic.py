@@ -10,7 +10,7 @@ from app.metrics.snapshot import Streams
 if TYPE_CHECKING:
     from app.facts import Recent
 
-__all__ = ["Conduct", "Cut", "Row", "Tally", "Traffic"]
+__all__ = ["TrafficSample", "Cut", "Row", "Tally", "Traffic"]
 
 
 class Tally(NamedTuple):
@@ -41,7 +41,7 @@ class Cut(Protocol):
     def request_id(self) -> str: ...
 
 
-class Conduct(NamedTuple):
+class TrafficSample(NamedTuple):
     """How a version did in some stretch of time; `p95_ms` is None without requests."""
 
     requests: int
@@ -86,7 +86,7 @@ class Traffic(Protocol):
     def cuts(self) -> Sequence[Cut]:
         """The last requests whose answer was broken off, the newest last."""
 
-    def conduct(self, version: str, seconds: int) -> Conduct:
+    def conduct(self, version: str, seconds: int) -> TrafficSample:
         """How a version did in the last so many seconds."""
 
     def recent(self, version: str, lived_s: float | None) -> Recent:

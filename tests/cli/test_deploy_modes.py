@@ -17,7 +17,7 @@ from app.deploy.events import Watched, Watching
 from app.deploy.phases import Operation
 from app.deploy.record.history import History, Intent
 from app.deploy.record.receipt import Receipt, VersionReceipt
-from app.deploy.traffic import Conduct
+from app.deploy.traffic import TrafficSample
 from app.errors import Doubtful
 from app.state.preview_token import verify
 from app.state.process_birth import birth
@@ -235,9 +235,9 @@ def test_the_history_tells_of_cut_requests(blue: Path, capsys: Captured, is_old:
 
 def test_a_watch_is_told(capsys: Captured) -> None:
     printer = EventPrinter()
-    printer(Watching("green", 9.0, Conduct(10, 0, 20.0), Conduct(5, 1, None)))
-    printer(Watched("green", Conduct(10, 0, 20.0), Conduct(5, 1, None), "not proven", "not compared"))
-    printer(Watching("green", 9.0, Conduct(10, 0, 20.0), Conduct(0, 0, None)))
+    printer(Watching("green", 9.0, TrafficSample(10, 0, 20.0), TrafficSample(5, 1, None)))
+    printer(Watched("green", TrafficSample(10, 0, 20.0), TrafficSample(5, 1, None), "not proven", "not compared"))
+    printer(Watching("green", 9.0, TrafficSample(10, 0, 20.0), TrafficSample(0, 0, None)))
     out = capsys.readouterr().out
     assert "👀 green was watched: 1 of 5 requests failed (20.0 %)\n" in out
     assert "   before the switch: 0 of 10 requests failed (0.0 %), 95 % within" in out

@@ -20,7 +20,7 @@ from app.deploy.modes import Modes
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
 from app.deploy.steps import Steps
-from app.deploy.traffic import Conduct, Tally, Traffic
+from app.deploy.traffic import Tally, Traffic, TrafficSample
 from app.facts import Recent
 from app.metrics.snapshot import CutRequest
 from app.settings.tables.app_settings import AppConfig
@@ -63,7 +63,7 @@ class FakeTraffic:
     rows: list[Row] = field(default_factory=list)
     counts: dict[str, list[Tally]] = field(default_factory=dict)
     cut: list[list[CutRequest]] = field(default_factory=lambda: [[]])
-    conducts: dict[str, list[Conduct]] = field(default_factory=dict)
+    conducts: dict[str, list[TrafficSample]] = field(default_factory=dict)
     down: str | None = None
     known: list[bool] = field(default_factory=lambda: [True])
     asked: list[int] = field(default_factory=list)
@@ -94,8 +94,8 @@ class FakeTraffic:
     def recent(self, version: str, lived_s: float | None) -> Recent:
         return Recent()
 
-    def conduct(self, version: str, seconds: int) -> Conduct:
-        return _next(self.conducts.get(version, [Conduct(0, 0, None)]))
+    def conduct(self, version: str, seconds: int) -> TrafficSample:
+        return _next(self.conducts.get(version, [TrafficSample(0, 0, None)]))
 
 
 class Deployment:

@@ -10,7 +10,7 @@ from app.deploy.deployer import Deployer, Overrides
 from app.deploy.events import Event, Noted, Promoted, Ran, ReceiptReady, RolledBack, Running, Watched, Watching
 from app.deploy.judge.judgement import Looks
 from app.deploy.judge.watching import Evidence
-from app.deploy.traffic import Conduct, Tally
+from app.deploy.traffic import Tally, TrafficSample
 from app.errors import ConfigError, Doubtful, StateError, SwitchStands, UnhealthyVersion
 from app.settings.loading import load
 from app.settings.tables.deploy_settings import DeployConfig
@@ -165,7 +165,7 @@ def test_a_rollback_does_without_checks(both: Deployment) -> None:
 
 # --- watch -----------------------------------------------------------------------------------------------
 
-WELL = Conduct(1000, 0, 20.0)
+WELL = TrafficSample(1000, 0, 20.0)
 
 
 def traffic(*after: tuple[int, int], p95_ms: float = 20.0) -> FakeTraffic:
@@ -174,27 +174,32 @@ def traffic(*after: tuple[int, int], p95_ms: float = 20.0) -> FakeTraffic:
     earlier = QUIET._replace(ended=500, failed=400)
     looks = [QUIET._replace(ended=500 + ended, failed=400 + failed) for ended, failed in after]
     return FakeTraffic(
-        counts={"green": [earlier, earlier, *looks]}, conducts={"blue": [WELL], "green": [Conduct(999, 999, p95_ms)]}
+        counts={"green": [earlier, earlier, *looks]},
+        conducts={"blue": [WELL], "green": [TrafficSample(999, 999, p95_ms)]},
     )
 
 
 @pytest.mark.parametrize(
     ("before", "after", "found"),
     [
-        (WELL, Conduct(3, 1, 20.0), ""),
-        (WELL, Conduct(4, 4, 20.0), ""),
-        (WELL, Conduct(5, 5, 20.0), "100.0 % (5 of 5) of its requests failed; before the switch 0.0 % (0 of 1000)"),
-        (WELL, Conduct(3000, 30, 20.0), ""),
-        (WELL, Conduct(3000, 60, 20.0), "2.0 % (60 of 3000)"),
-        (Conduct(1000, 300, 20.0), Conduct(1000, 310, 20.0), ""),
-        (Conduct(1000, 300, 20.0), Conduct(1000, 500, 20.0), "50.0 %"),
-        (Conduct(0, 0, None), Conduct(100, 6, 20.0), ""),
-        (Conduct(0, 0, None), Conduct(100, 20, 20.0), "before the switch none were made"),
-        (WELL, Conduct(0, 0, None), ""),
-        (Conduct(100, 8, 20.0), Conduct(238, 54, 20.0), "22.7 % (54 of 238)"),
+        (WELL, TrafficSample(3, 1, 20.0), ""),
+        (WELL, TrafficSample(4, 4, 20.0), ""),
+        (
+            WELL,
+            TrafficSample(5, 5, 20.0),
+            "100.0 % (5 of 5) of its requests failed; before the switch 0.0 % (0 of 1000)",
+        ),
+        (WELL, TrafficSample(3000, 30, 20.0), ""),
+        (WELL, TrafficSample(3000, 60, 20.0), "2.0 % (60 of 3000)"),
+        (TrafficSample(1000, 300, 20.0), TrafficSample(1000, 310, 20.0), ""),
+        (TrafficSample(1000, 300, 20.0), TrafficSample(1000, 500, 20.0), "50.0 %"),
+        (TrafficSample(0, 0, None), TrafficSample(100, 6, 20.0), ""),
+        (TrafficSample(0, 0, None), TrafficSample(100, 20, 20.0), "before the switch none were made"),
+        (WELL, TrafficSample(0, 0, None), ""),
+        (TrafficSample(100, 8, 20.0), TrafficSample(238, 54, 20.0), "22.7 % (54 of 238)"),
     ],
 )
-def test_more_errors_need_evidence(before: Conduct, after: Conduct, found: str) -> None:
+def test_more_errors_need_evidence(before: TrafficSample, after: TrafficSample, found: str) -> None:
     said = Evidence(before, after).errors(Looks.last())
     assert found in said
     assert bool(found) == bool(said)
@@ -203,15 +208,15 @@ def test_more_errors_need_evidence(before: Conduct, after: Conduct, found: str) 
 @pytest.mark.parametrize(
     ("before", "after", "found"),
     [
-        (WELL, Conduct(1000, 0, 69.0), ""),
-        (WELL, Conduct(1000, 0, 71.0), "95 % of its requests took up to 71 ms; before the switch 20 ms"),
-        (WELL, Conduct(49, 0, 900.0), ""),
-        (Conduct(49, 0, 20.0), Conduct(1000, 0, 900.0), ""),
-        (Conduct(1000, 0, 200.0), Conduct(1000, 0, 390.0), ""),
-        (Conduct(1000, 0, None), Conduct(1000, 0, 390.0), ""),
+        (WELL, TrafficSample(1000, 0, 69.0), ""),
+        (WELL, TrafficSample(1000, 0, 71.0), "95 % of its requests took up to 71 ms; before the switch 20 ms"),
+        (WELL, TrafficSample(49, 0, 900.0), ""),
+        (TrafficSample(49, 0, 20.0), TrafficSample(1000, 0, 900.0), ""),
+        (TrafficSample(1000, 0, 200.0), TrafficSample(1000, 0, 390.0), ""),
+        (TrafficSample(1000, 0, None), TrafficSample(1000, 0, 390.0), ""),
     ],
 )
-def test_slowness_needs_evidence(before: Conduct, after: Conduct, found: str) -> None:
+def test_slowness_needs_evidence(before: TrafficSample, after: TrafficSample, found: str) -> None:
     assert Evidence(before, after).slowness() == found
 
 
@@ -220,12 +225,12 @@ def test_a_watched_deploy_that_does_well_stands(both: Deployment) -> None:
     both.deployer().deploy(Overrides(release="r3"), watch_s=0.1)
     assert both.state.active_version == "green"
     (watched,) = both.seen(Watched)
-    assert watched[:3] == ("green", WELL, Conduct(100, 0, 21.0))
+    assert watched[:3] == ("green", WELL, TrafficSample(100, 0, 21.0))
     assert watched.errors == "none too many; 5 failed would be a proof"
     assert watched.times == "none too long; the limit is 70 ms"
     assert both.history.entries()[-1].facts["watch"] == {
         "before": WELL._asdict(),
-        "after": Conduct(100, 0, 21.0)._asdict(),
+        "after": TrafficSample(100, 0, 21.0)._asdict(),
         "errors": watched.errors,
         "times": watched.times,
     }
@@ -234,23 +239,23 @@ def test_a_watched_deploy_that_does_well_stands(both: Deployment) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "errors", "times"),
     [
-        (WELL, Conduct(0, 0, None), "not judged, for no request came", "not compared, which takes 50"),
-        (WELL, Conduct(3, 0, 20.0), "none too many; a proof needs more requests", "not compared"),
+        (WELL, TrafficSample(0, 0, None), "not judged, for no request came", "not compared, which takes 50"),
+        (WELL, TrafficSample(3, 0, 20.0), "none too many; a proof needs more requests", "not compared"),
         (
-            Conduct(100, 8, 20.0),
-            Conduct(238, 54, 71.0),
+            TrafficSample(100, 8, 20.0),
+            TrafficSample(238, 54, 71.0),
             "proven (47 failed are enough)",
             "too slow: the limit is 70 ms",
         ),
         (
-            Conduct(100, 8, 20.0),
-            Conduct(238, 40, 20.0),
+            TrafficSample(100, 8, 20.0),
+            TrafficSample(238, 40, 20.0),
             "more than before, not proven: chance alone does that in 2.2 % of all cases; 47 failed would be a proof",
             "none too long; the limit is 70 ms",
         ),
     ],
 )
-def test_the_judgement_says_what_it_needs(before: Conduct, after: Conduct, errors: str, times: str) -> None:
+def test_the_judgement_says_what_it_needs(before: TrafficSample, after: TrafficSample, errors: str, times: str) -> None:
     evidence = Evidence(before, after)
     assert errors in evidence.of_errors()
     assert times in evidence.of_times()
@@ -277,9 +282,9 @@ def test_what_chance_explains_is_no_doubt(both: Deployment) -> None:
 @pytest.mark.parametrize("looks", [[(60, 9)], [(20, 5)]])
 def test_a_ceiling_needs_no_proof(both: Deployment, looks: list[tuple[int, int]]) -> None:
     seen = traffic(*looks)
-    seen.conducts["blue"] = [Conduct(50, 4, 20.0)]
+    seen.conducts["blue"] = [TrafficSample(50, 4, 20.0)]
     both.traffic = seen
-    assert Evidence(Conduct(50, 4, 20.0), Conduct(*looks[0], 20.0)).errors(Looks.last(), is_last=True) == ""
+    assert Evidence(TrafficSample(50, 4, 20.0), TrafficSample(*looks[0], 20.0)).errors(Looks.last(), is_last=True) == ""
     configure(both, watch_max_errors=5.0)
     with pytest.raises(UnhealthyVersion, match=r"no more than 5 % on top are allowed \(watch_max_errors\)"):
         both.deployer().deploy(Overrides(release="r3"), watch_s=0.1)
@@ -287,7 +292,7 @@ def test_a_ceiling_needs_no_proof(both: Deployment, looks: list[tuple[int, int]]
 
 
 def test_a_ceiling_is_not_held_against_a_few_requests_while_more_may_come() -> None:
-    some = Evidence(Conduct(50, 4, 20.0), Conduct(20, 5, 20.0), allowance=0.05)
+    some = Evidence(TrafficSample(50, 4, 20.0), TrafficSample(20, 5, 20.0), allowance=0.05)
     assert some.errors(0.0) == ""
     assert some.errors(0.0, is_last=True) != ""
 

@@ -20,13 +20,13 @@ from app.deploy.events import (
     Stopped,
     Watching,
 )
-from app.deploy.traffic import Conduct
+from app.deploy.traffic import TrafficSample
 from app.errors import SwitchStands, TrafficTaken, UnhealthyVersion
 from app.settings.tables.deploy_settings import DeployConfig
 from tests.deploy.deployment import QUIET, Deployment, FakeTraffic
 from tests.support.waiting import wait_until
 
-WELL = Conduct(0, 0, None)
+WELL = TrafficSample(0, 0, None)
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from app.deploy.judge.judgement import (
     judge,
 )
 from app.deploy.judge.vigil import Vigil
-from app.deploy.record.receipt import Books
+from app.deploy.record.receipt import SwitchAccount
 from app.deploy.steps import Request, Steps
-from app.deploy.traffic import Conduct, Tally
+from app.deploy.traffic import Tally, TrafficSample
 
 __all__ = ["Evidence", "watch"]
 
@@ -40,8 +40,8 @@ _SLOWER_MS: Final = 50.0
 class Evidence(NamedTuple):
     """The old version before the switch and the new one after it."""
 
-    before: Conduct
-    after: Conduct
+    before: TrafficSample
+    after: TrafficSample
     held: int = 0
     """Requests that had to wait after the switch because the new version did not take them."""
     allowance: float = 0.0
@@ -128,7 +128,7 @@ def watch(steps: Steps, request: Request, vigil: Vigil) -> str:
     More errors end it as soon as they are certain. Slowness is judged at the end: a process is slow at first. What is
     left in doubt becomes the `doubt` of `steps`. Raises what `vigil` raises.
     """
-    if steps.traffic is None or steps.books is None or request.leaving is None:
+    if steps.traffic is None or steps.account is None or request.leaving is None:
         why = (steps.blind or "the router is not running") if request.leaving else "no version came before"
         steps.note(f"nothing to watch: {why}")
         return ""
@@ -139,7 +139,7 @@ def watch(steps: Steps, request: Request, vigil: Vigil) -> str:
     while True:
         elapsed = steps.clock() - began
         now = steps.traffic.tallies()[request.target]
-        after = _since_the_switch(steps.books, request.target, now, elapsed)
+        after = _since_the_switch(steps.account, request.target, now, elapsed)
         held = waits.since_the_first(now.held, steps)
         evidence = Evidence(before, after, held, steps.deploy.watch_max_errors / 100)
         steps.report(Watching(request.target, max(0.0, request.watch_s - elapsed), before, after))
@@ -182,23 +182,23 @@ class _Waits:
         return 0 if self._was_paused else max(0, held - self._before)
 
 
-def _since_the_switch(books: Books, name: str, now: Tally, elapsed_s: float) -> Conduct:
+def _since_the_switch(account: SwitchAccount, name: str, now: Tally, elapsed_s: float) -> TrafficSample:
     """How a version did under this traffic, its tally being `now`.
 
     Requests are counted from the switch on exactly: the release before it under the same name may have
     failed a moment ago. Only the times are those of whole seconds.
     """
-    before = books.before[name]
+    before = account.before[name]
     seconds = min(max(1, math.floor(elapsed_s)), _LOOK_BACK_S[1])
-    p95_ms = books.traffic.conduct(name, seconds).p95_ms
-    return Conduct(max(0, now.ended - before.ended), max(0, now.failed - before.failed), p95_ms)
+    p95_ms = account.traffic.conduct(name, seconds).p95_ms
+    return TrafficSample(max(0, now.ended - before.ended), max(0, now.failed - before.failed), p95_ms)
 
 
-def _share(conduct: Conduct) -> Share:
+def _share(conduct: TrafficSample) -> Share:
     return Share(conduct.failed, conduct.requests)
 
 
-def _rate(conduct: Conduct) -> str:
+def _rate(conduct: TrafficSample) -> str:
     if not conduct.requests:
         return "none were made"
     return f"{100 * conduct.failed / conduct.requests:.1f} % ({conduct.failed} of {conduct.requests})"

@@ -21,7 +21,7 @@ from app.deploy.traffic import Cut, Tally, Traffic
 from app.metrics.histogram import BUCKETS, bucket_low
 from app.metrics.snapshot import Streams
 
-__all__ = ["MOST_IDS", "VersionReceipt", "Books", "Receipt", "settle_account"]
+__all__ = ["MOST_IDS", "VersionReceipt", "SwitchAccount", "Receipt", "settle_account"]
 
 
 class VersionReceipt(NamedTuple):
@@ -120,7 +120,7 @@ def _longest_hold_ms(before: Tally, after: Tally) -> float:
 
 
 @dataclass(eq=False, repr=False)
-class Books:
+class SwitchAccount:
     """The tallies at the moment of a switch, to be compared with those at the end of the command.
 
     Those of the version that gets the traffic are read just before, since requests that were held go to it at once;

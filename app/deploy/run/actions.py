@@ -164,11 +164,11 @@ def _make_active(steps: Steps, request: Request) -> None:
     before = steps.store.read_or_new()
     gives_up = request.operation is Operation.ROLLBACK
     after = promote(before, request.target, steps.now(), gives_up=gives_up)
-    books = steps.open_books()
+    account = steps.open_account()
     steps.store.write(after)
-    steps.books = books
-    if books is not None and before.active_version is not None:
-        books.lost_traffic(before.active_version)
+    steps.account = account
+    if account is not None and before.active_version is not None:
+        account.lost_traffic(before.active_version)
     is_first = before.active_version is None
     has_router = is_first or steps.has_router  # before the very first one nobody expects a router
     steps.report(

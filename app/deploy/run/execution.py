@@ -84,7 +84,7 @@ class Execution:
         finally:
             self._steps.store.writer = ""
         doubt = self._steps.doubt
-        self.close(entry, DOUBTFUL if doubt else "done", doubt, self._steps.close_books())
+        self.close(entry, DOUBTFUL if doubt else "done", doubt, self._steps.close_account())
         if doubt:
             raise Doubtful(f"{request.target} is active, but doubtful: {doubt}", self._way_back(request))
 
@@ -145,7 +145,7 @@ class Execution:
                     act(self._steps, phase, request)
         finally:
             if request.operation is not Operation.PAUSE:
-                self._steps.let_go()
+                self._steps.lift_own_pause()
 
     def _enter(self, phase: Phase, entry: OpenEntry) -> None:
         try:
@@ -169,7 +169,7 @@ class Execution:
             if not isinstance(error, TrafficTaken) and self._undo(request, phase, error, before, lock):
                 outcome = ROLLED_BACK
                 told = str(error) or f"interrupted while {phase}"
-            facts = self._steps.close_books()
+            facts = self._steps.close_account()
         except (OperatorError, OSError) as fault:
             told += f"; not all could be undone: {fault}"
             self._steps.note(f"not all could be undone: {fault}", warns=True)
@@ -192,7 +192,7 @@ class Execution:
             return self._roll_back(request, before, lock, rule.locked)
         elif request.operation is Operation.PAUSE and phase is Phase.DRAINING:
             self.take_lock(lock)
-            self._steps.let_go()
+            self._steps.lift_own_pause()
         return False
 
     def _undo_start(self, request: Request, before: VersionState) -> None:
@@ -211,7 +211,7 @@ class Execution:
             except StateError:  # the next command finds the process gone and corrects the state
                 self._steps.end(version)
                 raise
-        self._steps.take_back(before)
+        self._steps.restore_spec(before)
 
     def _roll_back(self, request: Request, before: BlueGreenState, lock: ExitStack, is_locked: bool) -> bool:
         """Give the traffic back to the version that had it before; gives whether that was done."""

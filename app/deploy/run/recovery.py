@@ -117,7 +117,7 @@ def _undo_start(steps: Steps, entry: Entry) -> str:
     if ran:
         steps.stop(version)
     if entry.replaces:  # an older program did not say
-        steps.take_back(started_with(version, entry.replaces))
+        steps.restore_spec(started_with(version, entry.replaces))
     return f"{entry.target} had no traffic yet and was stopped" if ran else f"{entry.target} was not started"
 
 
