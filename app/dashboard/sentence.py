@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.command_line import PROGRAM
-from app.dashboard.doings import Told, at_work, went_wrong
+from app.dashboard.activity import Message, at_work, went_wrong
 from app.dashboard.observation import Observation
 from app.metrics.snapshot import Probe
 from app.situation import Situation, named
@@ -61,7 +61,7 @@ _HELD = ("unknown", "inactive", "maintenance", "paused")
 """Here the command at work does not bring the traffic back by itself."""
 
 
-def _standby(seen: Observation, version: VersionState) -> Told:
+def _standby(seen: Observation, version: VersionState) -> Message:
     """How the other version stands."""
     probes = own_probes(seen, version)
     said = _STANDBY.get(version.status)
@@ -72,7 +72,7 @@ def _standby(seen: Observation, version: VersionState) -> Told:
     elif version.status == "stopped" and probes and probes[-1].ok:  # started by somebody else's hands
         said = "is healthy and standing by"
     said = said or "is healthy and standing by"
-    return Told(f"{named(version)} {said}.", f"{version.name} {said}")
+    return Message(f"{named(version)} {said}.", f"{version.name} {said}")
 
 
 _STANDBY = {

@@ -9,7 +9,7 @@ from app.dashboard.words import ago_text, shortened, versioned
 from app.deploy.record.history import Entry
 from app.state.model import other
 
-__all__ = ["Told", "at_work", "went_wrong"]
+__all__ = ["Message", "at_work", "went_wrong"]
 
 NEWS_S = 300.0
 """So long a command that failed is news, if no other one was given after it."""
@@ -18,7 +18,7 @@ _MOST_OF_A_REASON = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Message:
     """A sentence, and what it is about: that stays the same while only figures in the sentence change."""
 
     text: str
@@ -58,13 +58,13 @@ _DOINGS = {
 """By operation. A version in the foreground is no work."""
 
 
-def at_work(commands: Sequence[Entry]) -> Told | None:
+def at_work(commands: Sequence[Entry]) -> Message | None:
     """The latest of the commands that are at work."""
     for entry in reversed(commands):
         if entry.operation in _DOINGS:
             doing = _DOINGS[entry.operation].format(version=versioned(entry.target.capitalize(), entry.release))
             phase = _PHASES.get(entry.phase, entry.phase or "").format(other=other(entry.target))
-            return Told(f"{doing}: {phase}.", f"{entry.id} {entry.phase}", entry.phase)
+            return Message(f"{doing}: {phase}.", f"{entry.id} {entry.phase}", entry.phase)
     return None
 
 
@@ -81,7 +81,7 @@ _ENDINGS = {
 """By outcome."""
 
 
-def went_wrong(commands: Sequence[Entry], now: float) -> Told | None:
+def went_wrong(commands: Sequence[Entry], now: float) -> Message | None:
     """The last command, when it ended badly a short while ago. What the router did by itself does not count."""
     last = next((entry for entry in reversed(commands) if entry.operation in _DOINGS), None)
     if last is None or last.outcome in (None, "done"):
@@ -93,4 +93,4 @@ def went_wrong(commands: Sequence[Entry], now: float) -> Told | None:
     ending = _ENDINGS.get(last.outcome or "", "failed")
     text = f"{last.operation.capitalize()} {last.target} {ending} {ago_text(ago_s)}{reason}"
     text += "" if text.endswith("…") else "."
-    return Told(text, f"{last.id} {last.outcome}")
+    return Message(text, f"{last.id} {last.outcome}")
