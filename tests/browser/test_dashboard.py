@@ -211,3 +211,11 @@ def test_refused_stream_falls_back_to_asking(page: Page, router: RouterProcess) 
         refusals = page.complaints()
         assert refusals
         assert all("503" in refusal for refusal in refusals)
+    # That they have gone shows when the next frame is sent to them; the next test's page wants a stream.
+    wait_until(lambda: _status_of_stream(router) == 200, "room for a stream")
+
+
+def _status_of_stream(router: RouterProcess) -> int:
+    with RawClient(router.port) as viewer:
+        viewer.send(EVENTS)
+        return int(viewer.read_head().start_line.split()[1])
