@@ -169,6 +169,7 @@ def test_worker_that_cannot_boot_does_not_end_a_router_that_serves(router: Route
     wait_until(lambda: len(workers_of(router)) == 2, "a second worker that serves", 20)
 
 
+@pytest.mark.alone
 def test_reload_under_load_loses_nothing_and_counts_on(router: RouterProcess, upstream: RawUpstream) -> None:
     upstream.reset()
     upstream.answers(reply(b"blue"))
