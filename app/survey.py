@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,18 +18,14 @@ from app.situation import Situation, decide
 from app.state.model import VERSIONS, BlueGreenState, put_version
 from app.state.watch import StateWatch
 
-__all__ = ["Look", "Survey", "as_they_are", "facts", "failing_probes", "find_all", "recent_of"]
-
-
-def find_all(state: BlueGreenState | None, processes: Processes) -> dict[str, Found]:
-    """What the processes of the versions are found to do."""
-    return {version.name: processes.find(version) for version in state.versions.values()} if state is not None else {}
+__all__ = ["Look", "Survey", "as_they_are", "facts", "failing_probes", "recent_of"]
 
 
 def as_they_are(state: BlueGreenState, found: Mapping[str, Found], *, is_settled: bool) -> BlueGreenState:
     """The state, corrected by what the processes are found to do; `is_settled` is as in `as_found`."""
     for version in tuple(state.versions.values()):
-        state = put_version(state, as_found(version, found[version.name], is_settled=is_settled))
+        actual = as_found(version, found[version.name], is_settled=is_settled)
+        state = replace(put_version(state, actual), serial=state.serial)  # to look is no change
     return state
 
 
@@ -42,7 +39,7 @@ def recent_of(recently: Recently, state: BlueGreenState | None, at: float) -> Re
     active = state.active if state is not None else None
     if active is None:
         return Recent()
-    return recently.of(active.name, at - active.started_at if active.started_at else None)
+    return recently.of(active.name, active.lived_s(at))
 
 
 def facts(
@@ -116,7 +113,7 @@ class Survey:
         minute = minute._replace(
             versions=versions, probes=probes, rows=metrics.in_flight_rows(), failover=metrics.failover()
         )
-        found = find_all(state, self._processes)
+        found = self._processes.find_all(state)
         if state is not None:
             state = as_they_are(state, found, is_settled=False)
         ended_at = ends_of_crashed(state, found)

@@ -23,7 +23,7 @@ from app.metrics import layout
 from app.metrics.cells import Cell, write_cell
 from app.metrics.histogram import COARSE_SHIFT, bucket_index
 from app.metrics.recent import recent
-from app.metrics.shared import monotonic_us
+from app.metrics.shared import SharedMetrics, monotonic_us
 from app.metrics.snapshot import FailedRequest
 from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
@@ -142,16 +142,21 @@ def failover(site: Site) -> None:
     site.worker.service.slot.divert(0, monotonic_us())
 
 
+def wait_for_blue(metrics: SharedMetrics, field: str, count: int) -> None:
+    """Wait until so many of blue's requests are among the last minute's figures."""
+
+    def is_counted() -> bool:
+        metrics.fold()
+        return bool(getattr(metrics.snapshot(60).versions["blue"], field) == count)
+
+    wait_until(is_counted, f"{count} {field} in the last minute's figures")
+
+
 def erring(site: Site) -> None:
     metrics, slot = site.worker.service.metrics, site.worker.service.slot
     for _ in range(20):
         slot.finish(slot.start(0, b"GET", b"/", monotonic_us()), 0, 500, 0, 0, 0, 1000, 900, 800)
-
-    def is_counted() -> bool:
-        metrics.fold()
-        return metrics.snapshot(60).versions["blue"].failed == 20
-
-    wait_until(is_counted, "the failed requests in the last minute's figures")
+    wait_for_blue(metrics, "failed", 20)
 
 
 def slow(site: Site) -> None:
@@ -166,12 +171,7 @@ def slow(site: Site) -> None:
         write_cell(metrics.mapped.memory, memoryview(metrics.mapped.memory).cast("Q"), layout.TENS, ten, usual)
     for _ in range(120):
         slot.finish(slot.start(0, b"GET", b"/", monotonic_us()), 0, 200, 0, 0, 0, 500_000, 900, 800)
-
-    def is_counted() -> bool:
-        metrics.fold()
-        return metrics.snapshot(60).versions["blue"].requests == 120
-
-    wait_until(is_counted, "the slow requests in the last minute's figures")
+    wait_for_blue(metrics, "requests", 120)
 
 
 def stale(site: Site) -> None:

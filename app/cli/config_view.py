@@ -6,9 +6,8 @@ from textwrap import wrap
 from typing import TypedDict
 
 from app.cli.terminal import dim, heading
-from app.settings.engine import describe, shown, values_of
+from app.settings.engine import shown
 from app.settings.loading import Loaded
-from app.settings.tables import TABLES
 
 __all__ = ["config_json", "config_text"]
 
@@ -45,10 +44,8 @@ _VALUE_COLUMNS = 28
 
 def _rows(loaded: Loaded) -> list[tuple[str, object, str]]:
     """Each setting's name, its value for JSON, and its text."""
-    rows: list[tuple[str, object, str]] = []
-    for table in TABLES:
-        prefix, values = f"{table.name}." if table.name else "", values_of(loaded.of(table.settings))
-        for name, about in describe(table.settings).items():
-            text = shown(about, values[name])
-            rows.append((prefix + name, text if about.secret else values[name], text))
+    rows = []
+    for name, about, value, _ in loaded.rows():
+        text = shown(about, value)
+        rows.append((name, text if about.secret else value, text))
     return rows

@@ -38,7 +38,7 @@ def print_status(call: Call) -> int:
         differs=differences(call.steps, state),
         fault=str(fault or ""),
         name=call.config.name,
-        found={version.name: call.processes.find(version) for version in state.versions.values()},
+        found=call.processes.find_all(state),
     )
     print(json.dumps(status_json(overview), indent=2) if call.flag("--json") else status_text(overview))
     if fault is not None:

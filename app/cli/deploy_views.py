@@ -80,7 +80,7 @@ class Overview:
         active = self.state.active
         if self.traffic is None or active is None:
             return Recent()
-        return self.traffic.recent(active.name, time.time() - active.started_at if active.started_at else None)
+        return self.traffic.recent(active.name, active.lived_s(time.time()))
 
     @cached_property
     def situation(self) -> Situation:

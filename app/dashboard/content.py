@@ -11,9 +11,8 @@ from app.dashboard.words import clock_text, count_text, ms_text, percent_text, p
 from app.deploy.processes.reconcile import ending_text
 from app.deploy.record.history import DOUBTFUL, Entry
 from app.metrics.snapshot import Probe, VersionStats
-from app.settings.engine import Setting, describe, shown, values_of
+from app.settings.engine import Setting, shown
 from app.settings.loading import Loaded
-from app.settings.tables import TABLES
 from app.situation import Grade, named
 from app.state.model import VERSIONS, VersionState
 from app.survey import failing_probes
@@ -304,13 +303,7 @@ def _worker_rate(seen: Observation, pid: int) -> str:
 
 def settings(loaded: Loaded) -> list[Row]:
     """Name, value and source of every setting; secrets are masked."""
-    rows: list[Row] = []
-    for table in TABLES:
-        prefix, values = f"{table.name}." if table.name else "", values_of(loaded.of(table.settings))
-        for name, about in describe(table.settings).items():
-            text = _setting_text(about, values[name])
-            rows.append((prefix + name, text, loaded.sources.get(prefix + name, "")))
-    return rows
+    return [(name, _setting_text(about, value), source) for name, about, value, source in loaded.rows()]
 
 
 def _setting_text(about: Setting, value: object) -> str:

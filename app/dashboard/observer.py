@@ -22,7 +22,7 @@ from app.metrics.throttled import Throttled
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS
 from app.state.watch import StateWatch
-from app.survey import as_they_are, find_all, recent_of
+from app.survey import as_they_are, recent_of
 
 __all__ = ["Observer"]
 
@@ -94,7 +94,7 @@ class Observer:
         commands = self._commands.read()
         state = self._watch.current()
         at_work = [entry for entry in commands if entry.outcome is None and is_same_process(entry.pid, entry.birth)]
-        found = find_all(state, self._processes)
+        found = self._processes.find_all(state)
         if state is not None:
             state = as_they_are(state, found, is_settled=not at_work)
         return Observation(

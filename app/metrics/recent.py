@@ -82,15 +82,16 @@ class Recently:
 
     def of(self, version: str, lived_s: float | None) -> Recent:
         """How a version did in the last minute, or since its process was started, where that is known and less."""
-        seen, lived_s = self.minute, WINDOW_S if lived_s is None else max(1.0, lived_s)
-        if lived_s < WINDOW_S:
-            seen = self._since(int(lived_s))
-        stats, since = seen.versions[version], seen.at - min(lived_s, WINDOW_S)
+        window_s = WINDOW_S if lived_s is None else min(max(1.0, lived_s), WINDOW_S)
+        seen = self.minute if window_s == WINDOW_S else self._since(int(window_s))
+        stats, since = seen.versions[version], seen.at - window_s
         failing_for_s = self.failing_for_s(version) if stats.failed >= MANY_FAILED else None
+        if failing_for_s is not None and window_s < WINDOW_S:
+            failing_for_s = min(failing_for_s, window_s)
         return recent(
             stats,
             (one for one in seen.failures if one.at >= since),
-            None if failing_for_s is None else min(failing_for_s, lived_s if lived_s < WINDOW_S else failing_for_s),
+            failing_for_s,
             self.usual_p95_ms(version) if stats.requests >= SLOW_REQUESTS else None,
         )
 

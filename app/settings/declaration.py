@@ -50,3 +50,7 @@ class Table(NamedTuple):
     rules: tuple[Rule, ...] = ()
     prepare: Callable[[Mapping[str, object]], Mapping[str, object]] = _as_it_is
     settle: Callable[[AllTables], list[str]] = _no_fault
+
+    def full_name(self, setting: str) -> str:
+        """A setting's name among those of all tables: `read_timeout`, `app.dir`."""
+        return f"{self.name}.{setting}" if self.name else setting

@@ -6,19 +6,22 @@ defaults. The first two are for the router's own settings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
 
 from app.settings.declaration import AllTables, Table
 from app.settings.engine import (
     Given,
+    Setting,
     build,
+    describe,
     from_environment,
     from_table,
     raise_faults,
     resolve,
     unknown_name,
+    values_of,
 )
 from app.settings.tables import TABLES
 from app.settings.tables.app_settings import AppConfig
@@ -74,6 +77,14 @@ class Loaded(NamedTuple):
         """Those of `[release]`."""
         return self.of(ReleaseConfig)
 
+    def rows(self) -> Iterator[tuple[str, Setting, Any, str]]:
+        """Every setting of every table: its full name, what it is, its value, and where that came from."""
+        for table in TABLES:
+            values = values_of(self.of(table.settings))
+            for name, about in describe(table.settings).items():
+                full = table.full_name(name)
+                yield full, about, values[name], self.sources.get(full, "")
+
     def with_router(self, **changes: Any) -> Loaded:  # by field, each of its type
         """The same, with other settings of the router's own."""
         return self._replace(settings={**self.settings, RouterConfig: replace(self.config, **changes)})
@@ -86,7 +97,8 @@ def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, 
     theirs. Raises `ConfigError` with every fault.
     """
     top, parts, faults = _split(toml)
-    found = AllTables({}, {})
+    all_values: dict[str, dict[str, Any]] = {}
+    all_sources: dict[str, Mapping[str, str]] = {}
     resolved_faults: list[str] = []
     for table in TABLES:
         given: list[Given] = []
@@ -94,20 +106,15 @@ def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, 
             given += values
             faults += unknown
         resolved = resolve(table.settings, given, table.rules)
-        found = AllTables(
-            {**found.values, table.name: dict(resolved.values)}, {**found.sources, table.name: resolved.sources}
-        )
+        all_values[table.name], all_sources[table.name] = dict(resolved.values), resolved.sources
         resolved_faults += resolved.faults
     faults += resolved_faults
+    found = AllTables(all_values, all_sources)
     for table in TABLES:
         faults += table.settle(found)
     raise_faults(faults)
     settings = {table.settings: build(table.settings, found.values[table.name]) for table in TABLES}
-    sources = {
-        f"{table.name}.{name}" if table.name else name: source
-        for table in TABLES
-        for name, source in found.sources[table.name].items()
-    }
+    sources = {table.full_name(name): source for table in TABLES for name, source in found.sources[table.name].items()}
     return Loaded(settings, sources)
 
 

@@ -80,6 +80,10 @@ class VersionState:
         """What it was started with, by field; what a history keeps, and a start that fails puts back."""
         return {name: getattr(self, name) for name in STARTED_WITH}
 
+    def lived_s(self, at: float) -> float | None:
+        """For how long its process has lived at wall time `at`; None where nobody knows when it was started."""
+        return at - self.started_at if self.started_at else None
+
     @property
     def index(self) -> int:
         """0 for blue, 1 for green."""

@@ -138,13 +138,14 @@ def test_command_whose_process_is_gone_is_not_at_work(scene: Scene, pid: int, no
 def test_crash_is_seen_with_its_time(scene: Scene) -> None:
     ended = time.time() - 30
     version = {"status": "running", "pid": GONE_PID, "port": 5905}
-    state = {"active_version": "blue", "versions": {"blue": version}}
+    state = {"active_version": "blue", "versions": {"blue": version}, "serial": 41}
     (scene.folder / "state.json").write_text(json.dumps(state))
     record = {"pid": GONE_PID, "supervisor": GONE_PID, "mode": "detached", "exit_status": 3, "ended_at": ended}
     (scene.folder / "blue.process").write_text(json.dumps(record))
     seen = scene.observer.look()
     assert seen.state is not None
     assert seen.state.version("blue").status == "crashed"
+    assert seen.state.serial == 41, "to look is no change"
     assert seen.ended_at == {"blue": ended}
 
 

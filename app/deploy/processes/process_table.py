@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from app.errors import ProcessError
-from app.state.model import VersionState
+from app.state.model import BlueGreenState, VersionState
 from app.state.process_birth import birth, is_zombie
 from app.state.store import mending
 
@@ -114,6 +114,10 @@ class Processes:
             )
         return Found(False, version.pid)
 
+    def find_all(self, state: BlueGreenState | None) -> dict[str, Found]:
+        """What the process of each version is found to do, by the version's name."""
+        return {version.name: self.find(version) for version in state.versions.values()} if state is not None else {}
+
     def start(self, name: str, launch: Launch) -> int:
         """Start a version's process, detached from this one; gives its pid.
 
@@ -171,9 +175,8 @@ class Processes:
         found = self.find(version)
         if found.pid is None:
             return False
-        from app.deploy.processes.sessions import (
-            Session,  # psutil takes its time, and only who stops something needs it
-        )
+        # psutil takes its time, and only who stops something needs it.
+        from app.deploy.processes.sessions import Session
 
         session = Session(found.pid, version.name, is_trusted=found.alive)
         session.signal(signal.Signals[f"SIG{stop_signal}"])

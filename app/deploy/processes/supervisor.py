@@ -137,10 +137,13 @@ class Keeper:
 
     def pause(self, pause_s: float, grace_s: float) -> None:
         """Wait, be it for what it has left behind, which would keep its port, or until a command says to cease."""
-        now = began = time.monotonic()
-        while not self.ceases and (now < began + pause_s or (now < began + grace_s and self.signal_rest(0))):
-            self.take(_LOOK_S)
-            now = time.monotonic()
+        began = time.monotonic()
+        while not self.ceases:
+            waited_s = time.monotonic() - began
+            is_there = waited_s < grace_s and self.signal_rest(0)
+            if not is_there and waited_s >= pause_s:
+                break
+            self.take(_LOOK_S if is_there else pause_s - waited_s)
         if not self.ceases:
             self.signal_rest(signal.SIGKILL)
 
