@@ -93,7 +93,11 @@ class RouterConfig:
         check=checks.is_log_level,
     )
     log_format: str = setting(
-        "text", "How the router's log is written.", rule="text, or json: one object a line", check=checks.is_log_format
+        "text",
+        "How the router's log is written; as json, a line about a request has its id, client, method, path, version and"
+        " release.",
+        rule="text, or json: one object a line",
+        check=checks.is_log_format,
     )
     access_log: str = setting("", "JSON access log: a file, or `-` for standard output.", zero="no access log")
 
