@@ -176,7 +176,7 @@ def _start(call: Call) -> int:
         warning = given_up(state.version(name), time.time())
         tried = f", and {warning}. To try it again" if warning else " yet. Next"
         print(f"   It has no traffic{tried}: {PROGRAM} switch {name}")
-    elif not call.steps.has_router:
+    elif not call.deployment.has_router:
         print(f"   Next, unless the router starts by itself: {ROUTER_PROGRAM} start")
     return 0
 
@@ -234,8 +234,8 @@ def _rollback(call: Call) -> int:
 def _deploy(call: Call) -> int:
     from app.deploy.release.differences import differences
 
-    if differs := differences(call.steps, call.store.read_or_new()):
-        call.steps.note(differs, warns=True)
+    if differs := differences(call.deployment, call.store.read_or_new()):
+        call.deployment.note(differs, warns=True)
     call.deployer.deploy(
         call.overrides(),
         stop_old=call.flag("--stop-old"),
@@ -254,12 +254,12 @@ def _print_way_back(call: Call) -> None:
     state = call.store.read()
     if state.previous_version and state.previous_version != state.active_version:
         previous = state.version(state.previous_version)
-        runs = "keeps running" if call.steps.runs(previous) else "is stopped"
+        runs = "keeps running" if call.deployment.runs(previous) else "is stopped"
         next_ = f"Back to it: {PROGRAM} rollback"
         if previous.rolled_back_at is not None:
             next_ = f"{previous.release or 'It'} was rolled back. Why: {PROGRAM} logs {previous.name}"
         print(f"   {previous.name} {runs}. {next_}")
-    if not call.steps.has_router:
+    if not call.deployment.has_router:
         print(f"⚠️  The router is not running, so nobody is served: {ROUTER_PROGRAM} start")
 
 

@@ -13,11 +13,11 @@ from app.cli.deploy_traffic import open_traffic
 from app.cli.entry import Arguments
 from app.command_line import PROGRAM
 from app.deploy.deployer import LOCK_WAIT_S, Deployer, Overrides
+from app.deploy.deployment import Deployment
 from app.deploy.drain import OnTimeout
 from app.deploy.judge.gate import Gate
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
-from app.deploy.steps import Steps
 from app.errors import StateError, StateMissing, UsageError
 from app.event_file import EventFile
 from app.settings.loading import Loaded
@@ -56,7 +56,7 @@ class Call:
         self.history = History(self.store.folder / "history.jsonl")
         self.events = EventFile(self.store.folder / "events.jsonl")
         self.traffic, blind = _traffic_seen(self.config)
-        self.steps = Steps(
+        self.deployment = Deployment(
             store=self.store,
             processes=self.processes,
             app=self.app,
@@ -70,7 +70,7 @@ class Call:
             release=loaded.release,
         )
         self._command = command
-        self.deployer = Deployer(self.steps, self.history, command)
+        self.deployer = Deployer(self.deployment, self.history, command)
 
     @cached_property
     def foreground(self) -> ForegroundProcesses:
@@ -84,15 +84,15 @@ class Call:
         """What pauses, resumes, maintains and previews."""
         from app.deploy.modes import Modes
 
-        return Modes(self.steps, self.history, self._command, LOCK_WAIT_S)
+        return Modes(self.deployment, self.history, self._command, LOCK_WAIT_S)
 
     def prune(self, keep: int, *, dry_run: bool = False) -> Pruned:
         """Remove old releases."""
         from app.deploy.pruning import prune
         from app.deploy.run.execution import Execution
 
-        execution = Execution(self.steps, self.history, self._command, LOCK_WAIT_S)
-        return prune(self.steps, self.history, execution, keep, dry_run=dry_run)
+        execution = Execution(self.deployment, self.history, self._command, LOCK_WAIT_S)
+        return prune(self.deployment, self.history, execution, keep, dry_run=dry_run)
 
     def flag(self, name: str) -> bool:
         return bool(self._arguments[name])
@@ -142,15 +142,15 @@ class Call:
 
     def observed(self) -> BlueGreenState:
         """The state as it really is now; nothing is written."""
-        return self.steps.observed(self.store.read_or_new())
+        return self.deployment.observed(self.store.read_or_new())
 
     def known(self) -> tuple[BlueGreenState, StateError | None]:
         """The state as it really is now; else, and then why, by the last good one. Raises `StateError` without any."""
         try:
-            return self.steps.observed(self.store.read()), None
+            return self.deployment.observed(self.store.read()), None
         except StateError as error:
             if (last := self.store.last_good()) is not None:
-                return self.steps.observed(last), error
+                return self.deployment.observed(last), error
             if not isinstance(error, StateMissing):
                 raise
             return self.observed(), None
@@ -161,7 +161,7 @@ class Call:
         for version in state.versions.values():
             with suppress(StateError):
                 if version.record is not None:
-                    found[version.name] = self.steps.releases.digest(self.steps.releases.read(version.record))
+                    found[version.name] = self.deployment.releases.digest(self.deployment.releases.read(version.record))
         return found
 
     def router(self) -> RunningRouter | None:

@@ -36,7 +36,7 @@ def pause(call: Call) -> int:
         print("⏸️  Paused: new requests wait; those in flight come to their end")
     left_s = max(0.0, held.until - time.time())
     print(f"   They flow again at {clock_text(held.until)} ({left_s:.0f} s from now), or with: {PROGRAM} resume")
-    if not call.steps.has_router:
+    if not call.deployment.has_router:
         print("⚠️  The router is not running, so there is nothing to hold yet")
     return 0
 
@@ -134,7 +134,7 @@ def preview(call: Call) -> int:
     print(dim("   From elsewhere, put the router's own name in place of 127.0.0.1; the link works for whoever has it."))
     if router is None:
         print(f"⚠️  The router is not running: {ROUTER_PROGRAM} start")
-    if not call.steps.runs(state.version(version)):
+    if not call.deployment.runs(state.version(version)):
         print(f"⚠️  {version} does not run: {PROGRAM} start {version}")
     if version == state.active_version:
         print(f"   {version} is active, so everybody sees it already")

@@ -27,11 +27,11 @@ _Sizes = dict[str, tuple[int, bool]]
 def print_releases(call: Call) -> int:
     """Print every release, the newest first."""
     state = call.observed()
-    listed = inventory(call.steps, call.history.entries(), state)
+    listed = inventory(call.deployment, call.history.entries(), state)
     deadline = time.monotonic() + _MEASURING_S
     sizes: _Sizes = {one.directory: own_bytes(one.directory, deadline) for one in listed if one.is_present}
     if call.flag("--json"):
-        link = look(call.steps, state)
+        link = look(call.deployment, state)
         shown = {
             "dir": os.path.abspath(call.release.dir) if call.release.dir else None,
             "keep": call.release.keep,

@@ -19,7 +19,7 @@ __all__ = ["repair"]
 def repair(call: Call) -> int:
     """Show the difference, ask unless told not to, and restore."""
     is_quiet = call.flag("--json")
-    shown = find_repair(call.steps, call.history)
+    shown = find_repair(call.deployment, call.history)
     if not is_quiet:
         print(*_lines(call, shown), sep="\n", flush=True)
     if call.flag("--dry-run"):
@@ -27,10 +27,10 @@ def repair(call: Call) -> int:
     if not call.flag("--yes"):
         _ask(is_quiet)
     with call.store.lock("repair", LOCK_WAIT_S):
-        found = find_repair(call.steps, call.history)
+        found = find_repair(call.deployment, call.history)
         if (found.broken, found.state.active_version) != (shown.broken, shown.state.active_version):
             raise StateError("the state or the history has changed meanwhile; nothing was restored", repair_command())
-        aside = restore(call.steps, call.history, found)
+        aside = restore(call.deployment, call.history, found)
     return _end(call, found, aside, is_restored=True)
 
 

@@ -1,6 +1,6 @@
 """The deploy commands: each decides under the lock what is to be done, writes that down, and then does it.
 
-A decision is a value (`Request`); the phases in it are carried out one after the other. When one fails, or
+A decision is a value (`Plan`); the phases in it are carried out one after the other. When one fails, or
 Ctrl-C comes, the phase table says what is undone, and the history gets the outcome. The state file holds
 the old state or the new one at every moment.
 """
@@ -12,13 +12,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.command_line import PROGRAM
+from app.deploy.deployment import Deployment
 from app.deploy.drain import OnTimeout
 from app.deploy.events import Ended, Noted
-from app.deploy.phases import Configured, Operation, Phase, check_plan, plan
+from app.deploy.phases import Configured, Operation, Phase, check_order, phases_of
+from app.deploy.plan import Plan
 from app.deploy.processes.reconcile import ending_text
 from app.deploy.record.history import History, Intent
 from app.deploy.run.execution import Execution
-from app.deploy.steps import Request, Steps
 from app.errors import (
     OperatorError,
     ProcessError,
@@ -66,11 +67,13 @@ def _switch_to_standby(state: BlueGreenState, now: float) -> str:
 class Deployer:
     """Carries out commands on one deployment; `command` is the command line, for the lock and the history."""
 
-    def __init__(self, steps: Steps, history: History, command: str, lock_wait_s: float = LOCK_WAIT_S) -> None:
-        self._steps = steps
+    def __init__(
+        self, deployment: Deployment, history: History, command: str, lock_wait_s: float = LOCK_WAIT_S
+    ) -> None:
+        self._deployment = deployment
         self._history = history
         self._command = command
-        self._execution = Execution(steps, history, command, lock_wait_s)
+        self._execution = Execution(deployment, history, command, lock_wait_s)
 
     # --- the commands
     # ----------------------------------------------------------------------------------------
@@ -90,21 +93,21 @@ class Deployer:
         """
         given = overrides or Overrides()
 
-        def decide(state: BlueGreenState) -> Request:
+        def decide(state: BlueGreenState) -> Plan:
             version = state.version(name)
-            runs = self._steps.is_alive(version)
+            runs = self._deployment.is_alive(version)
             is_new = bool(given) or operation is Operation.RUN  # what a unit or a Procfile says holds, nothing before
             if runs and (is_new or reconfigured):
                 raise ProcessError(f"{name} is running already", f"{PROGRAM} deploy, or {PROGRAM} stop {name} first")
             if runs:
                 self._note(f"{name} is running already (pid {version.pid})")
-            phases = plan(operation, target_runs=runs, promotes=state.active_version is None)
-            request = Request(operation, name, phases, given.of_something_new(version) if is_new else version)
+            phases = phases_of(operation, target_runs=runs, promotes=state.active_version is None)
+            plan = Plan(operation, name, phases, given.of_something_new(version) if is_new else version)
             if runs:
-                return request
+                return plan
             if is_new:
-                return self._new(request, is_demo=given.demo)
-            return self._as_before(request, reconfigured=reconfigured, takes_what_is_there=True)
+                return self._new(plan, is_demo=given.demo)
+            return self._as_before(plan, reconfigured=reconfigured, takes_what_is_there=True)
 
         self._execution.carry_out(decide)
 
@@ -115,28 +118,28 @@ class Deployer:
         `force`.
         """
 
-        def decide(state: BlueGreenState) -> Request | None:
+        def decide(state: BlueGreenState) -> Plan | None:
             version = state.version(name)
-            runs = self._steps.is_alive(version)
+            runs = self._deployment.is_alive(version)
             if not runs and version.status != "crashed":
                 self._note(f"{name} is not running")
                 return None
             if runs and not force:
-                self._steps.check_spare(state, name)
+                self._deployment.check_spare(state, name)
             if runs and state.active_version == name and not force:
                 raise OperatorError(
                     f"{name} is the active version: without it no request can be answered",
-                    f"{PROGRAM} stop {name} --force, or {_switch_to_standby(state, self._steps.now())}",
+                    f"{PROGRAM} stop {name} --force, or {_switch_to_standby(state, self._deployment.now())}",
                 )
             if not runs:
                 self._note(f"{name} had ended by itself ({ending_text(version.exit_status)}); it counts as stopped now")
-            phases = plan(Operation.STOP, target_runs=runs, drains=runs and not force)
-            return Request(
+            phases = phases_of(Operation.STOP, target_runs=runs, drains=runs and not force)
+            return Plan(
                 Operation.STOP,
                 name,
                 phases,
                 version,
-                leaving=name,
+                outgoing=name,
                 force=force or not runs,  # one that does not run serves nobody, be it the active one
                 on_timeout=on_timeout,
             )
@@ -149,13 +152,13 @@ class Deployer:
         `reconfigured`: the same release, with the settings and the environment of now.
         """
 
-        def decide(state: BlueGreenState) -> Request:
+        def decide(state: BlueGreenState) -> Plan:
             version = state.version(name)
-            runs = self._steps.is_alive(version)
+            runs = self._deployment.is_alive(version)
             self._check_ours(version)
-            self._steps.check_spare(state, name)
-            phases = plan(Operation.RESTART, target_runs=runs, promotes=state.active_version is None)
-            return self._as_before(Request(Operation.RESTART, name, phases, version), reconfigured=reconfigured)
+            self._deployment.check_spare(state, name)
+            phases = phases_of(Operation.RESTART, target_runs=runs, promotes=state.active_version is None)
+            return self._as_before(Plan(Operation.RESTART, name, phases, version), reconfigured=reconfigured)
 
         self._execution.carry_out(decide)
 
@@ -165,26 +168,26 @@ class Deployer:
         """Send traffic to a version, healthy unless `force`; `wait` for the requests of the old one."""
         check_version(name)
 
-        def decide(state: BlueGreenState) -> Request:
+        def decide(state: BlueGreenState) -> Plan:
             moves = state.active_version != name
             if not moves:
                 self._note(f"{name} is the active version already")
             version = state.version(name)
-            if moves and (warning := given_up(version, self._steps.now())):
+            if moves and (warning := given_up(version, self._deployment.now())):
                 self._note(warning, warns=True)
-            phases = plan(
+            phases = phases_of(
                 Operation.SWITCH,
                 target_runs=True,
                 promotes=moves,
                 drains=wait and state.active_version is not None,
                 checks=self._checks(version),
             )
-            return Request(
+            return Plan(
                 Operation.SWITCH,
                 name,
                 phases,
                 version,
-                leaving=state.active_version,
+                outgoing=state.active_version,
                 force=force,
                 on_timeout=on_timeout,
             )
@@ -198,25 +201,25 @@ class Deployer:
         commands are for what is new; the way back does without them.
         """
 
-        def decide(state: BlueGreenState) -> Request | None:
+        def decide(state: BlueGreenState) -> Plan | None:
             if to is not None:
                 from app.deploy.release.past import return_to
 
-                request = return_to(self._steps, self._history.entries(), to, state)
+                plan = return_to(self._deployment, self._history.entries(), to, state)
             else:
-                request = self._back(state)
-            if request is None:
+                plan = self._back(state)
+            if plan is None:
                 return None
-            if request.launches:
-                self._check_ours(state.version(request.target))
-                if request.release is None:
-                    request = self._as_before(request, is_way_back=True)
-            phases = (*request.phases, Phase.DRAINING) if wait and request.leaving else request.phases
-            return request._replace(phases=check_plan(phases), on_timeout=on_timeout)
+            if plan.launches:
+                self._check_ours(state.version(plan.target))
+                if plan.release is None:
+                    plan = self._as_before(plan, is_way_back=True)
+            phases = (*plan.phases, Phase.DRAINING) if wait and plan.outgoing else plan.phases
+            return plan._replace(phases=check_order(phases), on_timeout=on_timeout)
 
         self._execution.carry_out(decide)
 
-    def _back(self, state: BlueGreenState) -> Request:
+    def _back(self, state: BlueGreenState) -> Plan:
         if state.previous_version is None or state.previous_version == state.active_version:
             from app.deploy.release.past import last_before
 
@@ -228,14 +231,14 @@ class Deployer:
                 )
             raise StateError(
                 "there is nothing to roll back to: no other version was active before",
-                _switch_to_standby(state, self._steps.now()),
+                _switch_to_standby(state, self._deployment.now()),
             )
         version = state.version(state.previous_version)
-        if warning := given_up(version, self._steps.now()):
+        if warning := given_up(version, self._deployment.now()):
             self._note(warning, warns=True)
-        checks = Configured(revert=bool(self._steps.deploy.rollback))
-        phases = plan(Operation.ROLLBACK, target_runs=self._steps.runs(version), checks=checks)
-        return Request(Operation.ROLLBACK, version.name, phases, version, leaving=state.active_version)
+        checks = Configured(revert=bool(self._deployment.deploy.rollback))
+        phases = phases_of(Operation.ROLLBACK, target_runs=self._deployment.runs(version), checks=checks)
+        return Plan(Operation.ROLLBACK, version.name, phases, version, outgoing=state.active_version)
 
     def deploy(
         self,
@@ -254,30 +257,30 @@ class Deployer:
         """
         given = overrides or Overrides()
 
-        def decide(state: BlueGreenState) -> Request:
+        def decide(state: BlueGreenState) -> Plan:
             name = state.standby_version if state.active_version else VERSIONS[0]
             version = state.version(name)
             self._check_ours(version)
-            self._steps.check_spare(state, name)
+            self._deployment.check_spare(state, name)
             has_old = state.active_version is not None
-            request = Request(
+            plan = Plan(
                 Operation.DEPLOY,
                 name,
                 (),
                 given.of_something_new(version),
-                leaving=state.active_version,
+                outgoing=state.active_version,
                 on_timeout=on_timeout,
                 watch_s=watch_s,
             )
-            request = self._new(request, is_demo=given.demo)
-            phases = plan(
+            plan = self._new(plan, is_demo=given.demo)
+            phases = phases_of(
                 Operation.DEPLOY,
-                target_runs=self._steps.is_alive(version),
+                target_runs=self._deployment.is_alive(version),
                 drains=has_old,
                 retires=stop_old and has_old,
-                checks=self._checks(version, request.release)._replace(watch=watch_s > 0 and has_old),
+                checks=self._checks(version, plan.release)._replace(watch=watch_s > 0 and has_old),
             )
-            return request._replace(phases=phases)
+            return plan._replace(phases=phases)
 
         self._execution.carry_out(decide)
 
@@ -286,8 +289,8 @@ class Deployer:
 
         `processes` is the table that the steps use. Raises as `start` does.
         """
-        end_timeout_s = self._steps.app.stop_timeout
-        processes.forward_signals(end_timeout_s, self._steps.app.stop_signal)
+        end_timeout_s = self._deployment.app.stop_timeout
+        processes.forward_signals(end_timeout_s, self._deployment.app.stop_signal)
         try:
             self.start(name, overrides, Operation.RUN)
         except UnhealthyVersion:
@@ -305,41 +308,41 @@ class Deployer:
 
         `release` is what a deploy starts it with.
         """
-        deploy = self._steps.deploy
+        deploy = self._deployment.deploy
         if deploy.before or deploy.smoke or deploy.post or deploy.rollback:
             from app.deploy.run.hooks import check_commands
 
-            check_commands(self._steps, version, release)
+            check_commands(self._deployment, version, release)
         before = release is not None and bool(deploy.before)
         return Configured(before=before, smoke=bool(deploy.smoke), post=bool(deploy.post))
 
     # What is to be started is worked out and found to be there now: better than to learn of it half way.
 
-    def _new(self, request: Request, *, is_demo: bool) -> Request:
+    def _new(self, plan: Plan, *, is_demo: bool) -> Plan:
         """The command, with a new release for what it starts, of the demo where that is asked for."""
-        from app.deploy.release.making import StartSpec, described, make
+        from app.deploy.release.making import StartSpec, make, spec_of
         from app.deploy.release.missing_command import check_command_is_set
         from app.deploy.release.remaking import known_as, tell_of_shared_place
 
-        if not is_demo and StartSpec.of(request.described, self._steps.app).is_demo:
-            check_command_is_set(self._steps, request.described.dir)
-        release = make(self._steps, request.described, is_deploy=request.operation is Operation.DEPLOY, is_demo=is_demo)
-        if request.operation is Operation.RUN:
-            release = known_as(self._steps, release)
-        request = request._replace(described=described(request.described, release), release=release)
-        tell_of_shared_place(self._steps, request)
-        return request
+        if not is_demo and StartSpec.of(plan.spec, self._deployment.app).is_demo:
+            check_command_is_set(self._deployment, plan.spec.dir)
+        release = make(self._deployment, plan.spec, is_deploy=plan.operation is Operation.DEPLOY, is_demo=is_demo)
+        if plan.operation is Operation.RUN:
+            release = known_as(self._deployment, release)
+        plan = plan._replace(spec=spec_of(plan.spec, release), release=release)
+        tell_of_shared_place(self._deployment, plan)
+        return plan
 
-    def _as_before(self, request: Request, **how: bool) -> Request:
+    def _as_before(self, plan: Plan, **how: bool) -> Plan:
         """The command, with what its target was started with before; `how` is as in `as_before`."""
-        from app.deploy.release.making import described
+        from app.deploy.release.making import spec_of
         from app.deploy.release.remaking import as_before
 
-        release = as_before(self._steps, request.described, **how)
-        return request._replace(described=described(request.described, release), release=release)
+        release = as_before(self._deployment, plan.spec, **how)
+        return plan._replace(spec=spec_of(plan.spec, release), release=release)
 
     def _check_ours(self, version: VersionState) -> None:
-        found = self._steps.processes.find(version)
+        found = self._deployment.processes.find(version)
         if found.in_foreground:
             raise ProcessError(
                 f"{version.name} is run in the foreground by pid {found.supervisor} "
@@ -351,10 +354,10 @@ class Deployer:
         """A version in the foreground has ended: put that on record, as a `stop` may have done."""
         with ExitStack() as lock:
             self._execution.take_lock(lock)
-            state = self._steps.settle()
+            state = self._deployment.settle()
             version = state.version(name)
             if was_asked and version.status == "crashed":
-                self._steps.put(replace(version, status="stopped"))
+                self._deployment.put(replace(version, status="stopped"))
             intent = Intent(
                 Operation.RUN,
                 self._command,
@@ -366,7 +369,7 @@ class Deployer:
             )
             outcome = "done" if was_asked or status == 0 else "failed"
             self._execution.close(self._history.begin(intent), outcome, f"{name} ended: {ending_text(status)}")
-        self._steps.report(Ended(name, status))
+        self._deployment.report(Ended(name, status))
 
     def _note(self, text: str, *, warns: bool = False) -> None:
-        self._steps.report(Noted(text, warns))
+        self._deployment.report(Noted(text, warns))

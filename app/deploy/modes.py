@@ -7,10 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 from app.command_line import PROGRAM
-from app.deploy.phases import Operation, plan
+from app.deploy.deployment import Deployment
+from app.deploy.phases import Operation, phases_of
+from app.deploy.plan import Plan
 from app.deploy.record.history import History
 from app.deploy.run.execution import Execution
-from app.deploy.steps import Request, Steps
 from app.errors import OperatorError
 from app.state.model import (
     VERSIONS,
@@ -32,9 +33,9 @@ __all__ = ["Modes"]
 class Modes:
     """Carries out these commands on one deployment; `command` is the command line, for the lock and the history."""
 
-    def __init__(self, steps: Steps, history: History, command: str, lock_wait_s: float) -> None:
-        self._steps = steps
-        self._execution = Execution(steps, history, command, lock_wait_s)
+    def __init__(self, deployment: Deployment, history: History, command: str, lock_wait_s: float) -> None:
+        self._deployment = deployment
+        self._execution = Execution(deployment, history, command, lock_wait_s)
 
     def pause(self, max_hold_s: float, *, drain: bool = False) -> Pause:
         """Let new requests wait, at most `max_hold_s` seconds; with `drain`, return when nothing is in flight.
@@ -43,14 +44,14 @@ class Modes:
         """
 
         def change(state: BlueGreenState) -> BlueGreenState:
-            return with_pause(state, self._steps.now(), max_hold_s)
+            return with_pause(state, self._deployment.now(), max_hold_s)
 
-        def decide(state: BlueGreenState) -> Request:
-            request = self._request(state, Operation.PAUSE, change, drain)
-            return request._replace(drain_timeout_s=min(self._steps.drain_timeout_s, max_hold_s))
+        def decide(state: BlueGreenState) -> Plan:
+            plan = self._plan(state, Operation.PAUSE, change, drain)
+            return plan._replace(drain_timeout_s=min(self._deployment.drain_timeout_s, max_hold_s))
 
         self._execution.carry_out(decide)
-        pause = self._steps.store.read().pause
+        pause = self._deployment.store.read().pause
         if pause is None:
             raise OperatorError("another command has resumed in the meantime", f"{PROGRAM} status")
         return pause
@@ -59,11 +60,11 @@ class Modes:
         """Let requests through again; gives how long they were held, in seconds, or None when none were."""
         held: list[float] = []
 
-        def decide(state: BlueGreenState) -> Request | None:
+        def decide(state: BlueGreenState) -> Plan | None:
             if state.pause is None:
                 return None
-            held.append(self._steps.now() - state.pause.since)
-            return self._request(state, Operation.RESUME, without_pause)
+            held.append(self._deployment.now() - state.pause.since)
+            return self._plan(state, Operation.RESUME, without_pause)
 
         self._execution.carry_out(decide)
         return held[0] if held else None
@@ -79,13 +80,13 @@ class Modes:
         given = {"message": message, "retry_after_s": retry_after_s, "allow": allow, "until": until}
 
         def change(state: BlueGreenState) -> BlueGreenState:
-            now = self._steps.now()
+            now = self._deployment.now()
             on = state.maintenance_at(now) or Maintenance(now)
             changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
             return with_maintenance(state, on._replace(**changes))
 
-        self._execution.carry_out(lambda state: self._request(state, Operation.MAINTENANCE, change))
-        maintenance = self._steps.store.read().maintenance
+        self._execution.carry_out(lambda state: self._plan(state, Operation.MAINTENANCE, change))
+        maintenance = self._deployment.store.read().maintenance
         if maintenance is None:
             raise OperatorError("another command has ended it in the meantime", f"{PROGRAM} status")
         return maintenance
@@ -94,9 +95,9 @@ class Modes:
         """Answer clients as usual again; gives whether there was any maintenance to end."""
         was_on: list[bool] = []
 
-        def decide(state: BlueGreenState) -> Request | None:
+        def decide(state: BlueGreenState) -> Plan | None:
             was_on.append(state.maintenance is not None)
-            return self._request(state, Operation.MAINTENANCE, without_maintenance) if was_on[0] else None
+            return self._plan(state, Operation.MAINTENANCE, without_maintenance) if was_on[0] else None
 
         self._execution.carry_out(decide)
         return was_on[0]
@@ -106,27 +107,27 @@ class Modes:
 
         The secret that signs it is made when there is none yet.
         """
-        state = self._steps.store.read()
+        state = self._deployment.store.read()
         version = check_version(name or state.standby_version)
         if not state.preview_key:
             key = secrets.token_urlsafe(32)
 
-            def decide(now: BlueGreenState) -> Request | None:
+            def decide(now: BlueGreenState) -> Plan | None:
                 if now.preview_key:
                     return None
-                return self._request(now, Operation.PREVIEW, lambda it: with_preview_key(it, key))
+                return self._plan(now, Operation.PREVIEW, lambda it: with_preview_key(it, key))
 
             self._execution.carry_out(decide)
-            state = self._steps.store.read()
-        return version, sign(state.preview_key, version, self._steps.now() + lasts_s)
+            state = self._deployment.store.read()
+        return version, sign(state.preview_key, version, self._deployment.now() + lasts_s)
 
-    def _request(
+    def _plan(
         self,
         state: BlueGreenState,
         operation: Operation,
         change: Callable[[BlueGreenState], BlueGreenState],
         drains: bool = False,
-    ) -> Request:
+    ) -> Plan:
         name = state.active_version or VERSIONS[0]
-        phases = plan(operation, target_runs=True, drains=drains)
-        return Request(operation, name, phases, state.version(name), change=change)
+        phases = phases_of(operation, target_runs=True, drains=drains)
+        return Plan(operation, name, phases, state.version(name), change=change)

@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 
 from app.errors import OperatorError
 
-__all__ = ["PHASES", "Configured", "Operation", "Phase", "Recovery", "PhaseRule", "Undo", "check_plan", "plan"]
+__all__ = ["PHASES", "Configured", "Operation", "Phase", "Recovery", "PhaseRule", "Undo", "check_order", "phases_of"]
 
 
 class Phase(StrEnum):
@@ -199,7 +199,7 @@ PHASES: Final[Mapping[Phase, PhaseRule]] = {
 }
 
 
-def check_plan(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+def check_order(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
     """Give the plan back; raises `OperatorError` when a step may not follow the one before it."""
     for before, after in zip(phases, phases[1:], strict=False):
         if after not in PHASES[before].next:
@@ -220,7 +220,7 @@ class Configured(NamedTuple):
 _NO_CHECKS: Final = Configured()
 
 
-def plan(
+def phases_of(
     operation: Operation,
     *,
     target_runs: bool,
@@ -237,9 +237,9 @@ def plan(
     then stop it. `replaces`: a target that runs is given a new process.
     """
     if operation is Operation.STOP:
-        return check_plan((*(Phase.DRAINING,) * drains, Phase.RETIRING))
+        return check_order((*(Phase.DRAINING,) * drains, Phase.RETIRING))
     if operation in _MODES:
-        return check_plan((Phase.SETTING, *(Phase.DRAINING,) * drains))
+        return check_order((Phase.SETTING, *(Phase.DRAINING,) * drains))
     phases: list[Phase] = []
     replaces = replaces or operation in _REPLACING
     phases += [Phase.PREPARING] * checks.before
@@ -252,7 +252,7 @@ def plan(
         phases += [Phase.SMOKING] * checks.smoke + [Phase.REVERTING] * checks.revert + [Phase.PROMOTING]
         phases += [Phase.POSTING] * checks.post + [Phase.WATCHING] * checks.watch
         phases += [Phase.DRAINING] * drains + [Phase.RETIRING] * retires
-    return check_plan(tuple(phases))
+    return check_order(tuple(phases))
 
 
 _REPLACING = frozenset({Operation.RESTART, Operation.DEPLOY})

@@ -15,12 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from app.deploy.deployment import Deployment
 from app.deploy.record.history import History
 from app.deploy.release.current_link import look
 from app.deploy.release.inventory import inventory
 from app.deploy.release.release_dirs import ReleaseDirs
 from app.deploy.run.execution import Execution
-from app.deploy.steps import Steps
 from app.errors import ConfigError, StateError
 from app.state.model import BlueGreenState
 
@@ -41,21 +41,23 @@ class Pruned(NamedTuple):
     faults: Mapping[str, str]
 
 
-def prune(steps: Steps, history: History, execution: Execution, keep: int, *, dry_run: bool = False) -> Pruned:
+def prune(
+    deployment: Deployment, history: History, execution: Execution, keep: int, *, dry_run: bool = False
+) -> Pruned:
     """Remove all but the `keep` releases that were started last and what is in use; raises `ConfigError` without dir.
 
     With `dry_run`, nothing is changed.
     """
-    dirs = ReleaseDirs(steps.release.dir)
+    dirs = ReleaseDirs(deployment.release.dir)
     if not dirs.pattern:
         raise ConfigError("[release] dir is not set, so nobody knows what a release is", "traffic_router.toml")
     if dry_run:
-        doomed, kept = _chosen(steps, dirs, history, steps.observed(steps.store.read_or_new()), keep)
+        doomed, kept = _chosen(deployment, dirs, history, deployment.observed(deployment.store.read_or_new()), keep)
         return Pruned(doomed, kept, {})
     kept, faults, aside = dict[str, str](), dict[str, str](), dict[str, str]()
 
     def decide(state: BlueGreenState) -> None:
-        doomed, reasons = _chosen(steps, dirs, history, state, keep)
+        doomed, reasons = _chosen(deployment, dirs, history, state, keep)
         kept.update(reasons)
         for directory in doomed:
             try:
@@ -75,10 +77,10 @@ def prune(steps: Steps, history: History, execution: Execution, keep: int, *, dr
 
 
 def _chosen(
-    steps: Steps, dirs: ReleaseDirs, history: History, state: BlueGreenState, keep: int
+    deployment: Deployment, dirs: ReleaseDirs, history: History, state: BlueGreenState, keep: int
 ) -> tuple[list[str], dict[str, str]]:
     """The directories to remove, the newest first, and why each other one is kept."""
-    listed = inventory(steps, history.entries(), state)
+    listed = inventory(deployment, history.entries(), state)
     there = [str(directory) for directory in dirs.found()]
     by_age = [one.directory for one in listed if one.started_at is not None and one.directory in there]
     newest = list(dict.fromkeys(by_age))
@@ -87,22 +89,22 @@ def _chosen(
         **dict.fromkeys(set(there) - set(newest), "it was never started from here"),
         **{directory: "something is mounted in it" for directory in there if _has_mount(directory)},
         **_at_work(dirs),
-        **_in_use(steps, dirs, state),
+        **_in_use(deployment, dirs, state),
     }
     return [it for it in newest if it not in reasons], {it: reasons[it] for it in sorted(there) if it in reasons}
 
 
-def _in_use(steps: Steps, dirs: ReleaseDirs, state: BlueGreenState) -> dict[str, str]:
+def _in_use(deployment: Deployment, dirs: ReleaseDirs, state: BlueGreenState) -> dict[str, str]:
     """What the versions need, whether they run or would be started again, and where the link leads."""
     used = dict[str, str]()
-    link = look(steps, state)
+    link = look(deployment, state)
     if link is not None and link.leads_to and (directory := dirs.around(link.leads_to)):
         used[str(directory)] = f"{link.path} leads to it"
     for version in state.versions.values():
         paths = [version.directory] if version.directory else []
         if version.record is not None:
             with suppress(StateError):  # the directory is in the state, too
-                record = steps.releases.read(version.record)
+                record = deployment.releases.read(version.record)
                 paths += [record.program, *record.place]
         for path in paths:
             if directory := dirs.around(os.path.normpath(path)):

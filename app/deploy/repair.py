@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from app.command_line import PROGRAM
+from app.deploy.deployment import Deployment
 from app.deploy.phases import Operation
 from app.deploy.record.history import Entry, History
-from app.deploy.steps import Steps
 from app.errors import OperatorError, StateError, StateMissing
 from app.state.codec import encode
 from app.state.last_good import MAX_STATE_BYTES
@@ -53,25 +53,25 @@ class Repair(NamedTuple):
 _SECRET: Final = re.compile(r'("preview_key":\s*")[^"]+')
 
 
-def find_repair(steps: Steps, history: History) -> Repair:
+def find_repair(deployment: Deployment, history: History) -> Repair:
     """What a repair would do now; raises `OperatorError` where there is nothing to repair, or nothing to do it with."""
-    fault, broken = _broken(steps.store)
+    fault, broken = _broken(deployment.store)
     entries = [entry for entry in history.entries() if entry.operation in set(Operation)]
-    last = steps.store.last_good()
+    last = deployment.store.last_good()
     if last is not None:
-        state, sources = last, [f"{last_good_path(steps.store.path)}, {_age_text(steps)} old"]
-        later = _later_than(entries, last, _kept_at(steps.store))
+        state, sources = last, [f"{last_good_path(deployment.store.path)}, {_age_text(deployment)} old"]
+        later = _later_than(entries, last, _kept_at(deployment.store))
     else:
-        state, sources = _read_in(broken, steps.store), []
+        state, sources = _read_in(broken, deployment.store), []
         later = entries
         if broken is not None:
             sources.append("what can still be read in the file")
     state, told = _brought_up(state, later)
     if last is None:
-        state = _on_ports_in_use(state, steps)
+        state = _on_ports_in_use(state, deployment)
     if told:
         sources.append(f"the history: {', '.join(f'`{entry.command}`' for entry in told)}")
-    found = steps.observed(state, is_settled=True)
+    found = deployment.observed(state, is_settled=True)
     if found != state:
         sources.append("the processes")
     if broken is None and not sources:
@@ -130,10 +130,10 @@ def _read_in(broken: bytes | None, store: StateStore) -> BlueGreenState:
     return state if len(ports) == len(VERSIONS) else replace(state, versions=versions_on(store.ports))
 
 
-def _on_ports_in_use(state: BlueGreenState, steps: Steps) -> BlueGreenState:
+def _on_ports_in_use(state: BlueGreenState, deployment: Deployment) -> BlueGreenState:
     """The state with the port of each version that runs as its process was told it."""
     for name in VERSIONS:
-        port = _told_port(steps.processes.find(state.version(name)).pid)
+        port = _told_port(deployment.processes.find(state.version(name)).pid)
         if port and port not in [version.port for version in state.versions.values()]:
             state = with_version(state, name, port=port)
     return state
@@ -153,18 +153,18 @@ def _kept_at(store: StateStore) -> float:
     return last_good_path(store.path).stat().st_mtime
 
 
-def _age_text(steps: Steps) -> str:
-    return f"{max(0, steps.now() - _kept_at(steps.store)):.0f} s"
+def _age_text(deployment: Deployment) -> str:
+    return f"{max(0, deployment.now() - _kept_at(deployment.store)):.0f} s"
 
 
-def restore(steps: Steps, history: History, repair: Repair) -> Path | None:
+def restore(deployment: Deployment, history: History, repair: Repair) -> Path | None:
     """Put the state in place; gives where the broken file is kept. Only for who holds the lock; raises `StateError`."""
-    state, store = repair.state, steps.store
+    state, store = repair.state, deployment.store
     try:
         what = f"{repair.fault}; restored from {' and '.join(repair.sources)}"
-        store.writer = history.note("repair", state.active_version, state.active_version, what, steps.now())
+        store.writer = history.note("repair", state.active_version, state.active_version, what, deployment.now())
     except StateError as error:  # traffic hangs on the state, and not on the history
-        steps.note(str(error), warns=True)
+        deployment.note(str(error), warns=True)
     aside = _keep_aside(store.path) if repair.broken is not None else None
     store.write(replace(state, serial=state.serial + 1))
     return aside

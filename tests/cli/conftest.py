@@ -13,7 +13,7 @@ import pytest
 
 from app.deploy.processes.process_table import Processes
 from app.state.store import StateStore
-from tests.deploy.deployment import COMMAND
+from tests.deploy.rehearsal import COMMAND
 from tests.support.canned_router import CannedRouter
 from tests.support.router_process import free_port
 

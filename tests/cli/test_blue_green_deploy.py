@@ -26,7 +26,7 @@ from app.state.process_birth import birth
 from app.state.store import StateStore
 from app.transport.loopback import port_is_open
 from app.upstream.probe import ProbeResult
-from tests.deploy.deployment import COMMAND
+from tests.deploy.rehearsal import COMMAND
 from tests.support.canned_router import HEALTHY, CannedRouter
 from tests.support.raw_client import ask
 from tests.support.waiting import wait_until

@@ -5,25 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.deployment import Deployment
+from tests.deploy.rehearsal import Rehearsal
 
 
 @pytest.fixture
-def deployments(tmp_path: Path) -> Iterator[Callable[..., Deployment]]:
+def deployments(tmp_path: Path) -> Iterator[Callable[..., Rehearsal]]:
     """Makes deployments, each in a folder of its own; their processes end with the test."""
-    made: list[Deployment] = []
+    made: list[Rehearsal] = []
 
-    def make(**settings: object) -> Deployment:
+    def make(**settings: object) -> Rehearsal:
         folder = tmp_path / f"deployment{len(made)}"
         folder.mkdir()
-        made.append(Deployment(folder, **settings))  # type: ignore[arg-type]  # fields of AppConfig by name
+        made.append(Rehearsal(folder, **settings))  # type: ignore[arg-type]  # fields of AppConfig by name
         return made[-1]
 
     yield make
-    for deployment in made:
-        deployment.close()
+    for rehearsal in made:
+        rehearsal.close()
 
 
 @pytest.fixture
-def deployment(deployments: Callable[..., Deployment]) -> Deployment:
+def rehearsal(deployments: Callable[..., Rehearsal]) -> Rehearsal:
     return deployments()

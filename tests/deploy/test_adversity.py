@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from app.deploy.deployer import Deployer, Overrides
+from app.deploy.deployment import Deployment
 from app.deploy.events import Drained, Event, Launched, Noted, Promoted
 from app.deploy.modes import Modes
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
-from app.deploy.steps import Steps
 from app.errors import LockBusy, OperatorError, StateError
 from app.state.store import StateStore
 from app.transport.loopback import port_is_open
-from tests.deploy.deployment import Deployment, FakeTraffic
 from tests.deploy.kill_points import calls_of, killed_at
+from tests.deploy.rehearsal import FakeTraffic, Rehearsal
 from tests.support.forked import fork_child
 from tests.support.mounts import mounted, needs_root, read_only
 
@@ -30,22 +30,22 @@ ROOM = 256 << 10
 
 
 @pytest.fixture
-def both(deployment: Deployment) -> Deployment:
+def both(rehearsal: Rehearsal) -> Rehearsal:
     """Blue is active, green is the standby; both run."""
-    deployment.deployer().start("blue", Overrides(release="r1"))
-    deployment.deployer().start("green", Overrides(release="r2"))
-    return deployment
+    rehearsal.deployer().start("blue", Overrides(release="r1"))
+    rehearsal.deployer().start("green", Overrides(release="r2"))
+    return rehearsal
 
 
-def assert_in_order(deployment: Deployment) -> None:
+def assert_in_order(rehearsal: Rehearsal) -> None:
     """What holds after any command that follows a killed one."""
-    state = deployment.state
+    state = rehearsal.state
     for version in state.versions.values():
-        is_alive = deployment.processes.find(version).alive
+        is_alive = rehearsal.processes.find(version).alive
         assert version.status == ("running" if is_alive else "stopped"), version
     # Where a full disk took the end of a command of this very process, the next one takes it for one at work.
-    assert [entry for entry in deployment.history.unfinished() if entry.pid != os.getpid()] == []
-    assert [link.fault for link in deployment.history.verify() if link.fault] == []
+    assert [entry for entry in rehearsal.history.unfinished() if entry.pid != os.getpid()] == []
+    assert [link.fault for link in rehearsal.history.verify() if link.fault] == []
 
 
 # --- kill -9 at every call -------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ def void(_: object) -> None:
     """Drop what a command gives."""
 
 
-COMMANDS: dict[str, Callable[[Deployment], None]] = {
+COMMANDS: dict[str, Callable[[Rehearsal], None]] = {
     "start": lambda it: it.deployer("start green").start("green"),
     "stop": lambda it: it.deployer("stop green").stop("green"),
     "restart": lambda it: it.deployer("restart green").restart("green"),
@@ -67,21 +67,21 @@ STEPS = {"start": 3, "stop": 2, "restart": 4}
 """Those that start and stop processes take long: every so many of their calls are tried, and other ones each time."""
 
 
-def prepared(deployment: Deployment, name: str) -> None:
+def prepared(rehearsal: Rehearsal, name: str) -> None:
     """Puts things as they are before the command; this is also the command that comes after a killed one."""
     if name == "maintenance off":
-        deployment.modes("maintenance on").start_maintenance("", 60, ())
+        rehearsal.modes("maintenance on").start_maintenance("", 60, ())
     elif name == "rollback":
-        deployment.deployer("switch").switch("green")
-        deployment.deployer("switch").switch("blue")
+        rehearsal.deployer("switch").switch("green")
+        rehearsal.deployer("switch").switch("blue")
     elif name == "start":
-        deployment.deployer("stop green").stop("green")
+        rehearsal.deployer("stop green").stop("green")
     else:
-        deployment.deployer("start green").start("green")
+        rehearsal.deployer("start green").start("green")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_command_killed_anywhere_leaves_the_old_state_or_the_new_one(both: Deployment, name: str) -> None:
+def test_command_killed_anywhere_leaves_the_old_state_or_the_new_one(both: Rehearsal, name: str) -> None:
     prepared(both, name)
     calls = calls_of(lambda: COMMANDS[name](both))
     assert calls > 15
@@ -105,7 +105,7 @@ def test_command_killed_anywhere_leaves_the_old_state_or_the_new_one(both: Deplo
 # --- two commands at once --------------------------------------------------------------------------------
 
 
-def test_twenty_switches_at_once_come_one_after_the_other(both: Deployment) -> None:
+def test_twenty_switches_at_once_come_one_after_the_other(both: Rehearsal) -> None:
     """Each waits for its turn; the last one in the history is what holds."""
     ways = ["green", "blue"] * 10
     pids = [fork_child(lambda name=way: both.deployer(f"switch {name}").switch(name)) for way in ways]  # type: ignore[misc]  # bound early
@@ -118,7 +118,7 @@ def test_twenty_switches_at_once_come_one_after_the_other(both: Deployment) -> N
     assert_in_order(both)
 
 
-def test_command_that_does_not_get_its_turn_says_who_is_at_work(both: Deployment) -> None:
+def test_command_that_does_not_get_its_turn_says_who_is_at_work(both: Rehearsal) -> None:
     before = both.store.path.read_bytes()
     with both.store.lock("deploy --release=r9"):
         with pytest.raises(LockBusy, match=rf"pid {os.getpid()} \(deploy --release=r9\)") as caught:
@@ -131,16 +131,16 @@ def test_command_that_does_not_get_its_turn_says_who_is_at_work(both: Deployment
 
 
 @pytest.fixture
-def on_small_disk(tmp_path: Path) -> Iterator[Deployment]:
+def on_small_disk(tmp_path: Path) -> Iterator[Rehearsal]:
     """Both versions run; state, history and records are on a disk of their own."""
     with mounted(tmp_path / "disk", f"size={ROOM}"):
-        deployment = Deployment(tmp_path / "disk")
+        rehearsal = Rehearsal(tmp_path / "disk")
         try:
-            deployment.deployer().start("blue")
-            deployment.deployer().start("green")
-            yield deployment
+            rehearsal.deployer().start("blue")
+            rehearsal.deployer().start("green")
+            yield rehearsal
         finally:
-            deployment.close()
+            rehearsal.close()
 
 
 def fill(folder: Path) -> Path:
@@ -154,7 +154,7 @@ def fill(folder: Path) -> Path:
                 return path
 
 
-SWITCHES: dict[str, Callable[[Deployment], object]] = {
+SWITCHES: dict[str, Callable[[Rehearsal], object]] = {
     "switch": lambda it: it.deployer().switch("green"),
     "pause": lambda it: it.modes().pause(60),
     "maintenance": lambda it: it.modes().start_maintenance("", 60, ()),
@@ -165,7 +165,7 @@ SWITCHES: dict[str, Callable[[Deployment], object]] = {
 
 @needs_root
 @pytest.mark.parametrize("name", SWITCHES)
-def test_full_disk_changes_nothing_and_is_said(on_small_disk: Deployment, name: str) -> None:
+def test_full_disk_changes_nothing_and_is_said(on_small_disk: Rehearsal, name: str) -> None:
     before = on_small_disk.store.path.read_bytes()
     ballast = fill(on_small_disk.home)
     with pytest.raises(StateError, match="No space left on device") as caught:
@@ -182,7 +182,7 @@ def test_full_disk_changes_nothing_and_is_said(on_small_disk: Deployment, name: 
 @needs_root
 @pytest.mark.parametrize("name", SWITCHES)
 def test_disk_that_fills_up_during_a_command_leaves_the_old_state_or_the_new_one(
-    on_small_disk: Deployment, name: str
+    on_small_disk: Rehearsal, name: str
 ) -> None:
     """Whatever is the first thing that finds no room any more."""
     outcomes = set()
@@ -208,7 +208,7 @@ def test_disk_that_fills_up_during_a_command_leaves_the_old_state_or_the_new_one
 
 @needs_root
 @pytest.mark.parametrize("name", SWITCHES)
-def test_read_only_disk_changes_nothing_and_is_said(on_small_disk: Deployment, tmp_path: Path, name: str) -> None:
+def test_read_only_disk_changes_nothing_and_is_said(on_small_disk: Rehearsal, tmp_path: Path, name: str) -> None:
     before = on_small_disk.store.path.read_bytes()
     with read_only(on_small_disk.home, tmp_path / "view") as view:
         refused = seen_from(on_small_disk, view)
@@ -221,20 +221,20 @@ def test_read_only_disk_changes_nothing_and_is_said(on_small_disk: Deployment, t
     assert_in_order(on_small_disk)
 
 
-def filling(deployment: Deployment, kind: type[Event]) -> Deployer:
+def filling(rehearsal: Rehearsal, kind: type[Event]) -> Deployer:
     """A deployer whose disk is full from the first event of that kind on."""
     is_full: list[Path] = []
 
     def report(event: Event) -> None:
-        deployment.events.append(event)
+        rehearsal.events.append(event)
         if isinstance(event, kind) and not is_full:
-            is_full.append(fill(deployment.home))
+            is_full.append(fill(rehearsal.home))
 
-    return Deployer(replace(deployment.steps(), report=report), deployment.history, "deploy")
+    return Deployer(replace(rehearsal.deployment(), report=report), rehearsal.history, "deploy")
 
 
 @needs_root
-def test_full_disk_keeps_nobody_from_stopping_what_was_started(on_small_disk: Deployment) -> None:
+def test_full_disk_keeps_nobody_from_stopping_what_was_started(on_small_disk: Rehearsal) -> None:
     on_small_disk.deployer().stop("green")
     on_small_disk.app = replace(on_small_disk.app, health_timeout=0.5, start_timeout=0.5)
     (on_small_disk.home / "broken").touch()
@@ -249,7 +249,7 @@ def test_full_disk_keeps_nobody_from_stopping_what_was_started(on_small_disk: De
     assert_in_order(on_small_disk)
 
 
-def test_history_without_room_after_the_switch_does_not_end_the_deploy(both: Deployment) -> None:
+def test_history_without_room_after_the_switch_does_not_end_the_deploy(both: Rehearsal) -> None:
     path, kept = both.history.path, both.history.path.with_suffix(".kept")
 
     def report(event: Event) -> None:
@@ -259,7 +259,7 @@ def test_history_without_room_after_the_switch_does_not_end_the_deploy(both: Dep
             path.symlink_to("/dev/full")
 
     both.traffic = FakeTraffic({"blue": [0, 0, 1, 0]})
-    Deployer(replace(both.steps(), report=report), both.history, "deploy").deploy(Overrides(release="r3"))
+    Deployer(replace(both.deployment(), report=report), both.history, "deploy").deploy(Overrides(release="r3"))
     assert both.state.active_version == "green"
     assert [event.version for event in both.seen(Drained)] == ["green", "blue"]
     assert any(event.warns and "No space left on device" in event.text for event in both.seen(Noted))
@@ -268,9 +268,9 @@ def test_history_without_room_after_the_switch_does_not_end_the_deploy(both: Dep
     assert_in_order(both)
 
 
-def seen_from(deployment: Deployment, home: Path) -> Deployment:
+def seen_from(rehearsal: Rehearsal, home: Path) -> Rehearsal:
     """The same deployment, its folder being mounted elsewhere."""
-    other = copy(deployment)
+    other = copy(rehearsal)
     other.store = StateStore(home / "state" / "bg_state.json")
     other.processes = Processes(other.store.folder)
     other.history = History(other.store.folder / "history.jsonl")
@@ -281,21 +281,21 @@ def seen_from(deployment: Deployment, home: Path) -> Deployment:
 
 
 @pytest.mark.parametrize("jump_s", [-86_400.0, 86_400.0], ids=["back", "forth"])
-def test_clock_that_jumps_confuses_nobody(both: Deployment, jump_s: float) -> None:
+def test_clock_that_jumps_confuses_nobody(both: Rehearsal, jump_s: float) -> None:
     both.deployer("switch green").switch("green")
     both.modes("pause").pause(60)
     pause, history = both.state.pause, History(both.history.path, now=lambda: time.time() + jump_s)
     assert pause is not None
     assert not pause.holds(time.time() + jump_s), "nobody is held for a day"
 
-    def steps() -> Steps:
-        return replace(both.steps(), now=lambda: time.time() + jump_s)
+    def deployment() -> Deployment:
+        return replace(both.deployment(), now=lambda: time.time() + jump_s)
 
-    Deployer(steps(), history, "rollback").rollback()
+    Deployer(deployment(), history, "rollback").rollback()
     assert (both.state.active_version, both.state.pause) == ("blue", None)
-    pause = Modes(steps(), history, "pause", 10.0).pause(60)
+    pause = Modes(deployment(), history, "pause", 10.0).pause(60)
     assert pause.holds(time.time() + jump_s + 30)
-    Modes(steps(), history, "resume", 10.0).resume()
+    Modes(deployment(), history, "resume", 10.0).resume()
     entries = both.history.entries()
     assert [entry.command for entry in entries][-5:] == ["switch green", "pause", "rollback", "pause", "resume"]
     assert all(entry.duration_s is not None and 0 <= entry.duration_s < 60 for entry in entries)

@@ -14,26 +14,26 @@ from app.deploy.traffic import Tally, TrafficSample
 from app.errors import ConfigError, Doubtful, StateError, SwitchStands, UnhealthyVersion
 from app.settings.loading import load
 from app.settings.tables.deploy_settings import DeployConfig
-from tests.deploy.deployment import QUIET, Deployment, FakeTraffic
+from tests.deploy.rehearsal import QUIET, FakeTraffic, Rehearsal
 
 
 @pytest.fixture
-def both(deployment: Deployment) -> Deployment:
+def both(rehearsal: Rehearsal) -> Rehearsal:
     """Blue is active, green is the standby; both run."""
-    deployment.deployer().start("blue", Overrides(release="r1"))
-    deployment.deployer().start("green", Overrides(release="r2"))
-    deployment.events.clear()
-    return deployment
+    rehearsal.deployer().start("blue", Overrides(release="r1"))
+    rehearsal.deployer().start("green", Overrides(release="r2"))
+    rehearsal.events.clear()
+    return rehearsal
 
 
-def configure(deployment: Deployment, **settings: object) -> None:
-    deployment.deploy_config = DeployConfig(**settings)  # type: ignore[arg-type]  # tests give fields by name
+def configure(rehearsal: Rehearsal, **settings: object) -> None:
+    rehearsal.deploy_config = DeployConfig(**settings)  # type: ignore[arg-type]  # tests give fields by name
 
 
 # --- smoke -----------------------------------------------------------------------------------------------
 
 
-def test_smoke_commands_run_before_the_switch_in_the_versions_place(both: Deployment) -> None:
+def test_smoke_commands_run_before_the_switch_in_the_versions_place(both: Rehearsal) -> None:
     configure(both, smoke=("sh -c 'echo $BG_VERSION $BG_RELEASE $PORT {port} {release} > smoked'", "true"))
     both.deployer().deploy(Overrides(release="r3"))
     port = both.ports["green"]
@@ -50,7 +50,7 @@ def test_smoke_commands_run_before_the_switch_in_the_versions_place(both: Deploy
         ("sh -c 'sleep 60 & sleep 60'", "did not end within 0.2 s"),
     ],
 )
-def test_a_failing_smoke_command_leaves_the_traffic(both: Deployment, command: str, failure: str) -> None:
+def test_a_failing_smoke_command_leaves_the_traffic(both: Rehearsal, command: str, failure: str) -> None:
     configure(both, smoke=(command, "touch never"), command_timeout=0.2)
     with pytest.raises(UnhealthyVersion, match=f"green does not stand the smoke test: .*{failure}"):
         both.deployer().deploy(Overrides(release="r3"))
@@ -61,7 +61,7 @@ def test_a_failing_smoke_command_leaves_the_traffic(both: Deployment, command: s
     assert both.outcomes()[-1] == ("deploy", "unhealthy")
 
 
-def test_the_output_of_a_failed_command_is_kept(both: Deployment) -> None:
+def test_the_output_of_a_failed_command_is_kept(both: Rehearsal) -> None:
     configure(both, smoke=("sh -c 'for i in 1 2 3; do echo line $i; done; echo bad >&2; exit 1'",))
     with pytest.raises(UnhealthyVersion):
         both.deployer().switch("green")
@@ -69,7 +69,7 @@ def test_the_output_of_a_failed_command_is_kept(both: Deployment) -> None:
     assert both.version("green").status == "running"
 
 
-def test_force_goes_on_after_a_failed_smoke_command(both: Deployment) -> None:
+def test_force_goes_on_after_a_failed_smoke_command(both: Rehearsal) -> None:
     configure(both, smoke=("false",))
     both.deployer().switch("green", force=True)
     assert both.state.active_version == "green"
@@ -77,7 +77,7 @@ def test_force_goes_on_after_a_failed_smoke_command(both: Deployment) -> None:
 
 
 @pytest.mark.parametrize("name", ["smoke", "post"])
-def test_a_command_that_is_not_there_is_found_before_anything_is_done(both: Deployment, name: str) -> None:
+def test_a_command_that_is_not_there_is_found_before_anything_is_done(both: Rehearsal, name: str) -> None:
     configure(both, **{name: ("no-such-program {port}",)})
     with pytest.raises(ConfigError, match="no program 'no-such-program'") as caught:
         both.deployer().deploy(Overrides(release="r3"))
@@ -85,7 +85,7 @@ def test_a_command_that_is_not_there_is_found_before_anything_is_done(both: Depl
     assert both.version("green").release == "r2"
 
 
-def test_a_command_that_cannot_be_executed_fails(both: Deployment) -> None:
+def test_a_command_that_cannot_be_executed_fails(both: Rehearsal) -> None:
     program = both.home / "green" / "smoke.sh"
     program.write_text("#!/no/such/interpreter\n")
     program.chmod(0o755)
@@ -97,13 +97,13 @@ def test_a_command_that_cannot_be_executed_fails(both: Deployment) -> None:
 # --- post ------------------------------------------------------------------------------------------------
 
 
-def test_post_commands_run_after_the_switch(both: Deployment) -> None:
+def test_post_commands_run_after_the_switch(both: Rehearsal) -> None:
     configure(both, post=(f'grep -q \'"active_version": "green"\' {both.store.path}',))
     both.deployer().switch("green")
     assert both.state.active_version == "green"
 
 
-def test_a_failing_post_command_takes_the_switch_back(both: Deployment) -> None:
+def test_a_failing_post_command_takes_the_switch_back(both: Rehearsal) -> None:
     configure(both, post=("false",))
     before = both.state.previous_version
     with pytest.raises(UnhealthyVersion, match="green was active, and a post command failed: `false`: exit status 1"):
@@ -115,7 +115,7 @@ def test_a_failing_post_command_takes_the_switch_back(both: Deployment) -> None:
     assert (entry.outcome, entry.has_switched) == ("rolled back", False)
 
 
-def test_rollback_does_not_lead_to_what_a_post_command_has_found_wanting(both: Deployment) -> None:
+def test_rollback_does_not_lead_to_what_a_post_command_has_found_wanting(both: Rehearsal) -> None:
     both.deployer().switch("green")
     both.deployer().rollback()
     assert both.state.previous_version == "green"
@@ -127,15 +127,15 @@ def test_rollback_does_not_lead_to_what_a_post_command_has_found_wanting(both: D
     assert both.state.active_version == "blue"
 
 
-def test_the_first_version_has_nothing_to_go_back_to(deployment: Deployment) -> None:
-    configure(deployment, post=("false",))
+def test_the_first_version_has_nothing_to_go_back_to(rehearsal: Rehearsal) -> None:
+    configure(rehearsal, post=("false",))
     with pytest.raises(SwitchStands, match="is the active version still"):
-        deployment.deployer().deploy(Overrides(release="r1"))
-    assert deployment.state.active_version == "blue"
-    assert "traffic was left with blue" in deployment.seen(Noted)[-1].text
+        rehearsal.deployer().deploy(Overrides(release="r1"))
+    assert rehearsal.state.active_version == "blue"
+    assert "traffic was left with blue" in rehearsal.seen(Noted)[-1].text
 
 
-def test_traffic_is_not_given_back_to_a_version_that_does_not_run(both: Deployment) -> None:
+def test_traffic_is_not_given_back_to_a_version_that_does_not_run(both: Rehearsal) -> None:
     pid = both.version("blue").pid
     configure(both, post=(f"sh -c 'kill -9 {pid}; while kill -0 {pid} 2>/dev/null; do :; done; exit 1'",))
     with pytest.raises(SwitchStands, match="is the active version still"):
@@ -144,7 +144,7 @@ def test_traffic_is_not_given_back_to_a_version_that_does_not_run(both: Deployme
     assert "blue does not run any more" in both.seen(Noted)[-1].text
 
 
-def test_ctrl_c_in_a_post_command_takes_the_switch_back(both: Deployment) -> None:
+def test_ctrl_c_in_a_post_command_takes_the_switch_back(both: Rehearsal) -> None:
     configure(both, post=("true",))
 
     def report(event: Event) -> None:
@@ -152,11 +152,11 @@ def test_ctrl_c_in_a_post_command_takes_the_switch_back(both: Deployment) -> Non
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Deployer(replace(both.steps(), report=report), both.history, "switch").switch("green")
+        Deployer(replace(both.deployment(), report=report), both.history, "switch").switch("green")
     assert both.state.active_version == "blue"
 
 
-def test_a_rollback_does_without_checks(both: Deployment) -> None:
+def test_a_rollback_does_without_checks(both: Rehearsal) -> None:
     both.deployer().switch("green")
     configure(both, smoke=("false",), post=("false",))
     both.deployer().rollback()
@@ -220,7 +220,7 @@ def test_slowness_needs_evidence(before: TrafficSample, after: TrafficSample, fo
     assert Evidence(before, after).slowness() == found
 
 
-def test_a_watched_deploy_that_does_well_stands(both: Deployment) -> None:
+def test_a_watched_deploy_that_does_well_stands(both: Rehearsal) -> None:
     both.traffic = traffic((100, 0), p95_ms=21.0)
     both.deployer().deploy(Overrides(release="r3"), watch_s=0.1)
     assert both.state.active_version == "green"
@@ -261,7 +261,7 @@ def test_the_judgement_says_what_it_needs(before: TrafficSample, after: TrafficS
     assert times in evidence.of_times()
 
 
-def test_a_doubtful_release_stands_and_says_so(both: Deployment) -> None:
+def test_a_doubtful_release_stands_and_says_so(both: Rehearsal) -> None:
     both.traffic = traffic((3, 1))
     with pytest.raises(Doubtful, match=r"green is active, but doubtful: 33.3 % \(1 of 3\)") as caught:
         both.deployer().deploy(Overrides(release="r3"), watch_s=0.1, stop_old=True)
@@ -273,14 +273,14 @@ def test_a_doubtful_release_stands_and_says_so(both: Deployment) -> None:
     assert (entry.outcome, entry.has_switched) == ("doubtful", True)
 
 
-def test_what_chance_explains_is_no_doubt(both: Deployment) -> None:
+def test_what_chance_explains_is_no_doubt(both: Rehearsal) -> None:
     both.traffic = traffic((20, 1))
     both.deployer().deploy(Overrides(release="r3"), watch_s=0.1)
     assert both.outcomes()[-1] == ("deploy", "done")
 
 
 @pytest.mark.parametrize("looks", [[(60, 9)], [(20, 5)]])
-def test_a_ceiling_needs_no_proof(both: Deployment, looks: list[tuple[int, int]]) -> None:
+def test_a_ceiling_needs_no_proof(both: Rehearsal, looks: list[tuple[int, int]]) -> None:
     seen = traffic(*looks)
     seen.conducts["blue"] = [TrafficSample(50, 4, 20.0)]
     both.traffic = seen
@@ -308,7 +308,7 @@ def test_what_is_no_share_is_refused(given: object) -> None:
         load({}, {}, {"deploy": {"watch_max_errors": given}})
 
 
-def test_a_watched_deploy_that_does_worse_is_taken_back_at_once(both: Deployment) -> None:
+def test_a_watched_deploy_that_does_worse_is_taken_back_at_once(both: Rehearsal) -> None:
     both.traffic = traffic((1, 1), (40, 20))
     with pytest.raises(UnhealthyVersion, match=r"green does worse than blue did: 50.0 % \(20 of 40\)"):
         both.deployer().deploy(Overrides(release="r3"), watch_s=600, stop_old=True)
@@ -317,14 +317,14 @@ def test_a_watched_deploy_that_does_worse_is_taken_back_at_once(both: Deployment
     assert both.outcomes()[-1] == ("deploy", "rolled back")
 
 
-def test_slowness_is_judged_at_the_end_of_the_watch(both: Deployment) -> None:
+def test_slowness_is_judged_at_the_end_of_the_watch(both: Rehearsal) -> None:
     both.traffic = traffic((100, 0), p95_ms=500.0)
     with pytest.raises(UnhealthyVersion, match="took up to 500 ms"):
         both.deployer().deploy(Overrides(release="r3"), watch_s=0.1)
     assert both.state.active_version == "blue"
 
 
-def test_without_a_router_there_is_nothing_to_watch(both: Deployment) -> None:
+def test_without_a_router_there_is_nothing_to_watch(both: Rehearsal) -> None:
     both.deployer().deploy(Overrides(release="r3"), watch_s=600)
     assert Noted("nothing to watch: the router is not running") in both.events
 
@@ -332,7 +332,7 @@ def test_without_a_router_there_is_nothing_to_watch(both: Deployment) -> None:
 # --- receipt ---------------------------------------------------------------------------------------------
 
 
-def test_a_switch_has_a_receipt_in_the_history(both: Deployment) -> None:
+def test_a_switch_has_a_receipt_in_the_history(both: Rehearsal) -> None:
     old = [QUIET, QUIET._replace(ended=4), QUIET._replace(ended=11, cut=1, failed=1)]  # four came before the switch
     new = [QUIET, QUIET, QUIET._replace(in_flight=3)]
     both.traffic = FakeTraffic({"blue": [2, 0]}, counts={"blue": old, "green": new})
@@ -344,7 +344,7 @@ def test_a_switch_has_a_receipt_in_the_history(both: Deployment) -> None:
     assert both.history.entries()[-1].facts["receipt"] == ready.receipt.as_json()
 
 
-def test_metrics_that_were_begun_anew_leave_no_receipt(both: Deployment) -> None:
+def test_metrics_that_were_begun_anew_leave_no_receipt(both: Rehearsal) -> None:
     before = Tally(9, 0, 0, 0, 0, 0.0, 0)
     both.traffic = FakeTraffic(counts={"blue": [before, before, QUIET]})
     both.deployer().switch("green")

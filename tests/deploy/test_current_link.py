@@ -13,8 +13,8 @@ import pytest
 
 from app.deploy.deployer import Overrides
 from app.settings.tables.release_settings import ReleaseConfig
-from tests.deploy.deployment import Deployment
 from tests.deploy.kill_points import calls_of, killed_at
+from tests.deploy.rehearsal import Rehearsal
 from tests.deploy.shop import ROOT, Shop
 from tests.support.mounts import needs_root, read_only
 from tests.support.waiting import wait_until
@@ -229,38 +229,38 @@ def test_a_release_is_not_started_through_the_link(both: Shop) -> None:
 
 
 def test_a_switch_killed_between_any_two_calls_leaves_a_link_that_the_next_command_puts_right(
-    deployment: Deployment,
+    rehearsal: Rehearsal,
 ) -> None:
-    link = deployment.home / "current"
-    steps = deployment.steps
+    link = rehearsal.home / "current"
+    deployment = rehearsal.deployment
 
     def with_link(drain_timeout_s: float = 5.0) -> object:
-        made = steps(drain_timeout_s)
+        made = deployment(drain_timeout_s)
         made.release = ReleaseConfig(current=str(link))
         return made
 
-    deployment.steps = with_link  # type: ignore[method-assign, assignment]  # the settings of this test
-    deployment.deployer().start("blue", Overrides(release="r1"))
-    deployment.deployer().start("green", Overrides(release="r2"))
+    rehearsal.deployment = with_link  # type: ignore[method-assign, assignment]  # the settings of this test
+    rehearsal.deployer().start("blue", Overrides(release="r1"))
+    rehearsal.deployer().start("green", Overrides(release="r2"))
 
     def led_by_link() -> str:
         return link.resolve().name
 
     def switch() -> None:
-        deployment.deployer("switch green").switch("green")
+        rehearsal.deployer("switch green").switch("green")
 
     def back() -> None:
-        deployment.deployer("switch blue").switch("blue")
+        rehearsal.deployer("switch blue").switch("blue")
 
     calls, seen = calls_of(switch), set()
     back()
     for at in range(1, calls + 1):
         assert killed_at(switch, at, after=False), f"call {at} of {calls}"
-        active = deployment.state.active_version
+        active = rehearsal.state.active_version
         seen.add((active, led_by_link()))
-        deployment.deployer("any other").switch(str(active))
+        rehearsal.deployer("any other").switch(str(active))
         assert led_by_link() == active
         back()
-        assert (deployment.state.active_version, led_by_link()) == ("blue", "blue")
-        assert deployment.history.unfinished() == []
+        assert (rehearsal.state.active_version, led_by_link()) == ("blue", "blue")
+        assert rehearsal.history.unfinished() == []
     assert seen == {("blue", "blue"), ("green", "blue"), ("green", "green")}, "never ahead of the traffic"

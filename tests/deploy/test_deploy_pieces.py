@@ -22,7 +22,7 @@ from app.errors import ConfigError
 from app.settings.tables.app_settings import AppConfig
 from app.state.model import Status, VersionState
 from app.upstream.probe import ProbeResult
-from tests.deploy.deployment import Deployment, FakeTraffic, Row
+from tests.deploy.rehearsal import FakeTraffic, Rehearsal, Row
 
 BLUE = VersionState("blue", 8001, release="r 1")
 GOOD = ProbeResult(True, 200, 1.0)
@@ -46,12 +46,12 @@ class Clock:
 
 
 @pytest.fixture
-def launch(deployment: Deployment) -> Callable[..., Launch]:
+def launch(rehearsal: Rehearsal) -> Callable[..., Launch]:
     """Works out what would be executed for a version with such settings."""
 
     def work_out(version: VersionState, **settings: str) -> Launch:
-        deployment.app = AppConfig(**settings)  # type: ignore[arg-type]  # fields by name
-        return launch_of(make(deployment.steps(), version), version, deployment.app.address)
+        rehearsal.app = AppConfig(**settings)  # type: ignore[arg-type]  # fields by name
+        return launch_of(make(rehearsal.deployment(), version), version, rehearsal.app.address)
 
     return work_out
 

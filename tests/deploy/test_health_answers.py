@@ -10,7 +10,7 @@ from app.deploy.events import Noted, Probed
 from app.deploy.judge.health_answers import advice, meaning, target_path
 from app.errors import UnhealthyVersion
 from app.settings.tables.app_settings import AppConfig
-from tests.deploy.deployment import Deployment
+from tests.deploy.rehearsal import Rehearsal
 
 CASES = {
     "slash added": ("/health", "/health/", '[app] health_path = "/health/"'),
@@ -42,21 +42,21 @@ def test_a_redirect_is_followed_on_the_same_server(location: str, path: str) -> 
     assert target_path("/health", location) == path
 
 
-def test_a_start_warns_of_a_redirect_that_is_no_sign_of_health(deployment: Deployment) -> None:
-    (deployment.home / "redirect").write_text("/health/")
-    deployment.deployer().start("blue")
-    deployment.deployer().deploy()
-    warnings = [event.text for event in deployment.seen(Noted) if event.warns]
+def test_a_start_warns_of_a_redirect_that_is_no_sign_of_health(rehearsal: Rehearsal) -> None:
+    (rehearsal.home / "redirect").write_text("/health/")
+    rehearsal.deployer().start("blue")
+    rehearsal.deployer().deploy()
+    warnings = [event.text for event in rehearsal.seen(Noted) if event.warns]
     assert [text.partition(": ")[0] for text in warnings] == [
         f"{name} answers its health check with a redirect to /health/" for name in ("blue", "green")
     ]
-    assert deployment.seen(Probed)[-1].probe.result.leads_to == "/health/"
+    assert rehearsal.seen(Probed)[-1].probe.result.leads_to == "/health/"
 
 
-def test_an_ordinary_redirect_is_no_reason_to_warn(deployment: Deployment) -> None:
-    (deployment.home / "redirect").write_text("/en/start")
-    deployment.deployer().start("blue")
-    assert [event for event in deployment.seen(Noted) if event.warns] == []
+def test_an_ordinary_redirect_is_no_reason_to_warn(rehearsal: Rehearsal) -> None:
+    (rehearsal.home / "redirect").write_text("/en/start")
+    rehearsal.deployer().start("blue")
+    assert [event for event in rehearsal.seen(Noted) if event.warns] == []
 
 
 @pytest.mark.parametrize(
@@ -85,14 +85,14 @@ def test_setting_that_is_printed_is_one_that_is_taken() -> None:
         assert AppConfig(health_statuses=printed).expects(status)
 
 
-def test_a_start_says_at_once_what_a_missing_health_path_means(deployments: Callable[..., Deployment]) -> None:
-    deployment = deployments(start_timeout=1, health_timeout=1)
-    (deployment.home / "status").write_text("404")
+def test_a_start_says_at_once_what_a_missing_health_path_means(deployments: Callable[..., Rehearsal]) -> None:
+    rehearsal = deployments(start_timeout=1, health_timeout=1)
+    (rehearsal.home / "status").write_text("404")
     with pytest.raises(
         UnhealthyVersion,
         match=r"status 404, .*; it has no /health: \[app\] health_path",
     ):
-        deployment.deployer().start("blue")
-    warned = next(i for i, event in enumerate(deployment.events) if isinstance(event, Noted) and event.warns)
-    before = [event.probe.result.status for event in deployment.events[:warned] if isinstance(event, Probed)]
+        rehearsal.deployer().start("blue")
+    warned = next(i for i, event in enumerate(rehearsal.events) if isinstance(event, Noted) and event.warns)
+    before = [event.probe.result.status for event in rehearsal.events[:warned] if isinstance(event, Probed)]
     assert [status for status in before if status is not None] == [404] * 3

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from app.deploy.deployer import Deployer, Overrides
+from app.deploy.deployment import Deployment
 from app.deploy.judge.gate import Gate, GateVerdict
 from app.deploy.processes.launch import Launch
 from app.deploy.processes.process_table import Found
 from app.deploy.record.history import History
-from app.deploy.steps import Steps
 from app.errors import OperatorError
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.deploy_settings import DeployConfig
@@ -104,7 +104,7 @@ class NameAndCode(RuleBasedStateMachine):
         (folder / "module.py").write_text(f"r{self.count}")
 
     def deployer(self) -> Deployer:
-        steps = Steps(
+        deployment = Deployment(
             store=self.store,
             processes=self.processes,
             app=self.app,
@@ -115,7 +115,7 @@ class NameAndCode(RuleBasedStateMachine):
             deploy=DeployConfig(),
             environ={"PATH": "/usr/bin:/bin", "SHELL_OF": str(self.edits)},
         )
-        return Deployer(steps, History(self.store.folder / "history.jsonl"), "test", 1.0)
+        return Deployer(deployment, History(self.store.folder / "history.jsonl"), "test", 1.0)
 
     def attempt(self, act: object) -> None:
         """Carry out a command; a refusal is an answer."""

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from app.deploy.phases import PHASES, Configured, Operation, Phase, Recovery, Undo, check_plan, plan
+from app.deploy.phases import PHASES, Configured, Operation, Phase, Recovery, Undo, check_order, phases_of
 from app.errors import OperatorError
 
 MODES = {Operation.PAUSE, Operation.RESUME, Operation.MAINTENANCE, Operation.PREVIEW}
@@ -17,10 +17,10 @@ def test_every_plan_obeys_the_table(
 ) -> None:
     if promotes and retires and not drains:
         with pytest.raises(OperatorError, match="retiring cannot follow promoting"):
-            check_plan((Phase.PROMOTING, Phase.RETIRING))
+            check_order((Phase.PROMOTING, Phase.RETIRING))
         drains = True
-    phases = plan(operation, target_runs=runs, promotes=promotes, drains=drains, retires=retires)
-    assert check_plan(phases) == phases
+    phases = phases_of(operation, target_runs=runs, promotes=promotes, drains=drains, retires=retires)
+    assert check_order(phases) == phases
     if operation in MODES:
         assert phases[0] is Phase.SETTING
     elif operation is not Operation.STOP:
@@ -32,18 +32,18 @@ def test_every_plan_obeys_the_table(
 @pytest.mark.parametrize(
     ("phases", "expected"),
     [
-        (plan(Operation.START, target_runs=False), "launching gating promoting"),
-        (plan(Operation.START, target_runs=True, promotes=False), "gating"),
-        (plan(Operation.RESTART, target_runs=True, promotes=False), "clearing launching gating"),
-        (plan(Operation.SWITCH, target_runs=True), "gating promoting"),
-        (plan(Operation.ROLLBACK, target_runs=False), "launching gating promoting"),
-        (plan(Operation.STOP, target_runs=True, drains=True), "draining retiring"),
+        (phases_of(Operation.START, target_runs=False), "launching gating promoting"),
+        (phases_of(Operation.START, target_runs=True, promotes=False), "gating"),
+        (phases_of(Operation.RESTART, target_runs=True, promotes=False), "clearing launching gating"),
+        (phases_of(Operation.SWITCH, target_runs=True), "gating promoting"),
+        (phases_of(Operation.ROLLBACK, target_runs=False), "launching gating promoting"),
+        (phases_of(Operation.STOP, target_runs=True, drains=True), "draining retiring"),
         (
-            plan(Operation.DEPLOY, target_runs=True, drains=True, retires=True),
+            phases_of(Operation.DEPLOY, target_runs=True, drains=True, retires=True),
             "clearing launching gating promoting draining retiring",
         ),
         (
-            plan(
+            phases_of(
                 Operation.DEPLOY,
                 target_runs=False,
                 drains=True,
@@ -52,18 +52,18 @@ def test_every_plan_obeys_the_table(
             "launching gating smoking promoting posting watching draining",
         ),
         (
-            plan(Operation.DEPLOY, target_runs=True, checks=Configured(before=True, smoke=True)),
+            phases_of(Operation.DEPLOY, target_runs=True, checks=Configured(before=True, smoke=True)),
             "preparing clearing launching gating smoking promoting",
         ),
         (
-            plan(Operation.ROLLBACK, target_runs=True, checks=Configured(revert=True)),
+            phases_of(Operation.ROLLBACK, target_runs=True, checks=Configured(revert=True)),
             "gating reverting promoting",
         ),
         (
-            plan(Operation.SWITCH, target_runs=True, promotes=False, checks=Configured(smoke=True, post=True)),
+            phases_of(Operation.SWITCH, target_runs=True, promotes=False, checks=Configured(smoke=True, post=True)),
             "gating",
         ),
-        (plan(Operation.PAUSE, target_runs=True, drains=True), "setting draining"),
+        (phases_of(Operation.PAUSE, target_runs=True, drains=True), "setting draining"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

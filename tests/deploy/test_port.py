@@ -14,7 +14,7 @@ from app.deploy.processes import port_use
 from app.deploy.processes.port_use import can_listen, given_away_text, kept_by
 from app.deploy.run import port_wait
 from app.errors import ProcessError, UnhealthyVersion
-from tests.deploy.deployment import Deployment
+from tests.deploy.rehearsal import Rehearsal
 from tests.support.router_process import free_port
 from tests.support.waiting import wait_until
 
@@ -30,7 +30,7 @@ def unused_port() -> int:
 
 @pytest.fixture(autouse=True)
 def unused_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.deploy.deployment.free_port", unused_port)
+    monkeypatch.setattr("tests.deploy.rehearsal.free_port", unused_port)
 
 
 def accepted(port: int, *, reuse: bool, address: str = "127.0.0.1") -> tuple[socket.socket, socket.socket]:
@@ -80,8 +80,8 @@ def test_draining_connections_keep_the_port_and_are_named_without_a_time() -> No
 
 
 def test_start_waits_until_connections_of_a_former_server_have_ended(tmp_path: Path) -> None:
-    deployment = Deployment(tmp_path)
-    port = deployment.ports["blue"]
+    rehearsal = Rehearsal(tmp_path)
+    port = rehearsal.ports["blue"]
     client, server = accepted(port, reuse=False)
 
     def end() -> None:
@@ -91,38 +91,38 @@ def test_start_waits_until_connections_of_a_former_server_have_ended(tmp_path: P
     timer = threading.Timer(0.5, end)
     timer.start()
     try:
-        deployment.deployer().start("blue")
+        rehearsal.deployer().start("blue")
     finally:
         timer.join()
         client.close()
-        deployment.deployer().stop("blue", force=True)
+        rehearsal.deployer().stop("blue", force=True)
     text = f"port {port} of blue has 1 connection of a former server (ESTABLISHED): waiting until it is free"
-    events = deployment.events
-    assert events.index(Noted(text, True)) < events.index(deployment.seen(Launched)[0])
+    events = rehearsal.events
+    assert events.index(Noted(text, True)) < events.index(rehearsal.seen(Launched)[0])
 
 
 def test_start_says_what_keeps_a_port_that_does_not_come_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(port_wait, "_PORT_WAIT_S", 0.3)
-    deployment = Deployment(tmp_path)
-    port = deployment.ports["blue"]
+    rehearsal = Rehearsal(tmp_path)
+    port = rehearsal.ports["blue"]
     leave_time_wait(port, reuse=False)
     with pytest.raises(
         ProcessError, match=rf"port {port} of blue is not free .* \(TIME-WAIT\), free in \d+ s"
     ) as refused:
-        deployment.deployer().start("blue")
+        rehearsal.deployer().start("blue")
     assert refused.value.hint == f"sudo ss -tanp 'sport = :{port}'   # whose they are"
-    assert deployment.version("blue").status == "stopped"
+    assert rehearsal.version("blue").status == "stopped"
 
 
 def test_application_without_reuse_learns_what_is_in_its_way(tmp_path: Path) -> None:
-    deployment = Deployment(tmp_path)
+    rehearsal = Rehearsal(tmp_path)
     (tmp_path / "exclusive").touch()
-    port = deployment.ports["blue"]
+    port = rehearsal.ports["blue"]
     leave_time_wait(port, reuse=True)
     with pytest.raises(
         UnhealthyVersion, match=r"; its port has 1 connection of a former server \(TIME-WAIT\), free in"
     ):
-        deployment.deployer().start("blue")
+        rehearsal.deployer().start("blue")
 
 
 # --- what the kernel gives to outgoing connections ------------------------------------------------------------
@@ -161,10 +161,10 @@ def test_unknown_kernel_is_not_blamed(kernel: Path) -> None:
 
 
 def test_start_warns_of_a_port_that_the_kernel_gives_away(tmp_path: Path, kernel: Path) -> None:
-    deployment = Deployment(tmp_path)
+    rehearsal = Rehearsal(tmp_path)
     (kernel / "range").write_text("1024 65535\n")
-    deployment.deployer().start("blue")
-    deployment.deployer().stop("blue", force=True)
-    warned = [note.text for note in deployment.seen(Noted) if note.warns and "ip_local_reserved_ports" in note.text]
+    rehearsal.deployer().start("blue")
+    rehearsal.deployer().stop("blue", force=True)
+    warned = [note.text for note in rehearsal.seen(Noted) if note.warns and "ip_local_reserved_ports" in note.text]
     assert len(warned) == 1
-    assert f"port {deployment.ports['blue']} of blue" in warned[0]
+    assert f"port {rehearsal.ports['blue']} of blue" in warned[0]

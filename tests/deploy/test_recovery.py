@@ -17,8 +17,8 @@ from app.deploy.phases import Operation, Phase
 from app.deploy.record.history import History, Intent
 from app.errors import OperatorError
 from app.state.model import promote, with_version
-from tests.deploy.deployment import Deployment
 from tests.deploy.kill_points import calls_of, killed_at
+from tests.deploy.rehearsal import Rehearsal
 from tests.support.waiting import wait_until
 
 DEAD = 4_194_000
@@ -28,32 +28,32 @@ STOP = Intent(Operation.STOP, "stop green", "green", "blue", "blue", None, (Phas
 
 
 @pytest.fixture
-def both(deployment: Deployment) -> Deployment:
+def both(rehearsal: Rehearsal) -> Rehearsal:
     """Blue is active, green is the standby; both run."""
-    deployment.deployer().start("blue", Overrides(release="r1"))
-    deployment.deployer().start("green", Overrides(release="r2"))
-    deployment.events.clear()
-    return deployment
+    rehearsal.deployer().start("blue", Overrides(release="r1"))
+    rehearsal.deployer().start("green", Overrides(release="r2"))
+    rehearsal.events.clear()
+    return rehearsal
 
 
-def active(deployment: Deployment) -> str | None:
-    return deployment.state.active_version
+def active(rehearsal: Rehearsal) -> str | None:
+    return rehearsal.state.active_version
 
 
-def is_in_order(deployment: Deployment) -> None:
+def is_in_order(rehearsal: Rehearsal) -> None:
     """What must hold after any command that follows a killed one."""
-    state = deployment.state
+    state = rehearsal.state
     assert state.active is not None
-    assert deployment.processes.find(state.active).alive
+    assert rehearsal.processes.find(state.active).alive
     assert all(version.status in ("running", "stopped") for version in state.versions.values())
-    assert deployment.history.unfinished() == []
-    assert [link.fault for link in deployment.history.verify() if link.fault] == []
+    assert rehearsal.history.unfinished() == []
+    assert [link.fault for link in rehearsal.history.verify() if link.fault] == []
 
 
 # --- every point of a switch -----------------------------------------------------------------------------
 
 
-def test_a_switch_killed_between_any_two_calls_leaves_the_old_state_or_the_new_one(both: Deployment) -> None:
+def test_a_switch_killed_between_any_two_calls_leaves_the_old_state_or_the_new_one(both: Rehearsal) -> None:
     def switch() -> None:
         both.deployer("switch green").switch("green")
 
@@ -77,7 +77,7 @@ def test_a_switch_killed_between_any_two_calls_leaves_the_old_state_or_the_new_o
     assert seen == {"blue", "green"}
 
 
-MODES: dict[str, Callable[[Deployment], None]] = {
+MODES: dict[str, Callable[[Rehearsal], None]] = {
     "pause": lambda it: void(it.modes().pause(300)),
     "resume": lambda it: void(it.modes().resume()),
     "maintenance": lambda it: void(it.modes().start_maintenance("Back at nine", 60, ())),
@@ -90,22 +90,22 @@ def void(_: object) -> None:
 
 
 @pytest.mark.parametrize("name", MODES)
-def test_a_mode_killed_between_any_two_calls_is_on_or_off(deployment: Deployment, name: str) -> None:
-    deployment.store.write(replace(deployment.state, active_version="blue"))
+def test_a_mode_killed_between_any_two_calls_is_on_or_off(rehearsal: Rehearsal, name: str) -> None:
+    rehearsal.store.write(replace(rehearsal.state, active_version="blue"))
     if name == "resume":
-        deployment.modes().pause(3000)
-    old = deployment.state
+        rehearsal.modes().pause(3000)
+    old = rehearsal.state
 
     def command() -> None:
-        MODES[name](deployment)
+        MODES[name](rehearsal)
 
     at, changed = 1, 0
     while killed_at(command, at, after=True):
-        state = deployment.state
+        state = rehearsal.state
         changed += state != old
         rest = replace(state, pause=old.pause, maintenance=old.maintenance, preview_key=old.preview_key)
         assert replace(rest, serial=old.serial) == old
-        deployment.store.write(old)
+        rehearsal.store.write(old)
         at += 1
     assert at > 15
     assert changed > 0
@@ -121,38 +121,38 @@ def test_a_mode_killed_between_any_two_calls_is_on_or_off(deployment: Deployment
 )
 @given(points=st.lists(st.tuples(st.integers(1, 110), st.booleans(), st.booleans()), min_size=1, max_size=3))
 def test_deploys_killed_at_random_are_finished_or_undone(
-    deployments: Callable[..., Deployment], points: list[tuple[int, bool, bool]]
+    deployments: Callable[..., Rehearsal], points: list[tuple[int, bool, bool]]
 ) -> None:
-    deployment = deployments()
-    deployment.deployer().start("blue", Overrides(release="r0"))
+    rehearsal = deployments()
+    rehearsal.deployer().start("blue", Overrides(release="r0"))
     for number, (at, after, stop_old) in enumerate(points, 1):
-        standby = deployment.state.standby_version
+        standby = rehearsal.state.standby_version
         killed_at(
-            lambda number=number, stop_old=stop_old: deployment.deployer("deploy").deploy(  # type: ignore[misc]  # bound early
+            lambda number=number, stop_old=stop_old: rehearsal.deployer("deploy").deploy(  # type: ignore[misc]  # bound early
                 Overrides(release=f"r{number}"), stop_old=stop_old
             ),
             at,
             after=after,
         )
-        state = deployment.state
+        state = rehearsal.state
         assert state.active is not None
-        assert deployment.processes.find(state.active).alive
+        assert rehearsal.processes.find(state.active).alive
         was_switched = state.active_version == standby
-        deployment.deployer("switch").switch(state.active.name)
-        assert deployment.state.active_version == state.active.name
-        is_in_order(deployment)
-        other = deployment.version(deployment.state.standby_version)
+        rehearsal.deployer("switch").switch(state.active.name)
+        assert rehearsal.state.active_version == state.active.name
+        is_in_order(rehearsal)
+        other = rehearsal.version(rehearsal.state.standby_version)
         if not was_switched:
             # It never had traffic, so it does not run on unseen.
-            assert other.release != f"r{number}" or not deployment.processes.find(other).alive
-    deployment.close()
+            assert other.release != f"r{number}" or not rehearsal.processes.find(other).alive
+    rehearsal.close()
 
 
 # --- what is said and done, phase by phase ---------------------------------------------------------------
 
 
 def leave_behind(
-    deployment: Deployment,
+    rehearsal: Rehearsal,
     phase: Phase,
     operation: Operation = Operation.DEPLOY,
     target: str = "green",
@@ -170,24 +170,24 @@ def leave_behind(
         phases,
         replaces=remembered,
     )
-    entry = deployment.history.begin(intent)
-    deployment.history.append({"id": entry.id, "pid": DEAD})
+    entry = rehearsal.history.begin(intent)
+    rehearsal.history.append({"id": entry.id, "pid": DEAD})
     entry.enter(phase)
 
 
-def next_command(deployment: Deployment) -> str:
+def next_command(rehearsal: Rehearsal) -> str:
     """What the next command says about the killed one."""
-    deployment.modes("resume").resume()
-    (found,) = deployment.seen(BrokenOff)
+    rehearsal.modes("resume").resume()
+    (found,) = rehearsal.seen(BrokenOff)
     assert found.pid == DEAD
-    deployment.events.clear()
-    deployment.modes("resume").resume()
-    assert deployment.seen(BrokenOff) == []
+    rehearsal.events.clear()
+    rehearsal.modes("resume").resume()
+    assert rehearsal.seen(BrokenOff) == []
     return found.left_behind
 
 
 @pytest.mark.parametrize("phase", [Phase.LAUNCHING, Phase.GATING, Phase.SMOKING, Phase.PROMOTING])
-def test_a_start_that_never_had_traffic_is_undone(both: Deployment, phase: Phase) -> None:
+def test_a_start_that_never_had_traffic_is_undone(both: Rehearsal, phase: Phase) -> None:
     leave_behind(both, phase)
     assert next_command(both) == "green had no traffic yet and was stopped"
     assert (both.version("green").status, both.version("green").release) == ("stopped", "r1")
@@ -195,13 +195,13 @@ def test_a_start_that_never_had_traffic_is_undone(both: Deployment, phase: Phase
     assert both.outcomes()[2:] == [("deploy", "broken off")]
 
 
-def test_a_start_that_was_never_made_leaves_nothing_to_stop(both: Deployment) -> None:
+def test_a_start_that_was_never_made_leaves_nothing_to_stop(both: Rehearsal) -> None:
     both.deployer().stop("green")
     leave_behind(both, Phase.LAUNCHING)
     assert next_command(both) == "green was not started"
 
 
-def test_a_switch_that_was_made_stands(both: Deployment) -> None:
+def test_a_switch_that_was_made_stands(both: Rehearsal) -> None:
     both.store.write(promote(both.state, "green", 1.0))
     leave_behind(both, Phase.PROMOTING)
     assert next_command(both) == "green is active, so it was left as it is"
@@ -210,7 +210,7 @@ def test_a_switch_that_was_made_stands(both: Deployment) -> None:
 
 
 @pytest.mark.parametrize("phase", [Phase.LINKING, Phase.POSTING, Phase.WATCHING, Phase.DRAINING, Phase.SETTING])
-def test_traffic_is_not_moved_by_a_recovery(both: Deployment, phase: Phase) -> None:
+def test_traffic_is_not_moved_by_a_recovery(both: Rehearsal, phase: Phase) -> None:
     both.store.write(promote(both.state, "green", 1.0))
     leave_behind(both, phase)
     assert next_command(both)
@@ -218,25 +218,25 @@ def test_traffic_is_not_moved_by_a_recovery(both: Deployment, phase: Phase) -> N
     assert both.version("blue").status == "running"
 
 
-def test_a_stop_is_finished(both: Deployment) -> None:
+def test_a_stop_is_finished(both: Rehearsal) -> None:
     leave_behind(both, Phase.RETIRING, Operation.STOP)
     assert next_command(both) == "green has been stopped now"
     assert both.version("green").status == "stopped"
 
 
-def test_a_stop_that_was_done_is_only_told(both: Deployment) -> None:
+def test_a_stop_that_was_done_is_only_told(both: Rehearsal) -> None:
     both.deployer().stop("green")
     leave_behind(both, Phase.RETIRING, Operation.STOP)
     assert next_command(both) == "green is stopped"
 
 
-def test_the_active_version_is_not_stopped_by_a_recovery(both: Deployment) -> None:
+def test_the_active_version_is_not_stopped_by_a_recovery(both: Rehearsal) -> None:
     leave_behind(both, Phase.RETIRING)
     assert next_command(both) == "blue is active, so it was left running"
     assert both.version("blue").status == "running"
 
 
-def test_a_restart_that_left_the_active_version_stopped_asks_for_its_start(both: Deployment) -> None:
+def test_a_restart_that_left_the_active_version_stopped_asks_for_its_start(both: Rehearsal) -> None:
     both.kill("blue")
     wait_until(lambda: not both.processes.find(both.version("blue")).alive, "blue's end")
     leave_behind(both, Phase.CLEARING, Operation.RESTART, "blue")
@@ -244,14 +244,14 @@ def test_a_restart_that_left_the_active_version_stopped_asks_for_its_start(both:
     both.deployer().start("blue")
 
 
-def test_a_command_that_is_at_work_is_left_alone(both: Deployment) -> None:
+def test_a_command_that_is_at_work_is_left_alone(both: Rehearsal) -> None:
     intent = Intent(Operation.SWITCH, "switch", "green", "blue", "green", None, (Phase.DRAINING,))
     both.history.begin(intent).enter(Phase.DRAINING)
     both.modes().resume()
     assert both.seen(BrokenOff) == []
 
 
-def test_a_command_that_drained_on_when_the_wall_clock_was_stepped_is_left_alone(both: Deployment) -> None:
+def test_a_command_that_drained_on_when_the_wall_clock_was_stepped_is_left_alone(both: Rehearsal) -> None:
     before = History(both.history.path, now=lambda: time.time() - 86_400)
     before.begin(STOP).enter(Phase.RETIRING)
     both.modes("resume").resume()
@@ -259,7 +259,7 @@ def test_a_command_that_drained_on_when_the_wall_clock_was_stepped_is_left_alone
     assert both.version("green").status == "running"
 
 
-def test_a_command_whose_pid_another_process_has_got_is_not_at_work(both: Deployment) -> None:
+def test_a_command_whose_pid_another_process_has_got_is_not_at_work(both: Rehearsal) -> None:
     before = History(both.history.path, now=lambda: time.time() + 86_400)  # set back since
     entry = before.begin(STOP)
     before.append({"id": entry.id, "birth": "of-another"})
@@ -268,20 +268,20 @@ def test_a_command_whose_pid_another_process_has_got_is_not_at_work(both: Deploy
     assert [found.left_behind for found in both.seen(BrokenOff)] == ["green has been stopped now"]
 
 
-def an_open_end(deployment: Deployment, operation: str) -> bytes:
+def an_open_end(rehearsal: Rehearsal, operation: str) -> bytes:
     """The history as it was when the last command of that kind had come to its last phase."""
-    lines = deployment.history.path.read_bytes().splitlines(keepends=True)
-    (start,) = [entry for entry in deployment.history.entries() if entry.operation == operation][-1:]
+    lines = rehearsal.history.path.read_bytes().splitlines(keepends=True)
+    (start,) = [entry for entry in rehearsal.history.entries() if entry.operation == operation][-1:]
     ends = [at for at, line in enumerate(lines) if f'"id": "{start.id}"'.encode() in line and b'"outcome"' in line]
     return b"".join(lines[: ends[-1]]).replace(f'"pid": {os.getpid()}'.encode(), f'"pid": {DEAD}'.encode())
 
 
-def start_anew(deployment: Deployment) -> None:
-    deployment.deployer().stop("green")
-    deployment.deployer().start("green", Overrides(release="r3"))
+def start_anew(rehearsal: Rehearsal) -> None:
+    rehearsal.deployer().stop("green")
+    rehearsal.deployer().start("green", Overrides(release="r3"))
 
 
-LAST_COMMANDS: dict[str, Callable[[Deployment], None]] = {
+LAST_COMMANDS: dict[str, Callable[[Rehearsal], None]] = {
     "start": start_anew,
     "restart": lambda it: it.deployer().restart("green"),
     "stop": lambda it: it.deployer().stop("green"),
@@ -294,7 +294,7 @@ LAST_COMMANDS: dict[str, Callable[[Deployment], None]] = {
 @pytest.mark.parametrize("torn", [b"", b'{"id": "5f0c'], ids=["disk-full", "power-cut"])
 @pytest.mark.parametrize("operation", LAST_COMMANDS)
 def test_a_command_of_which_only_the_end_is_not_in_the_history_was_done(
-    both: Deployment, operation: str, torn: bytes
+    both: Rehearsal, operation: str, torn: bytes
 ) -> None:
     LAST_COMMANDS[operation](both)
     both.history.path.write_bytes(an_open_end(both, operation) + torn)
@@ -309,7 +309,7 @@ def test_a_command_of_which_only_the_end_is_not_in_the_history_was_done(
     assert next(each.outcome for each in both.history.entries() if each.id == entry.id) == "done"
 
 
-def test_a_start_that_was_killed_before_its_gate_was_passed_is_undone(both: Deployment) -> None:
+def test_a_start_that_was_killed_before_its_gate_was_passed_is_undone(both: Rehearsal) -> None:
     leave_behind(both, Phase.GATING, Operation.START, phases=(Phase.LAUNCHING, Phase.GATING))
     state = with_version(both.state, "green", status="starting")
     both.store.write(replace(state, changed_by=both.history.unfinished()[0].id))
@@ -317,7 +317,7 @@ def test_a_start_that_was_killed_before_its_gate_was_passed_is_undone(both: Depl
 
 
 @pytest.mark.parametrize("kind", ["start", "stop"])
-def test_a_history_that_is_older_than_the_state_stops_no_process(both: Deployment, kind: str) -> None:
+def test_a_history_that_is_older_than_the_state_stops_no_process(both: Rehearsal, kind: str) -> None:
     if kind == "stop":
         both.deployer().stop("green")
         both.deployer().start("green", Overrides(release="r3"))
@@ -332,20 +332,20 @@ def test_a_history_that_is_older_than_the_state_stops_no_process(both: Deploymen
     assert next(entry.outcome for entry in both.history.entries() if entry.id == said.id) == "unknown"
 
 
-def test_a_history_without_the_last_commands_still_tells_of_a_killed_one_that_came_later(both: Deployment) -> None:
+def test_a_history_without_the_last_commands_still_tells_of_a_killed_one_that_came_later(both: Rehearsal) -> None:
     both.history.path.write_bytes(b"")
     leave_behind(both, Phase.GATING)
     both.store.write(replace(both.state, changed_by=both.history.unfinished()[0].id))
     assert next_command(both) == "green had no traffic yet and was stopped"
 
 
-def test_a_state_file_written_by_hand_names_no_command_and_leaves_the_history_in_force(both: Deployment) -> None:
+def test_a_state_file_written_by_hand_names_no_command_and_leaves_the_history_in_force(both: Rehearsal) -> None:
     leave_behind(both, Phase.GATING)
     both.store.write(replace(both.state, changed_by=""))
     assert next_command(both) == "green had no traffic yet and was stopped"
 
 
-def test_what_cannot_be_written_down_is_told_all_the_same(both: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_written_down_is_told_all_the_same(both: Rehearsal, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_behind(both, Phase.DRAINING)
     both.history.path.chmod(0o444)
     real = os.open

@@ -23,41 +23,41 @@ from app.deploy.events import (
 from app.deploy.traffic import TrafficSample
 from app.errors import SwitchStands, TrafficTaken, UnhealthyVersion
 from app.settings.tables.deploy_settings import DeployConfig
-from tests.deploy.deployment import QUIET, Deployment, FakeTraffic
+from tests.deploy.rehearsal import QUIET, FakeTraffic, Rehearsal
 from tests.support.waiting import wait_until
 
 WELL = TrafficSample(0, 0, None)
 
 
 @pytest.fixture
-def both(deployment: Deployment) -> Deployment:
+def both(rehearsal: Rehearsal) -> Rehearsal:
     """Blue is active, green is the standby; both run. Blue is busy, and nobody asks for anything else."""
-    deployment.deployer().start("blue", Overrides(release="r1"))
-    deployment.deployer().start("green", Overrides(release="r2"))
-    deployment.events.clear()
-    deployment.traffic = FakeTraffic({"blue": [1]}, conducts={"blue": [WELL], "green": [WELL]})
-    return deployment
+    rehearsal.deployer().start("blue", Overrides(release="r1"))
+    rehearsal.deployer().start("green", Overrides(release="r2"))
+    rehearsal.events.clear()
+    rehearsal.traffic = FakeTraffic({"blue": [1]}, conducts={"blue": [WELL], "green": [WELL]})
+    return rehearsal
 
 
-def at(deployment: Deployment, kind: type[Event], act: Callable[[], object]) -> Deployer:
+def at(rehearsal: Rehearsal, kind: type[Event], act: Callable[[], object]) -> Deployer:
     """A deployer that does something else, once, when the first event of that kind is told after the switch."""
     is_done: list[bool] = []
 
     def report(event: Event) -> None:
-        deployment.events.append(event)
-        if isinstance(event, kind) and deployment.seen(Promoted) and not is_done:
+        rehearsal.events.append(event)
+        if isinstance(event, kind) and rehearsal.seen(Promoted) and not is_done:
             is_done.append(True)
             act()
 
-    return Deployer(replace(deployment.steps(), report=report), deployment.history, "deploy --release=r3")
+    return Deployer(replace(rehearsal.deployment(), report=report), rehearsal.history, "deploy --release=r3")
 
 
-def kill(deployment: Deployment, name: str = "green") -> None:
-    deployment.kill(name)
-    wait_until(lambda: not deployment.processes.find(deployment.version(name)).alive, f"{name}'s end")
+def kill(rehearsal: Rehearsal, name: str = "green") -> None:
+    rehearsal.kill(name)
+    wait_until(lambda: not rehearsal.processes.find(rehearsal.version(name)).alive, f"{name}'s end")
 
 
-FAILURES: dict[str, tuple[Callable[[Deployment], object], str]] = {
+FAILURES: dict[str, tuple[Callable[[Rehearsal], object], str]] = {
     "ends": (kill, r"green has ended \(killed by SIGKILL\)"),
     "fails its health checks": (
         lambda it: (it.home / "broken").touch(),
@@ -67,7 +67,7 @@ FAILURES: dict[str, tuple[Callable[[Deployment], object], str]] = {
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_a_version_that_fails_during_the_drain_fails_the_deploy(both: Deployment, failure: str) -> None:
+def test_a_version_that_fails_during_the_drain_fails_the_deploy(both: Rehearsal, failure: str) -> None:
     act, said = FAILURES[failure]
     with pytest.raises(SwitchStands, match=f"{said}; green is the active version still") as caught:
         at(both, Draining, lambda: act(both)).deploy(Overrides(release="r3"), stop_old=True)
@@ -83,7 +83,7 @@ def test_a_version_that_fails_during_the_drain_fails_the_deploy(both: Deployment
 
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize("kind", [Watching, Draining])
-def test_with_a_watch_it_goes_back_by_itself(both: Deployment, kind: type[Event], failure: str) -> None:
+def test_with_a_watch_it_goes_back_by_itself(both: Rehearsal, kind: type[Event], failure: str) -> None:
     """In the watch itself and in the drain after it."""
     act, said = FAILURES[failure]
     watch_s = 600.0 if kind is Watching else 0.1
@@ -95,7 +95,7 @@ def test_with_a_watch_it_goes_back_by_itself(both: Deployment, kind: type[Event]
     assert both.outcomes()[-1] == ("deploy", "rolled back")
 
 
-def test_what_cannot_be_taken_back_is_not_said_to_be(both: Deployment) -> None:
+def test_what_cannot_be_taken_back_is_not_said_to_be(both: Rehearsal) -> None:
     def kill_both() -> None:
         kill(both, "blue")
         kill(both, "green")
@@ -106,7 +106,7 @@ def test_what_cannot_be_taken_back_is_not_said_to_be(both: Deployment) -> None:
     assert both.outcomes()[-1] == ("deploy", "unhealthy")
 
 
-def test_a_version_that_ends_in_a_post_command_has_not_stood_it(both: Deployment) -> None:
+def test_a_version_that_ends_in_a_post_command_has_not_stood_it(both: Rehearsal) -> None:
     both.deploy_config = DeployConfig(post=("true",))
     with pytest.raises(UnhealthyVersion, match="green has ended"):
         at(both, Ran, lambda: kill(both)).deploy(Overrides(release="r3"))
@@ -114,7 +114,7 @@ def test_a_version_that_ends_in_a_post_command_has_not_stood_it(both: Deployment
     assert both.outcomes()[-1] == ("deploy", "rolled back")
 
 
-def test_a_version_that_ends_when_the_old_one_is_stopped_is_told(both: Deployment) -> None:
+def test_a_version_that_ends_when_the_old_one_is_stopped_is_told(both: Rehearsal) -> None:
     both.traffic = None
     with pytest.raises(SwitchStands, match="green has ended") as caught:
         at(both, Stopped, lambda: kill(both)).deploy(Overrides(release="r3"), stop_old=True)
@@ -122,7 +122,7 @@ def test_a_version_that_ends_when_the_old_one_is_stopped_is_told(both: Deploymen
 
 
 @pytest.mark.parametrize("name", ["switch", "rollback"])
-def test_a_switch_that_waits_looks_as_well(both: Deployment, name: str) -> None:
+def test_a_switch_that_waits_looks_as_well(both: Rehearsal, name: str) -> None:
     both.deployer().switch("green")
     both.deployer().switch("blue")
     both.events.clear()
@@ -131,23 +131,23 @@ def test_a_switch_that_waits_looks_as_well(both: Deployment, name: str) -> None:
         deployer.switch("green", wait=True) if name == "switch" else deployer.rollback(wait=True)
 
 
-def test_one_failed_health_check_is_no_failure(both: Deployment) -> None:
+def test_one_failed_health_check_is_no_failure(both: Rehearsal) -> None:
     both.traffic = FakeTraffic({"blue": [1] * 15 + [0]})
-    steps = both.steps()
+    deployment = both.deployment()
     asked: list[bool] = []
 
     def probe(port: int, app: object) -> object:
-        result = steps.gate.probe(port, steps.app)
+        result = deployment.gate.probe(port, deployment.app)
         asked.append(True)
         return result._replace(ok=len(asked) != 4, reason="a moment of load") if len(asked) == 4 else result
 
-    flaky = replace(steps, gate=replace(steps.gate, probe=probe))  # type: ignore[arg-type]
+    flaky = replace(deployment, gate=replace(deployment.gate, probe=probe))  # type: ignore[arg-type]
     Deployer(flaky, both.history, "deploy").deploy(Overrides(release="r3"))
     assert len(asked) > 4
     assert both.outcomes()[-1] == ("deploy", "done")
 
 
-def test_a_forced_switch_asks_no_more_than_was_forced(both: Deployment) -> None:
+def test_a_forced_switch_asks_no_more_than_was_forced(both: Rehearsal) -> None:
     (both.home / "broken").touch()
     both.traffic = FakeTraffic({"blue": [1, 0]})
     both.deployer().switch("green", force=True, wait=True)
@@ -158,7 +158,7 @@ def test_a_forced_switch_asks_no_more_than_was_forced(both: Deployment) -> None:
 
 
 @pytest.mark.parametrize("kind", [Watching, Draining, Drained])
-def test_a_deploy_that_lost_the_traffic_says_to_whom(both: Deployment, kind: type[Event]) -> None:
+def test_a_deploy_that_lost_the_traffic_says_to_whom(both: Rehearsal, kind: type[Event]) -> None:
     both.traffic = FakeTraffic({"blue": [1, 1, 0]}) if kind is Drained else both.traffic
     watch_s = 600.0 if kind is Watching else 0.0
     with pytest.raises(TrafficTaken) as caught:
@@ -176,7 +176,7 @@ def test_a_deploy_that_lost_the_traffic_says_to_whom(both: Deployment, kind: typ
 # --- few requests -----------------------------------------------------------------------------------------
 
 
-def test_one_client_that_has_to_wait_counts(both: Deployment) -> None:
+def test_one_client_that_has_to_wait_counts(both: Rehearsal) -> None:
     """It asks in sequence, and the version takes its requests only at the second attempt."""
     seen = [QUIET] * 3 + [QUIET._replace(ended=2, held=2)]
     both.traffic = FakeTraffic(counts={"green": seen}, conducts={"blue": [WELL], "green": [WELL]})
@@ -185,7 +185,7 @@ def test_one_client_that_has_to_wait_counts(both: Deployment) -> None:
     assert both.state.active_version == "blue"
 
 
-def test_requests_that_wait_in_a_pause_say_nothing(both: Deployment) -> None:
+def test_requests_that_wait_in_a_pause_say_nothing(both: Rehearsal) -> None:
     seen = [QUIET] * 3 + [QUIET._replace(ended=2, held=2)]
     both.traffic = FakeTraffic(counts={"green": seen}, conducts={"blue": [WELL], "green": [WELL]})
     both.modes().pause(60)
@@ -193,7 +193,7 @@ def test_requests_that_wait_in_a_pause_say_nothing(both: Deployment) -> None:
     assert both.outcomes()[-1] == ("deploy", "done")
 
 
-def test_a_failover_in_the_watch_is_a_failure(both: Deployment) -> None:
+def test_a_failover_in_the_watch_is_a_failure(both: Rehearsal) -> None:
     traffic = FakeTraffic(conducts={"blue": [WELL], "green": [WELL]})
     both.traffic = traffic
     with pytest.raises(UnhealthyVersion, match="it is down, and blue stands in for it"):

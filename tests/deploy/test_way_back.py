@@ -13,7 +13,7 @@ import pytest
 from app.deploy.deployer import Overrides
 from app.errors import OperatorError, StateError
 from app.settings.tables.deploy_settings import DeployConfig
-from tests.deploy.deployment import Deployment
+from tests.deploy.rehearsal import Rehearsal
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "roll-back.md"
 
@@ -37,9 +37,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("phase", FAILURES)
-def test_rollback_after_a_deploy_that_failed(
-    deployments: Callable[..., Deployment], tmp_path: Path, phase: str
-) -> None:
+def test_rollback_after_a_deploy_that_failed(deployments: Callable[..., Rehearsal], tmp_path: Path, phase: str) -> None:
     failure = FAILURES[phase]
     it = deployments(start_timeout=1, health_timeout=1, dir=str(tmp_path / "releases" / "{release}"))
     for release in ("r1", "r2", "r3"):

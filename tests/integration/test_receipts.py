@@ -17,12 +17,12 @@ import pytest
 from app.cli.deploy_events import receipt_lines
 from app.cli.deploy_traffic import open_traffic
 from app.deploy.deployer import Deployer
+from app.deploy.deployment import Deployment
 from app.deploy.events import Event, Promoted, ReceiptReady
 from app.deploy.judge.gate import Gate
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
 from app.deploy.record.receipt import Receipt
-from app.deploy.steps import Steps
 from app.deploy.traffic import Traffic
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Streams
@@ -50,7 +50,7 @@ class Site:
 
     def deployer(self) -> Deployer:
         store, app = StateStore(self.router.state_file), AppConfig()
-        steps = Steps(
+        deployment = Deployment(
             store=store,
             processes=Processes(store.folder),
             app=app,
@@ -59,7 +59,7 @@ class Site:
             report=self.events.append,
             drain_timeout_s=20,
         )
-        return Deployer(steps, History(store.folder / "history.jsonl"), "test")
+        return Deployer(deployment, History(store.folder / "history.jsonl"), "test")
 
     def receipts(self) -> list[Receipt]:
         return [event.receipt for event in self.events if isinstance(event, ReceiptReady)]

@@ -15,10 +15,10 @@ import pytest
 
 from app.cli.deploy_traffic import open_traffic
 from app.deploy.deployer import Deployer
+from app.deploy.deployment import Deployment
 from app.deploy.judge.gate import Gate
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
-from app.deploy.steps import Steps
 from app.event_file import EventFile
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.router_settings import RouterConfig
@@ -51,7 +51,7 @@ class Site:
         self.traffic = found
         store = StateStore(router.state_file)
         app = AppConfig(command=command, dir=str(router.folder), restart="on-failure", restart_delay=0.1)
-        self.steps = Steps(
+        self.deployment = Deployment(
             store=store,
             processes=Processes(store.folder),
             app=app,
@@ -61,11 +61,11 @@ class Site:
             drain_timeout_s=20,
             hold_timeout_s=20,
         )
-        self.deployer = Deployer(self.steps, History(store.folder / "history.jsonl"), "test")
+        self.deployer = Deployer(self.deployment, History(store.folder / "history.jsonl"), "test")
 
     def has_restarted(self, times: int) -> bool:
         """Whether the version was started again so often, and lives."""
-        found = self.steps.processes.find(self.steps.store.read().version("blue"))
+        found = self.deployment.processes.find(self.deployment.store.read().version("blue"))
         return found.alive and found.restarts is not None and found.restarts.times == times
 
     def wait_for_requests(self, count: int) -> None:
@@ -102,11 +102,11 @@ def test_restart_of_the_active_version_loses_nothing(tmp_path: Path, name: str) 
 def test_version_that_is_killed_comes_back_by_itself_and_requests_wait_for_it(tmp_path: Path) -> None:
     """What dies with it may be lost: a request whose second attempt is reset as well is not sent a third time."""
     with running_site(tmp_path / "site", COMMANDS["threads"]) as site:
-        version = site.steps.store.read().version("blue")
+        version = site.deployment.store.read().version("blue")
         with Hammering(site.router.port) as clients:
             for restarts in range(1, RESTARTS + 1):
                 site.wait_for_requests(100)
-                found = site.steps.processes.find(version)
+                found = site.deployment.processes.find(version)
                 assert found.pid is not None
                 os.kill(found.pid, signal.SIGKILL)
                 wait_until(partial(site.has_restarted, restarts), "the restart", 30)

@@ -20,11 +20,11 @@ import pytest
 
 from app.cli.deploy_traffic import open_traffic
 from app.deploy.deployer import Deployer
+from app.deploy.deployment import Deployment
 from app.deploy.events import Diagnosed, Event, Stopped, Stopping
 from app.deploy.judge.gate import Gate
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
-from app.deploy.steps import Steps
 from app.errors import UnhealthyVersion
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.router_settings import RouterConfig
@@ -80,12 +80,12 @@ class Shop:
     """A server as blue and green behind a router."""
 
     port: int
-    steps: Steps
+    deployment: Deployment
     events: list[tuple[float, Event]]
 
     @property
     def deployer(self) -> Deployer:
-        return Deployer(self.steps, History(self.steps.store.folder / "history.jsonl"), "test")
+        return Deployer(self.deployment, History(self.deployment.store.folder / "history.jsonl"), "test")
 
     def stops(self) -> list[tuple[float, Stopped]]:
         """How long each stop took, in seconds, and how it ended."""
@@ -104,7 +104,7 @@ class Shop:
 
         asking = threading.Thread(target=ask)
         asking.start()
-        traffic = self.steps.traffic
+        traffic = self.deployment.traffic
         assert traffic is not None
         wait_until(lambda: traffic.in_flight("blue") == 1, "a request in flight")
         time.sleep(0.3)  # the server has begun with it
@@ -135,7 +135,7 @@ def furnished(server: Server, folder: Path, port: int = 0, **app: object) -> Sho
     store = StateStore(folder / "bg_state.json")
     put_state(store.path, None, {name: {"port": free_port()} for name in VERSIONS})
     events: list[tuple[float, Event]] = []
-    steps = Steps(
+    deployment = Deployment(
         store=store,
         processes=Processes(store.folder),
         app=config,
@@ -145,7 +145,7 @@ def furnished(server: Server, folder: Path, port: int = 0, **app: object) -> Sho
         drain_timeout_s=20,
         hold_timeout_s=20,
     )
-    return Shop(port, steps, events)
+    return Shop(port, deployment, events)
 
 
 def test_page_names_the_versions_that_are_tried() -> None:
@@ -174,10 +174,10 @@ def test_deploy_restart_and_rollback_lose_nothing(server: Server, tmp_path: Path
         assert customers.failures == []
         shop.deployer.stop("green")
         # Nobody had to be killed, and nobody waited for the end of its own limit either.
-        assert [(stop.was_killed, took_s < shop.steps.app.stop_timeout / 2) for took_s, stop in shop.stops()] == [
+        assert [(stop.was_killed, took_s < shop.deployment.app.stop_timeout / 2) for took_s, stop in shop.stops()] == [
             (False, True)
         ] * 3
-        assert shop.steps.app.stop_signal == server.stop_signal
+        assert shop.deployment.app.stop_signal == server.stop_signal
         assert (shop.stopped_while_it_answers() is not None) == server.finishes
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Final, NamedTuple
 
+from app.deploy.deployment import Deployment
 from app.deploy.events import Watched, Watching
 from app.deploy.judge.judgement import (
     FEWEST_TO_COMPARE,
@@ -20,8 +21,8 @@ from app.deploy.judge.judgement import (
     judge,
 )
 from app.deploy.judge.vigil import Vigil
+from app.deploy.plan_run import PlanRun
 from app.deploy.record.receipt import SwitchAccount
-from app.deploy.steps import Request, Steps
 from app.deploy.traffic import Tally, TrafficSample
 
 __all__ = ["Evidence", "watch"]
@@ -122,49 +123,50 @@ class Evidence(NamedTuple):
         return max(before * _SLOWER, before + _SLOWER_MS)
 
 
-def watch(steps: Steps, request: Request, vigil: Vigil) -> str:
-    """Watch the target for `request.watch_s` seconds; gives the regression in words, or "" when there is none.
+def watch(run: PlanRun, vigil: Vigil) -> str:
+    """Watch the target for the plan's `watch_s` seconds; gives the regression in words, or "" when there is none.
 
     More errors end it as soon as they are certain. Slowness is judged at the end: a process is slow at first. What is
-    left in doubt becomes the `doubt` of `steps`. Raises what `vigil` raises.
+    left in doubt becomes the run's `doubt`. Raises what `vigil` raises.
     """
-    if steps.traffic is None or steps.account is None or request.leaving is None:
-        why = (steps.blind or "the router is not running") if request.leaving else "no version came before"
-        steps.note(f"nothing to watch: {why}")
+    deployment, plan = run.deployment, run.plan
+    if deployment.traffic is None or run.account is None or plan.outgoing is None:
+        why = (deployment.blind or "the router is not running") if plan.outgoing else "no version came before"
+        deployment.note(f"nothing to watch: {why}")
         return ""
     shortest, longest = _LOOK_BACK_S
-    span_s = math.ceil(min(max(request.watch_s, shortest), longest))
-    before = steps.traffic.conduct(request.leaving, span_s)
-    began, waits, looks = steps.clock(), _Waits(), Looks()
+    span_s = math.ceil(min(max(plan.watch_s, shortest), longest))
+    before = deployment.traffic.conduct(plan.outgoing, span_s)
+    began, waits, looks = deployment.clock(), _Waits(), Looks()
     while True:
-        elapsed = steps.clock() - began
-        now = steps.traffic.tallies()[request.target]
-        after = _since_the_switch(steps.account, request.target, now, elapsed)
-        held = waits.since_the_first(now.held, steps)
-        evidence = Evidence(before, after, held, steps.deploy.watch_max_errors / 100)
-        steps.report(Watching(request.target, max(0.0, request.watch_s - elapsed), before, after))
+        elapsed = deployment.clock() - began
+        now = deployment.traffic.tallies()[plan.target]
+        after = _since_the_switch(run.account, plan.target, now, elapsed)
+        held = waits.since_the_first(now.held, deployment)
+        evidence = Evidence(before, after, held, deployment.deploy.watch_max_errors / 100)
+        deployment.report(Watching(plan.target, max(0.0, plan.watch_s - elapsed), before, after))
         if found := evidence.errors(looks.level(after.requests)):
-            _tell(steps, request, evidence)
+            _tell(run, evidence)
             return found
-        if steps.traffic.failover() == request.target:
-            return f"it is down, and {request.leaving} stands in for it"
+        if deployment.traffic.failover() == plan.target:
+            return f"it is down, and {plan.outgoing} stands in for it"
         vigil.look()
-        if elapsed >= request.watch_s:
+        if elapsed >= plan.watch_s:
             break
-        steps.sleep(min(_POLL_S, request.watch_s - elapsed))
+        deployment.sleep(min(_POLL_S, plan.watch_s - elapsed))
     vigil.confirm()
-    _tell(steps, request, evidence)
+    _tell(run, evidence)
     found = evidence.errors(Looks.last(), is_last=True) or evidence.waits() or evidence.slowness()
-    steps.doubt = "" if found else evidence.doubt()
+    run.doubt = "" if found else evidence.doubt()
     return found
 
 
-def _tell(steps: Steps, request: Request, evidence: Evidence) -> None:
+def _tell(run: PlanRun, evidence: Evidence) -> None:
     """Report what the watch came to, and keep it for the history."""
     before, after = evidence.before, evidence.after
     errors, times = evidence.of_errors(), evidence.of_times()
-    steps.report(Watched(request.target, before, after, errors, times))
-    steps.watched = {"before": before._asdict(), "after": after._asdict(), "errors": errors, "times": times}
+    run.deployment.report(Watched(run.plan.target, before, after, errors, times))
+    run.watched = {"before": before._asdict(), "after": after._asdict(), "errors": errors, "times": times}
 
 
 class _Waits:
@@ -174,11 +176,11 @@ class _Waits:
         self._before: int | None = None
         self._was_paused = False
 
-    def since_the_first(self, held: int, steps: Steps) -> int:
+    def since_the_first(self, held: int, deployment: Deployment) -> int:
         """How many there have been since the first call, when `held` have waited and go on."""
         if self._before is None:
-            self._before = held + (steps.traffic.held() if steps.traffic is not None else 0)
-        self._was_paused = self._was_paused or steps.store.read().pause is not None
+            self._before = held + (deployment.traffic.held() if deployment.traffic is not None else 0)
+        self._was_paused = self._was_paused or deployment.store.read().pause is not None
         return 0 if self._was_paused else max(0, held - self._before)
 
 

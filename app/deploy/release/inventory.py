@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from app.deploy.deployment import Deployment
 from app.deploy.phases import Operation
 from app.deploy.record.history import Entry
 from app.deploy.release.current_link import look
 from app.deploy.release.release_dirs import ReleaseDirs
-from app.deploy.steps import Steps
 from app.state.model import BlueGreenState, VersionState
 
 __all__ = ["Listed", "inventory", "own_bytes"]
@@ -43,9 +43,9 @@ class Listed:
         return os.path.isdir(self.directory)
 
 
-def inventory(steps: Steps, entries: Sequence[Entry], state: BlueGreenState) -> list[Listed]:
+def inventory(deployment: Deployment, entries: Sequence[Entry], state: BlueGreenState) -> list[Listed]:
     """Every release that lies in its directory or was started from here, the newest first; nothing is changed."""
-    dirs = ReleaseDirs(steps.release.dir)
+    dirs = ReleaseDirs(deployment.release.dir)
     known = dict[tuple[str | None, str], Listed]()
 
     def at(name: str | None, directory: str) -> Listed:
@@ -63,7 +63,7 @@ def inventory(steps: Steps, entries: Sequence[Entry], state: BlueGreenState) -> 
             if entry.operation in _STARTS:
                 one = replace(one, started_at=entry.at, revision=entry.runs.get("revision"))
             put(replace(one, command=entry.number) if _gave_traffic(entry) else one)
-    for record in steps.releases.all():
+    for record in deployment.releases.all():
         one = at(record.name, record.directory)
         put(replace(one, started_at=max(record.made_at, one.started_at or 0.0), revision=record.revision))
     for version in state.versions.values():
@@ -71,7 +71,7 @@ def inventory(steps: Steps, entries: Sequence[Entry], state: BlueGreenState) -> 
             one = at(version.release, version.directory)
             put(replace(one, roles=(*one.roles, _role(state, version))))
     _without_double_names(known)
-    link = look(steps, state)
+    link = look(deployment, state)
     found = [
         replace(it, roles=(*it.roles, "current")) if link and link.leads_to == it.directory else it
         for it in known.values()

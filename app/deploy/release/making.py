@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.command_line import PROGRAM
+from app.deploy.deployment import Deployment
 from app.deploy.processes.launch import clean_environment, fill, find_program, words_of
 from app.deploy.record.history import user_name
 from app.deploy.release.env_files import read_env_files
@@ -24,7 +25,6 @@ from app.deploy.release.places import (
     paths_named,
     revision_of,
 )
-from app.deploy.steps import Steps
 from app.errors import ConfigError, UsageError
 from app.settings.checks import is_release_name
 from app.settings.tables.app_settings import AppConfig
@@ -33,7 +33,7 @@ from app.state.model import VersionState
 from app.state.release import Release
 from app.withheld import CLEAN, is_named
 
-__all__ = ["StartSpec", "described", "make", "remake", "settings_env"]
+__all__ = ["StartSpec", "spec_of", "make", "remake", "settings_env"]
 
 _ROOT = Path(__file__).resolve().parents[3]
 
@@ -71,7 +71,7 @@ class StartSpec(NamedTuple):
         )
 
 
-def described(version: VersionState, release: Release) -> VersionState:
+def spec_of(version: VersionState, release: Release) -> VersionState:
     """The version, as it is remembered once it is started with this release."""
     return replace(
         version,
@@ -82,23 +82,23 @@ def described(version: VersionState, release: Release) -> VersionState:
     )
 
 
-def make(steps: Steps, version: VersionState, *, is_deploy: bool = False, is_demo: bool = False) -> Release:
+def make(deployment: Deployment, version: VersionState, *, is_deploy: bool = False, is_demo: bool = False) -> Release:
     """A new release from what the version's options, the settings and our environment say now; or of the demo.
 
     Raises `ConfigError` when the directory or the program is not there, and `UsageError` when the release has no name
     and there is a place for one.
     """
-    given = StartSpec.demo(steps.app) if is_demo else StartSpec.of(version, steps.app)
-    for text in (given.dir, given.command, *steps.app.env_file, *steps.app.env.values()):
+    given = StartSpec.demo(deployment.app) if is_demo else StartSpec.of(version, deployment.app)
+    for text in (given.dir, given.command, *deployment.app.env_file, *deployment.app.env.values()):
         if "{release}" in text and not version.release:
             raise UsageError(
-                f"{_in_words(text, steps.app)} has a place for the release, and {version.name} has no name for it",
+                f"{_in_words(text, deployment.app)} has a place for the release, and {version.name} has no name for it",
                 "--release=NAME with start, run or deploy",
             )
-    if not _by_shell(steps, given) and (idiom := idiom_in(given.command)):
+    if not _by_shell(deployment, given) and (idiom := idiom_in(given.command)):
         told = f"--command has {idiom}".replace(" in the same table", " in [app]")
         raise UsageError(told, f"{PROGRAM} --help")
-    is_in_path = any("{release}" in path for path in (given.dir, *steps.app.env_file))
+    is_in_path = any("{release}" in path for path in (given.dir, *deployment.app.env_file))
     if is_in_path and not is_release_name(version.release or ""):
         raise UsageError(
             f"{version.release!r} cannot be the name of a release's directory: it has a / or a character that cannot "
@@ -108,11 +108,11 @@ def make(steps: Steps, version: VersionState, *, is_deploy: bool = False, is_dem
     folder = Path(fill(given.dir, _words(version))).absolute()
     if not folder.is_dir():
         raise ConfigError(f"{folder} is not a directory, so {version.name} cannot run there", "--dir=DIRECTORY")
-    if steps.release.current:
+    if deployment.release.current:
         from app.deploy.release.current_link import refuse_way_through
 
-        refuse_way_through(steps, [str(folder), *paths_in(given.command)], str(folder))
-    return _made(steps, version, given, folder.resolve(), is_deploy=is_deploy)
+        refuse_way_through(deployment, [str(folder), *paths_in(given.command)], str(folder))
+    return _made(deployment, version, given, folder.resolve(), is_deploy=is_deploy)
 
 
 def _in_words(text: str, app: AppConfig) -> str:
@@ -120,15 +120,15 @@ def _in_words(text: str, app: AppConfig) -> str:
     return next((f"[app] env, {name}," for name, value in app.env.items() if value == text), repr(text))
 
 
-def remake(steps: Steps, version: VersionState, before: Release, *, is_other_code: bool = False) -> Release:
+def remake(deployment: Deployment, version: VersionState, before: Release, *, is_other_code: bool = False) -> Release:
     """The same release once more, with the settings and the environment of now.
 
     Its directory stays what it was. `is_other_code`: something else was put there meanwhile.
     """
-    given = StartSpec.of(version, steps.app)
+    given = StartSpec.of(version, deployment.app)
     if given.is_demo and not before.is_demo:
         raise refuse_demo_for(before)
-    release = _made(steps, version, given, Path(before.directory), is_deploy=before.is_deploy)
+    release = _made(deployment, version, given, Path(before.directory), is_deploy=before.is_deploy)
     return replace(release, given_dir=before.given_dir, origin=release.id if is_other_code else before.origin)
 
 
@@ -136,12 +136,14 @@ def _words(version: VersionState) -> dict[str, str]:
     return {"version": version.name, "release": version.release or ""}
 
 
-def _made(steps: Steps, version: VersionState, given: StartSpec, directory: Path, *, is_deploy: bool) -> Release:
-    id_ = steps.releases.next_id()
-    inherited = {name: follow_path_list(name, value) for name, value in _environment(steps).items()}
-    files_env = read_env_files(steps.app, version, inherited, lambda text: steps.note(text, warns=True))
-    env = settings_env(steps.app, version.release)
-    is_shell = _by_shell(steps, given)
+def _made(
+    deployment: Deployment, version: VersionState, given: StartSpec, directory: Path, *, is_deploy: bool
+) -> Release:
+    id_ = deployment.releases.next_id()
+    inherited = {name: follow_path_list(name, value) for name, value in _environment(deployment).items()}
+    files_env = read_env_files(deployment.app, version, inherited, lambda text: deployment.note(text, warns=True))
+    env = settings_env(deployment.app, version.release)
+    is_shell = _by_shell(deployment, given)
     words = words_of(given.command, version.release, is_shell=is_shell)
     command = tuple(_followed(word, version, directory, is_shell=is_shell) for word in words)
     filled = [fill(word, {"port": str(version.port), "version": version.name}) for word in command]
@@ -153,7 +155,7 @@ def _made(steps: Steps, version: VersionState, given: StartSpec, directory: Path
     return Release(
         id=id_,
         name=version.release,
-        made_at=round(steps.now(), 3),
+        made_at=round(deployment.now(), 3),
         made_by=user_name(),
         is_deploy=is_deploy,
         is_demo=given.is_demo,
@@ -169,9 +171,9 @@ def _made(steps: Steps, version: VersionState, given: StartSpec, directory: Path
             str(directory),
             program,
             *own,
-            *(env[name] for name, text in steps.app.env.items() if "{release}" in text),
+            *(env[name] for name, text in deployment.app.env.items() if "{release}" in text),
         ),
-        stop_signal=steps.app.stop_signal,
+        stop_signal=deployment.app.stop_signal,
         files={} if given.is_demo else files_named([*filled, program], directory),
         inherited=inherited,
         env=env,
@@ -190,16 +192,16 @@ def _led_by_links(words: Sequence[str], command: Sequence[str]) -> list[str]:
     return [followed for word, followed in zip(words, command, strict=True) if word != followed]
 
 
-def _environment(steps: Steps) -> dict[str, str]:
+def _environment(deployment: Deployment) -> dict[str, str]:
     """What a version gets of the environment that this command was given."""
-    passed = clean_environment(steps.environ, sys.prefix)
-    if not steps.app.clean_env:
+    passed = clean_environment(deployment.environ, sys.prefix)
+    if not deployment.app.clean_env:
         return passed
-    return {name: value for name, value in passed.items() if is_named(name, (*CLEAN, *steps.app.pass_env))}
+    return {name: value for name, value in passed.items() if is_named(name, (*CLEAN, *deployment.app.pass_env))}
 
 
-def _by_shell(steps: Steps, given: StartSpec) -> bool:
-    return steps.app.shell and not given.is_demo
+def _by_shell(deployment: Deployment, given: StartSpec) -> bool:
+    return deployment.app.shell and not given.is_demo
 
 
 def _followed(word: str, version: VersionState, directory: Path, *, is_shell: bool) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from app.deploy.deployment import Deployment
 from app.deploy.record.history import History
-from app.deploy.steps import Steps
 from app.errors import ConfigError
 from app.settings.loading import HOME_VARIABLE, TOML_NAME
 from app.settings.tables.app_settings import AppConfig
@@ -38,16 +38,16 @@ def settings_in_use() -> str | None:
     return path if os.path.isfile(path) else None
 
 
-def check_command_is_set(steps: Steps, dir_: str | None) -> None:
+def check_command_is_set(deployment: Deployment, dir_: str | None) -> None:
     """Raises `ConfigError` where the demo would run in the place of something else; `dir_` is what --dir said.
 
     Called when neither the options nor the settings name a command and nobody insists on the demo.
     """
     if dir_ is not None:
         raise _missing(f"--dir={dir_} names a directory, and nothing says what to run there", _Known("", dir=dir_))
-    if steps.app.dir != AppConfig().dir:
-        raise _missing(f"the settings name a directory, {steps.app.dir}, and no command", _Known(""))
-    if known := next(_known(steps), None):
+    if deployment.app.dir != AppConfig().dir:
+        raise _missing(f"the settings name a directory, {deployment.app.dir}, and no command", _Known(""))
+    if known := next(_known(deployment), None):
         raise _missing(f"no command is set, and {known.text}", known)
 
 
@@ -79,10 +79,10 @@ def _cure(known: _Known) -> str:
 # --- what is known ----------------------------------------------------------------------------------------
 
 
-def _known(steps: Steps) -> Iterator[_Known]:
+def _known(deployment: Deployment) -> Iterator[_Known]:
     """Everything that this deployment is known to have run besides the demo, the latest first."""
-    records = steps.releases.all()
-    state = steps.store.read_or_new()
+    records = deployment.releases.all()
+    state = deployment.store.read_or_new()
     current = state.active.record if state.active is not None else None
     # What is active now is what the settings were for.
     for release in sorted(records, key=lambda one: (one.id != current, -one.number)):
@@ -90,7 +90,7 @@ def _known(steps: Steps) -> Iterator[_Known]:
             yield _known_of(release)
     demos = {release.id for release in records if release.is_demo}
     yield from _in_state(state, demos)
-    for entry in reversed(History(steps.store.folder / "history.jsonl").entries()):
+    for entry in reversed(History(deployment.store.folder / "history.jsonl").entries()):
         if is_other := _other_than_demo(entry.runs, demos):
             yield _Known(f"`{entry.command}` of the history ran {is_other}", *_given(entry.runs))
     if (active := state.active) is not None and active.record is None and active.started_at is None:

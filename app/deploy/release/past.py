@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from app.command_line import PROGRAM
-from app.deploy.phases import Configured, Operation, plan
+from app.deploy.deployment import Deployment
+from app.deploy.phases import Configured, Operation, phases_of
+from app.deploy.plan import Plan
 from app.deploy.record.history import Entry
-from app.deploy.release.making import described
+from app.deploy.release.making import spec_of
 from app.deploy.release.remaking import as_before, check_repeatable
-from app.deploy.steps import Request, Steps
 from app.errors import StateError
 from app.state.model import VERSIONS, BlueGreenState, VersionState, started_with
 from app.state.release import Release
@@ -17,27 +18,27 @@ from app.state.release import Release
 __all__ = ["last_before", "return_to"]
 
 
-def return_to(steps: Steps, entries: Sequence[Entry], number: int, state: BlueGreenState) -> Request | None:
+def return_to(deployment: Deployment, entries: Sequence[Entry], number: int, state: BlueGreenState) -> Plan | None:
     """The rollback to what was active after the command of that number; None when it is active now.
 
     A version that still runs it is given the traffic; otherwise the standby is started with it. Raises
     `StateError` when the history does not say enough to start the same once more.
     """
-    wanted = _described_after(entries, number, state)
+    wanted = _spec_after(entries, number, state)
     by_rank = sorted(state.versions.values(), key=lambda version: version.name != state.active_version)
-    running = next((version for version in by_rank if _is_same(version, wanted) and steps.runs(version)), None)
+    running = next((version for version in by_rank if _is_same(version, wanted) and deployment.runs(version)), None)
     if running is not None and running.name == state.active_version:
-        steps.note(f"{running.name} is active and runs just that{_release_text(running)}")
+        deployment.note(f"{running.name} is active and runs just that{_release_text(running)}")
         return None
-    release = _again(steps, wanted, number) if running is None else None
-    target = running or wanted if release is None else described(wanted, release)
-    phases = plan(
+    release = _again(deployment, wanted, number) if running is None else None
+    target = running or wanted if release is None else spec_of(wanted, release)
+    phases = phases_of(
         Operation.ROLLBACK,
-        target_runs=steps.runs(state.version(target.name)),
+        target_runs=deployment.runs(state.version(target.name)),
         replaces=running is None,
-        checks=Configured(revert=bool(steps.deploy.rollback) and state.active_version is not None),
+        checks=Configured(revert=bool(deployment.deploy.rollback) and state.active_version is not None),
     )
-    return Request(Operation.ROLLBACK, target.name, phases, target, release, leaving=state.active_version)
+    return Plan(Operation.ROLLBACK, target.name, phases, target, release, outgoing=state.active_version)
 
 
 def last_before(entries: Sequence[Entry], state: BlueGreenState) -> Entry | None:
@@ -47,7 +48,7 @@ def last_before(entries: Sequence[Entry], state: BlueGreenState) -> Entry | None
     return next((entry for entry in led if dict(entry.runs) not in now), None)
 
 
-def _described_after(entries: Sequence[Entry], number: int, state: BlueGreenState) -> VersionState:
+def _spec_after(entries: Sequence[Entry], number: int, state: BlueGreenState) -> VersionState:
     """The standby as it would be with what was active after that command."""
     if not 1 <= number <= len(entries):
         raise StateError(f"the history has no command {number}; it has {len(entries)}", f"{PROGRAM} history")
@@ -64,11 +65,11 @@ def _is_same(version: VersionState, wanted: VersionState) -> bool:
     return version.started_with == wanted.started_with and version.release is not None
 
 
-def _again(steps: Steps, wanted: VersionState, number: int) -> Release:
+def _again(deployment: Deployment, wanted: VersionState, number: int) -> Release:
     """What was active then, to be started once more."""
     if wanted.record is None:
-        check_repeatable(wanted, steps.app.dir, steps.app.command, f"command {number}")
-    return as_before(steps, wanted, is_way_back=True)
+        check_repeatable(wanted, deployment.app.dir, deployment.app.command, f"command {number}")
+    return as_before(deployment, wanted, is_way_back=True)
 
 
 def _release_text(version: VersionState) -> str:

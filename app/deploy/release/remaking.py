@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.command_line import PROGRAM
+from app.deploy.deployment import Deployment
+from app.deploy.plan import Plan
 from app.deploy.processes.launch import launch_of
 from app.deploy.release.env_files import read_env_files
 from app.deploy.release.making import StartSpec, make, remake, settings_env
 from app.deploy.release.missing_command import check_command_is_set
 from app.deploy.release.places import digest_of, revision_of
-from app.deploy.steps import Request, Steps
 from app.errors import OperatorError, StateError
 from app.state.model import VersionState
 from app.state.release import Release
@@ -22,7 +23,7 @@ __all__ = ["as_before", "check_repeatable", "for_checks", "known_as", "tell_of_s
 
 
 def as_before(
-    steps: Steps,
+    deployment: Deployment,
     version: VersionState,
     *,
     is_way_back: bool = False,
@@ -35,31 +36,31 @@ def as_before(
     started with the code that lies in its directory now. `is_way_back`: nothing else than what it was will do.
     """
     if version.record is None:
-        return _without_record(steps, version, is_way_back=is_way_back)
-    release = steps.releases.read(version.record)
-    if release.is_demo and not is_way_back and not StartSpec.of(version, steps.app).is_demo:
-        return make(steps, version)  # whoever has configured an application is done with ours
-    if missing := _missing(steps, release, version):
+        return _without_record(deployment, version, is_way_back=is_way_back)
+    release = deployment.releases.read(version.record)
+    if release.is_demo and not is_way_back and not StartSpec.of(version, deployment.app).is_demo:
+        return make(deployment, version)  # whoever has configured an application is done with ours
+    if missing := _missing(deployment, release, version):
         raise _refusal(version, release, missing)
-    moved = _moved(steps, release)
+    moved = _moved(deployment, release)
     if moved and (release.name or not takes_what_is_there):
         raise _refusal(version, release, moved)
     if moved:
-        steps.note(f"{moved}: {version.name} has no name for its release, and starts with what is there now")
+        deployment.note(f"{moved}: {version.name} has no name for its release, and starts with what is there now")
     if reconfigured or moved:
-        return remake(steps, version, release, is_other_code=bool(moved))
-    _tell_of_changes(steps, version, release)
+        return remake(deployment, version, release, is_other_code=bool(moved))
+    _tell_of_changes(deployment, version, release)
     return release
 
 
-def _without_record(steps: Steps, version: VersionState, *, is_way_back: bool) -> Release:
+def _without_record(deployment: Deployment, version: VersionState, *, is_way_back: bool) -> Release:
     """For a version that an older program started, or nobody: what its options and the settings say."""
-    if StartSpec.of(version, steps.app).is_demo:
-        check_command_is_set(steps, version.dir)
+    if StartSpec.of(version, deployment.app).is_demo:
+        check_command_is_set(deployment, version.dir)
     elif is_way_back:
-        check_repeatable(version, steps.app.dir, steps.app.command)
-        steps.note(f"{version.name} has no record of what it was started with: it starts as the settings say now")
-    return make(steps, version)
+        check_repeatable(version, deployment.app.dir, deployment.app.command)
+        deployment.note(f"{version.name} has no record of what it was started with: it starts as the settings say now")
+    return make(deployment, version)
 
 
 def check_repeatable(version: VersionState, dir_: str, command: str, source: str = "it") -> None:
@@ -79,19 +80,19 @@ def check_repeatable(version: VersionState, dir_: str, command: str, source: str
 # --- whether it can be the same again ---------------------------------------------------------------------
 
 
-def _missing(steps: Steps, release: Release, version: VersionState) -> str:
+def _missing(deployment: Deployment, release: Release, version: VersionState) -> str:
     """What is not there any more; "" when all of it is."""
     directory = Path(release.directory)
     if not directory.is_dir():
         return f"its directory {directory} is gone"
     try:
-        launch_of(release, version, steps.app.address)
+        launch_of(release, version, deployment.app.address)
     except OperatorError as error:
         return str(error)
     return ""
 
 
-def _moved(steps: Steps, release: Release) -> str:
+def _moved(deployment: Deployment, release: Release) -> str:
     """What shows that other code lies there now; "" when nothing does."""
     if release.is_demo:
         return ""
@@ -108,7 +109,7 @@ def _moved(steps: Steps, release: Release) -> str:
         return ""  # the very code, wherever else it is used
     if directory.stat().st_ino != release.inode:
         return f"{directory} was removed and made anew"
-    for later in steps.releases.all():
+    for later in deployment.releases.all():
         if later.number > release.number and _is_other_code(later, release):
             return f"{directory} holds what was put there last{_for(later)}"
     return ""
@@ -145,61 +146,61 @@ def _refusal(version: VersionState, release: Release, reason: str) -> StateError
 # --- what is said about it --------------------------------------------------------------------------------
 
 
-def _tell_of_changes(steps: Steps, version: VersionState, release: Release) -> None:
+def _tell_of_changes(deployment: Deployment, version: VersionState, release: Release) -> None:
     """Say which settings have changed since, for they are not taken up."""
-    now = StartSpec.of(version, steps.app)
+    now = StartSpec.of(version, deployment.app)
     differs = {
         "[app] command": now.command != release.given_command,
         "[app] dir": now.dir != release.given_dir,
-        "[app] env": settings_env(steps.app, release.name) != release.env,
-        "[app] env_file": _files_have_changed(steps, version, release),
+        "[app] env": settings_env(deployment.app, release.name) != release.env,
+        "[app] env_file": _files_have_changed(deployment, version, release),
     }
     changed = [name for name, is_other in differs.items() if is_other]
     if changed and not release.is_demo:
-        steps.note(
+        deployment.note(
             f"{version.name} starts as it was started before, though {' and '.join(changed)} changed since; "
             f"to take that up: {PROGRAM} restart {version.name} --reconfigure"
         )
 
 
-def _files_have_changed(steps: Steps, version: VersionState, release: Release) -> bool:
+def _files_have_changed(deployment: Deployment, version: VersionState, release: Release) -> bool:
     """Whether the files of variables say something else now; one that is gone does."""
     try:
-        return read_env_files(steps.app, version, release.inherited) != release.files_env
+        return read_env_files(deployment.app, version, release.inherited) != release.files_env
     except OperatorError:
         return True
 
 
-def tell_of_shared_place(steps: Steps, request: Request) -> None:
+def tell_of_shared_place(deployment: Deployment, plan: Plan) -> None:
     """Say at a deploy that the version which is left cannot be started again, once it is stopped."""
-    release, leaving = request.release, request.leaving
-    if release is None or leaving is None or release.is_demo:
+    release, outgoing = plan.release, plan.outgoing
+    if release is None or outgoing is None or release.is_demo:
         return
-    before = _record_of(steps, steps.store.read_or_new().version(leaving))
+    before = _record_of(deployment, deployment.store.read_or_new().version(outgoing))
     if before is None or not _is_other_code(release, before):
         return
     if release.revision is not None and release.revision == before.revision:
         return
-    steps.note(
-        f"{request.target} runs in {release.directory}, as {leaving} does: once {leaving} is stopped, it cannot be "
+    deployment.note(
+        f"{plan.target} runs in {release.directory}, as {outgoing} does: once {outgoing} is stopped, it cannot be "
         f"started again as what it was. Give each release its own directory: {{release}} in [app] dir, or --dir",
         warns=True,
     )
 
 
-def _record_of(steps: Steps, version: VersionState) -> Release | None:
+def _record_of(deployment: Deployment, version: VersionState) -> Release | None:
     try:
-        return steps.releases.read(version.record) if version.record else None
+        return deployment.releases.read(version.record) if version.record else None
     except StateError:
         return None
 
 
-def known_as(steps: Steps, release: Release) -> Release:
+def known_as(deployment: Deployment, release: Release) -> Release:
     """The release under the id of the record that says the same: what its manager starts over and over has one.
 
     What systemd says to each process of its own (systemd.exec(5)) makes no other release, but the process is to get it.
     """
-    for known in reversed(steps.releases.all()):
+    for known in reversed(deployment.releases.all()):
         inherited = {**release.inherited, **{name: known.inherited.get(name, "") for name in OF_A_UNIT}}
         before = {**known.inherited, **{name: known.inherited.get(name, "") for name in OF_A_UNIT}}
         facts = {"id": known.id, "made_at": known.made_at, "made_by": known.made_by, "origin": known.origin}
@@ -208,6 +209,6 @@ def known_as(steps: Steps, release: Release) -> Release:
     return release
 
 
-def for_checks(steps: Steps, version: VersionState) -> Release:
+def for_checks(deployment: Deployment, version: VersionState) -> Release:
     """In whose directory and environment the smoke and post commands of a version run."""
-    return steps.releases.read(version.record) if version.record else make(steps, version)
+    return deployment.releases.read(version.record) if version.record else make(deployment, version)

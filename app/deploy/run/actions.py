@@ -11,11 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from app.command_line import PROGRAM
+from app.deploy.deployment import Deployment
 from app.deploy.events import Diagnosed, Launched, Promoted
 from app.deploy.judge.gate import GateVerdict
 from app.deploy.phases import Operation, Phase
+from app.deploy.plan import Plan
+from app.deploy.plan_run import PlanRun
 from app.deploy.processes.reconcile import ending_text
-from app.deploy.steps import Request, Steps
 from app.errors import OperatorError, ProcessError, UnhealthyVersion
 from app.state.model import VERSIONS, VersionState, promote
 from app.state.process_birth import birth
@@ -31,16 +33,17 @@ _LOG_LINES = 40
 """gunicorn's master writes a traceback of its own, 35 lines below what kept its workers from starting."""
 
 
-def act(steps: Steps, phase: Phase, request: Request) -> None:
+def act(run: PlanRun, phase: Phase) -> None:
     """Carry out one phase of a command; raises `OperatorError` when it fails."""
-    _ACTIONS[phase](steps, request)
+    _ACTIONS[phase](run)
 
 
-def _prepare(steps: Steps, request: Request) -> None:
+def _prepare(run: PlanRun) -> None:
     """Run the commands that a release wants before it is started."""
+    deployment, plan = run.deployment, run.plan
     from app.deploy.run.hooks import run_commands
 
-    failure = run_commands(steps, steps.deploy.before, request.described, steps.deploy.before_timeout)
+    failure = run_commands(deployment, deployment.deploy.before, plan.spec, deployment.deploy.before_timeout)
     if failure:
         raise OperatorError(
             f"a before command failed: {failure}; nothing was started, and traffic is where it was",
@@ -48,30 +51,32 @@ def _prepare(steps: Steps, request: Request) -> None:
         )
 
 
-def _clear(steps: Steps, request: Request) -> None:
+def _clear(run: PlanRun) -> None:
     """Stop what the target runs now, after the requests that it still has."""
-    state, name = steps.store.read(), request.target
+    deployment, plan = run.deployment, run.plan
+    state, name = deployment.store.read(), plan.target
     if name == state.active_version:
-        steps.hold_requests(name)
+        run.hold_requests(name)
     else:
-        steps.drain([name], f"{name} was not touched", request.on_timeout)
-    steps.stop(state.version(name))
+        run.drain([name], f"{name} was not touched")
+    deployment.stop(state.version(name))
 
 
-def _launch(steps: Steps, request: Request) -> None:
+def _launch(run: PlanRun) -> None:
     """Start the target's process and record it."""
+    deployment, plan = run.deployment, run.plan
     from app.deploy.processes.launch import RestartPolicy, launch_of
     from app.deploy.processes.log_file import size
     from app.deploy.run.port_wait import get_port
 
-    version, release = request.described, request.release
+    version, release = plan.spec, plan.release
     if release is None:
         raise ProcessError(f"nothing says what {version.name} is to be started with", f"{PROGRAM} status")
-    launch = launch_of(release, version, steps.app.address)
+    launch = launch_of(release, version, deployment.app.address)
     # What a crashed process has left behind would keep the port.
-    steps.end(version)
-    get_port(steps, version)
-    before = steps.store.read_or_new().version(version.name)
+    deployment.end(version)
+    get_port(deployment, version)
+    before = deployment.store.read_or_new().version(version.name)
     is_same = version.release == before.release and (version.release or version.started_with == before.started_with)
     fresh = replace(
         version,
@@ -79,17 +84,17 @@ def _launch(steps: Steps, request: Request) -> None:
         status="starting",
         pid=None,
         pid_birth=None,
-        started_at=steps.now(),
+        started_at=deployment.now(),
         exit_status=None,
         stop_signal=release.stop_signal,
     )
-    steps.put(fresh)
-    steps.log_begin = size(steps.processes.log_path(version.name))
-    if (app := steps.app).restart == "on-failure":
+    deployment.put(fresh)
+    run.log_begin = size(deployment.processes.log_path(version.name))
+    if (app := deployment.app).restart == "on-failure":
         launch = launch._replace(restart=RestartPolicy(app.restart_limit, app.restart_delay, app.stop_timeout))
-    pid = steps.processes.start(version.name, launch)
-    steps.put(replace(fresh, pid=pid, pid_birth=birth(pid)))
-    steps.report(
+    pid = deployment.processes.start(version.name, launch)
+    deployment.put(replace(fresh, pid=pid, pid_birth=birth(pid)))
+    deployment.report(
         Launched(
             version=version.name,
             pid=pid,
@@ -97,176 +102,187 @@ def _launch(steps: Steps, request: Request) -> None:
             command=launch.command,
             directory=launch.directory,
             release=version.release,
-            log=None if request.operation is Operation.RUN else steps.processes.log_path(version.name),
+            log=None if plan.operation is Operation.RUN else deployment.processes.log_path(version.name),
             is_demo=release.is_demo,
         )
     )
 
 
-def _pass_gate(steps: Steps, request: Request) -> None:
+def _pass_gate(run: PlanRun) -> None:
     """Ask the target for its health: patiently when it was just started, else at once."""
-    version = steps.store.read_or_new().version(request.target)
-    if request.launches:
-        verdict = steps.gate.wait(version.name, version.port, lambda: steps.is_alive(version))
+    deployment, plan = run.deployment, run.plan
+    version = deployment.store.read_or_new().version(plan.target)
+    if plan.launches:
+        verdict = deployment.gate.wait(version.name, version.port, lambda: deployment.is_alive(version))
     else:
-        verdict = steps.gate.confirm(version.name, version.port)
+        verdict = deployment.gate.confirm(version.name, version.port)
     if verdict.reason:
-        _fail_gate(steps, version, verdict, request)
-    _warn_of_redirect(steps, version, verdict)
-    if steps.is_alive(version) and version.status != "running":
-        steps.processes.begin_restarts(version)
-        steps.put(replace(version, status="running"))
+        _fail_gate(run, version, verdict)
+    _warn_of_redirect(deployment, version, verdict)
+    if deployment.is_alive(version) and version.status != "running":
+        deployment.processes.begin_restarts(version)
+        deployment.put(replace(version, status="running"))
 
 
-def _warn_of_redirect(steps: Steps, version: VersionState, verdict: GateVerdict) -> None:
+def _warn_of_redirect(deployment: Deployment, version: VersionState, verdict: GateVerdict) -> None:
     location = verdict.probes[-1].result.leads_to if verdict.probes else ""
     if not location:
         return
     from app.deploy.judge.health_answers import advice
     from app.transport.loopback import authority
 
-    app = steps.app
+    app = deployment.app
     if why := advice(app.health_path, app.health_host or authority(app.address, version.port), location):
-        steps.note(f"{version.name} answers its health check with a redirect to {location}: {why}", warns=True)
+        deployment.note(f"{version.name} answers its health check with a redirect to {location}: {why}", warns=True)
 
 
-def _smoke(steps: Steps, request: Request) -> None:
+def _smoke(run: PlanRun) -> None:
     """Try the target with the configured commands while nobody depends on it."""
+    deployment, plan = run.deployment, run.plan
     from app.deploy.run.hooks import run_commands
 
-    version = steps.store.read().version(request.target)
-    failure = run_commands(steps, steps.deploy.smoke, version)
-    if failure and request.force:
-        steps.note(f"{failure}; going on because of --force", warns=True)
+    version = deployment.store.read().version(plan.target)
+    failure = run_commands(deployment, deployment.deploy.smoke, version)
+    if failure and plan.force:
+        deployment.note(f"{failure}; going on because of --force", warns=True)
     elif failure:
         raise UnhealthyVersion(
             f"{version.name} does not stand the smoke test: {failure}", f"{PROGRAM} logs {version.name}"
         )
 
 
-def _revert(steps: Steps, request: Request) -> None:
+def _revert(run: PlanRun) -> None:
     """Run the commands that undo what the release which is left has prepared."""
+    deployment, plan = run.deployment, run.plan
     from app.deploy.run.hooks import revert
 
-    state = steps.store.read()
-    failure = revert(steps, state.version(request.leaving or request.target), request.described)
-    if failure and steps.deploy.rollback_needs_success:
+    state = deployment.store.read()
+    failure = revert(deployment, state.version(plan.outgoing or plan.target), plan.spec)
+    if failure and deployment.deploy.rollback_needs_success:
         raise OperatorError(
             f"a rollback command failed: {failure}; traffic is where it was",
             "[deploy] rollback_needs_success = false, and rollback again   # to go back all the same",
         )
     if failure:
-        steps.note(f"a rollback command failed: {failure}; going back all the same", warns=True)
+        deployment.note(f"a rollback command failed: {failure}; going back all the same", warns=True)
 
 
-def _make_active(steps: Steps, request: Request) -> None:
+def _make_active(run: PlanRun) -> None:
     """Replace the state file; when this returns, each later request goes to the target."""
-    before = steps.store.read_or_new()
-    gives_up = request.operation is Operation.ROLLBACK
-    after = promote(before, request.target, steps.now(), gives_up=gives_up)
-    account = steps.open_account()
-    steps.store.write(after)
-    steps.account = account
+    deployment, plan = run.deployment, run.plan
+    before = deployment.store.read_or_new()
+    gives_up = plan.operation is Operation.ROLLBACK
+    after = promote(before, plan.target, deployment.now(), gives_up=gives_up)
+    account = run.open_account()
+    deployment.store.write(after)
+    run.account = account
     if account is not None and before.active_version is not None:
         account.lost_traffic(before.active_version)
     is_first = before.active_version is None
-    has_router = is_first or steps.has_router  # before the very first one nobody expects a router
-    steps.report(
-        Promoted(request.target, after.version(request.target).port, before.active_version, is_first, has_router)
+    has_router = is_first or deployment.has_router  # before the very first one nobody expects a router
+    deployment.report(
+        Promoted(plan.target, after.version(plan.target).port, before.active_version, is_first, has_router)
     )
 
 
-def _move_link(steps: Steps, request: Request) -> None:
+def _move_link(run: PlanRun) -> None:
     """Let the link `[release] current` lead to what is active now."""
+    deployment, plan = run.deployment, run.plan
     from app.deploy.release.current_link import follow
 
-    follow(steps, steps.store.read().version(request.target))
+    follow(deployment, deployment.store.read().version(plan.target))
 
 
-def _run_post(steps: Steps, request: Request) -> None:
+def _run_post(run: PlanRun) -> None:
     """Run the configured commands after the switch; one that fails takes the switch back."""
+    deployment, plan = run.deployment, run.plan
     from app.deploy.run.hooks import run_commands
 
-    failure = run_commands(steps, steps.deploy.post, steps.store.read().version(request.target))
+    failure = run_commands(deployment, deployment.deploy.post, deployment.store.read().version(plan.target))
     if failure:
         raise UnhealthyVersion(
-            f"{request.target} was active, and a post command failed: {failure}", f"{PROGRAM} logs {request.target}"
+            f"{plan.target} was active, and a post command failed: {failure}", f"{PROGRAM} logs {plan.target}"
         )
-    _vigil(steps, request).confirm()
+    _vigil(run).confirm()
 
 
-def _watch(steps: Steps, request: Request) -> None:
+def _watch(run: PlanRun) -> None:
     """Compare the target under traffic with the version before it."""
+    plan = run.plan
     from app.deploy.judge.watching import watch
 
-    regression = watch(steps, request, _vigil(steps, request))
+    regression = watch(run, _vigil(run))
     if regression:
         raise UnhealthyVersion(
-            f"{request.target} does worse than {request.leaving} did: {regression}", f"{PROGRAM} logs {request.target}"
+            f"{plan.target} does worse than {plan.outgoing} did: {regression}", f"{PROGRAM} logs {plan.target}"
         )
 
 
-def _set(steps: Steps, request: Request) -> None:
+def _set(run: PlanRun) -> None:
     """Replace the state file by what the command makes of it."""
-    after = request.change(steps.store.read_or_new())
-    steps.store.write(after)
-    if request.operation is Operation.PAUSE:
-        steps.own_pause = after.pause
+    deployment, plan = run.deployment, run.plan
+    after = plan.change(deployment.store.read_or_new())
+    deployment.store.write(after)
+    if plan.operation is Operation.PAUSE:
+        run.own_pause = after.pause
 
 
-def _wait_for_drain(steps: Steps, request: Request) -> None:
+def _wait_for_drain(run: PlanRun) -> None:
     """Wait for the requests that are still on the version which lost its traffic, or on both in a pause."""
-    if request.operation is Operation.PAUSE:
-        _wait_for_quiet(steps, request)
+    deployment, plan = run.deployment, run.plan
+    if plan.operation is Operation.PAUSE:
+        _wait_for_quiet(run)
         return
-    if request.leaving is None:
+    if plan.outgoing is None:
         return
-    stands = f"{request.leaving} keeps running"
-    if request.operation is Operation.STOP:
-        steps.drain([request.leaving], stands, request.on_timeout, request.drain_timeout_s)
+    consequence = f"{plan.outgoing} keeps running"
+    if plan.operation is Operation.STOP:
+        run.drain([plan.outgoing], consequence)
         return
-    stands = f"{request.target} is active, {stands}"
-    vigil = _vigil(steps, request)
-    steps.drain([request.leaving], stands, request.on_timeout, request.drain_timeout_s, vigil.look)
+    consequence = f"{plan.target} is active, {consequence}"
+    vigil = _vigil(run)
+    run.drain([plan.outgoing], consequence, vigil.look)
     vigil.confirm()
 
 
-def _wait_for_quiet(steps: Steps, request: Request) -> None:
-    stands = "so the pause was lifted, and requests flow again"
-    steps.drain(VERSIONS, stands, request.on_timeout, request.drain_timeout_s)
-    pause = steps.store.read().pause
-    if pause is None or not pause.holds(steps.now()):
+def _wait_for_quiet(run: PlanRun) -> None:
+    deployment, plan = run.deployment, run.plan
+    consequence = "so the pause was lifted, and requests flow again"
+    run.drain(VERSIONS, consequence)
+    pause = deployment.store.read().pause
+    if pause is None or not pause.holds(deployment.now()):
         raise OperatorError(
             "the pause ended before the last request did, so there was no quiet moment",
             f"{PROGRAM} pause --drain --max-hold=SECONDS   # with more time",
         )
 
 
-def _retire(steps: Steps, request: Request) -> None:
+def _retire(run: PlanRun) -> None:
     """Stop a version, unless it has become the active one since this was decided."""
-    if request.leaving is None:
+    deployment, plan = run.deployment, run.plan
+    if plan.outgoing is None:
         return
-    if steps.doubt:
-        steps.note(f"{request.leaving} is not stopped, because {request.target} is doubtful", warns=True)
+    if run.doubt:
+        deployment.note(f"{plan.outgoing} is not stopped, because {plan.target} is doubtful", warns=True)
         return
-    state = steps.store.read()
-    if state.active_version == request.leaving and not request.force:
+    state = deployment.store.read()
+    if state.active_version == plan.outgoing and not plan.force:
         raise ProcessError(
-            f"{request.leaving} has become the active version in the meantime, so it was not stopped",
+            f"{plan.outgoing} has become the active version in the meantime, so it was not stopped",
             f"{PROGRAM} status",
         )
-    steps.stop(state.version(request.leaving))
-    if request.operation is not Operation.STOP:
-        _vigil(steps, request).confirm()
+    deployment.stop(state.version(plan.outgoing))
+    if plan.operation is not Operation.STOP:
+        _vigil(run).confirm()
 
 
-def _vigil(steps: Steps, request: Request) -> Vigil:
+def _vigil(run: PlanRun) -> Vigil:
     from app.deploy.judge.vigil import Vigil
 
-    return Vigil(steps, request)
+    return Vigil(run)
 
 
-_ACTIONS: Final[Mapping[Phase, Callable[[Steps, Request], None]]] = {
+_ACTIONS: Final[Mapping[Phase, Callable[[PlanRun], None]]] = {
     Phase.PREPARING: _prepare,
     Phase.CLEARING: _clear,
     Phase.LAUNCHING: _launch,
@@ -283,37 +299,38 @@ _ACTIONS: Final[Mapping[Phase, Callable[[Steps, Request], None]]] = {
 }
 
 
-def _fail_gate(steps: Steps, version: VersionState, verdict: GateVerdict, request: Request) -> None:
+def _fail_gate(run: PlanRun, version: VersionState, verdict: GateVerdict) -> None:
+    deployment, plan = run.deployment, run.plan
     reason = f"{version.name} on port {version.port} is not healthy: {verdict.reason}"
-    found = steps.processes.find(version)
+    found = deployment.processes.find(version)
     answers = any(probe.result.status is not None for probe in verdict.probes)
-    if request.launches and not found.alive:
+    if plan.launches and not found.alive:
         reason += f" ({ending_text(found.exit_status)})"
         if found.exit_status == 0:
             reason += "; a version has to stay in the foreground until it is stopped"
-    elif request.launches and not answers:
+    elif plan.launches and not answers:
         reason += "; it runs, but does not answer there: does its command take {port}, or $PORT?"
-    if request.force:
-        steps.note(f"{reason}; going on because of --force", warns=True)
+    if plan.force:
+        deployment.note(f"{reason}; going on because of --force", warns=True)
         return
     from app.deploy.processes.log_file import tail
     from app.deploy.processes.port_use import kept_by
 
-    log = steps.processes.log_path(version.name)
-    begin = steps.log_begin if request.launches else 0
-    log_tail = tail(log, _LOG_LINES, begin) if request.launches or found.alive else []
+    log = deployment.processes.log_path(version.name)
+    begin = run.log_begin if plan.launches else 0
+    log_tail = tail(log, _LOG_LINES, begin) if plan.launches or found.alive else []
     if any("in use" in line for line in log_tail) and (kept := kept_by(version.port)):
         reason += f"; its port has {kept}, which only a server with SO_REUSEADDR may ignore"
-    steps.report(Diagnosed(version.name, verdict.probes, log, tuple(log_tail)))
-    raise UnhealthyVersion(reason, _mending(request, found.alive or answers))
+    deployment.report(Diagnosed(version.name, verdict.probes, log, tuple(log_tail)))
+    raise UnhealthyVersion(reason, _mending(plan, found.alive or answers))
 
 
-def _mending(request: Request, runs: bool) -> str:
+def _mending(plan: Plan, runs: bool) -> str:
     """The command that helps with a version that is not healthy."""
-    if request.launches:
-        return f"{PROGRAM} logs {request.target}"
+    if plan.launches:
+        return f"{PROGRAM} logs {plan.target}"
     if not runs:
-        return f"{PROGRAM} start {request.target}"
-    if Phase.PROMOTING in request.phases:
-        return f"{PROGRAM} switch {request.target} --force   # to switch all the same"
-    return f"{PROGRAM} restart {request.target}"
+        return f"{PROGRAM} start {plan.target}"
+    if Phase.PROMOTING in plan.phases:
+        return f"{PROGRAM} switch {plan.target} --force   # to switch all the same"
+    return f"{PROGRAM} restart {plan.target}"

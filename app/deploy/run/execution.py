@@ -9,13 +9,15 @@ from dataclasses import replace
 from typing import Final
 
 from app.command_line import PROGRAM
+from app.deploy.deployment import Deployment
 from app.deploy.events import LockAwaited, RolledBack
 from app.deploy.phases import PHASES, Operation, Phase, Undo
+from app.deploy.plan import Plan
+from app.deploy.plan_run import PlanRun
 from app.deploy.record.history import AFTER_THE_SWITCH, DOUBTFUL, ROLLED_BACK, History, Intent, OpenEntry
 from app.deploy.run.actions import act
 from app.deploy.run.interruption import held_back, let_through
 from app.deploy.run.recovery import recover
-from app.deploy.steps import Request, Steps
 from app.errors import (
     Doubtful,
     DrainTimedOut,
@@ -31,15 +33,15 @@ from app.state.store import Holder, repair_command
 
 __all__ = ["Decision", "Execution"]
 
-Decision = Callable[[BlueGreenState], Request | None]
+Decision = Callable[[BlueGreenState], Plan | None]
 """Gets the state under the lock; None when there is nothing to do. Raises `OperatorError` to refuse."""
 
 
 class Execution:
     """Carries out commands on one deployment; `command` is the command line, for the lock and the history."""
 
-    def __init__(self, steps: Steps, history: History, command: str, lock_wait_s: float) -> None:
-        self._steps = steps
+    def __init__(self, deployment: Deployment, history: History, command: str, lock_wait_s: float) -> None:
+        self._deployment = deployment
         self._history = history
         self._command = command
         self._lock_wait_s = lock_wait_s
@@ -53,40 +55,41 @@ class Execution:
             stale = self.take_lock(lock)
             self._check_state_is_there()
             # First, because the record of a version tells of a command that was killed how far it came.
-            recover(self._steps, self._history, stale)
-            state = self._steps.settle()
-            if self._steps.release.current:
+            recover(self._deployment, self._history, stale)
+            state = self._deployment.settle()
+            if self._deployment.release.current:
                 from app.deploy.release.current_link import with_link
 
-                decide = with_link(self._steps, decide)
-            request = decide(state)
-            if request is None:
+                decide = with_link(self._deployment, decide)
+            plan = decide(state)
+            if plan is None:
                 return
             with held_back():
-                self._record(request, state, lock)
+                self._record(PlanRun(self._deployment, plan), state, lock)
 
-    def _record(self, request: Request, state: BlueGreenState, lock: ExitStack) -> None:
+    def _record(self, run: PlanRun, state: BlueGreenState, lock: ExitStack) -> None:
         """Write the intent down, work through the phases, write the outcome down."""
-        entry = self._history.begin(self._intent(request, state))
-        self._steps.store.writer = entry.id
+        plan = run.plan
+        entry = self._history.begin(self._intent(plan, state))
+        self._deployment.store.writer = entry.id
         try:
-            self._keep_record(request, state)
-            self._work_through(request, entry, lock)
+            self._keep_record(plan, state)
+            self._work_through(run, entry, lock)
         except TrafficTaken as error:
             known = TrafficTaken(error.version, error.active, self._taker(entry, error))
-            self._break_off(request, entry, known, state, lock)
+            self._break_off(run, entry, known, state, lock)
             raise known from None
         except BaseException as error:
-            outcome = self._break_off(request, entry, error, state, lock)
+            outcome = self._break_off(run, entry, error, state, lock)
             if isinstance(error, UnhealthyVersion) and entry.phase in AFTER_THE_SWITCH and outcome != ROLLED_BACK:
-                raise self._stands(request, error) from error
+                raise self._stands(plan, error) from error
             raise
         finally:
-            self._steps.store.writer = ""
-        doubt = self._steps.doubt
-        self.close(entry, DOUBTFUL if doubt else "done", doubt, self._steps.close_account())
+            self._deployment.store.writer = ""
+        doubt = run.doubt
+        self.close(entry, DOUBTFUL if doubt else "done", doubt, run.close_account())
         if doubt:
-            raise Doubtful(f"{request.target} is active, but doubtful: {doubt}", self._way_back(request))
+            raise Doubtful(f"{plan.target} is active, but doubtful: {doubt}", self._way_back(plan))
 
     def _taker(self, ours: OpenEntry, error: TrafficTaken) -> str:
         """The latest command that gave the traffic to the version that has it now."""
@@ -95,27 +98,27 @@ class Execution:
                 return f"`{entry.command}` (pid {entry.pid}, {entry.who})"
         return "somebody"
 
-    def _stands(self, request: Request, error: UnhealthyVersion) -> SwitchStands:
+    def _stands(self, plan: Plan, error: UnhealthyVersion) -> SwitchStands:
         """What is said when the new version has failed and the traffic stays with it."""
-        hint = self._way_back(request) or error.hint
-        return SwitchStands(f"{error}; {request.target} is the active version still", hint)
+        hint = self._way_back(plan) or error.hint
+        return SwitchStands(f"{error}; {plan.target} is the active version still", hint)
 
-    def _way_back(self, request: Request) -> str:
+    def _way_back(self, plan: Plan) -> str:
         """The command that gives the traffic back; empty when no version had it before."""
-        if request.leaving is None:
+        if plan.outgoing is None:
             return ""
-        runs = self._steps.runs(self._steps.store.read().version(request.leaving))
-        return f"{PROGRAM} rollback" + f"   # {request.leaving} still runs" * runs
+        runs = self._deployment.runs(self._deployment.store.read().version(plan.outgoing))
+        return f"{PROGRAM} rollback" + f"   # {plan.outgoing} still runs" * runs
 
-    def _keep_record(self, request: Request, state: BlueGreenState) -> None:
+    def _keep_record(self, plan: Plan, state: BlueGreenState) -> None:
         """Write down what is going to be started before anything is done; raises `StateError` on a full disk."""
-        if request.release is not None:
+        if plan.release is not None:
             named = [version.record for version in state.versions.values()]
-            self._steps.releases.keep(request.release, named)
+            self._deployment.releases.keep(plan.release, named)
 
     def _check_state_is_there(self) -> None:
         """Raises `StateMissing` for a state file that is gone: the router goes on without one, not with a new one."""
-        store = self._steps.store
+        store = self._deployment.store
         if os.path.lexists(store.path):
             return
         for entry in reversed(self._history.entries()):
@@ -129,10 +132,10 @@ class Execution:
                 f"the state file {store.path} is gone, and the last good state is kept beside it", repair_command()
             )
 
-    def _work_through(self, request: Request, entry: OpenEntry, lock: ExitStack) -> None:
+    def _work_through(self, run: PlanRun, entry: OpenEntry, lock: ExitStack) -> None:
         is_locked = True
         try:
-            for phase in request.phases:
+            for phase in run.plan.phases:
                 if is_locked and not PHASES[phase].locked:
                     lock.close()
                     is_locked = False
@@ -142,10 +145,10 @@ class Execution:
                     is_locked = True
                 self._enter(phase, entry)
                 with nullcontext() if phase in _AT_ONCE else let_through():
-                    act(self._steps, phase, request)
+                    act(run, phase)
         finally:
-            if request.operation is not Operation.PAUSE:
-                self._steps.lift_own_pause()
+            if run.plan.operation is not Operation.PAUSE:
+                run.lift_own_pause()
 
     def _enter(self, phase: Phase, entry: OpenEntry) -> None:
         try:
@@ -154,10 +157,10 @@ class Execution:
             if phase not in AFTER_THE_SWITCH:
                 raise
             # The traffic has moved already; who is killed now is taken for one that was killed right after that.
-            self._steps.note(str(error), warns=True)
+            self._deployment.note(str(error), warns=True)
 
     def _break_off(
-        self, request: Request, entry: OpenEntry, error: BaseException, before: BlueGreenState, lock: ExitStack
+        self, run: PlanRun, entry: OpenEntry, error: BaseException, before: BlueGreenState, lock: ExitStack
     ) -> str:
         """Undo what the phase table says, and write down what came of it; whatever of that fails, the rest is done.
 
@@ -166,79 +169,79 @@ class Execution:
         phase, outcome, facts = entry.phase, _outcome(error), dict[str, object]()
         told = str(error) or (PHASES[phase].left_behind if phase else "")
         try:
-            if not isinstance(error, TrafficTaken) and self._undo(request, phase, error, before, lock):
+            if not isinstance(error, TrafficTaken) and self._undo(run, phase, error, before, lock):
                 outcome = ROLLED_BACK
                 told = str(error) or f"interrupted while {phase}"
-            facts = self._steps.close_account()
+            facts = run.close_account()
         except (OperatorError, OSError) as fault:
             told += f"; not all could be undone: {fault}"
-            self._steps.note(f"not all could be undone: {fault}", warns=True)
+            self._deployment.note(f"not all could be undone: {fault}", warns=True)
         finally:
             self.close(entry, outcome, told, facts)
         return outcome
 
     def _undo(
-        self, request: Request, phase: Phase | None, error: BaseException, before: BlueGreenState, lock: ExitStack
+        self, run: PlanRun, phase: Phase | None, error: BaseException, before: BlueGreenState, lock: ExitStack
     ) -> bool:
         """Undo what the phase table says; gives whether the traffic has gone back."""
-        rule = PHASES[phase] if phase is not None else None
+        rule, plan = PHASES[phase] if phase is not None else None, run.plan
         if rule is None:
             return False
-        if rule.undo is Undo.STOP_TARGET and request.launches:
-            self._undo_start(request, before.version(request.target))
+        if rule.undo is Undo.STOP_TARGET and plan.launches:
+            self._undo_start(plan, before.version(plan.target))
         elif rule.undo is Undo.ROLL_BACK or (
-            rule.undo is Undo.ROLL_BACK_IF_WATCHED and request.watch_s and isinstance(error, UnhealthyVersion)
+            rule.undo is Undo.ROLL_BACK_IF_WATCHED and plan.watch_s and isinstance(error, UnhealthyVersion)
         ):
-            return self._roll_back(request, before, lock, rule.locked)
-        elif request.operation is Operation.PAUSE and phase is Phase.DRAINING:
+            return self._roll_back(plan, before, lock, rule.locked)
+        elif plan.operation is Operation.PAUSE and phase is Phase.DRAINING:
             self.take_lock(lock)
-            self._steps.lift_own_pause()
+            run.lift_own_pause()
         return False
 
-    def _undo_start(self, request: Request, before: VersionState) -> None:
+    def _undo_start(self, plan: Plan, before: VersionState) -> None:
         try:
-            state = self._steps.settle()
+            state = self._deployment.settle()
         except StateError:  # a full disk: what was started must not stay for that
-            state = self._steps.observed(self._steps.store.read_or_new(), is_settled=True)
-        version = state.version(request.target)
-        if self._steps.is_alive(version):
-            if state.active_version == request.target:
+            state = self._deployment.observed(self._deployment.store.read_or_new(), is_settled=True)
+        version = state.version(plan.target)
+        if self._deployment.is_alive(version):
+            if state.active_version == plan.target:
                 # Traffic goes to it in any case, and a version that is half well serves more than none.
-                self._steps.note(f"{request.target} is the active version, so it was left running", warns=True)
+                self._deployment.note(f"{plan.target} is the active version, so it was left running", warns=True)
                 return
             try:
-                self._steps.stop(version)
+                self._deployment.stop(version)
             except StateError:  # the next command finds the process gone and corrects the state
-                self._steps.end(version)
+                self._deployment.end(version)
                 raise
-        self._steps.restore_spec(before)
+        self._deployment.restore_spec(before)
 
-    def _roll_back(self, request: Request, before: BlueGreenState, lock: ExitStack, is_locked: bool) -> bool:
+    def _roll_back(self, plan: Plan, before: BlueGreenState, lock: ExitStack, is_locked: bool) -> bool:
         """Give the traffic back to the version that had it before; gives whether that was done."""
         if not is_locked:
             self.take_lock(lock)
-        state = self._steps.settle()
-        if state.active_version != request.target or request.leaving is None:
-            self._steps.note(
+        state = self._deployment.settle()
+        if state.active_version != plan.target or plan.outgoing is None:
+            self._deployment.note(
                 f"traffic was left with {state.active_version}: there is nothing to go back to", warns=True
             )
             return False
-        if not self._steps.runs(state.version(request.leaving)):
-            self._steps.note(f"{request.leaving} does not run any more, so {request.target} stays active", warns=True)
+        if not self._deployment.runs(state.version(plan.outgoing)):
+            self._deployment.note(f"{plan.outgoing} does not run any more, so {plan.target} stays active", warns=True)
             return False
-        if self._steps.deploy.rollback:
-            self._revert(state.version(request.target), state.version(request.leaving))
-        back = promote(state, request.leaving, self._steps.now(), gives_up=True)
+        if self._deployment.deploy.rollback:
+            self._revert(state.version(plan.target), state.version(plan.outgoing))
+        back = promote(state, plan.outgoing, self._deployment.now(), gives_up=True)
         # Not the version that has just failed, whatever it ran before: a `rollback` must not lead to it.
-        previous = None if before.previous_version == request.target else before.previous_version
-        self._steps.store.write(replace(back, previous_version=previous))
-        if self._steps.release.current:
+        previous = None if before.previous_version == plan.target else before.previous_version
+        self._deployment.store.write(replace(back, previous_version=previous))
+        if self._deployment.release.current:
             from app.deploy.release.current_link import settle
 
-            settle(self._steps, back)
-        version = state.version(request.leaving)
-        runs = self._steps.runs(state.version(request.target))
-        self._steps.report(RolledBack(version.name, version.port, request.target, runs, self._steps.has_router))
+            settle(self._deployment, back)
+        version = state.version(plan.outgoing)
+        runs = self._deployment.runs(state.version(plan.target))
+        self._deployment.report(RolledBack(version.name, version.port, plan.target, runs, self._deployment.has_router))
         return True
 
     def _revert(self, left: VersionState, returned: VersionState) -> None:
@@ -247,11 +250,11 @@ class Execution:
 
         try:
             with let_through():
-                failure = revert(self._steps, left, returned)
+                failure = revert(self._deployment, left, returned)
         except KeyboardInterrupt:
             failure = "interrupted"
         if failure:
-            self._steps.note(f"a rollback command failed: {failure}; going back all the same", warns=True)
+            self._deployment.note(f"a rollback command failed: {failure}; going back all the same", warns=True)
 
     def take_lock(self, lock: ExitStack) -> Holder | None:
         """Hold the deployment's lock until `lock` is closed; gives a holder that died with it.
@@ -260,22 +263,22 @@ class Execution:
         """
 
         def tell(holder: Holder | None) -> None:
-            self._steps.report(LockAwaited(str(holder or "another command"), self._lock_wait_s))
+            self._deployment.report(LockAwaited(str(holder or "another command"), self._lock_wait_s))
 
-        return lock.enter_context(self._steps.store.lock(self._command, self._lock_wait_s, tell))
+        return lock.enter_context(self._deployment.store.lock(self._command, self._lock_wait_s, tell))
 
-    def _intent(self, request: Request, state: BlueGreenState) -> Intent:
-        goes_to = request.target if Phase.PROMOTING in request.phases else state.active_version
+    def _intent(self, plan: Plan, state: BlueGreenState) -> Intent:
+        goes_to = plan.target if Phase.PROMOTING in plan.phases else state.active_version
         return Intent(
-            request.operation,
+            plan.operation,
             self._command,
-            request.target,
+            plan.target,
             state.active_version,
             goes_to,
-            request.described.release,
-            request.phases,
-            runs=request.described.started_with,
-            replaces=state.version(request.target).started_with,
+            plan.spec.release,
+            plan.phases,
+            runs=plan.spec.started_with,
+            replaces=state.version(plan.target).started_with,
         )
 
     def close(self, entry: OpenEntry, outcome: str, detail: str, facts: Mapping[str, object] | None = None) -> None:
@@ -284,7 +287,7 @@ class Execution:
             entry.close(outcome, detail, **(facts or {}))
         except StateError as error:
             # What was done is done; a history that cannot be written must not make it look failed.
-            self._steps.note(str(error), warns=True)
+            self._deployment.note(str(error), warns=True)
 
 
 _AT_ONCE: Final = frozenset({Phase.PROMOTING, Phase.LINKING, Phase.SETTING})

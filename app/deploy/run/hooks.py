@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Final
 
+from app.deploy.deployment import Deployment
 from app.deploy.events import Ran, Running
 from app.deploy.processes.launch import Launch, check_of
 from app.deploy.processes.reconcile import ending_text
 from app.deploy.release.remaking import for_checks
-from app.deploy.steps import Steps
 from app.errors import OperatorError
 from app.state.model import VersionState
 from app.state.release import Release
@@ -23,23 +23,23 @@ _KEPT_LINES: Final = 20
 _KEPT_BYTES: Final = 65_536
 
 
-def check_commands(steps: Steps, version: VersionState, release: Release | None) -> None:
+def check_commands(deployment: Deployment, version: VersionState, release: Release | None) -> None:
     """Raise `ConfigError` for a command that could not be run; better now than after the switch, or in an emergency.
 
     `release` is what a deploy starts the version with; without it, what it runs counts, and there is nothing before.
     """
-    place = release or for_checks(steps, version)
-    deploy = steps.deploy
+    place = release or for_checks(deployment, version)
+    deploy = deployment.deploy
     commands = {"smoke": deploy.smoke, "post": deploy.post}
     if release is not None:
         commands |= {"before": deploy.before, "rollback": deploy.rollback}
     for name, texts in commands.items():
         for text in texts:
-            check_of(text, f"[deploy] {name}", place, version, steps.app.address, is_shell=deploy.shell)
+            check_of(text, f"[deploy] {name}", place, version, deployment.app.address, is_shell=deploy.shell)
 
 
 def run_commands(
-    steps: Steps,
+    deployment: Deployment,
     commands: Sequence[str],
     version: VersionState,
     timeout_s: float | None = None,
@@ -49,25 +49,28 @@ def run_commands(
 
     `variables` are added to the version's environment. `timeout_s` is for each of them.
     """
-    release = for_checks(steps, version)
-    timeout_s = steps.deploy.command_timeout if timeout_s is None else timeout_s
+    release = for_checks(deployment, version)
+    address, is_shell = deployment.app.address, deployment.deploy.shell
+    timeout_s = deployment.deploy.command_timeout if timeout_s is None else timeout_s
     for command in commands:
-        launch = check_of(command, "[deploy]", release, version, steps.app.address, is_shell=steps.deploy.shell)
+        launch = check_of(
+            command, "[deploy]", release, version, deployment.app.address, is_shell=deployment.deploy.shell
+        )
         launch = launch._replace(environment={**launch.environment, **variables})
-        steps.report(Running(launch.command, timeout_s))
-        began = steps.clock()
+        deployment.report(Running(launch.command, timeout_s))
+        began = deployment.clock()
         failure, output = _run(launch, timeout_s)
-        steps.report(Ran(launch.command, steps.clock() - began, failure, output))
+        deployment.report(Ran(launch.command, deployment.clock() - began, failure, output))
         if failure:
             return f"`{launch.command}`: {failure}"
     return ""
 
 
-def revert(steps: Steps, left: VersionState, returned: VersionState) -> str:
+def revert(deployment: Deployment, left: VersionState, returned: VersionState) -> str:
     """Run the rollback commands in the release that is left; gives what the first that failed did, or ""."""
     names = {"BG_ROLLBACK_FROM": left.release or "", "BG_ROLLBACK_TO": returned.release or ""}
     try:
-        return run_commands(steps, steps.deploy.rollback, left, variables=names)
+        return run_commands(deployment, deployment.deploy.rollback, left, variables=names)
     except OperatorError as error:  # its directory or its record is gone
         return str(error)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from app.deploy.deployment import Deployment
 from app.deploy.processes.port_use import can_listen, given_away_text, kept_by
 from app.deploy.processes.sessions import port_holder
-from app.deploy.steps import Steps
 from app.errors import ProcessError
 from app.settings.loading import TOML_NAME
 from app.state.model import VersionState
@@ -20,26 +20,28 @@ _PORT_WAIT_S = 65.0
 _PORT_POLL_S = 0.2
 
 
-def get_port(steps: Steps, version: VersionState) -> None:
+def get_port(deployment: Deployment, version: VersionState) -> None:
     """See to it that the version can listen on its port; waits for connections of a former server that will end."""
-    address, port = steps.app.address, version.port
+    address, port = deployment.app.address, version.port
     if port_is_open(port, address):
-        raise _port_taken(version, steps.store.path)
+        raise _port_taken(version, deployment.store.path)
     if given_away := given_away_text({version.name: port}):
-        steps.note("; ".join(given_away), warns=True)
+        deployment.note("; ".join(given_away), warns=True)
     if can_listen(address, port):
         return
     kept = kept_by(port)
-    steps.note(f"port {port} of {version.name} has {kept or 'a bound socket'}: waiting until it is free", warns=True)
-    ends_at = steps.clock() + _PORT_WAIT_S
+    deployment.note(
+        f"port {port} of {version.name} has {kept or 'a bound socket'}: waiting until it is free", warns=True
+    )
+    ends_at = deployment.clock() + _PORT_WAIT_S
     while not can_listen(address, port):
-        if steps.clock() >= ends_at:
+        if deployment.clock() >= ends_at:
             raise ProcessError(
                 f"port {port} of {version.name} is not free after {_PORT_WAIT_S:.0f} s, though nothing listens there: "
                 f"it has {kept_by(port) or 'a bound socket'}",
                 f"sudo ss -tanp 'sport = :{port}'   # whose they are",
             )
-        steps.sleep(_PORT_POLL_S)
+        deployment.sleep(_PORT_POLL_S)
 
 
 def _port_taken(version: VersionState, path: Path) -> ProcessError:

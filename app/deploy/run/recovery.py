@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from app.command_line import PROGRAM
+from app.deploy.deployment import Deployment
 from app.deploy.events import BrokenOff
 from app.deploy.phases import PHASES, Operation, Phase, Recovery
 from app.deploy.processes.process_table import is_same_process
 from app.deploy.record.history import Entry, History
-from app.deploy.steps import Steps
 from app.errors import StateError
 from app.state.model import VERSIONS, BlueGreenState, Status, started_with
 from app.state.store import Holder
@@ -27,18 +27,18 @@ from app.state.store import Holder
 __all__ = ["recover"]
 
 
-def recover(steps: Steps, history: History, stale: Holder | None) -> None:
+def recover(deployment: Deployment, history: History, stale: Holder | None) -> None:
     """Bring the commands that broke off to an end; `stale` died holding the lock. Only for who holds it."""
     told = set()
     for entry in history.unfinished():
         if is_same_process(entry.pid, entry.birth):
             continue  # a drain goes on without the lock, and so does a version in the foreground
-        outcome, stands = _judged(steps, history, entry)
-        steps.report(BrokenOff(entry.command, entry.pid, entry.phase or "", stands, outcome == _BROKEN_OFF))
-        _close(steps, history, entry, outcome, stands)
+        outcome, stands = _judged(deployment, history, entry)
+        deployment.report(BrokenOff(entry.command, entry.pid, entry.phase or "", stands, outcome == _BROKEN_OFF))
+        _close(deployment, history, entry, outcome, stands)
         told.add(entry.pid)
     if stale is not None and stale.pid not in told:
-        steps.note(f"took over the lock of {stale}, which was killed before it changed anything", warns=True)
+        deployment.note(f"took over the lock of {stale}, which was killed before it changed anything", warns=True)
 
 
 _BROKEN_OFF: Final = "broken off"
@@ -46,14 +46,14 @@ _OLDER: Final = "the state file was changed by a later command that the history 
 _DONE: Final = "the state file says that all of it was done"
 
 
-def _judged(steps: Steps, history: History, entry: Entry) -> tuple[str, str]:
+def _judged(deployment: Deployment, history: History, entry: Entry) -> tuple[str, str]:
     """How a command without an end comes to one: its outcome, and what stands now."""
-    state = steps.store.read_or_new()
+    state = deployment.store.read_or_new()
     if state.changed_by and not history.knows(state.changed_by):
         return "unknown", _OLDER
     if state.changed_by == entry.id and _has_done_last_phase(state, entry):
         return "done", _DONE
-    return _BROKEN_OFF, _put_in_order(steps, entry)
+    return _BROKEN_OFF, _put_in_order(deployment, entry)
 
 
 def _has_done_last_phase(state: BlueGreenState, entry: Entry) -> bool:
@@ -81,62 +81,67 @@ def _to_stop(entry: Entry) -> str | None:
     return entry.target if entry.operation == Operation.STOP else entry.came_from
 
 
-def _put_in_order(steps: Steps, entry: Entry) -> str:
+def _put_in_order(deployment: Deployment, entry: Entry) -> str:
     """Finish or undo what a command had begun; gives what stands now."""
     if entry.phase not in set(Phase):
         return "it had done nothing yet"
     rule = PHASES[Phase(entry.phase)]
-    return _RECOVERIES[rule.recovery](steps, entry) or rule.left_behind
+    return _RECOVERIES[rule.recovery](deployment, entry) or rule.left_behind
 
 
-def _close(steps: Steps, history: History, entry: Entry, outcome: str, stands: str) -> None:
+def _close(deployment: Deployment, history: History, entry: Entry, outcome: str, stands: str) -> None:
     try:
         history.append({"id": entry.id, "outcome": outcome, "detail": stands})
     except StateError as error:
-        steps.note(str(error), warns=True)
+        deployment.note(str(error), warns=True)
 
 
-def _leave(steps: Steps, entry: Entry) -> str:
+def _leave(deployment: Deployment, entry: Entry) -> str:
     """Nothing is to be done; a restart of the active version that stopped half way needs the operator."""
-    state = steps.store.read_or_new()
+    state = deployment.store.read_or_new()
     active = state.active
-    if entry.phase == Phase.CLEARING and active is not None and active.name == entry.target and not steps.runs(active):
+    if (
+        entry.phase == Phase.CLEARING
+        and active is not None
+        and active.name == entry.target
+        and not deployment.runs(active)
+    ):
         return f"{active.name} is active and was left stopped; {PROGRAM} start {active.name}"
     return ""
 
 
-def _undo_start(steps: Steps, entry: Entry) -> str:
+def _undo_start(deployment: Deployment, entry: Entry) -> str:
     """Stop what the command had started, unless it came to have the traffic."""
-    state = steps.store.read_or_new()
+    state = deployment.store.read_or_new()
     if entry.target not in VERSIONS or Phase.LAUNCHING not in entry.phases:
         return f"{entry.target} is active" if state.active_version == entry.target else ""
     version = state.version(entry.target)
     if state.active_version == entry.target:
         return f"{entry.target} is active, so it was left as it is"
-    ran = steps.is_alive(version)
+    ran = deployment.is_alive(version)
     if ran:
-        steps.stop(version)
+        deployment.stop(version)
     if entry.replaces:  # an older program did not say
-        steps.restore_spec(started_with(version, entry.replaces))
+        deployment.restore_spec(started_with(version, entry.replaces))
     return f"{entry.target} had no traffic yet and was stopped" if ran else f"{entry.target} was not started"
 
 
-def _finish_stop(steps: Steps, entry: Entry) -> str:
+def _finish_stop(deployment: Deployment, entry: Entry) -> str:
     """Stop what the command was about to stop, unless it has the traffic by now."""
-    state = steps.store.read_or_new()
+    state = deployment.store.read_or_new()
     name = _to_stop(entry)
     if name not in VERSIONS:
         return ""
     version = state.version(name)
-    if not steps.is_alive(version):
+    if not deployment.is_alive(version):
         return f"{name} is stopped"
     if state.active_version == name:
         return f"{name} is active, so it was left running"
-    steps.stop(version)
+    deployment.stop(version)
     return f"{name} has been stopped now"
 
 
-_RECOVERIES: Final[Mapping[Recovery, Callable[[Steps, Entry], str]]] = {
+_RECOVERIES: Final[Mapping[Recovery, Callable[[Deployment, Entry], str]]] = {
     Recovery.NOTHING: _leave,
     Recovery.STOP_TARGET: _undo_start,
     Recovery.FINISH_STOP: _finish_stop,

@@ -1,4 +1,4 @@
-"""What a command can do to one deployment: look at it, record what is found, stop a version, wait for requests.
+"""What a command can do to one deployment: look at it, record what is found, stop a version.
 
 `app.deploy.run.actions` puts these together into the phases of the commands.
 """
@@ -7,32 +7,28 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from app.command_line import PROGRAM, ROUTER_PROGRAM
-from app.deploy.drain import Drain, OnTimeout
-from app.deploy.events import Noted, ReceiptReady, Reporter, Stopped, Stopping
+from app.command_line import PROGRAM
+from app.deploy.drain import Drain
+from app.deploy.events import Noted, Reporter, Stopped, Stopping
 from app.deploy.judge.gate import Gate
-from app.deploy.phases import Operation, Phase
 from app.deploy.processes.process_table import Found
 from app.deploy.processes.reconcile import as_found
-from app.deploy.record.receipt import SwitchAccount
 from app.deploy.traffic import Traffic
-from app.errors import DrainTimedOut, OperatorError
+from app.errors import OperatorError
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.deploy_settings import DeployConfig
 from app.settings.tables.release_settings import ReleaseConfig
 from app.state.model import (
     VERSIONS,
     BlueGreenState,
-    Pause,
     VersionState,
     put_version,
     started_with,
-    with_pause,
     without_maintenance,
     without_pause,
 )
@@ -42,10 +38,9 @@ from app.transport.loopback import port_is_open
 
 if TYPE_CHECKING:
     from app.deploy.processes.launch import Launch
-    from app.state.release import Release
     from app.state.releases import Releases
 
-__all__ = ["ProcessTable", "Request", "Steps"]
+__all__ = ["Deployment", "ProcessTable"]
 
 
 class ProcessTable(Protocol):
@@ -58,34 +53,8 @@ class ProcessTable(Protocol):
     def stop(self, version: VersionState, timeout_s: float, stop_signal: str) -> bool: ...
 
 
-class Request(NamedTuple):
-    """One command, decided: what it does to which version.
-
-    `leaving` is the version that loses its traffic or is to be stopped. `described` is the target as it is, or with
-    `release`, which it is to be started with. `change` is what the phase SETTING makes of the state. `watch_s` is how
-    long to watch the target after the switch.
-    """
-
-    operation: Operation
-    target: str
-    phases: tuple[Phase, ...]
-    described: VersionState
-    release: Release | None = None
-    leaving: str | None = None
-    force: bool = False
-    on_timeout: OnTimeout = OnTimeout.FAIL
-    watch_s: float = 0.0
-    drain_timeout_s: float | None = None
-    change: Callable[[BlueGreenState], BlueGreenState] = lambda state: state
-
-    @property
-    def launches(self) -> bool:
-        """Whether the command starts a process, which is then its own to stop when it fails."""
-        return Phase.LAUNCHING in self.phases
-
-
 @dataclass(eq=False, repr=False)
-class Steps:
+class Deployment:
     """Acts on the versions of one state file. `traffic` is None while no router runs; `now` is wall time.
 
     `blind` says why the traffic of a router that does run cannot be seen; `traffic` is None then, too.
@@ -106,16 +75,6 @@ class Steps:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.time
-    log_begin: int = 0
-    """Where the log of the process that was started last begins; before it are its predecessors' lines."""
-    account: SwitchAccount | None = None
-    """Opened by a switch."""
-    own_pause: Pause | None = None
-    """Made by this command, be it for a restart of the active version."""
-    doubt: str = ""
-    """What a watch has found against the new version and could not prove."""
-    watched: Mapping[str, object] = field(default_factory=dict)
-    """What a watch came to, for the history."""
 
     @property
     def releases(self) -> Releases:
@@ -206,8 +165,7 @@ class Steps:
             self.put(replace(version, status="stopping"))
             self.report(Stopping(version.name, found.pid, self.app.stop_timeout))
             if self.traffic is not None:
-                drain = Drain(self.traffic, self.report, self.clock, self.sleep)
-                drain.wait_for_workers(self.store.read().serial)
+                self.drain_of(self.traffic).wait_for_workers(self.store.read().serial)
         was_killed = self.end(version)
         ended = self.processes.find(version)
         self.put(replace(version, status="stopped", exit_status=ended.exit_status))
@@ -221,90 +179,6 @@ class Steps:
         """
         return self.processes.stop(version, self.app.stop_timeout, version.stop_signal or self.app.stop_signal)
 
-    def hold_requests(self, name: str) -> None:
-        """Before the active version is stopped: let new requests wait for it, and those that it has come to their end.
-
-        The former for as long as the router waits for a version that restarts by itself, unless the operator has
-        paused already; the latter for half of that: what takes longer is the version's to finish. Whatever becomes
-        of this command, a pause that is made here ends.
-        """
-        state = self.store.read()
-        if self.traffic is None or not self.hold_timeout_s:
-            self.note(f"{name} is active: requests fail until it is healthy again", warns=True)
-            return
-        if state.pause is None:
-            state = with_pause(state, self.now(), self.hold_timeout_s)
-            self.store.write(state)
-            self.own_pause = state.pause
-            self.note(f"{name} is active: new requests wait for it, at most {self.hold_timeout_s:g} s")
-        Drain(self.traffic, self.report, self.clock, self.sleep).wait(
-            [name], self.hold_timeout_s / 2, OnTimeout.PROCEED
-        )
-
-    def lift_own_pause(self) -> None:
-        """End the pause that this command made, if it is still that one; only for who holds the lock."""
-        if self.own_pause is None:
-            return
-        state = self.store.read()
-        if state.pause == self.own_pause:
-            self.store.write(without_pause(state))
-        elif state.pause is not None:
-            self.note("another command has paused in the meantime, and its pause stands", warns=True)
-        self.own_pause = None
-
-    def drain(
-        self,
-        names: Sequence[str],
-        stands: str,
-        on_timeout: OnTimeout = OnTimeout.FAIL,
-        timeout_s: float | None = None,
-        look: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Wait for the requests of versions; `stands` says what holds should the time run out.
-
-        `look` is called all the while, and ends the wait by raising.
-
-        Raises `DrainTimedOut` then, unless `on_timeout` says otherwise; and `OperatorError` where the requests
-        cannot be seen, for what cannot be seen must not be taken for nothing.
-        """
-        has = "has" if len(names) == 1 else "have"
-        if self.blind:
-            raise OperatorError(
-                f"whether {' and '.join(names)} {has} requests in flight cannot be told: {self.blind}; {stands}",
-                f"{ROUTER_PROGRAM} reload   # so that the router counts where this program looks",
-            )
-        if self.traffic is None:
-            self.note(f"the router is not running, so {' and '.join(names)} {has} no requests to wait for")
-            return
-        drain = Drain(self.traffic, self.report, self.clock, self.sleep)
-        outcome = drain.wait(names, self.drain_timeout_s if timeout_s is None else timeout_s, on_timeout, look)
-        if self.account is not None:
-            self.account.drain_s, self.account.remaining = outcome.duration_s, outcome.named
-        if not outcome.is_complete and on_timeout is OnTimeout.FAIL:
-            oldest = f" (oldest: {outcome.named[0]})" if outcome.named else ""
-            raise DrainTimedOut(
-                f"{' and '.join(names)} still {has} {_count(outcome.remaining)} in flight after "
-                f"{outcome.duration_s:.0f} s{oldest}; {stands}",
-                f"{PROGRAM} stop {names[0]} --force   # to cut them off" if len(names) == 1 else "",
-            )
-
-    def open_account(self) -> SwitchAccount | None:
-        """The figures of this moment, which a receipt can begin from; None without a router."""
-        return None if self.traffic is None else SwitchAccount.open(self.traffic, self.clock())
-
-    def close_account(self) -> dict[str, object]:
-        """Report the receipt, if a switch was made under a router; gives what the history keeps, also of a watch."""
-        kept: dict[str, object] = {"watch": self.watched} if self.watched else {}
-        if self.account is None:
-            return kept
-        receipt = self.account.close(self.clock())
-        self.account = None
-        if receipt is None:
-            self.note("the router's metrics were begun anew in the meantime, so there is no receipt", warns=True)
-            return kept
-        self.report(ReceiptReady(receipt))
-        return {"receipt": receipt.as_json(), **kept}
-
-
-def _count(requests: int) -> str:
-    return "1 request" if requests == 1 else f"{requests} requests"
+    def drain_of(self, traffic: Traffic) -> Drain:
+        """What waits for requests of that traffic."""
+        return Drain(traffic, self.report, self.clock, self.sleep)

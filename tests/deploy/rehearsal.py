@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from app.deploy.deployer import Deployer
+from app.deploy.deployment import Deployment
 from app.deploy.events import Event
 from app.deploy.judge.gate import Gate
 from app.deploy.modes import Modes
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
-from app.deploy.steps import Steps
 from app.deploy.traffic import Tally, Traffic, TrafficSample
 from app.facts import Recent
 from app.metrics.snapshot import CutRequest
@@ -98,7 +98,7 @@ class FakeTraffic:
         return _next(self.conducts.get(version, [TrafficSample(0, 0, None)]))
 
 
-class Deployment:
+class Rehearsal:
     """Everything a deploy command works with, for one state file in `folder`."""
 
     def __init__(self, folder: Path, traffic: Traffic | None = None, **app: object) -> None:
@@ -119,13 +119,13 @@ class Deployment:
         self.store.path.write_text(json.dumps({"active_version": None, "versions": versions}))
 
     def deployer(self, command: str = "test", drain_timeout_s: float = 5.0, lock_wait_s: float = 10.0) -> Deployer:
-        return Deployer(self.steps(drain_timeout_s), self.history, command, lock_wait_s)
+        return Deployer(self.deployment(drain_timeout_s), self.history, command, lock_wait_s)
 
     def modes(self, command: str = "test", drain_timeout_s: float = 5.0) -> Modes:
-        return Modes(self.steps(drain_timeout_s), self.history, command, 10.0)
+        return Modes(self.deployment(drain_timeout_s), self.history, command, 10.0)
 
-    def steps(self, drain_timeout_s: float = 5.0) -> Steps:
-        return Steps(
+    def deployment(self, drain_timeout_s: float = 5.0) -> Deployment:
+        return Deployment(
             store=self.store,
             processes=self.processes,
             app=self.app,
