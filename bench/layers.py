@@ -64,7 +64,7 @@ def pieces(folder: Path, metrics: SharedMetrics) -> dict[str, Callable[[], objec
     def record() -> None:
         now_us = monotonic_us()
         row = writer.start(0, b"GET", b"/articles/2026/a-page", now_us)
-        writer.finish(row, 0, 200, 0, 0, 12, 900, 850, 800)
+        writer.finish(row, 0, status=200, bytes_out=12, total_us=900, first_byte_us=850, upstream_us=800)
 
     minimal, browser, answer = requests.parse(MINIMAL), requests.parse(BROWSER), answers.parse(ANSWER, b"GET")
     return {

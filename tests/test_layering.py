@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LEVELS = [
     # L0, pure: the words that everybody speaks, then the rules that are put in those words
     ["app.command_line"],
-    ["app.withheld", "app.shell_text"],
+    ["app.withheld", "app.shell_text", "app.signed"],
     ["app.errors", "app.units"],
     ["app.settings"],
     ["app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.access"],

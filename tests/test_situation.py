@@ -155,7 +155,14 @@ def wait_for_blue(metrics: SharedMetrics, field: str, count: int) -> None:
 def erring(site: Site) -> None:
     metrics, slot = site.worker.service.metrics, site.worker.service.slot
     for _ in range(20):
-        slot.finish(slot.start(0, b"GET", b"/", monotonic_us()), 0, 500, 0, 0, 0, 1000, 900, 800)
+        slot.finish(
+            slot.start(0, b"GET", b"/", monotonic_us()),
+            0,
+            status=500,
+            total_us=1000,
+            first_byte_us=900,
+            upstream_us=800,
+        )
     wait_for_blue(metrics, "failed", 20)
 
 
@@ -170,7 +177,14 @@ def slow(site: Site) -> None:
     for ten in range(now_ten - 12, now_ten - 6):
         write_cell(metrics.mapped.memory, memoryview(metrics.mapped.memory).cast("Q"), layout.TENS, ten, usual)
     for _ in range(120):
-        slot.finish(slot.start(0, b"GET", b"/", monotonic_us()), 0, 200, 0, 0, 0, 500_000, 900, 800)
+        slot.finish(
+            slot.start(0, b"GET", b"/", monotonic_us()),
+            0,
+            status=200,
+            total_us=500_000,
+            first_byte_us=900,
+            upstream_us=800,
+        )
     wait_for_blue(metrics, "requests", 120)
 
 

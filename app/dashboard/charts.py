@@ -1,7 +1,7 @@
 """Charts as SVG text: geometry only. Times become shares of the width, values shares of the height.
 
 A plot is a stretched coordinate system of one unit per column and `HEIGHT` units of height, so that the lines fill
-whatever room the page has; text and marks are placed beside it in per cent and keep their size. Colours and
+whatever room the page has; text and annotations are placed beside it in per cent and keep their size. Colours and
 line widths are the style sheet's, by class: the page's security policy allows no inline style.
 """
 
@@ -15,14 +15,14 @@ from itertools import groupby
 from operator import add, attrgetter
 from typing import Any
 
+from app.dashboard.annotations import Annotation
 from app.dashboard.figures import COUNTED_ANYWAY
-from app.dashboard.marks import Mark
 from app.dashboard.observation import Past
 from app.dashboard.scales import Scale, linear, logarithmic
 from app.dashboard.words import clock_text, count_text
 from app.units import GAP
 
-__all__ = ["PANELS", "Panel", "axis_svg", "marks_svg", "panel_svg"]
+__all__ = ["PANELS", "Panel", "axis_svg", "annotations_svg", "panel_svg"]
 
 JUST_NOW_S = 10.0
 
@@ -41,8 +41,8 @@ class Panel:
     nothing: str = ""
 
 
-def panel_svg(panel: Panel, past: Past, marks: Sequence[Mark]) -> str:
-    """What is inside a panel's `<svg>`: grid, plot and the lines of the marks."""
+def panel_svg(panel: Panel, past: Past, notes: Sequence[Annotation]) -> str:
+    """What is inside a panel's `<svg>`: grid, plot and the lines of the annotations."""
     scale, plot = panel.draw(past)
     parts = [_grid(scale)]
     parts.append(
@@ -50,7 +50,8 @@ def panel_svg(panel: Panel, past: Past, marks: Sequence[Mark]) -> str:
         f'width="100%" height="100%">{plot}</svg>'
     )
     parts += [
-        f'<line class="mark {mark.kind}" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>' for mark, x in placed(past, marks)
+        f'<line class="annotation {note.kind}" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>'
+        for note, x in placed(past, notes)
     ]
     parts.append(_labels(scale))
     if not plot and panel.nothing:
@@ -59,15 +60,15 @@ def panel_svg(panel: Panel, past: Past, marks: Sequence[Mark]) -> str:
     return "".join(parts)
 
 
-def placed(past: Past, marks: Iterable[Mark]) -> list[tuple[Mark, str]]:
-    """The marks that are within the charts' time, each with its place in per cent.
+def placed(past: Past, notes: Iterable[Annotation]) -> list[tuple[Annotation, str]]:
+    """The annotations that are within the charts' time, each with its place in per cent.
 
     What has just happened is ahead of the newest column, which is complete, and stands at the right edge.
     """
     return [
-        (mark, _number(min(100.0, 100 * (mark.at - past.start) / past.span_s)))
-        for mark in marks
-        if past.start <= mark.at <= past.end + past.step_s + JUST_NOW_S
+        (note, _number(min(100.0, 100 * (note.at - past.start) / past.span_s)))
+        for note in notes
+        if past.start <= note.at <= past.end + past.step_s + JUST_NOW_S
     ]
 
 
@@ -254,27 +255,27 @@ _LETTER_SHARE = 0.0105
 """About the width of a letter in a plot of 600 pixels, the narrowest that shows labels at all."""
 
 
-def marks_svg(past: Past, marks: Sequence[Mark]) -> str:
+def annotations_svg(past: Past, notes: Sequence[Annotation]) -> str:
     """The flags above the charts, each with a label on that side where there is room for it.
 
     A label that would run into a neighbour on both sides is left to the flag's title.
     """
-    found = placed(past, marks)
+    found = placed(past, notes)
     parts: list[str] = []
     taken = 0.0
-    for index, (mark, x) in enumerate(found):
+    for index, (note, x) in enumerate(found):
         share = float(x) / 100
         following = float(found[index + 1][1]) / 100 if index + 1 < len(found) else 1.0
-        title = escape(f"{clock_text(mark.at)} {mark.text}")
-        parts.append(f'<g class="flag {mark.kind} {mark.version}"><title>{title}</title>')
-        parts.append(f'<line class="mark {mark.kind}" x1="{x}%" x2="{x}%" y1="10" y2="100%"/>')
-        parts.append(f'<svg x="{x}%" y="4" width="13" height="13" overflow="visible">{_FLAGS[mark.kind]}</svg>')
-        width = (len(mark.label) + 3) * _LETTER_SHARE
+        title = escape(f"{clock_text(note.at)} {note.text}")
+        parts.append(f'<g class="flag {note.kind} {note.version}"><title>{title}</title>')
+        parts.append(f'<line class="annotation {note.kind}" x1="{x}%" x2="{x}%" y1="10" y2="100%"/>')
+        parts.append(f'<svg x="{x}%" y="4" width="13" height="13" overflow="visible">{_FLAGS[note.kind]}</svg>')
+        width = (len(note.label) + 3) * _LETTER_SHARE
         if share + width < following:
-            parts.append(f'<text class="label" x="{x}%" y="14" dx="11">{escape(mark.label)}</text>')
+            parts.append(f'<text class="label" x="{x}%" y="14" dx="11">{escape(note.label)}</text>')
             taken = share + width
         elif share - width > taken:
-            parts.append(f'<text class="label" x="{x}%" y="14" dx="-11" text-anchor="end">{escape(mark.label)}</text>')
+            parts.append(f'<text class="label" x="{x}%" y="14" dx="-11" text-anchor="end">{escape(note.label)}</text>')
         taken = max(taken, share + 2 * _LETTER_SHARE)
         parts.append("</g>")
     return "".join(parts)

@@ -31,8 +31,8 @@ LONG = (10, 6, 360)
 """Seconds of a step, steps of a column, columns: ten minutes in columns of 2 s, six hours in columns of a minute."""
 
 HISTORY_BYTES = 65_536
-"""The end of the history file that is read: a hundred commands and more. The page shows thirty, and marks of six hours;
-each change of the file costs some milliseconds for so much, in which the worker serves nobody."""
+"""The end of the history file that is read: a hundred commands and more. The page shows thirty, and annotations of
+six hours; each change of the file costs some milliseconds for so much, in which the worker serves nobody."""
 
 HISTORY_S = 6 * 3600.0
 

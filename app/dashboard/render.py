@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from app.dashboard import charts, content, figures
-from app.dashboard.marks import Mark, marks
+from app.dashboard.annotations import Annotation, annotate
 from app.dashboard.observation import Observation, Past
 from app.dashboard.sentence import advice, sentence
 from app.dashboard.words import clock_text, count_text
@@ -73,9 +73,9 @@ class Renderer:
             "workers": self._of("workers", tuple(content.workers(seen))),
         }
         self._pause()
-        all_marks = tuple(marks(seen))
-        found |= self._range("short", seen.short, all_marks)
-        found |= self._range("long", seen.long, all_marks)
+        notes = tuple(annotate(seen))
+        found |= self._range("short", seen.short, notes)
+        found |= self._range("long", seen.long, notes)
         return found
 
     def _of(self, macro: str, *values: object) -> Markup:
@@ -83,19 +83,19 @@ class Renderer:
         key = f"{macro} {values[1]}" if macro == "card" else macro
         return self._remember(key, values, lambda: Markup(getattr(self._macros, macro)(*values)))
 
-    def _range(self, name: str, past: Past, all_marks: Sequence[Mark]) -> Mapping[str, Markup]:
-        """The charts of one span, and what belongs to them; made anew when there is a new column or mark."""
+    def _range(self, name: str, past: Past, notes: Sequence[Annotation]) -> Mapping[str, Markup]:
+        """The charts of one span, and what belongs to them; made anew when there is a new column or annotation."""
 
         def draw() -> dict[str, Markup]:
             said = figures.now(past)
             drawn = {
-                f"{name}-flags": Markup(charts.marks_svg(past, all_marks)),
+                f"{name}-flags": Markup(charts.annotations_svg(past, notes)),
                 f"{name}-axis": Markup(charts.axis_svg(past)),
             }
             for panel in charts.PANELS:
                 self._pause()
                 key = f"{name}-{panel.key}"
-                drawn[key] = Markup(charts.panel_svg(panel, past, all_marks))
+                drawn[key] = Markup(charts.panel_svg(panel, past, notes))
                 drawn[f"{key}-now"] = escape(said[panel.key])
             return drawn
 
@@ -106,7 +106,7 @@ class Renderer:
             }
 
         rows = RANGES[name][1]
-        drawn = self._remember(f"charts {name}", (past.end, all_marks), draw)
+        drawn = self._remember(f"charts {name}", (past.end, notes), draw)
         return drawn | self._remember(f"tables {name}", figures.row_end(past, rows), tabulate)
 
     def _remember(self, key: str, values: object, make: Callable[[], T]) -> T:

@@ -4,20 +4,20 @@ lock.
 A command is planned as a tuple of phases before anything is done, and the plan is written down as the
 intent. A command that was killed therefore leaves a record from which the next one can say how far it came.
 
-    preparing  the configured commands before a start run in the release's directory
-    clearing   the target's old process finishes its requests and is stopped
-    launching  a process is started for the target
-    gating     the target must answer its health checks before it may get traffic
-    smoking    the configured smoke commands try the target before it gets traffic
-    reverting  the configured commands before a way back run in the release that is left
-    promoting  the state file is replaced; each later request goes to the target
-    linking    the link `[release] current` is moved to the target's release
-    posting    the configured commands after a switch run
-    watching   the target's errors and times are compared with those of the version before it
-    setting    the state file is replaced; from then on requests wait, are answered with the maintenance
-               page, or are let through again
-    draining   the requests that are still in flight come to their end
-    retiring   a version is stopped
+    preparing    the configured commands before a start run in the release's directory
+    clearing     the target's old process finishes its requests and is stopped
+    launching    a process is started for the target
+    gating       the target must answer its health checks before it may get traffic
+    smoke_test   the configured smoke commands try the target before it gets traffic
+    reverting    the configured commands before a way back run in the release that is left
+    promoting    the state file is replaced; each later request goes to the target
+    linking      the link `[release] current` is moved to the target's release
+    post_switch  the configured commands after a switch run
+    watching     the target's errors and times are compared with those of the version before it
+    write_state  the state file is replaced; from then on requests wait, are answered with the maintenance
+                 page, or are let through again
+    draining     the requests that are still in flight come to their end
+    retiring     a version is stopped
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class Phase(StrEnum):
     CLEARING = "clearing"
     LAUNCHING = "launching"
     GATING = "gating"
-    SMOKING = "smoking"
+    SMOKE_TEST = "smoke_test"
     REVERTING = "reverting"
     PROMOTING = "promoting"
     LINKING = "linking"
-    POSTING = "posting"
+    POST_SWITCH = "post_switch"
     WATCHING = "watching"
-    SETTING = "setting"
+    WRITE_STATE = "write_state"
     DRAINING = "draining"
     RETIRING = "retiring"
 
@@ -127,13 +127,13 @@ PHASES: Final[Mapping[Phase, PhaseRule]] = {
         left_behind=f"the version may be running; {_TRAFFIC_STAYS}",
     ),
     Phase.GATING: PhaseRule(
-        next=frozenset({Phase.SMOKING, Phase.REVERTING, Phase.PROMOTING, Phase.LINKING}),
+        next=frozenset({Phase.SMOKE_TEST, Phase.REVERTING, Phase.PROMOTING, Phase.LINKING}),
         undo=Undo.STOP_TARGET,
         recovery=Recovery.STOP_TARGET,
         locked=True,
         left_behind=f"the version may be running; {_TRAFFIC_STAYS}",
     ),
-    Phase.SMOKING: PhaseRule(
+    Phase.SMOKE_TEST: PhaseRule(
         next=frozenset({Phase.PROMOTING}),
         undo=Undo.STOP_TARGET,
         recovery=Recovery.STOP_TARGET,
@@ -148,20 +148,20 @@ PHASES: Final[Mapping[Phase, PhaseRule]] = {
         left_behind=f"not all of the rollback commands may have run; {_TRAFFIC_STAYS}",
     ),
     Phase.PROMOTING: PhaseRule(
-        next=frozenset({Phase.LINKING, Phase.POSTING, Phase.WATCHING, Phase.DRAINING}),
+        next=frozenset({Phase.LINKING, Phase.POST_SWITCH, Phase.WATCHING, Phase.DRAINING}),
         undo=Undo.NOTHING,
         recovery=Recovery.STOP_TARGET,
         locked=True,
         left_behind=_STATE_DECIDES,
     ),
     Phase.LINKING: PhaseRule(  # after the switch: the link is never ahead of the traffic, and the state file decides
-        next=frozenset({Phase.POSTING, Phase.WATCHING, Phase.DRAINING}),
+        next=frozenset({Phase.POST_SWITCH, Phase.WATCHING, Phase.DRAINING}),
         undo=Undo.NOTHING,
         recovery=Recovery.NOTHING,
         locked=True,
         left_behind=f"{_STATE_DECIDES}, and so does the link after the next command",
     ),
-    Phase.POSTING: PhaseRule(
+    Phase.POST_SWITCH: PhaseRule(
         next=frozenset({Phase.WATCHING, Phase.DRAINING}),
         undo=Undo.ROLL_BACK,
         recovery=Recovery.NOTHING,
@@ -175,7 +175,7 @@ PHASES: Final[Mapping[Phase, PhaseRule]] = {
         locked=False,
         left_behind=f"{_STATE_DECIDES}; nobody watches it any more",
     ),
-    Phase.SETTING: PhaseRule(
+    Phase.WRITE_STATE: PhaseRule(
         next=frozenset({Phase.DRAINING}),
         undo=Undo.NOTHING,
         recovery=Recovery.NOTHING,
@@ -239,7 +239,7 @@ def phases_of(
     if operation is Operation.STOP:
         return check_order((*(Phase.DRAINING,) * drains, Phase.RETIRING))
     if operation in _MODES:
-        return check_order((Phase.SETTING, *(Phase.DRAINING,) * drains))
+        return check_order((Phase.WRITE_STATE, *(Phase.DRAINING,) * drains))
     phases: list[Phase] = []
     replaces = replaces or operation in _REPLACING
     phases += [Phase.PREPARING] * checks.before
@@ -249,8 +249,8 @@ def phases_of(
         phases.append(Phase.LAUNCHING)
     phases.append(Phase.GATING)
     if promotes:
-        phases += [Phase.SMOKING] * checks.smoke + [Phase.REVERTING] * checks.revert + [Phase.PROMOTING]
-        phases += [Phase.POSTING] * checks.post + [Phase.WATCHING] * checks.watch
+        phases += [Phase.SMOKE_TEST] * checks.smoke + [Phase.REVERTING] * checks.revert + [Phase.PROMOTING]
+        phases += [Phase.POST_SWITCH] * checks.post + [Phase.WATCHING] * checks.watch
         phases += [Phase.DRAINING] * drains + [Phase.RETIRING] * retires
     return check_order(tuple(phases))
 

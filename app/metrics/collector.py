@@ -97,11 +97,13 @@ class MetricsCollector:
             writer.finish(
                 row,
                 index,
-                status,
-                cause_index,
-                max(bytes_in, 0),
-                max(bytes_out, 0),
-                *map(_microseconds, (duration_ms, first_byte_ms, upstream_ms)),
+                status=status,
+                cause=cause_index,
+                bytes_in=max(bytes_in, 0),
+                bytes_out=max(bytes_out, 0),
+                total_us=_microseconds(duration_ms),
+                first_byte_us=_microseconds(first_byte_ms),
+                upstream_us=_microseconds(upstream_ms),
             )
 
     def record_retry(self, version: str) -> None:

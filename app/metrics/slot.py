@@ -99,13 +99,14 @@ class SlotWriter:
         self,
         row: int,
         version: int,
+        *,
         status: int,
-        cause: int,
-        bytes_in: int,
-        bytes_out: int,
-        total_us: int,
-        first_byte_us: int,
-        upstream_us: int,
+        cause: int = 0,
+        bytes_in: int = 0,
+        bytes_out: int = 0,
+        total_us: int = 0,
+        first_byte_us: int = -1,
+        upstream_us: int = -1,
     ) -> None:
         """Counts a request as done, once its last byte is sent or its connection is given up.
 

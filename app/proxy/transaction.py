@@ -28,6 +28,7 @@ class Recorder(Claims, Protocol):
         self,
         row: int,
         version: int,
+        *,
         status: int,
         cause: int,
         bytes_in: int,
@@ -267,13 +268,13 @@ class Transaction:
             records.recorder.finish(
                 self.row,
                 version,
-                status,
-                CAUSE_INDEX[cause],
-                bytes_in,
-                self.bytes_out,
-                now_us - started_us,
-                self.first_byte_us - started_us,
-                self.head_us - self.sent_us if self.head_us else -1,
+                status=status,
+                cause=CAUSE_INDEX[cause],
+                bytes_in=bytes_in,
+                bytes_out=self.bytes_out,
+                total_us=now_us - started_us,
+                first_byte_us=self.first_byte_us - started_us,
+                upstream_us=self.head_us - self.sent_us if self.head_us else -1,
             )
         if records.access_log is not None:
             records.access_log.write(self, status, cause, bytes_in, now_us)

@@ -27,7 +27,7 @@ from app.event_file import Event, EventFile
 from app.server.handoff import hand_on, moved, take_up, take_up_last_good
 from app.server.next_start import read_start
 from app.server.pid_file import PidFile
-from app.server.worker_flag import CUTTING_S, WorkerFlag, set_mark
+from app.server.worker_flag import CUTTING_S, WorkerFlag, raise_flag
 from app.server.worker_manager import ENDING, WorkerManager, serves, signals_kept_waiting
 from app.settings.engine import changes
 from app.state.last_good import LastGood
@@ -230,7 +230,7 @@ class RouterArbiter(WorkerManager):
         if graceful and self._is_replaced:
             graceful = self._let_workers_end()
         for worker in self.WORKERS.values():
-            set_mark(worker.tmp, WorkerFlag.IS_LAST)
+            raise_flag(worker.tmp, WorkerFlag.IS_LAST)
         # By then gunicorn kills, and a worker has waited for as long before it says its last words.
         self.cfg.set("graceful_timeout", self.cfg.graceful_timeout + CUTTING_S + 1)
         super().stop(graceful)

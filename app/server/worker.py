@@ -18,7 +18,7 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.errors import ConfigError
-from app.server.worker_flag import CUTTING_S, WorkerFlag, has_mark, set_mark
+from app.server.worker_flag import CUTTING_S, WorkerFlag, has_flag, raise_flag
 
 if TYPE_CHECKING:
     from app.server.serving import Serving
@@ -77,7 +77,7 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         super(GeventWorker, self).notify()
         if self.alive and self.ppid != os.getppid():
             self.log.error("The master is gone; this worker finishes its requests and ends")
-            set_mark(self.tmp, WorkerFlag.IS_LAST)
+            raise_flag(self.tmp, WorkerFlag.IS_LAST)
             self.handle_exit(signal.SIGTERM, None)
 
     def _look_at_age(self) -> None:
@@ -85,7 +85,7 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         if self._serving is not None and not self._has_asked and self._serving.requests >= self.max_requests:
             self._has_asked = True
             self.log.info("Worker has served %s requests and asks to be replaced", self._serving.requests)
-            set_mark(self.tmp, WorkerFlag.ASKS_TO_GO)
+            raise_flag(self.tmp, WorkerFlag.ASKS_TO_GO)
 
     def _server(self, listener: Any) -> Any:
         """What accepts the connections of one listener."""
@@ -161,7 +161,7 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def _time_for_holds(self, serving: Serving, ends: float, limit_s: float) -> float:
         """When the draining ends, as far as requests that a pause holds have a say in it; else `ends`."""
         now, held_s = time.monotonic(), serving.holds_for_s
-        if held_s and not has_mark(self.tmp, WorkerFlag.IS_LAST):
+        if held_s and not has_flag(self.tmp, WorkerFlag.IS_LAST):
             return now + limit_s
         if now + held_s > ends - LAST_WORDS_S:
             serving.end_holds()

@@ -13,7 +13,7 @@ import stat
 from enum import IntEnum
 from typing import Any
 
-__all__ = ["CUTTING_S", "WorkerFlag", "has_mark", "set_mark"]
+__all__ = ["CUTTING_S", "WorkerFlag", "has_flag", "raise_flag"]
 
 CUTTING_S = 2
 """What a worker may take to answer or reset what is left once `graceful_timeout` is over; no master kills it sooner."""
@@ -28,15 +28,15 @@ class WorkerFlag(IntEnum):
     """By the master, before it tells the worker to end: the whole router ends, nobody serves in its place."""
 
 
-def set_mark(file: Any, mark: WorkerFlag) -> None:
+def raise_flag(file: Any, flag: WorkerFlag) -> None:
     """Says it. `file` is the worker's `tmp`."""
     descriptor = file.fileno()
-    os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) | mark)
+    os.fchmod(descriptor, stat.S_IMODE(os.fstat(descriptor).st_mode) | flag)
 
 
-def has_mark(file: Any, mark: WorkerFlag) -> bool:
+def has_flag(file: Any, flag: WorkerFlag) -> bool:
     """Whether it was said."""
     try:
-        return bool(os.fstat(file.fileno()).st_mode & mark)
+        return bool(os.fstat(file.fileno()).st_mode & flag)
     except (OSError, ValueError):  # closed: the worker is dead
         return False

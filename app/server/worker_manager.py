@@ -11,7 +11,7 @@ from typing import Any
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from app.server.worker_flag import WorkerFlag, has_mark
+from app.server.worker_flag import WorkerFlag, has_flag
 
 __all__ = ["ENDING", "WorkerManager", "serves", "signals_kept_waiting"]
 
@@ -60,7 +60,7 @@ class WorkerManager(Arbiter):  # type: ignore[misc]  # gunicorn has no types
         if worker.age <= self._outdated_age or _was_told(worker):
             return False
         # Not more of them at a time than there are workers: each may take long to finish its last requests.
-        asks_to_go = has_mark(worker.tmp, WorkerFlag.ASKS_TO_GO)
+        asks_to_go = has_flag(worker.tmp, WorkerFlag.ASKS_TO_GO)
         return not (asks_to_go and sum(map(_was_told, self.WORKERS.values())) < self.num_workers)
 
     def _tell_to_end(self, worker: Any) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 import requests
 from urllib3 import HTTPHeaderDict
 
-from app.errors import MalformedRequest, UpstreamConnectError, UpstreamReadTimeout
-from app.transport.limits import Expired, Limit
+from app.errors import MalformedRequest, UpstreamReadTimeout
+from app.transport.limits import Expired, Limit, TimeLimit
+from app.upstream.fresh import FreshConnections
 from app.upstream.messages import UpstreamRequest, UpstreamResponse
 from app.upstream.upstream_connection import ResponseBody, UpstreamConnection
 
@@ -58,7 +59,7 @@ def adopt(answer: requests.Response, request: UpstreamRequest) -> UpstreamRespon
     lines.append(f"Content-Length: {len(body)}\r\n\r\n")
     connection = UpstreamConnection(_Held(body))
     head = connection.parser.parse("".join(lines).encode("latin-1"), request.raw_method)
-    return UpstreamResponse(request, head, ResponseBody(connection, head), _Nowhere())
+    return UpstreamResponse(request, head, ResponseBody(connection, head), FreshConnections(0, _refused, TimeLimit(0)))
 
 
 class _Held:
@@ -72,26 +73,8 @@ class _Held:
         self.closed = True
 
 
-class _Nowhere:
-    """Takes back connections that were never opened."""
-
-    def acquire(self, fresh: bool = False) -> UpstreamConnection:
-        raise UpstreamConnectError("a double has no connections")
-
-    def release(self, connection: UpstreamConnection) -> None:
-        connection.close()
-
-    def discard(self, connection: UpstreamConnection) -> None:
-        connection.close()
-
-    def is_doubtful(self, connection: UpstreamConnection) -> bool:
-        return False
-
-    def keep_idle(self, keeps: bool) -> None:
-        """There are none."""
-
-    def part_with(self, connection: UpstreamConnection) -> None:
-        """Nothing to forget."""
+def _refused(*_: object) -> None:
+    raise ConnectionRefusedError("a double has no connections")
 
 
 def read_whole(answer: UpstreamResponse, limit: Limit) -> tuple[int, HTTPHeaderDict, bytes]:

@@ -36,7 +36,7 @@ def test_drain_counts_what_workers_of_before_have_beside_a_new_file(tmp_path: Pa
     assert traffic.in_flight("blue") == 2
     assert [found.path for found in traffic.in_flight_rows("blue")] == ["/report", "/quick"]
 
-    old.finish(row, 0, 200, 0, 0, 0, 1, 1, 1)
+    old.finish(row, 0, status=200)
     old.close()
     assert traffic.in_flight("blue") == 1
     for opened in (new, before, after):

@@ -17,7 +17,7 @@ from tests.cli.endings import Scene, check_end
 @pytest.mark.parametrize(
     ("phase", "ending"),
     [
-        *((phase, "terminal closed") for phase in ("gating", "posting", "watching", "draining")),
+        *((phase, "terminal closed") for phase in ("gating", "post_switch", "watching", "draining")),
         *(("watching", ending) for ending in ("ssh gone", "full disk under the log")),
     ],
 )

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dashboard.charts import HEIGHT, PANELS, Panel, area, axis_svg, marks_svg, panel_svg, placed, steps
+from app.dashboard.annotations import Annotation
+from app.dashboard.charts import HEIGHT, PANELS, Panel, annotations_svg, area, axis_svg, panel_svg, placed, steps
 from app.dashboard.figures import read_outs, table_rows
-from app.dashboard.marks import Mark
 from app.dashboard.observation import Column, Figures, Past
 from app.dashboard.scales import linear, logarithmic
 from tests.dashboard.observations import AT, day, past
@@ -22,9 +22,9 @@ def parsed(inner: str) -> ElementTree.Element:
     return ElementTree.fromstring(f"<svg>{inner}</svg>")
 
 
-def mark(ago_s: float, kind: str = "switch", label: str = "switch to green") -> Mark:
+def note(ago_s: float, kind: str = "switch", label: str = "switch to green") -> Annotation:
     """Something that happened."""
-    return Mark(AT - ago_s, kind, "green", label, "Switched to <green> & more")
+    return Annotation(AT - ago_s, kind, "green", label, "Switched to <green> & more")
 
 
 def classes(inner: str) -> list[str]:
@@ -85,7 +85,7 @@ class TestPanels:
         ],
     )
     def test_panel_is_well_formed_and_has_no_inline_style(self, panel: object, columns: tuple[Column, ...]) -> None:
-        inner = panel_svg(panel, past(2, columns), [mark(10)])  # type: ignore[arg-type]  # of PANELS
+        inner = panel_svg(panel, past(2, columns), [note(10)])  # type: ignore[arg-type]  # of PANELS
         assert all("style" not in element.attrib for element in parsed(inner).iter())
 
     @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.key)
@@ -116,7 +116,9 @@ class TestPanels:
     def test_mark_crosses_every_panel_at_its_time(self) -> None:
         for panel in PANELS:
             (line,) = [
-                one for one in parsed(panel_svg(panel, past(), [mark(300)])).iter("line") if "mark" in str(one.attrib)
+                one
+                for one in parsed(panel_svg(panel, past(), [note(300)])).iter("line")
+                if "annotation" in str(one.attrib)
             ]
             assert line.get("x1") == "50%"
 
@@ -125,33 +127,33 @@ class TestTime:
     """The common axis and its flags"""
 
     def test_marks_outside_of_the_time_are_left_out(self) -> None:
-        assert [round(float(x)) for _, x in placed(past(), [mark(5000), mark(150), mark(-50)])] == [75]
+        assert [round(float(x)) for _, x in placed(past(), [note(5000), note(150), note(-50)])] == [75]
 
     def test_what_has_just_happened_stands_at_the_right_edge(self) -> None:
-        assert [x for _, x in placed(past(), [mark(-1.5)])] == ["100"]
+        assert [x for _, x in placed(past(), [note(-1.5)])] == ["100"]
 
     def test_flags_escape_their_texts(self) -> None:
-        (title,) = parsed(marks_svg(past(), [mark(300)])).iter("title")
+        (title,) = parsed(annotations_svg(past(), [note(300)])).iter("title")
         assert title.text is not None
         assert title.text.endswith("Switched to <green> & more")
 
     @pytest.mark.parametrize("kind", ["failover", "failback"])
     def test_failover_has_a_sign_of_its_own(self, kind: str) -> None:
-        (flag,) = parsed(marks_svg(past(), [mark(300, kind)])).iter("g")
+        (flag,) = parsed(annotations_svg(past(), [note(300, kind)])).iter("g")
         assert flag.get("class") == f"flag {kind} green"
         assert list(flag.iter("path"))
 
     def test_labels_do_not_run_into_each_other(self) -> None:
-        crowd = [mark(300 - second) for second in range(20)]
-        labels = list(parsed(marks_svg(past(), crowd)).iter("text"))
+        crowd = [note(300 - second) for second in range(20)]
+        labels = list(parsed(annotations_svg(past(), crowd)).iter("text"))
         assert [label.get("text-anchor") for label in labels] == ["end", None]  # around them all
 
     def test_label_of_a_mark_at_the_right_edge_stands_to_its_left(self) -> None:
-        (label,) = parsed(marks_svg(past(), [mark(2)])).iter("text")
+        (label,) = parsed(annotations_svg(past(), [note(2)])).iter("text")
         assert label.get("text-anchor") == "end"
 
     def test_label_goes_to_the_left_where_the_right_is_taken(self) -> None:
-        labels = list(parsed(marks_svg(past(), [mark(300), mark(290)])).iter("text"))
+        labels = list(parsed(annotations_svg(past(), [note(300), note(290)])).iter("text"))
         assert [label.get("text-anchor") for label in labels] == ["end", None]
 
     def test_axis_is_at_round_minutes_and_ends_now(self) -> None:

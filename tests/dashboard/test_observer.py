@@ -42,7 +42,9 @@ class Scene:
         """Counts requests of blue in this second."""
         for _ in range(count):
             row = self.writer.start(0, b"GET", b"/", int(self.seconds * 1e6))
-            self.writer.finish(row, 0, 200, 0, 0, 100, ms * 1000, ms * 500, ms * 400)
+            self.writer.finish(
+                row, 0, status=200, bytes_out=100, total_us=ms * 1000, first_byte_us=ms * 500, upstream_us=ms * 400
+            )
 
     def live(self, seconds: int) -> None:
         """Lets time go by, second by second."""

@@ -206,7 +206,7 @@ def test_every_phase_is_told_in_words(phase: str) -> None:
 
 @pytest.mark.parametrize("operation", sorted(set(Operation) - {Operation.RUN}))
 def test_every_command_at_work_is_told_of(operation: str) -> None:
-    work = command(operation, 3, outcome=None, duration_s=None, phase="setting")
+    work = command(operation, 3, outcome=None, duration_s=None, phase="write_state")
     assert said(observation(at_work=[work])).endswith(": the state file is being written.")
 
 

@@ -71,6 +71,14 @@ def test_file_and_json_say_from_and_to(history: History) -> None:
     assert history.as_json(history.entries()[0])["to"] == "green"
 
 
+def test_phases_in_their_old_spelling_are_read(history: History) -> None:
+    at_work = history.begin(INTENT)
+    history.append({"id": at_work.id, "phase": "posting", "phases": ["gating", "smoking", "posting", "setting"]})
+    (entry,) = history.unfinished()
+    assert (entry.phase, entry.has_switched) == (Phase.POST_SWITCH, True)
+    assert entry.phases == ["gating", "smoke_test", "post_switch", "write_state"]
+
+
 def test_lines_are_only_ever_added(history: History) -> None:
     history.begin(INTENT).close("done")
     before = history.path.read_bytes()

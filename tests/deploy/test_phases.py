@@ -22,7 +22,7 @@ def test_every_plan_obeys_the_table(
     phases = phases_of(operation, target_runs=runs, promotes=promotes, drains=drains, retires=retires)
     assert check_order(phases) == phases
     if operation in MODES:
-        assert phases[0] is Phase.SETTING
+        assert phases[0] is Phase.WRITE_STATE
     elif operation is not Operation.STOP:
         assert Phase.GATING in phases
         assert (Phase.PROMOTING in phases) == promotes
@@ -49,11 +49,11 @@ def test_every_plan_obeys_the_table(
                 drains=True,
                 checks=Configured(smoke=True, post=True, watch=True),
             ),
-            "launching gating smoking promoting posting watching draining",
+            "launching gating smoke_test promoting post_switch watching draining",
         ),
         (
             phases_of(Operation.DEPLOY, target_runs=True, checks=Configured(before=True, smoke=True)),
-            "preparing clearing launching gating smoking promoting",
+            "preparing clearing launching gating smoke_test promoting",
         ),
         (
             phases_of(Operation.ROLLBACK, target_runs=True, checks=Configured(revert=True)),
@@ -63,7 +63,7 @@ def test_every_plan_obeys_the_table(
             phases_of(Operation.SWITCH, target_runs=True, promotes=False, checks=Configured(smoke=True, post=True)),
             "gating",
         ),
-        (phases_of(Operation.PAUSE, target_runs=True, drains=True), "setting draining"),
+        (phases_of(Operation.PAUSE, target_runs=True, drains=True), "write_state draining"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -73,16 +73,19 @@ def test_plans(phases: tuple[Phase, ...], expected: str) -> None:
 
 def test_only_what_comes_before_the_switch_is_undone() -> None:
     undone = {phase for phase, rule in PHASES.items() if rule.undo is Undo.STOP_TARGET}
-    assert undone == {Phase.LAUNCHING, Phase.GATING, Phase.SMOKING, Phase.REVERTING}
+    assert undone == {Phase.LAUNCHING, Phase.GATING, Phase.SMOKE_TEST, Phase.REVERTING}
 
 
 def test_what_checks_the_new_version_under_traffic_rolls_back() -> None:
-    assert {phase for phase, rule in PHASES.items() if rule.undo is Undo.ROLL_BACK} == {Phase.POSTING, Phase.WATCHING}
+    assert {phase for phase, rule in PHASES.items() if rule.undo is Undo.ROLL_BACK} == {
+        Phase.POST_SWITCH,
+        Phase.WATCHING,
+    }
 
 
 def test_a_killed_command_is_undone_only_before_its_target_had_traffic() -> None:
     undone = {phase for phase, rule in PHASES.items() if rule.recovery is Recovery.STOP_TARGET}
-    assert undone == {Phase.LAUNCHING, Phase.GATING, Phase.SMOKING, Phase.REVERTING, Phase.PROMOTING}
+    assert undone == {Phase.LAUNCHING, Phase.GATING, Phase.SMOKE_TEST, Phase.REVERTING, Phase.PROMOTING}
 
 
 def test_only_long_waits_let_other_commands_in() -> None:

@@ -186,7 +186,7 @@ def next_command(rehearsal: Rehearsal) -> str:
     return found.left_behind
 
 
-@pytest.mark.parametrize("phase", [Phase.LAUNCHING, Phase.GATING, Phase.SMOKING, Phase.PROMOTING])
+@pytest.mark.parametrize("phase", [Phase.LAUNCHING, Phase.GATING, Phase.SMOKE_TEST, Phase.PROMOTING])
 def test_a_start_that_never_had_traffic_is_undone(both: Rehearsal, phase: Phase) -> None:
     leave_behind(both, phase)
     assert next_command(both) == "green had no traffic yet and was stopped"
@@ -209,7 +209,7 @@ def test_a_switch_that_was_made_stands(both: Rehearsal) -> None:
     assert both.version("green").status == "running"
 
 
-@pytest.mark.parametrize("phase", [Phase.LINKING, Phase.POSTING, Phase.WATCHING, Phase.DRAINING, Phase.SETTING])
+@pytest.mark.parametrize("phase", [Phase.LINKING, Phase.POST_SWITCH, Phase.WATCHING, Phase.DRAINING, Phase.WRITE_STATE])
 def test_traffic_is_not_moved_by_a_recovery(both: Rehearsal, phase: Phase) -> None:
     both.store.write(promote(both.state, "green", 1.0))
     leave_behind(both, phase)

@@ -54,7 +54,16 @@ def answer(writer: SlotWriter, clock: FakeClock) -> Answer:
         upstream_us: int = 800,
     ) -> None:
         row = writer.start(version, b"GET", b"/", clock())
-        figures = (bytes_in, bytes_out, total_us, first_byte_us, upstream_us)
-        writer.finish(row, version, status, cause, *figures)
+        writer.finish(
+            row,
+            version,
+            status=status,
+            cause=cause,
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
+            total_us=total_us,
+            first_byte_us=first_byte_us,
+            upstream_us=upstream_us,
+        )
 
     return record

@@ -53,7 +53,7 @@ def test_what_is_recorded_is_read_beside_what_workers_count(home: Path) -> None:
     path = home / ".local_context" / "router_metrics.mmap"
     router = SharedMetrics.create_or_attach(path, 16)
     worker = router.claim_slot(os.getpid())
-    worker.finish(worker.start(0, b"GET", b"/", 1), 0, 200, 0, 0, 0, 1, 1, 1)
+    worker.finish(worker.start(0, b"GET", b"/", 1), 0, status=200)
     with MetricsCollector() as collector:
         collector.record_request("blue", 200, 12.5, bytes_in=1, bytes_out=2, first_byte_ms=5, upstream_ms=4)
         collector.record_request("green", 502, 1, cause="connect_refused")

@@ -27,7 +27,7 @@ def record(metrics: SharedMetrics, clock: FakeClock, requests: int = 1) -> None:
 
 def count(writer: SlotWriter, clock: FakeClock, requests: int) -> None:
     for _ in range(requests):
-        writer.finish(writer.start(0, b"GET", b"/", clock()), 0, 200, 0, 0, 0, 1, 1, 1)
+        writer.finish(writer.start(0, b"GET", b"/", clock()), 0, status=200)
 
 
 def requests_in(path: Path) -> int:

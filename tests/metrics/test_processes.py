@@ -29,7 +29,7 @@ KILLS = 100
 def one_request_then_hang(metrics: SharedMetrics) -> None:
     writer = metrics.claim_slot(os.getpid())
     now_us = monotonic_us()
-    writer.finish(writer.start(0, b"GET", b"/", now_us), 0, 200, 0, 0, 0, 1, 1, 1)
+    writer.finish(writer.start(0, b"GET", b"/", now_us), 0, status=200)
     writer.start(0, b"GET", b"/hangs", now_us, b"id-of-it")
     time.sleep(60)
 
@@ -131,7 +131,9 @@ def serve_until_killed(metrics: SharedMetrics, journal: Journal, number: int) ->
             running.append((writer.start(version, b"GET", b"/load", now_us), version))
         else:
             row, version = running.pop(rng.randrange(5))
-            writer.finish(row, version, 200, 0, 1, 2, 10, 9, 8)
+            writer.finish(
+                row, version, status=200, bytes_in=1, bytes_out=2, total_us=10, first_byte_us=9, upstream_us=8
+            )
             journal.words[2 * number + 1] += 1
 
 
@@ -190,7 +192,7 @@ def write_steps(metrics: SharedMetrics) -> None:
     writer = metrics.claim_slot(os.getpid())
     while True:
         row = writer.start(0, b"GET", b"/", 1)
-        writer.finish(row, 0, 200, 0, 0, STEP, 1, 1, 1)
+        writer.finish(row, 0, status=200, bytes_out=STEP)
         if writer._words[layout.version_at(0, 0) + C["bytes_out"]] > 1 << 62:
             writer._words[layout.version_at(0, 0) + C["bytes_out"]] = 0
 
@@ -218,7 +220,15 @@ def lead_through_seconds(metrics: SharedMetrics, clock: FakeClock, now: memoryvi
     for second in count(1):
         clock.us = second * 1_000_000
         for _ in range(second % 5 + 1):
-            writer.finish(writer.start(0, b"GET", b"/", 1), 0, 200, 0, 0, second, 1, 1, 1)
+            writer.finish(
+                writer.start(0, b"GET", b"/", 1),
+                0,
+                status=200,
+                bytes_out=second,
+                total_us=1,
+                first_byte_us=1,
+                upstream_us=1,
+            )
         clock.advance(1)
         metrics.fold()
         now[0] = second

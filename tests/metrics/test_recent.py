@@ -23,7 +23,7 @@ class Life:
             for number in range(per_s):
                 row = self.writer.start(0, b"GET", b"/cart", self.clock(), b"id-1")
                 status, took_us = (500 if number < failing else 200), int(took_ms * 1000)
-                self.writer.finish(row, 0, status, 0, 0, 0, took_us, took_us, took_us)
+                self.writer.finish(row, 0, status=status, total_us=took_us, first_byte_us=took_us, upstream_us=took_us)
             self.clock.advance(1)
             self.metrics.fold()
 

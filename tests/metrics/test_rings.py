@@ -223,7 +223,7 @@ def test_history_shows_a_drain_as_a_line_falling_to_zero(
     for row in rows:
         clock.advance(1)
         leader.fold()
-        writer.finish(row, 0, 200, 0, 0, 0, 1, 1, 1)
+        writer.finish(row, 0, status=200)
     clock.advance(2)
     assert list(leader.history(5).versions["blue"].in_flight) == [3, 2, 1, 0, 0]
 
@@ -233,7 +233,7 @@ def test_tens_show_the_highest_in_flight(leader: SharedMetrics, writer: SlotWrit
     row = writer.start(0, b"GET", b"/", clock())
     clock.advance(4)
     leader.fold()
-    writer.finish(row, 0, 200, 0, 0, 0, 1, 1, 1)
+    writer.finish(row, 0, status=200)
     for _ in range(10):
         clock.advance(1)
         leader.fold()
@@ -289,7 +289,9 @@ def remembering(request: pytest.FixtureRequest, path: Path, clock: FakeClock) ->
 def test_history_is_kept_without_being_kept_resident(remembering: SharedMetrics, clock: FakeClock) -> None:
     writer = remembering.claim_slot(os.getpid())
     for _ in range(layout.SECOND_CELLS):
-        writer.finish(writer.start(0, b"GET", b"/", clock()), 0, 200, 0, 0, 0, 1000, 900, 800)
+        writer.finish(
+            writer.start(0, b"GET", b"/", clock()), 0, status=200, total_us=1000, first_byte_us=900, upstream_us=800
+        )
         clock.advance(1)
         remembering.fold()
     history = remembering.history(layout.SECOND_CELLS)
@@ -370,7 +372,9 @@ def test_any_window_of_any_traffic_is_counted_exactly(
     for number, (requests, pause) in enumerate(traffic):
         writer = writers[number % 2]
         for _ in range(requests):
-            writer.finish(writer.start(0, b"GET", b"/", clock()), 0, 200, 0, 0, 0, 1, 1, 1)
+            writer.finish(
+                writer.start(0, b"GET", b"/", clock()), 0, status=200, total_us=1, first_byte_us=1, upstream_us=1
+            )
             truth[clock() // 1_000_000] += 1
         clock.advance(pause)
         metrics.fold()

@@ -29,7 +29,7 @@ def test_request_is_in_flight_from_start_to_finish(
 ) -> None:
     row = writer.start(0, b"GET", b"/", clock())
     assert (metrics.in_flight("blue"), metrics.in_flight("green"), blue(metrics).requests) == (1, 0, 0)
-    writer.finish(row, 0, 200, 0, 0, 0, 1, 1, 1)
+    writer.finish(row, 0, status=200)
     assert (metrics.in_flight("blue"), blue(metrics).in_flight, blue(metrics).requests) == (0, 0, 1)
 
 
@@ -150,7 +150,9 @@ def test_cut_requests_are_counted_and_named(metrics: SharedMetrics, writer: Slot
         clock.advance(1)
         if number != 1:
             writer.count_cut(row, 1, TRUNCATED, clock())
-        writer.finish(row, 1, 200, TRUNCATED if number != 1 else 0, 0, 0, 1, 1, 1)
+        writer.finish(
+            row, 1, status=200, cause=TRUNCATED if number != 1 else 0, total_us=1, first_byte_us=1, upstream_us=1
+        )
     stats = metrics.snapshot().versions["green"]
     assert (stats.requests, stats.cut, stats.aborted, stats.failed) == (3, 2, 0, 2)
     assert [(cut.version, cut.request_id, cut.method, cut.path, cut.cause) for cut in metrics.cuts()] == [
@@ -166,7 +168,7 @@ def test_the_last_cut_requests_of_a_slot_are_remembered(
     for number in range(layout.ENDED + 5):
         row = writer.start(0, b"GET", b"/", clock(), b"id-%d" % number)
         writer.count_cut(row, 0, TRUNCATED, clock())
-        writer.finish(row, 0, 200, TRUNCATED, 0, 0, 1, 1, 1)
+        writer.finish(row, 0, status=200, cause=TRUNCATED)
         clock.advance(1)
     assert [cut.request_id for cut in metrics.cuts()] == [f"id-{number}" for number in range(5, layout.ENDED + 5)]
     assert blue(metrics).cut == layout.ENDED + 5
@@ -224,8 +226,8 @@ def test_requests_beyond_the_table_are_counted_and_rows_are_used_again(
     assert len(metrics.in_flight_rows()) == layout.ROWS
     writer.unclaim(rows[-1], 0)
     for row in rows[:-2]:
-        writer.finish(row, 0, 200, 0, 0, 0, 1, 1, 1)
-    writer.finish(-1, 0, 200, 0, 0, 0, 1, 1, 1)
+        writer.finish(row, 0, status=200)
+    writer.finish(-1, 0, status=200)
     assert metrics.in_flight("blue") == 0
     assert len(metrics.in_flight_rows()) == 1
     assert writer.start(0, b"GET", b"/", clock()) in rows

@@ -13,7 +13,7 @@ from gunicorn.config import Config
 from gunicorn.workers.workertmp import WorkerTmp
 
 from app.server.master import RouterArbiter
-from app.server.worker_flag import WorkerFlag, set_mark
+from app.server.worker_flag import WorkerFlag, raise_flag
 
 WORKERS = 2
 TIMEOUT_S = 30
@@ -90,7 +90,7 @@ def master() -> Iterator[Master]:
 
 
 def ask_to_go(master: Master, pid: int) -> None:
-    set_mark(master.WORKERS[pid].tmp, WorkerFlag.ASKS_TO_GO)
+    raise_flag(master.WORKERS[pid].tmp, WorkerFlag.ASKS_TO_GO)
 
 
 def test_missing_workers_are_started_and_nobody_is_ended(master: Master) -> None:

@@ -103,7 +103,7 @@ DONE: Final = ("done", DOUBTFUL)
 ROLLED_BACK: Final = "rolled back"
 """The outcome of a command whose switch was taken back because the new version was found wanting."""
 
-AFTER_THE_SWITCH = frozenset({Phase.LINKING, Phase.POSTING, Phase.WATCHING, Phase.DRAINING, Phase.RETIRING})
+AFTER_THE_SWITCH = frozenset({Phase.LINKING, Phase.POST_SWITCH, Phase.WATCHING, Phase.DRAINING, Phase.RETIRING})
 """What a command does when the traffic has gone to its target."""
 
 
@@ -182,7 +182,7 @@ class History:
             if not isinstance(id_, str):
                 continue
             try:
-                known = {_READ.get(key, key): value for key, value in line.items() if key in _KEYS}
+                known = _read(line)
                 found[id_] = found[id_]._replace(**known) if id_ in found else Entry(**known)  # type: ignore[arg-type]  # JSON
             except TypeError:
                 continue  # the line that began this command is damaged
@@ -236,7 +236,20 @@ _WRITTEN = {"came_from": "from", "goes_to": "to"}
 
 _READ = {written: name for name, written in _WRITTEN.items()}
 
+_OLD_PHASES = {"smoking": Phase.SMOKE_TEST, "posting": Phase.POST_SWITCH, "setting": Phase.WRITE_STATE}
+"""What phases were called in histories that are still there."""
+
 _KEYS = frozenset(_WRITTEN.get(name, name) for name in Entry._fields)
+
+
+def _read(line: Mapping[str, object]) -> dict[str, object]:
+    """What a line says, by the names of an entry's fields; raises TypeError for a damaged one."""
+    known = {_READ.get(key, key): value for key, value in line.items() if key in _KEYS}
+    if known.get("phase") in _OLD_PHASES:
+        known["phase"] = _OLD_PHASES[str(known["phase"])].value
+    if isinstance(phases := known.get("phases"), list):
+        known["phases"] = [_OLD_PHASES.get(phase, phase) for phase in phases]
+    return known
 
 
 def user_name() -> str:

@@ -229,7 +229,7 @@ def _set(run: PlanRun) -> None:
 
 def _wait_for_drain(run: PlanRun) -> None:
     """Wait for the requests that are still on the version which lost its traffic, or on both in a pause."""
-    deployment, plan = run.deployment, run.plan
+    plan = run.plan
     if plan.operation is Operation.PAUSE:
         _wait_for_quiet(run)
         return
@@ -246,7 +246,7 @@ def _wait_for_drain(run: PlanRun) -> None:
 
 
 def _wait_for_quiet(run: PlanRun) -> None:
-    deployment, plan = run.deployment, run.plan
+    deployment = run.deployment
     consequence = "so the pause was lifted, and requests flow again"
     run.drain(VERSIONS, consequence)
     pause = deployment.store.read().pause
@@ -287,13 +287,13 @@ _ACTIONS: Final[Mapping[Phase, Callable[[PlanRun], None]]] = {
     Phase.CLEARING: _clear,
     Phase.LAUNCHING: _launch,
     Phase.GATING: _pass_gate,
-    Phase.SMOKING: _smoke,
+    Phase.SMOKE_TEST: _smoke,
     Phase.REVERTING: _revert,
     Phase.PROMOTING: _make_active,
     Phase.LINKING: _move_link,
-    Phase.POSTING: _run_post,
+    Phase.POST_SWITCH: _run_post,
     Phase.WATCHING: _watch,
-    Phase.SETTING: _set,
+    Phase.WRITE_STATE: _set,
     Phase.DRAINING: _wait_for_drain,
     Phase.RETIRING: _retire,
 }

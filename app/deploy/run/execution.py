@@ -290,7 +290,7 @@ class Execution:
             self._deployment.note(str(error), warns=True)
 
 
-_AT_ONCE: Final = frozenset({Phase.PROMOTING, Phase.LINKING, Phase.SETTING})
+_AT_ONCE: Final = frozenset({Phase.PROMOTING, Phase.LINKING, Phase.WRITE_STATE})
 """An interruption comes before these or after them: whoever wrote the state knows that it did."""
 
 _OUTCOMES: Final[Mapping[type[BaseException], str]] = {

@@ -50,7 +50,6 @@ def run_commands(
     `variables` are added to the version's environment. `timeout_s` is for each of them.
     """
     release = for_checks(deployment, version)
-    address, is_shell = deployment.app.address, deployment.deploy.shell
     timeout_s = deployment.deploy.command_timeout if timeout_s is None else timeout_s
     for command in commands:
         launch = check_of(

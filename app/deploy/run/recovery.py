@@ -66,7 +66,7 @@ _MARKS: Final[Mapping[str, Callable[[BlueGreenState, Entry], bool]]] = {
     # The active version is left running by a start that fails, too.
     Phase.GATING: lambda state, entry: state.active_version != entry.target and _is(state, entry.target, "running"),
     Phase.PROMOTING: lambda state, entry: state.active_version == entry.target,
-    Phase.SETTING: lambda state, entry: True,
+    Phase.WRITE_STATE: lambda state, entry: True,
     Phase.RETIRING: lambda state, entry: _is(state, _to_stop(entry), "stopped"),
 }
 """By what the state shows that a phase was done; a drain leaves no mark in it."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from functools import lru_cache
 from time import time
 
+from app.access import AllowList
 from app.errors import UnderMaintenance
 from app.proxy.chain import Verdict
 from app.proxy.client_request import ClientRequest
@@ -14,7 +14,6 @@ from app.proxy.replies.reply import Reply
 from app.proxy.transaction import Transaction
 from app.routing.router import TrafficRouter
 from app.settings.tables.router_settings import RouterConfig
-from app.state.model import Maintenance
 
 __all__ = ["MaintenanceFilter"]
 
@@ -51,7 +50,7 @@ class MaintenanceFilter:
             return None  # it has ended, or there is a worse reason to refuse everybody
         if self._is_health_check(transaction.request):
             return _WELL
-        if _is_allowed(transaction.request, maintenance):
+        if transaction.request.client_address in _allowed(maintenance.allow):
             transaction.pick = self._router.past_maintenance
             return None
         error = UnderMaintenance(maintenance.message, maintenance.comes_back_in_s(now))
@@ -62,15 +61,4 @@ class MaintenanceFilter:
         return request.head.target.partition(b"?")[0] == self._health_path and request.head.method in (b"GET", b"HEAD")
 
 
-def _is_allowed(request: ClientRequest, maintenance: Maintenance) -> bool:
-    try:
-        address = ipaddress.ip_address(request.client_address)
-    except ValueError:
-        return False
-    parsed = getattr(address, "ipv4_mapped", None) or address
-    return any(parsed in network for network in _networks(maintenance.allow))
-
-
-@lru_cache(maxsize=8)
-def _networks(allow: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    return [ipaddress.ip_network(network) for network in allow]
+_allowed = lru_cache(maxsize=8)(AllowList)

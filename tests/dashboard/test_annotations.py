@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.dashboard.marks import marks
+from app.dashboard.annotations import annotate
 from app.dashboard.observation import Observation
 from app.event_file import Event
 from app.state.model import with_version
@@ -13,11 +13,11 @@ from tests.dashboard.observations import AT, command, observation, probes, snaps
 
 def kinds(seen: Observation) -> list[tuple[str, str, int]]:
     """Kind, version, and how many seconds ago."""
-    return [(mark.kind, mark.version, round(AT - mark.at)) for mark in marks(seen)]
+    return [(note.kind, note.version, round(AT - note.at)) for note in annotate(seen)]
 
 
 def test_nothing_happened() -> None:
-    assert marks(observation()) == []
+    assert annotate(observation()) == []
 
 
 def test_switch_shows_before_its_command_ends() -> None:
@@ -47,12 +47,12 @@ def test_two_switches_are_two_marks_in_order() -> None:
 def test_failover_and_its_end_are_marks() -> None:
     seen = observation(commands=[command("failover", 60), command("failback", 20, "blue")])
     assert kinds(seen) == [("failover", "green", 60), ("failback", "blue", 20)]
-    assert [mark.label for mark in marks(seen)] == ["failover to green", "failback to blue"]
+    assert [note.label for note in annotate(seen)] == ["failover to green", "failback to blue"]
 
 
 def test_failed_deploy_is_no_switch() -> None:
     seen = observation(commands=[command("deploy", 100, outcome="failed", phase="gating")])
-    assert marks(seen) == []
+    assert annotate(seen) == []
 
 
 def test_deploy_that_was_killed_in_its_drain_did_switch() -> None:
@@ -72,7 +72,7 @@ def test_crash_with_its_exit_status(status: int, text: str) -> None:
     crashed = with_version(state(green="crashed"), "green", exit_status=status)
     seen = observation(state=crashed, ended_at={"green": AT - 40})
     assert kinds(seen) == [("crash", "green", 40)]
-    assert marks(seen)[0].text == f"Green 1.5.0 crashed, {text}"
+    assert annotate(seen)[0].text == f"Green 1.5.0 crashed, {text}"
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_crash_with_its_exit_status(status: int, text: str) -> None:
 )
 def test_what_happened_without_a_command(word: str, kind: str, label: str) -> None:
     seen = observation(events=[Event(AT - 30, word, "So it was.", version="green")])
-    [mark] = marks(seen)
-    assert (mark.kind, mark.label, mark.text, mark.at) == (kind, label, "So it was.", AT - 30)
+    [note] = annotate(seen)
+    assert (note.kind, note.label, note.text, note.at) == (kind, label, "So it was.", AT - 30)
 
 
 def test_failover_is_one_mark_though_history_and_events_have_it() -> None:
@@ -116,6 +116,6 @@ def test_what_failed_before_it_had_the_traffic_is_no_mark() -> None:
     checks = snapshot(probes={"blue": probes("+-++")})
     assert kinds(observation(minute=checks)) == [("failing", "blue", 10)]
     restarted = with_version(state(), "blue", started_at=AT - 8)
-    assert marks(observation(state=restarted, minute=checks)) == []
+    assert annotate(observation(state=restarted, minute=checks)) == []
     switched = observation(state=state("blue", switched_ago_s=8), minute=checks)
     assert kinds(switched) == [("switch", "blue", 8)]

@@ -13,11 +13,11 @@ from app.metrics.snapshot import Probe
 from app.situation import named
 from app.state.model import VERSIONS, VersionState
 
-__all__ = ["Mark", "marks"]
+__all__ = ["Annotation", "annotate"]
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Annotation:
     """One thing that happened at wall time `at`.
 
     `kind` is "switch", "rollback", "start", "stop", "failover", "failback", "crash", "failing", "hold", "well" or
@@ -32,33 +32,33 @@ class Mark:
     text: str
 
 
-def marks(seen: Observation) -> list[Mark]:
+def annotate(seen: Observation) -> list[Annotation]:
     """All that is known of, oldest first."""
     found = [*_of_commands(seen), *_of_state(seen), *_of_crashes(seen), *_of_probes(seen), *_of_events(seen)]
-    return sorted(_without_repeats(found), key=lambda mark: mark.at)
+    return sorted(_without_repeats(found), key=lambda note: note.at)
 
 
 _SAME_S = 5.0
 """A switch in the state file and the end of its command in the history are one thing."""
 
 
-def _without_repeats(found: list[Mark]) -> Iterator[Mark]:
-    kept: list[Mark] = []
-    for mark in found:
+def _without_repeats(found: list[Annotation]) -> Iterator[Annotation]:
+    kept: list[Annotation] = []
+    for note in found:
         if not any(
-            (mark.version, mark.kind in _SWITCHES) == (other.version, other.kind in _SWITCHES)
-            and (mark.kind == other.kind or mark.kind in _SWITCHES)
-            and abs(mark.at - other.at) < _SAME_S
+            (note.version, note.kind in _SWITCHES) == (other.version, other.kind in _SWITCHES)
+            and (note.kind == other.kind or note.kind in _SWITCHES)
+            and abs(note.at - other.at) < _SAME_S
             for other in kept
         ):
-            kept.append(mark)
-            yield mark
+            kept.append(note)
+            yield note
 
 
 _SWITCHES = frozenset({"switch", "rollback"})
 
 
-def _of_state(seen: Observation) -> Iterator[Mark]:
+def _of_state(seen: Observation) -> Iterator[Annotation]:
     """The last switch, which is in the state file before its command has come to its end."""
     state = seen.state
     if state is None or state.active is None or state.switched_at is None:
@@ -67,7 +67,7 @@ def _of_state(seen: Observation) -> Iterator[Mark]:
     yield _switch(state.switched_at, "rollback" if at_work else "switch", state.active.name, state.active.release)
 
 
-def _of_commands(seen: Observation) -> Iterator[Mark]:
+def _of_commands(seen: Observation) -> Iterator[Annotation]:
     at_work = {entry.id for entry in seen.at_work}
     for entry in seen.commands:
         done_at = seen.at if entry.id in at_work else entry.at + (entry.duration_s or 0.0)
@@ -78,7 +78,7 @@ def _of_commands(seen: Observation) -> Iterator[Mark]:
         elif entry.outcome is None or entry.outcome != "done":
             continue
         elif entry.operation in ("start", "run", "restart"):
-            yield Mark(
+            yield Annotation(
                 done_at,
                 "start",
                 entry.target,
@@ -87,9 +87,11 @@ def _of_commands(seen: Observation) -> Iterator[Mark]:
             )
         elif entry.operation in ("failover", "failback"):
             label = f"{entry.operation} to {entry.target}"
-            yield Mark(entry.at, entry.operation, entry.target, label, f"{label.capitalize()}: {entry.detail}")
+            yield Annotation(entry.at, entry.operation, entry.target, label, f"{label.capitalize()}: {entry.detail}")
         elif entry.operation == "stop":
-            yield Mark(done_at, "stop", entry.target, f"stop {entry.target}", f"{entry.target.capitalize()} stopped")
+            yield Annotation(
+                done_at, "stop", entry.target, f"stop {entry.target}", f"{entry.target.capitalize()} stopped"
+            )
 
 
 def _switched_at(seen: Observation, began: float, ended: float) -> float:
@@ -98,26 +100,26 @@ def _switched_at(seen: Observation, began: float, ended: float) -> float:
     return at if at is not None and began - _SAME_S <= at <= max(ended, began) + _SAME_S else began
 
 
-def _switch(at: float, kind: str, version: str, release: str | None) -> Mark:
+def _switch(at: float, kind: str, version: str, release: str | None) -> Annotation:
     label = f"{'rollback' if kind == 'rollback' else 'switch'} to {version}"
     verb = "Rolled back" if kind == "rollback" else "Switched"
-    return Mark(at, kind, version, label, f"{verb} to {versioned(version, release)}")
+    return Annotation(at, kind, version, label, f"{verb} to {versioned(version, release)}")
 
 
-def _of_crashes(seen: Observation) -> Iterator[Mark]:
+def _of_crashes(seen: Observation) -> Iterator[Annotation]:
     for version in seen.state.versions.values() if seen.state is not None else ():
         at = seen.ended_at.get(version.name)
         if version.status == "crashed" and at is not None:
-            yield Mark(at, "crash", version.name, f"{version.name} crashed", _crash_text(version))
+            yield Annotation(at, "crash", version.name, f"{version.name} crashed", _crash_text(version))
 
 
-def _of_events(seen: Observation) -> Iterator[Mark]:
+def _of_events(seen: Observation) -> Iterator[Annotation]:
     """What the router noted; what commands did, failovers among it, is in the history already."""
     for event in seen.events:
         if event.event in _EVENTS:
             kind, label = _EVENTS[event.event]
             version = "router" if kind in _OF_ROUTER else event.version or "router"
-            yield Mark(event.at, kind, version, label.format(version), event.text)
+            yield Annotation(event.at, kind, version, label.format(version), event.text)
 
 
 _EVENTS: Final[Mapping[str, tuple[str, str]]] = {
@@ -146,7 +148,7 @@ def _crash_text(version: VersionState) -> str:
     return f"{named(version)} crashed{status}"
 
 
-def _of_probes(seen: Observation) -> Iterator[Mark]:
+def _of_probes(seen: Observation) -> Iterator[Annotation]:
     """Where the active version's health checks began to fail while it was active, as far back as is remembered."""
     state = seen.state
     if state is None or state.active is None or state.active.name not in VERSIONS:
@@ -155,5 +157,5 @@ def _of_probes(seen: Observation) -> Iterator[Mark]:
     before: Probe | None = None
     for probe in seen.minute.probes[name]:
         if not probe.ok and before is not None and before.ok and probe.at >= since:
-            yield Mark(probe.at, "failing", name, f"{name} fails", f"{name.capitalize()} fails: {probe.reason}")
+            yield Annotation(probe.at, "failing", name, f"{name} fails", f"{name.capitalize()} fails: {probe.reason}")
         before = probe
