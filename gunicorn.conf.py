@@ -17,9 +17,9 @@ sys.path.remove(os.getcwd())
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import app
-from app.errors import ConfigError
 from app.metrics.layout import slots_for
 from app.metrics.shared import SharedMetrics
+from app.operator_errors import ConfigError
 from app.settings.toml_file import load_settings
 
 try:

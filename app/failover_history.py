@@ -10,8 +10,8 @@ from pathlib import Path
 import gevent
 from gevent.threadpool import ThreadPool
 
-from app.errors import StateError
 from app.metrics.leader import Turn
+from app.operator_errors import StateError
 from app.state.model import VERSIONS, other
 
 __all__ = ["FailoverHistory"]

@@ -1,4 +1,4 @@
-"""What state the deployment is in, in one word and one sentence, and which command helps.
+"""A table of the states that a deployment can be in, each with one word, one sentence and the command that helps.
 
 `decide` is the one place where that is worked out. Both command lines, the page, the health endpoint and the metrics
 gather what they can see of `Facts`, and say what it says.

@@ -53,7 +53,9 @@ def record_counted(writer: SlotWriter, now_us: int) -> None:
     for number in range(RECORDED):
         us = number % 15_000  # spread over the buckets, as real durations are, up to 16 ms
         row = writer.start(0, b"GET", b"/api/items/12345?page=2", now_us, REQUEST_ID)
-        writer.finish(row, 0, status=200, bytes_out=1234, total_us=1000 + us, first_byte_us=900 + us, upstream_us=800 + us)
+        writer.finish(
+            row, 0, status=200, bytes_out=1234, total_us=1000 + us, first_byte_us=900 + us, upstream_us=800 + us
+        )
 
 
 def record_slow(writer: SlotWriter, now_us: int) -> None:
@@ -61,7 +63,9 @@ def record_slow(writer: SlotWriter, now_us: int) -> None:
     for number in range(RECORDED):
         us = 100_000 + number
         row = writer.start(0, b"GET", b"/api/items/12345?page=2", now_us, REQUEST_ID)
-        writer.finish(row, 0, status=200, bytes_out=1234, total_us=1000 + us, first_byte_us=900 + us, upstream_us=800 + us)
+        writer.finish(
+            row, 0, status=200, bytes_out=1234, total_us=1000 + us, first_byte_us=900 + us, upstream_us=800 + us
+        )
 
 
 def record_claimed(writer: SlotWriter, now_us: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from app import __version__
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.settings.engine import describe
 from app.settings.loading import load
 from app.settings.tables.app_settings import AppConfig

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from app import errors
-from app.errors import CAUSES, OperatorError, RouterError
+from app.errors import CAUSES, RouterError
+from app.operator_errors import OperatorError
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
 

@@ -17,7 +17,7 @@ LEVELS = [
     # L0, pure: the words that everybody speaks, then the rules that are put in those words
     ["app.command_line"],
     ["app.withheld", "app.shell_text", "app.signed"],
-    ["app.errors", "app.units"],
+    ["app.errors", "app.operator_errors", "app.units"],
     ["app.settings"],
     ["app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.access"],
     [
@@ -79,6 +79,7 @@ ROOMS = {
         ["judge"],
         ["run"],
         ["deployer", "modes", "pruning", "repair"],
+        ["foreground_run"],
     ],
     "app.routing": [["circuit"], ["targets"], ["router"], ["failover"]],
 }

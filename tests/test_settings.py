@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.settings.engine import (
     Given,
     Rule,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.settings.loading import load
 from app.shell_text import by_shell, idiom_in
 

@@ -24,7 +24,8 @@ import pytest
 import requests
 import responses
 
-from app.errors import ConfigError, NoActiveVersion
+from app.errors import NoActiveVersion
+from app.operator_errors import ConfigError
 from tests.support.raw_upstream import RawUpstream
 from utils.traffic_router import RouterConfig, TrafficRouter
 

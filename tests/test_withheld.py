@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.settings.tables.app_settings import AppConfig
 from app.withheld import is_withheld, without_withheld
 

@@ -130,7 +130,7 @@ from app.cli.entry import enter_home, read_arguments, run
 from app.cli.output import outlive_reader
 from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.deploy.run.interruption import be_interruptible
-from app.errors import OperatorError, UnhealthyVersion
+from app.operator_errors import OperatorError, UnhealthyVersion
 from app.settings.toml_file import load_settings
 from app.state.given_up import given_up
 from app.upstream.probe import probe
@@ -182,7 +182,9 @@ def _start(call: Call) -> int:
 
 
 def _run(call: Call) -> int:
-    return call.deployer.run(call.version(), call.foreground, call.overrides())
+    from app.deploy.foreground_run import run_in_foreground
+
+    return run_in_foreground(call.deployer, call.version(), call.foreground, call.overrides())
 
 
 def _stop(call: Call) -> int:

@@ -18,8 +18,8 @@ from app.deploy.drain import OnTimeout
 from app.deploy.judge.gate import Gate
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
-from app.errors import StateError, StateMissing, UsageError
 from app.event_file import EventFile
+from app.operator_errors import StateError, StateMissing, UsageError
 from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import BlueGreenState, check_version

@@ -12,7 +12,7 @@ from app.cli.deploy_call import Call
 from app.cli.terminal import count_text, dim, ms_text, table, width
 from app.deploy.record.hash_chain import ChainLink
 from app.deploy.record.history import Entry
-from app.errors import OperatorError, StateError
+from app.operator_errors import OperatorError, StateError
 
 __all__ = ["history_lines", "print_history"]
 

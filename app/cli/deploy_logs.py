@@ -8,7 +8,7 @@ from pathlib import Path
 from app.cli.deploy_call import Call
 from app.command_line import PROGRAM
 from app.deploy.processes.log_file import follow, tail
-from app.errors import OperatorError
+from app.operator_errors import OperatorError
 
 __all__ = ["print_log"]
 

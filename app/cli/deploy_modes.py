@@ -13,7 +13,7 @@ from app.cli.deploy_call import Call, help_command
 from app.cli.output import check_reader
 from app.cli.terminal import clock_text, dim, duration_text, moment_text
 from app.command_line import PROGRAM, ROUTER_PROGRAM
-from app.errors import UsageError
+from app.operator_errors import UsageError
 from app.settings.checks import is_network
 from app.state.preview_token import FIELD, PARAMETER
 

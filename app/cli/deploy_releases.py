@@ -14,7 +14,7 @@ from app.cli.terminal import bytes_text, dim, table
 from app.deploy.pruning import Pruned
 from app.deploy.release.current_link import look
 from app.deploy.release.inventory import Listed, inventory, own_bytes
-from app.errors import OperatorError, UsageError
+from app.operator_errors import OperatorError, UsageError
 
 __all__ = ["print_releases", "prune_after_deploy", "prune_releases"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from app.cli.deploy_call import Call
 from app.deploy.deployer import LOCK_WAIT_S
 from app.deploy.repair import Repair, find_repair, restore
-from app.errors import OperatorError, StateError, UsageError
+from app.operator_errors import OperatorError, StateError, UsageError
 from app.state.store import repair_command
 from app.transport.loopback import port_is_open
 

@@ -11,8 +11,8 @@ from app.cli.deploy_views import Overview, status_json, status_text
 from app.cli.entry import print_error
 from app.deploy.release.current_link import look
 from app.deploy.release.differences import differences
-from app.errors import StateError, StateMissing
 from app.facts import Facts
+from app.operator_errors import StateError, StateMissing
 from app.situation import Situation, decide, situation_json
 
 __all__ = ["print_status"]

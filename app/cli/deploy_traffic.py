@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from app.deploy.traffic import Row, Tally, Traffic, TrafficSample
-from app.errors import MetricsError
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import CutRequest, VersionStats
+from app.operator_errors import MetricsError
 from app.settings.tables.router_settings import RouterConfig
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from docopt import DocoptExit, docopt
 from app import __version__
 from app.cli.output import cannot_print, is_fault_of_output, prepare_streams
 from app.command_line import typed_from
-from app.errors import ConfigError, OperatorError, UsageError
+from app.operator_errors import ConfigError, OperatorError, UsageError
 from app.settings.loading import HOME_VARIABLE
 from app.whence import whence_of_command
 

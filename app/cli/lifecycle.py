@@ -27,7 +27,7 @@ from app.cli.terminal import Progress, clock_text
 from app.command_line import ROUTER_PROGRAM
 from app.deploy.processes.log_file import size, tail
 from app.deploy.processes.sessions import port_holder
-from app.errors import ProcessError, StateError
+from app.operator_errors import ProcessError, StateError
 from app.server.next_start import Start, write_start
 from app.settings.loading import ENV_PREFIX, Loaded
 from app.settings.tables.router_settings import RouterConfig

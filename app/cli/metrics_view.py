@@ -18,7 +18,8 @@ from app.cli.health_view import read_health
 from app.cli.router_client import METRICS_PATH, RouterClient, RouterUnreachable
 from app.cli.terminal import Progress, bytes_text, count_text, duration_text, heading, is_plain, moment_text, ms_text
 from app.command_line import ROUTER_PROGRAM
-from app.errors import FAILURES, OperatorError
+from app.errors import FAILURES
+from app.operator_errors import OperatorError
 from app.situation import OWN_5XX
 from app.units import NONE
 

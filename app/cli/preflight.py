@@ -16,7 +16,7 @@ from pathlib import Path
 
 from gevent import monkey
 
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.settings.toml_file import load_settings
 
 __all__ = ["main"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.command_line import ROUTER_PROGRAM
-from app.errors import OperatorError
+from app.operator_errors import OperatorError
 from app.settings.tables.router_settings import RouterConfig
 from app.transport.loopback import refuse_itself
 

@@ -22,7 +22,7 @@ from app.command_line import ROUTER_PROGRAM
 from app.deploy.processes.port_use import kept_by
 from app.deploy.processes.process_table import is_same_process
 from app.deploy.processes.sessions import port_holder
-from app.errors import OperatorError, ProcessError
+from app.operator_errors import OperatorError, ProcessError
 from app.server.pid_file import records
 from app.settings.loading import HOME_VARIABLE
 from app.settings.tables.router_settings import RouterConfig

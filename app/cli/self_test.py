@@ -12,8 +12,8 @@ from app.cli.router_client import HEALTH_PATH, METRICS_PATH, RouterClient
 from app.cli.router_process import wait_until
 from app.cli.terminal import heading, mark, ms_text
 from app.deploy.judge.health_answers import advice, target_path
-from app.errors import OperatorError
 from app.metrics.exclusion import Exclusion
+from app.operator_errors import OperatorError
 from app.settings.loading import Loaded
 from app.settings.tables.app_settings import AppConfig
 from app.situation import HELD_BACK

@@ -9,7 +9,7 @@ from pathlib import Path
 from app.cli.router_process import check_port_is_free, find_router
 from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.deploy.processes.port_use import given_away_text
-from app.errors import ConfigError, ProcessError, StateError, StateMissing
+from app.operator_errors import ConfigError, ProcessError, StateError, StateMissing
 from app.proxy.access_log import AccessLog
 from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig

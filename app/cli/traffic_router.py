@@ -64,7 +64,7 @@ from app.cli.router_process import find_router
 from app.cli.self_test import print_tests, redirect_loop, run_tests
 from app.cli.terminal import width
 from app.command_line import ROUTER_PROGRAM
-from app.errors import UsageError
+from app.operator_errors import UsageError
 from app.settings.loading import Loaded
 from app.settings.toml_file import load_settings
 

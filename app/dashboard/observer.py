@@ -13,12 +13,12 @@ from app.dashboard.timeline import Timeline
 from app.deploy.processes.process_table import Processes, is_same_process
 from app.deploy.processes.reconcile import ends_of_crashed, restarts_of
 from app.deploy.record.history import History
-from app.errors import StateError
 from app.event_file import EventFile
 from app.metrics.recent import Recently
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Snapshot
 from app.metrics.throttled import Throttled
+from app.operator_errors import StateError
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS
 from app.state.watch import StateWatch

@@ -7,30 +7,21 @@ the old state or the new one at every moment.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.command_line import PROGRAM
 from app.deploy.deployment import Deployment
 from app.deploy.drain import OnTimeout
-from app.deploy.events import Ended, Noted
 from app.deploy.phases import Configured, Operation, Phase, check_order, phases_of
 from app.deploy.plan import Plan
 from app.deploy.processes.reconcile import ending_text
-from app.deploy.record.history import History, Intent
+from app.deploy.record.history import History
 from app.deploy.run.execution import Execution
-from app.errors import (
-    OperatorError,
-    ProcessError,
-    StateError,
-    UnhealthyVersion,
-)
+from app.operator_errors import OperatorError, ProcessError, StateError
 from app.state.given_up import given_up
 from app.state.model import VERSIONS, BlueGreenState, VersionState, check_version, started_with
 
 if TYPE_CHECKING:
-    from app.deploy.processes.foreground import ForegroundProcesses
     from app.state.release import Release
 
 __all__ = ["Deployer", "Overrides"]
@@ -70,10 +61,10 @@ class Deployer:
     def __init__(
         self, deployment: Deployment, history: History, command: str, lock_wait_s: float = LOCK_WAIT_S
     ) -> None:
-        self._deployment = deployment
-        self._history = history
-        self._command = command
-        self._execution = Execution(deployment, history, command, lock_wait_s)
+        self.deployment = deployment
+        self.history = history
+        self.command = command
+        self.execution = Execution(deployment, history, command, lock_wait_s)
 
     # --- the commands
     # ----------------------------------------------------------------------------------------
@@ -95,12 +86,12 @@ class Deployer:
 
         def decide(state: BlueGreenState) -> Plan:
             version = state.version(name)
-            runs = self._deployment.is_alive(version)
+            runs = self.deployment.is_alive(version)
             is_new = bool(given) or operation is Operation.RUN  # what a unit or a Procfile says holds, nothing before
             if runs and (is_new or reconfigured):
                 raise ProcessError(f"{name} is running already", f"{PROGRAM} deploy, or {PROGRAM} stop {name} first")
             if runs:
-                self._note(f"{name} is running already (pid {version.pid})")
+                self.deployment.note(f"{name} is running already (pid {version.pid})")
             phases = phases_of(operation, target_runs=runs, promotes=state.active_version is None)
             plan = Plan(operation, name, phases, given.of_something_new(version) if is_new else version)
             if runs:
@@ -109,7 +100,7 @@ class Deployer:
                 return self._new(plan, is_demo=given.demo)
             return self._as_before(plan, reconfigured=reconfigured, takes_what_is_there=True)
 
-        self._execution.carry_out(decide)
+        self.execution.carry_out(decide)
 
     def stop(self, name: str, *, force: bool = False, on_timeout: OnTimeout = OnTimeout.FAIL) -> None:
         """Stop a version after the requests that it still has.
@@ -120,19 +111,21 @@ class Deployer:
 
         def decide(state: BlueGreenState) -> Plan | None:
             version = state.version(name)
-            runs = self._deployment.is_alive(version)
+            runs = self.deployment.is_alive(version)
             if not runs and version.status != "crashed":
-                self._note(f"{name} is not running")
+                self.deployment.note(f"{name} is not running")
                 return None
             if runs and not force:
-                self._deployment.check_spare(state, name)
+                self.deployment.check_spare(state, name)
             if runs and state.active_version == name and not force:
                 raise OperatorError(
                     f"{name} is the active version: without it no request can be answered",
-                    f"{PROGRAM} stop {name} --force, or {_switch_to_standby(state, self._deployment.now())}",
+                    f"{PROGRAM} stop {name} --force, or {_switch_to_standby(state, self.deployment.now())}",
                 )
             if not runs:
-                self._note(f"{name} had ended by itself ({ending_text(version.exit_status)}); it counts as stopped now")
+                self.deployment.note(
+                    f"{name} had ended by itself ({ending_text(version.exit_status)}); it counts as stopped now"
+                )
             phases = phases_of(Operation.STOP, target_runs=runs, drains=runs and not force)
             return Plan(
                 Operation.STOP,
@@ -144,7 +137,7 @@ class Deployer:
                 on_timeout=on_timeout,
             )
 
-        self._execution.carry_out(decide)
+        self.execution.carry_out(decide)
 
     def restart(self, name: str, *, reconfigured: bool = False) -> None:
         """Stop a version and start it again as it was started before; raises as `start` does.
@@ -154,13 +147,13 @@ class Deployer:
 
         def decide(state: BlueGreenState) -> Plan:
             version = state.version(name)
-            runs = self._deployment.is_alive(version)
+            runs = self.deployment.is_alive(version)
             self._check_ours(version)
-            self._deployment.check_spare(state, name)
+            self.deployment.check_spare(state, name)
             phases = phases_of(Operation.RESTART, target_runs=runs, promotes=state.active_version is None)
             return self._as_before(Plan(Operation.RESTART, name, phases, version), reconfigured=reconfigured)
 
-        self._execution.carry_out(decide)
+        self.execution.carry_out(decide)
 
     def switch(
         self, name: str, *, force: bool = False, wait: bool = False, on_timeout: OnTimeout = OnTimeout.FAIL
@@ -171,10 +164,10 @@ class Deployer:
         def decide(state: BlueGreenState) -> Plan:
             moves = state.active_version != name
             if not moves:
-                self._note(f"{name} is the active version already")
+                self.deployment.note(f"{name} is the active version already")
             version = state.version(name)
-            if moves and (warning := given_up(version, self._deployment.now())):
-                self._note(warning, warns=True)
+            if moves and (warning := given_up(version, self.deployment.now())):
+                self.deployment.note(warning, warns=True)
             phases = phases_of(
                 Operation.SWITCH,
                 target_runs=True,
@@ -192,7 +185,7 @@ class Deployer:
                 on_timeout=on_timeout,
             )
 
-        self._execution.carry_out(decide)
+        self.execution.carry_out(decide)
 
     def rollback(self, to: int | None = None, *, wait: bool = False, on_timeout: OnTimeout = OnTimeout.FAIL) -> None:
         """Send traffic back to the version that was active before; one that does not run is started first.
@@ -205,7 +198,7 @@ class Deployer:
             if to is not None:
                 from app.deploy.release.past import return_to
 
-                plan = return_to(self._deployment, self._history.entries(), to, state)
+                plan = return_to(self.deployment, self.history.entries(), to, state)
             else:
                 plan = self._back(state)
             if plan is None:
@@ -217,13 +210,13 @@ class Deployer:
             phases = (*plan.phases, Phase.DRAINING) if wait and plan.outgoing else plan.phases
             return plan._replace(phases=check_order(phases), on_timeout=on_timeout)
 
-        self._execution.carry_out(decide)
+        self.execution.carry_out(decide)
 
     def _back(self, state: BlueGreenState) -> Plan:
         if state.previous_version is None or state.previous_version == state.active_version:
             from app.deploy.release.past import last_before
 
-            if (earlier := last_before(self._history.entries(), state)) is not None:
+            if (earlier := last_before(self.history.entries(), state)) is not None:
                 raise StateError(
                     f"there is nothing to roll back to at once: {state.standby_version} had what was active before, "
                     "and a deploy that failed took its place",
@@ -231,13 +224,13 @@ class Deployer:
                 )
             raise StateError(
                 "there is nothing to roll back to: no other version was active before",
-                _switch_to_standby(state, self._deployment.now()),
+                _switch_to_standby(state, self.deployment.now()),
             )
         version = state.version(state.previous_version)
-        if warning := given_up(version, self._deployment.now()):
-            self._note(warning, warns=True)
-        checks = Configured(revert=bool(self._deployment.deploy.rollback))
-        phases = phases_of(Operation.ROLLBACK, target_runs=self._deployment.runs(version), checks=checks)
+        if warning := given_up(version, self.deployment.now()):
+            self.deployment.note(warning, warns=True)
+        checks = Configured(revert=bool(self.deployment.deploy.rollback))
+        phases = phases_of(Operation.ROLLBACK, target_runs=self.deployment.runs(version), checks=checks)
         return Plan(Operation.ROLLBACK, version.name, phases, version, outgoing=state.active_version)
 
     def deploy(
@@ -261,7 +254,7 @@ class Deployer:
             name = state.standby_version if state.active_version else VERSIONS[0]
             version = state.version(name)
             self._check_ours(version)
-            self._deployment.check_spare(state, name)
+            self.deployment.check_spare(state, name)
             has_old = state.active_version is not None
             plan = Plan(
                 Operation.DEPLOY,
@@ -275,44 +268,25 @@ class Deployer:
             plan = self._new(plan, is_demo=given.demo)
             phases = phases_of(
                 Operation.DEPLOY,
-                target_runs=self._deployment.is_alive(version),
+                target_runs=self.deployment.is_alive(version),
                 drains=has_old,
                 retires=stop_old and has_old,
                 checks=self._checks(version, plan.release)._replace(watch=watch_s > 0 and has_old),
             )
             return plan._replace(phases=phases)
 
-        self._execution.carry_out(decide)
-
-    def run(self, name: str, processes: ForegroundProcesses, overrides: Overrides | None = None) -> int:
-        """Start a version as our own child and stay with it; gives its exit status, 128 + n for signal n.
-
-        `processes` is the table that the steps use. Raises as `start` does.
-        """
-        end_timeout_s = self._deployment.app.stop_timeout
-        processes.forward_signals(end_timeout_s, self._deployment.app.stop_signal)
-        try:
-            self.start(name, overrides, Operation.RUN)
-        except UnhealthyVersion:
-            # The active version is left running, and then this process must stay with it.
-            if not (processes.was_asked_to_end or processes.has_child):
-                raise
-        status = processes.wait()
-        if processes.was_killed:
-            self._note(f"{name} did not end within {end_timeout_s:g} s of the signal, so it was killed", warns=True)
-        self._record_end(name, status, processes.was_asked_to_end)
-        return status if status >= 0 else 128 - status
+        self.execution.carry_out(decide)
 
     def _checks(self, version: VersionState, release: Release | None = None) -> Configured:
         """The configured commands around a switch to this version; raises `ConfigError` for one that cannot be run.
 
         `release` is what a deploy starts it with.
         """
-        deploy = self._deployment.deploy
+        deploy = self.deployment.deploy
         if deploy.before or deploy.smoke or deploy.post or deploy.rollback:
             from app.deploy.run.hooks import check_commands
 
-            check_commands(self._deployment, version, release)
+            check_commands(self.deployment, version, release)
         before = release is not None and bool(deploy.before)
         return Configured(before=before, smoke=bool(deploy.smoke), post=bool(deploy.post))
 
@@ -324,13 +298,13 @@ class Deployer:
         from app.deploy.release.missing_command import check_command_is_set
         from app.deploy.release.remaking import known_as, tell_of_shared_place
 
-        if not is_demo and StartSpec.of(plan.spec, self._deployment.app).is_demo:
-            check_command_is_set(self._deployment, plan.spec.dir)
-        release = make(self._deployment, plan.spec, is_deploy=plan.operation is Operation.DEPLOY, is_demo=is_demo)
+        if not is_demo and StartSpec.of(plan.spec, self.deployment.app).is_demo:
+            check_command_is_set(self.deployment, plan.spec.dir)
+        release = make(self.deployment, plan.spec, is_deploy=plan.operation is Operation.DEPLOY, is_demo=is_demo)
         if plan.operation is Operation.RUN:
-            release = known_as(self._deployment, release)
+            release = known_as(self.deployment, release)
         plan = plan._replace(spec=spec_of(plan.spec, release), release=release)
-        tell_of_shared_place(self._deployment, plan)
+        tell_of_shared_place(self.deployment, plan)
         return plan
 
     def _as_before(self, plan: Plan, **how: bool) -> Plan:
@@ -338,38 +312,14 @@ class Deployer:
         from app.deploy.release.making import spec_of
         from app.deploy.release.remaking import as_before
 
-        release = as_before(self._deployment, plan.spec, **how)
+        release = as_before(self.deployment, plan.spec, **how)
         return plan._replace(spec=spec_of(plan.spec, release), release=release)
 
     def _check_ours(self, version: VersionState) -> None:
-        found = self._deployment.processes.find(version)
+        found = self.deployment.processes.find(version)
         if found.in_foreground:
             raise ProcessError(
                 f"{version.name} is run in the foreground by pid {found.supervisor} "
                 f"({PROGRAM} run {version.name}), which has to restart it",
                 f"restart it there (systemctl restart …), then {PROGRAM} switch {version.name}",
             )
-
-    def _record_end(self, name: str, status: int, was_asked: bool) -> None:
-        """A version in the foreground has ended: put that on record, as a `stop` may have done."""
-        with ExitStack() as lock:
-            self._execution.take_lock(lock)
-            state = self._deployment.settle()
-            version = state.version(name)
-            if was_asked and version.status == "crashed":
-                self._deployment.put(replace(version, status="stopped"))
-            intent = Intent(
-                Operation.RUN,
-                self._command,
-                name,
-                state.active_version,
-                state.active_version,
-                version.release,
-                (),
-            )
-            outcome = "done" if was_asked or status == 0 else "failed"
-            self._execution.close(self._history.begin(intent), outcome, f"{name} ended: {ending_text(status)}")
-        self._deployment.report(Ended(name, status))
-
-    def _note(self, text: str, *, warns: bool = False) -> None:
-        self._deployment.report(Noted(text, warns))

@@ -19,7 +19,7 @@ from app.deploy.judge.gate import Gate
 from app.deploy.processes.process_table import Found
 from app.deploy.processes.reconcile import as_found
 from app.deploy.traffic import Traffic
-from app.errors import OperatorError
+from app.operator_errors import OperatorError
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.deploy_settings import DeployConfig
 from app.settings.tables.release_settings import ReleaseConfig

@@ -12,7 +12,7 @@ from app.deploy.phases import Operation, phases_of
 from app.deploy.plan import Plan
 from app.deploy.record.history import History
 from app.deploy.run.execution import Execution
-from app.errors import OperatorError
+from app.operator_errors import OperatorError
 from app.state.model import (
     VERSIONS,
     BlueGreenState,

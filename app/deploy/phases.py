@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from app.errors import OperatorError
+from app.operator_errors import OperatorError
 
 __all__ = ["PHASES", "Configured", "Operation", "Phase", "Recovery", "PhaseRule", "Undo", "check_order", "phases_of"]
 

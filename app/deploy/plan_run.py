@@ -11,7 +11,7 @@ from app.deploy.drain import OnTimeout
 from app.deploy.events import ReceiptReady
 from app.deploy.plan import Plan
 from app.deploy.record.receipt import SwitchAccount
-from app.errors import DrainTimedOut, OperatorError
+from app.operator_errors import DrainTimedOut, OperatorError
 from app.state.model import Pause, with_pause, without_pause
 
 __all__ = ["PlanRun"]

@@ -21,7 +21,7 @@ from app.deploy.release.current_link import look
 from app.deploy.release.inventory import inventory
 from app.deploy.release.release_dirs import ReleaseDirs
 from app.deploy.run.execution import Execution
-from app.errors import ConfigError, StateError
+from app.operator_errors import ConfigError, StateError
 from app.state.model import BlueGreenState
 
 __all__ = ["Pruned", "prune"]

@@ -19,7 +19,7 @@ from app.command_line import PROGRAM
 from app.deploy.deployment import Deployment
 from app.deploy.phases import Operation
 from app.deploy.record.history import Entry, History
-from app.errors import OperatorError, StateError, StateMissing
+from app.operator_errors import OperatorError, StateError, StateMissing
 from app.state.codec import encode
 from app.state.last_good import MAX_STATE_BYTES
 from app.state.model import VERSIONS, BlueGreenState, put_version, started_with, versions_on, with_version

@@ -9,11 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from app.errors import CAUSES, MetricsError
+from app.errors import CAUSES
 from app.metrics import layout
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.metrics.slot import SlotWriter
 from app.metrics.snapshot import MetricsHistory, Snapshot
+from app.operator_errors import MetricsError
 from app.settings.loading import HOME_VARIABLE, TOML_NAME
 from app.settings.toml_file import load_settings
 

@@ -19,10 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import MetricsError
 from app.metrics import layout
 from app.metrics.layout import H, file_bytes
 from app.metrics.locks import ByteLocks, alive_byte
+from app.operator_errors import MetricsError
 
 _MINIMUM_BYTES = layout.PAGE_WORDS * layout.WORD
 

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from app.errors import MetricsError
 from app.metrics import file, layout
 from app.metrics.file import MappedFile
 from app.metrics.layout import C, H, S
@@ -28,6 +27,7 @@ from app.metrics.rows import inherit
 from app.metrics.shares import Shares
 from app.metrics.slot import SlotWriter
 from app.metrics.snapshot import CutRequest, FailoverStatus, InFlightRow, MetricsHistory, Probe, Series, Snapshot
+from app.operator_errors import MetricsError
 
 
 def monotonic_us() -> int:

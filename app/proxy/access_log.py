@@ -7,7 +7,7 @@ import os
 import sys
 from datetime import UTC, datetime
 
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.proxy.transaction import Transaction
 
 __all__ = ["AccessLog"]

@@ -17,7 +17,7 @@ from gevent.server import StreamServer
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.server.worker_flag import CUTTING_S, WorkerFlag, has_flag, raise_flag
 
 if TYPE_CHECKING:

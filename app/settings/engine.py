@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.settings.kinds import Setting, read, shown
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.command_line import PROGRAM
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.settings.loading import TOML_NAME, Loaded, load
 
 __all__ = ["load_settings", "read_toml"]

@@ -14,7 +14,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, NamedTuple, cast, get_args
 
-from app.errors import StateError
+from app.operator_errors import StateError
 from app.settings.checks import STOP_SIGNALS, is_network
 from app.state.model import PORTS, VERSIONS, BlueGreenState, Maintenance, Pause, Status, VersionChanges, VersionState
 

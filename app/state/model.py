@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, TypedDict, Unpack
 
 from app.command_line import PROGRAM
-from app.errors import UsageError
+from app.operator_errors import UsageError
 
 __all__ = [
     "PORTS",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Final
 
-from app.errors import StateError
+from app.operator_errors import StateError
 
 __all__ = ["Release", "decode_release", "encode_release"]
 

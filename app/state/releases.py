@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from app.command_line import PROGRAM
-from app.errors import StateError
+from app.operator_errors import StateError
 from app.state.release import Release, decode_release, encode_release
 from app.state.store import make_folder, mending, replace_file
 

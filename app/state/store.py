@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.command_line import PROGRAM
-from app.errors import LockBusy, StateError, StateMissing
+from app.operator_errors import LockBusy, StateError, StateMissing
 from app.state.codec import decode, encode
 from app.state.model import PORTS, BlueGreenState, versions_on
 

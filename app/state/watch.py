@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.errors import StateError
+from app.operator_errors import StateError
 from app.state.codec import decode
 from app.state.last_good import MAX_STATE_BYTES, LastGood
 from app.state.model import PORTS, BlueGreenState

@@ -6,13 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app.errors import (
-    ClientDisconnected,
-    RequestTimeout,
-    UpstreamProtocolError,
-    UpstreamReadTimeout,
-    UpstreamReset,
-)
+from app.errors import ClientDisconnected, RequestTimeout, UpstreamProtocolError, UpstreamReadTimeout, UpstreamReset
 from app.protocol.heads import informational_head
 from app.protocol.response import ResponseHead
 from app.protocol.retry import may_send_again

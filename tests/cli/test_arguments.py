@@ -7,7 +7,7 @@ from docopt import docopt
 
 from app.cli import blue_green_deploy, traffic_router
 from app.cli.entry import read_arguments
-from app.errors import UsageError
+from app.operator_errors import UsageError
 
 DOCS = {"blue_green_deploy": blue_green_deploy.__doc__ or "", "traffic_router": traffic_router.__doc__ or ""}
 

@@ -18,7 +18,7 @@ from app.deploy.phases import Operation
 from app.deploy.record.history import History, Intent
 from app.deploy.record.receipt import Receipt, VersionReceipt
 from app.deploy.traffic import TrafficSample
-from app.errors import Doubtful
+from app.operator_errors import Doubtful
 from app.state.preview_token import verify
 from app.state.process_birth import birth
 from tests.cli.test_blue_green_deploy import Captured, deploy, state, version

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app import errors
-from app.errors import ConfigError, OperatorError
+from app.operator_errors import ConfigError, OperatorError
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ["app/cli", "app/deploy", "app/state/model.py", "app/state/store.py"]

@@ -16,7 +16,7 @@ import pytest
 from app.cli import lifecycle, router_process
 from app.cli.router_client import RouterClient
 from app.cli.router_process import RunningRouter, check_port_is_free, gunicorn_command, start_detached, wait_until
-from app.errors import OperatorError, ProcessError
+from app.operator_errors import OperatorError, ProcessError
 from app.settings.loading import load
 from app.settings.tables.router_settings import RouterConfig
 from tests.support.raw_upstream import RawUpstream

@@ -17,7 +17,7 @@ from app.deploy.events import Drained, Event, Launched, Noted, Promoted
 from app.deploy.modes import Modes
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
-from app.errors import LockBusy, OperatorError, StateError
+from app.operator_errors import LockBusy, OperatorError, StateError
 from app.state.store import StateStore
 from app.transport.loopback import port_is_open
 from tests.deploy.kill_points import calls_of, killed_at

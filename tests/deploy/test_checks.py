@@ -11,7 +11,7 @@ from app.deploy.events import Event, Noted, Promoted, Ran, ReceiptReady, RolledB
 from app.deploy.judge.judgement import Looks
 from app.deploy.judge.watching import Evidence
 from app.deploy.traffic import Tally, TrafficSample
-from app.errors import ConfigError, Doubtful, StateError, SwitchStands, UnhealthyVersion
+from app.operator_errors import ConfigError, Doubtful, StateError, SwitchStands, UnhealthyVersion
 from app.settings.loading import load
 from app.settings.tables.deploy_settings import DeployConfig
 from tests.deploy.rehearsal import QUIET, FakeTraffic, Rehearsal

@@ -9,7 +9,7 @@ import pytest
 
 from app.deploy.phases import Operation, Phase
 from app.deploy.record.history import History, Intent, user_name
-from app.errors import StateError
+from app.operator_errors import StateError
 from tests.state.test_store import file_size_limit
 from tests.support.fake_clock import FakeSeconds
 

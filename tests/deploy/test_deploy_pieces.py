@@ -18,7 +18,7 @@ from app.deploy.processes.log_file import follow, size, tail
 from app.deploy.processes.process_table import Found
 from app.deploy.processes.reconcile import as_found, ending_text
 from app.deploy.release.making import make
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.settings.tables.app_settings import AppConfig
 from app.state.model import Status, VersionState
 from app.upstream.probe import ProbeResult

@@ -34,7 +34,7 @@ from app.deploy.processes.launch import Launch
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import Intent
 from app.deploy.traffic import Tally
-from app.errors import (
+from app.operator_errors import (
     ConfigError,
     DrainTimedOut,
     LockBusy,

@@ -9,7 +9,7 @@ import pytest
 
 from app.deploy.release.env_files import read_env_files
 from app.deploy.release.env_readers import MARK, READERS, RULES, otherwise
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.settings.tables.app_settings import AppConfig
 from app.state.model import VersionState
 from tests.docs.pages import ROOT

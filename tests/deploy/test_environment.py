@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.deploy.release.env_files import read_env_files
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.settings.tables.app_settings import AppConfig
 from app.state.model import VersionState
 from tests.deploy.shop import ROOT, Shop

@@ -8,7 +8,7 @@ import pytest
 
 from app.deploy.events import Noted, Probed
 from app.deploy.judge.health_answers import advice, meaning, target_path
-from app.errors import UnhealthyVersion
+from app.operator_errors import UnhealthyVersion
 from app.settings.tables.app_settings import AppConfig
 from tests.deploy.rehearsal import Rehearsal
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.deploy.deployer import Overrides
 from app.deploy.events import Noted, Promoted, Ran
-from app.errors import OperatorError, StateError, UnhealthyVersion, UsageError
+from app.operator_errors import OperatorError, StateError, UnhealthyVersion, UsageError
 from app.settings.tables.deploy_settings import DeployConfig
 from tests.deploy.rehearsal import COMMAND, TINY_APP, Rehearsal
 

@@ -9,7 +9,7 @@ import pytest
 from app.deploy.deployer import Overrides
 from app.deploy.events import Drained, Draining, Event, Noted, Overdue
 from app.deploy.modes import Modes
-from app.errors import DrainTimedOut, OperatorError, StateMissing, UsageError
+from app.operator_errors import DrainTimedOut, OperatorError, StateMissing, UsageError
 from app.state.model import Maintenance, Pause
 from app.state.preview_token import verify
 from tests.deploy.rehearsal import FakeTraffic, Rehearsal, Row

@@ -18,7 +18,7 @@ from app.deploy.judge.gate import Gate, GateVerdict
 from app.deploy.processes.launch import Launch
 from app.deploy.processes.process_table import Found
 from app.deploy.record.history import History
-from app.errors import OperatorError
+from app.operator_errors import OperatorError
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.deploy_settings import DeployConfig
 from app.state.model import VERSIONS, VersionState

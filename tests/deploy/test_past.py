@@ -6,7 +6,7 @@ import pytest
 
 from app.deploy.deployer import Overrides
 from app.deploy.events import Launched, Noted
-from app.errors import StateError
+from app.operator_errors import StateError
 from tests.deploy.rehearsal import COMMAND, Rehearsal
 
 

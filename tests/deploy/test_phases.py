@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from app.deploy.phases import PHASES, Configured, Operation, Phase, Recovery, Undo, check_order, phases_of
-from app.errors import OperatorError
+from app.operator_errors import OperatorError
 
 MODES = {Operation.PAUSE, Operation.RESUME, Operation.MAINTENANCE, Operation.PREVIEW}
 OPTIONS = list(itertools.product(Operation, *[(False, True)] * 4))

@@ -13,7 +13,7 @@ from app.deploy.events import Launched, Noted
 from app.deploy.processes import port_use
 from app.deploy.processes.port_use import can_listen, given_away_text, kept_by
 from app.deploy.run import port_wait
-from app.errors import ProcessError, UnhealthyVersion
+from app.operator_errors import ProcessError, UnhealthyVersion
 from tests.deploy.rehearsal import Rehearsal
 from tests.support.router_process import free_port
 from tests.support.waiting import wait_until

@@ -17,7 +17,7 @@ from app.deploy.processes import supervisor
 from app.deploy.processes.launch import Launch
 from app.deploy.processes.process_table import Found, Processes
 from app.deploy.processes.sessions import port_holder
-from app.errors import ProcessError
+from app.operator_errors import ProcessError
 from app.state.model import VersionState
 from app.state.process_birth import birth, is_zombie
 from tests.support.router_process import free_port

@@ -15,7 +15,7 @@ from app.deploy.deployer import Overrides
 from app.deploy.events import BrokenOff
 from app.deploy.phases import Operation, Phase
 from app.deploy.record.history import History, Intent
-from app.errors import OperatorError
+from app.operator_errors import OperatorError
 from app.state.model import promote, with_version
 from tests.deploy.kill_points import calls_of, killed_at
 from tests.deploy.rehearsal import Rehearsal

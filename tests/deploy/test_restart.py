@@ -15,8 +15,8 @@ from app.deploy.processes.launch import Launch, RestartPolicy
 from app.deploy.processes.process_table import Processes
 from app.deploy.processes.reconcile import as_found, restarts_text
 from app.deploy.processes.sessions import Session
-from app.errors import ProcessError
 from app.facts import Restarts
+from app.operator_errors import ProcessError
 from app.state.model import VersionState
 from app.state.process_birth import is_zombie
 from tests.support.waiting import wait_until

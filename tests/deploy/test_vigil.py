@@ -21,7 +21,7 @@ from app.deploy.events import (
     Watching,
 )
 from app.deploy.traffic import TrafficSample
-from app.errors import SwitchStands, TrafficTaken, UnhealthyVersion
+from app.operator_errors import SwitchStands, TrafficTaken, UnhealthyVersion
 from app.settings.tables.deploy_settings import DeployConfig
 from tests.deploy.rehearsal import QUIET, FakeTraffic, Rehearsal
 from tests.support.waiting import wait_until

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from app.deploy.deployer import Overrides
-from app.errors import OperatorError, StateError
+from app.operator_errors import OperatorError, StateError
 from app.settings.tables.deploy_settings import DeployConfig
 from tests.deploy.rehearsal import Rehearsal
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ConfigError, MetricsError
 from app.metrics.collector import default_path
 from app.metrics.shared import SharedMetrics
+from app.operator_errors import ConfigError, MetricsError
 from utils.monitoring import MetricsCollector
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import CAUSES, MetricsError
+from app.errors import CAUSES
 from app.metrics import file, layout
 from app.metrics.shared import SharedMetrics
 from app.metrics.slot import SlotWriter
+from app.operator_errors import MetricsError
 from tests.metrics.conftest import Answer
 from tests.support.fake_clock import FakeClock
 from tests.support.mounts import mounted, needs_root

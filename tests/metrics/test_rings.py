@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.errors import MetricsError
 from app.metrics import layout
 from app.metrics.cells import Cell, read_cell
 from app.metrics.shared import SharedMetrics, until_next_second
 from app.metrics.slot import SlotWriter
 from app.metrics.snapshot import Probe
+from app.operator_errors import MetricsError
 from tests.metrics.conftest import Answer
 from tests.support.fake_clock import FakeClock
 

@@ -25,7 +25,7 @@ from app.deploy.events import Diagnosed, Event, Stopped, Stopping
 from app.deploy.judge.gate import Gate
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
-from app.errors import UnhealthyVersion
+from app.operator_errors import UnhealthyVersion
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.proxy.access_log import AccessLog
 from tests.proxy.flying import Flying
 from tests.support.raw_upstream import RawUpstream, reply

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.errors import StateError, StateMissing
+from app.operator_errors import StateError, StateMissing
 from app.state.codec import decode
 from app.state.last_good import MAX_STATE_BYTES, LastGood
 from app.state.model import BlueGreenState

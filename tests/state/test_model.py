@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.errors import StateError, UsageError
+from app.operator_errors import StateError, UsageError
 from app.settings.checks import STOP_SIGNALS
 from app.state.codec import decode, encode
 from app.state.model import (

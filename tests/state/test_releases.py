@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import StateError
+from app.operator_errors import StateError
 from app.state.release import Release
 from app.state.releases import Releases
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from app.errors import LockBusy, StateError, StateMissing
+from app.operator_errors import LockBusy, StateError, StateMissing
 from app.state.model import BlueGreenState, promote
 from app.state.store import Holder, StateStore, replace_file
 

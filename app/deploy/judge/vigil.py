@@ -13,7 +13,7 @@ from app.deploy.events import Diagnosed, TimedProbe
 from app.deploy.plan_run import PlanRun
 from app.deploy.processes.log_file import tail
 from app.deploy.processes.reconcile import ending_text
-from app.errors import TrafficTaken, UnhealthyVersion
+from app.operator_errors import TrafficTaken, UnhealthyVersion
 
 __all__ = ["Vigil"]
 

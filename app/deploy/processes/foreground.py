@@ -20,7 +20,7 @@ from app.command_line import PROGRAM
 from app.deploy.processes import supervisor
 from app.deploy.processes.launch import Launch
 from app.deploy.processes.process_table import Found, Processes
-from app.errors import ProcessError
+from app.operator_errors import ProcessError
 from app.settings.checks import STOP_SIGNALS
 from app.state.model import VersionState
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from app.command_line import PROGRAM
-from app.errors import ConfigError, UsageError
+from app.operator_errors import ConfigError, UsageError
 from app.shell_text import by_shell
 from app.state.model import VersionState
 from app.state.release import Release

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from app.errors import ProcessError
+from app.operator_errors import ProcessError
 from app.state.model import BlueGreenState, VersionState
 from app.state.process_birth import birth, is_zombie
 from app.state.store import mending

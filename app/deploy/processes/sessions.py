@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import psutil
 
-from app.errors import ProcessError
+from app.operator_errors import ProcessError
 
 __all__ = ["Session", "port_holder"]
 

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from app.deploy.phases import Operation, Phase
 from app.deploy.record.hash_chain import ChainLink, chained, last_hash, links
-from app.errors import StateError
+from app.operator_errors import StateError
 from app.state.process_birth import birth
 from app.state.store import mending
 

@@ -17,7 +17,7 @@ from app.deploy.deployment import Deployment
 from app.deploy.phases import Operation, Phase, check_order
 from app.deploy.plan import Plan
 from app.deploy.release.release_dirs import ReleaseDirs
-from app.errors import ConfigError, OperatorError, StateError
+from app.operator_errors import ConfigError, OperatorError, StateError
 from app.state.model import BlueGreenState, VersionState
 
 __all__ = ["Link", "destination", "follow", "look", "refuse_way_through", "settle", "with_link"]

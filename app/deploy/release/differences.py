@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.deploy.deployment import Deployment
 from app.deploy.release.missing_command import settings_in_use
-from app.errors import StateError
+from app.operator_errors import StateError
 from app.settings.loading import TOML_NAME
 from app.state.model import PORTS, BlueGreenState, VersionState
 from app.state.release import Release

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from app.deploy.processes.launch import fill
 from app.deploy.release.env_readers import MARK, otherwise
 from app.deploy.release.places import follow_path_list
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.settings.checks import is_variable
 from app.settings.tables.app_settings import AppConfig
 from app.state.model import VERSIONS, VersionState

@@ -25,7 +25,7 @@ from app.deploy.release.places import (
     paths_named,
     revision_of,
 )
-from app.errors import ConfigError, UsageError
+from app.operator_errors import ConfigError, UsageError
 from app.settings.checks import is_release_name
 from app.settings.tables.app_settings import AppConfig
 from app.shell_text import idiom_in

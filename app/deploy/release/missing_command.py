@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from app.deploy.deployment import Deployment
 from app.deploy.record.history import History
-from app.errors import ConfigError
+from app.operator_errors import ConfigError
 from app.settings.loading import HOME_VARIABLE, TOML_NAME
 from app.settings.tables.app_settings import AppConfig
 from app.state.model import BlueGreenState

@@ -11,7 +11,7 @@ from app.deploy.plan import Plan
 from app.deploy.record.history import Entry
 from app.deploy.release.making import spec_of
 from app.deploy.release.remaking import as_before, check_repeatable
-from app.errors import StateError
+from app.operator_errors import StateError
 from app.state.model import VERSIONS, BlueGreenState, VersionState, started_with
 from app.state.release import Release
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.errors import StateError
+from app.operator_errors import StateError
 from app.settings.checks import is_release_name
 
 __all__ = ["ReleaseDirs"]

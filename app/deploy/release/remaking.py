@@ -14,7 +14,7 @@ from app.deploy.release.env_files import read_env_files
 from app.deploy.release.making import StartSpec, make, remake, settings_env
 from app.deploy.release.missing_command import check_command_is_set
 from app.deploy.release.places import digest_of, revision_of
-from app.errors import OperatorError, StateError
+from app.operator_errors import OperatorError, StateError
 from app.state.model import VersionState
 from app.state.release import Release
 from app.withheld import OF_A_UNIT

@@ -18,7 +18,7 @@ from app.deploy.phases import Operation, Phase
 from app.deploy.plan import Plan
 from app.deploy.plan_run import PlanRun
 from app.deploy.processes.reconcile import ending_text
-from app.errors import OperatorError, ProcessError, UnhealthyVersion
+from app.operator_errors import OperatorError, ProcessError, UnhealthyVersion
 from app.state.model import VERSIONS, VersionState, promote
 from app.state.process_birth import birth
 

@@ -18,7 +18,7 @@ from app.deploy.record.history import AFTER_THE_SWITCH, DOUBTFUL, ROLLED_BACK, H
 from app.deploy.run.actions import act
 from app.deploy.run.interruption import held_back, let_through
 from app.deploy.run.recovery import recover
-from app.errors import (
+from app.operator_errors import (
     Doubtful,
     DrainTimedOut,
     OperatorError,

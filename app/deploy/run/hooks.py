@@ -13,7 +13,7 @@ from app.deploy.events import Ran, Running
 from app.deploy.processes.launch import Launch, check_of
 from app.deploy.processes.reconcile import ending_text
 from app.deploy.release.remaking import for_checks
-from app.errors import OperatorError
+from app.operator_errors import OperatorError
 from app.state.model import VersionState
 from app.state.release import Release
 

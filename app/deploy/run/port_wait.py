@@ -7,7 +7,7 @@ from pathlib import Path
 from app.deploy.deployment import Deployment
 from app.deploy.processes.port_use import can_listen, given_away_text, kept_by
 from app.deploy.processes.sessions import port_holder
-from app.errors import ProcessError
+from app.operator_errors import ProcessError
 from app.settings.loading import TOML_NAME
 from app.state.model import VersionState
 from app.transport.loopback import port_is_open

@@ -20,7 +20,7 @@ from app.deploy.events import BrokenOff
 from app.deploy.phases import PHASES, Operation, Phase, Recovery
 from app.deploy.processes.process_table import is_same_process
 from app.deploy.record.history import Entry, History
-from app.errors import StateError
+from app.operator_errors import StateError
 from app.state.model import VERSIONS, BlueGreenState, Status, started_with
 from app.state.store import Holder
 
