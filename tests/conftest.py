@@ -1,4 +1,4 @@
-"""How the tests share a machine: several at a time, since most of them wait for processes, and a few alone.
+"""What rooms have in common, and their turns: several tests at a time, since most wait for processes, a few alone.
 
 With pytest-xdist several processes run tests. One that measures time or processor shares is marked `alone` and runs
 while no other test does.
@@ -7,14 +7,17 @@ while no other test does.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+import responses
 from hypothesis import settings
 
 from tests.support.raw_upstream import RawUpstream
+from tests.support.router_process import ROOT
 from tests.support.turns import turn
 
 WORKERS_PER_CPU = 2
@@ -64,6 +67,24 @@ def _is_alone(item: pytest.Item) -> bool:
 
 @pytest.fixture
 def upstream() -> Iterator[RawUpstream]:
-    """A version whose answers are scripted; rooms with a router of their own put it behind that."""
+    """A version whose answers are scripted; in the end it must have seen no broken message."""
     with RawUpstream() as running:
         yield running
+        assert running.faults == []
+
+
+@pytest.fixture
+def double() -> Iterator[responses.RequestsMock]:
+    """Stands in for every version: the adapter that our sessions mount is the one replaced."""
+    with responses.RequestsMock(target="app.upstream.adapter.UpstreamAdapter.send") as standing_in:
+        yield standing_in
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, to be changed."""
+    root = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "app", root / "app", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "bin", root / "bin")
+    shutil.copy(ROOT / "gunicorn.conf.py", root)
+    return root

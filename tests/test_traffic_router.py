@@ -17,7 +17,6 @@ if __name__ == "__main__":
     os.execv(python, [python, "-m", "pytest", here, *sys.argv[1:]])
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,7 +41,7 @@ def state_file(folder: Path, active: str | None, **ports: int) -> str:
 
 
 @pytest.fixture
-def router(tmp_path: Path) -> TrafficRouter:
+def traffic_router(tmp_path: Path) -> TrafficRouter:
     """A router whose active version is blue on its usual port."""
     return TrafficRouter(RouterConfig(state_file=state_file(tmp_path, "blue"), read_timeout=2))
 
@@ -78,12 +77,12 @@ def test_port_in_the_state_file_wins(tmp_path: Path) -> None:
     assert TrafficRouter(config).get_active_port() == 6106
 
 
-def test_switch_holds_for_the_next_call(tmp_path: Path, router: TrafficRouter) -> None:
-    assert router.get_active_port() == 5005
+def test_switch_holds_for_the_next_call(tmp_path: Path, traffic_router: TrafficRouter) -> None:
+    assert traffic_router.get_active_port() == 5005
 
     state_file(tmp_path, "green")
 
-    assert router.get_active_port() == 5006
+    assert traffic_router.get_active_port() == 5006
 
 
 def test_no_active_version_is_said(tmp_path: Path) -> None:
@@ -99,17 +98,10 @@ def test_no_active_version_is_said(tmp_path: Path) -> None:
     )
 
 
-@pytest.fixture
-def version() -> Iterator[responses.RequestsMock]:
-    """Stands in for the versions: the adapter that the router mounts on its sessions is the one replaced."""
-    with responses.RequestsMock(target="app.upstream.adapter.UpstreamAdapter.send") as double:
-        yield double
+def test_documented_request(traffic_router: TrafficRouter, double: responses.RequestsMock) -> None:
+    double.get("http://127.0.0.1:5005/api/data", json={"colour": "blue"}, headers={"X-App": "1"})
 
-
-def test_documented_request(router: TrafficRouter, version: responses.RequestsMock) -> None:
-    version.get("http://127.0.0.1:5005/api/data", json={"colour": "blue"}, headers={"X-App": "1"})
-
-    status, headers, body = router.proxy_request(
+    status, headers, body = traffic_router.proxy_request(
         method="GET", path="/api/data", headers={"Host": "example.com"}, body=None
     )
 
@@ -120,12 +112,12 @@ def test_documented_request(router: TrafficRouter, version: responses.RequestsMo
 
 @pytest.mark.parametrize("status", [201, 302, 404, 500])
 def test_status_of_the_version_is_passed_on(
-    router: TrafficRouter, version: responses.RequestsMock, status: int
+    traffic_router: TrafficRouter, double: responses.RequestsMock, status: int
 ) -> None:
-    version.get("http://127.0.0.1:5005/", status=status, headers={"Location": "/elsewhere"}, body="x")
+    double.get("http://127.0.0.1:5005/", status=status, headers={"Location": "/elsewhere"}, body="x")
 
-    assert router.proxy_request("GET", "/", {"Host": "example.com"})[0] == status
-    assert len(version.calls) == 1  # no redirect is followed
+    assert traffic_router.proxy_request("GET", "/", {"Host": "example.com"})[0] == status
+    assert len(double.calls) == 1  # no redirect is followed
 
 
 def test_bytes_that_the_version_receives(tmp_path: Path) -> None:
@@ -182,7 +174,7 @@ def test_this_file_runs_by_itself() -> None:
     assert "2 passed" in done.stdout
 
 
-def test_sessions_are_those_of_requests(router: TrafficRouter) -> None:
-    assert isinstance(router.session(5005), requests.Session)
-    assert router.session(5005) is router.session(5005)
-    assert router.session(5005) is not router.session(5006)
+def test_sessions_are_those_of_requests(traffic_router: TrafficRouter) -> None:
+    assert isinstance(traffic_router.session(5005), requests.Session)
+    assert traffic_router.session(5005) is traffic_router.session(5005)
+    assert traffic_router.session(5005) is not traffic_router.session(5006)

@@ -37,27 +37,25 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def upstream() -> Iterator[RawUpstream]:
-    """What stands behind blue."""
+def blue() -> Iterator[RawUpstream]:
+    """What is active."""
     with RawUpstream() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def standby() -> Iterator[RawUpstream]:
-    """What stands behind green."""
+def green() -> Iterator[RawUpstream]:
+    """What stands by."""
     with RawUpstream() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def router(
-    tmp_path_factory: pytest.TempPathFactory, upstream: RawUpstream, standby: RawUpstream
-) -> Iterator[RouterProcess]:
+def router(tmp_path_factory: pytest.TempPathFactory, blue: RawUpstream, green: RawUpstream) -> Iterator[RouterProcess]:
     """A router with one worker, blue active."""
     folder = tmp_path_factory.mktemp("dashboard")
-    with running_router(folder, upstream.port, health_check_interval=0.5) as running:
-        write_state(running.state_file, "blue", blue=upstream.port, green=standby.port)
+    with running_router(folder, blue.port, health_check_interval=0.5) as running:
+        write_state(running.state_file, "blue", blue=blue.port, green=green.port)
         yield running
 
 

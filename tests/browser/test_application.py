@@ -44,15 +44,15 @@ def application(exchange: Exchange) -> None:
 
 
 @pytest.fixture
-def seen(router: RouterProcess, upstream: RawUpstream, tmp_path: Path) -> Iterator[dict[str, str]]:
+def seen(router: RouterProcess, blue: RawUpstream, tmp_path: Path) -> Iterator[dict[str, str]]:
     """What the page has received once everything has come."""
-    upstream.handler = application
-    router.set_state("blue", blue=upstream.port)
+    blue.handler = application
+    router.set_state("blue", blue=blue.port)
     with open_browser(tmp_path) as browser:
         browser.get(f"http://127.0.0.1:{router.port}/")
         wait_until(lambda: len(browser.execute_script("return Object.keys(seen)")) == 3, "all three", 20)
         yield browser.execute_script("return seen")
-    upstream.reset()
+    blue.reset()
 
 
 def test_page_fetches_streams_and_speaks_through_the_router(seen: dict[str, str]) -> None:

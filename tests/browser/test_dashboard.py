@@ -65,7 +65,7 @@ def test_traffic_shows_without_loading_the_page_again(page: Page, router: Router
 
 @pytest.mark.alone
 def test_switch_appears_within_two_seconds_with_its_mark(
-    page: Page, router: RouterProcess, standby: RawUpstream, screenshots: Path
+    page: Page, router: RouterProcess, green: RawUpstream, screenshots: Path
 ) -> None:
     page.open(router.port)
     page.wait_until_live()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import urllib.request
 from pathlib import Path
 
@@ -13,24 +12,15 @@ from tests.browser.conftest import missing
 from tests.browser.page import Page
 from tests.browser.relay import Relay
 from tests.support.raw_upstream import RawUpstream
-from tests.support.router_process import ROOT, RouterProcess, running_router
+from tests.support.router_process import RouterProcess, running_router
 from tests.support.waiting import wait_until
 
 if missing():
     pytest.skip(f"needs {' '.join(missing())}", allow_module_level=True)
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A copy of the project, with settings of its own."""
-    root = tmp_path / "project"
-    shutil.copytree(ROOT / "app", root / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "gunicorn.conf.py", root)
-    return root
-
-
-def test_reload_with_other_settings_shows_them(page: Page, project: Path, upstream: RawUpstream) -> None:
-    with running_router(project.parent / "router", upstream.port, root=project) as router:
+def test_reload_with_other_settings_shows_them(page: Page, project: Path, blue: RawUpstream, tmp_path: Path) -> None:
+    with running_router(tmp_path, blue.port, root=project) as router:
         page.open(router.port)
         page.wait_until_live()
         setting = "return document.querySelector('.settings .given')?.closest('tbody').textContent"

@@ -109,13 +109,13 @@ def test_router_that_hangs(live: Page, router: RouterProcess, axe: str, screensh
     live.picture(screenshots / "back.png")
 
 
-def test_router_that_is_killed_and_started_again(page: Page, upstream: RawUpstream, tmp_path: Path) -> None:
-    with running_router(tmp_path, upstream.port) as router:
+def test_router_that_is_killed_and_started_again(page: Page, blue: RawUpstream, tmp_path: Path) -> None:
+    with running_router(tmp_path, blue.port) as router:
         page.open(router.port)
         page.wait_until_live()
         os.killpg(router.master_pid, signal.SIGKILL)
         assert_lost(page, f"Nobody answers at 127.0.0.1:{router.port}")
-    with running_router(tmp_path, upstream.port, main_port=router.port):
+    with running_router(tmp_path, blue.port, main_port=router.port):
         assert_back(page)
         page.browser.get("about:blank")
     page.complaints()

@@ -102,20 +102,20 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 @pytest.fixture
-def visitor(page: Page, router: RouterProcess, upstream: RawUpstream, standby: RawUpstream) -> Iterator[Visitor]:
+def visitor(page: Page, router: RouterProcess, blue: RawUpstream, green: RawUpstream) -> Iterator[Visitor]:
     """A visitor who has seen the active version; nothing of the preview may have come anywhere in the end."""
-    upstream.handler, standby.handler = application("blue"), application("green")
-    put_state(router.state_file, "blue", {"blue": {"port": upstream.port}, "green": {"port": standby.port}})
+    blue.handler, green.handler = application("blue"), application("green")
+    put_state(router.state_file, "blue", {"blue": {"port": blue.port}, "green": {"port": green.port}})
     visitor = Visitor(page, router)
     page.command("Network.clearBrowserCache")
     assert visitor.opens(visitor.site) == {"blue"}
     yield visitor
     page.browser.get("about:blank")
     page.command("Network.clearBrowserCookies")
-    heads = [exchange.head.raw for exchange in (*upstream.exchanges, *standby.exchanges)]
+    heads = [exchange.head.raw for exchange in (*blue.exchanges, *green.exchanges)]
     logs = [router.log_file.read_bytes(), router.access_log_file.read_bytes()]
-    upstream.reset()
-    standby.reset()
+    blue.reset()
+    green.reset()
     assert not [text for text in (*heads, *logs) if OURS.search(text)]
 
 

@@ -17,10 +17,10 @@ if missing():
 
 
 @pytest.fixture(scope="module")
-def guarded(upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouterProcess]:
+def guarded(blue: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouterProcess]:
     """A router that lets in whoever has the token."""
     folder = tmp_path_factory.mktemp("guarded")
-    with running_router(folder, upstream.port, admin_allow="10.255.255.255/32", admin_token="open sesame") as router:
+    with running_router(folder, blue.port, admin_allow="10.255.255.255/32", admin_token="open sesame") as router:
         yield router
 
 

@@ -60,17 +60,16 @@ def port(home: Path, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.fixture
-def upstream(home: Path) -> Iterator[RawUpstream]:
-    """The application behind the router, blue."""
+def blue(home: Path, upstream: RawUpstream) -> RawUpstream:
+    """The application behind the router, active."""
     (home / STATE).parent.mkdir()
-    with RawUpstream() as version:
-        write_state(home / STATE, "blue", blue=version.port)
-        yield version
+    write_state(home / STATE, "blue", blue=upstream.port)
+    return upstream
 
 
 @pytest.fixture
-def router(port: int, upstream: RawUpstream) -> Iterator[psutil.Process]:
-    """A router in the background; ended by force if the test leaves it."""
+def master(port: int, blue: RawUpstream) -> Iterator[psutil.Process]:
+    """That of a router in the background; ended by force if the test leaves it."""
     start_in_background()
     started = psutil.Process(running(port))
     yield started
@@ -99,7 +98,7 @@ def cli(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *argv], capture_output=True, text=True, timeout=50)
 
 
-def test_home_may_have_modules_of_the_same_names(home: Path, port: int, upstream: RawUpstream) -> None:
+def test_home_may_have_modules_of_the_same_names(home: Path, port: int, blue: RawUpstream) -> None:
     """It may be the application's own folder."""
     for name in ("app", "requests", "gevent", "gunicorn.conf"):
         (home / f"{name}.py").write_text("raise SystemExit('a module of the user was imported')\n")
@@ -112,14 +111,14 @@ def test_home_may_have_modules_of_the_same_names(home: Path, port: int, upstream
         cli("stop")
 
 
-def test_second_router_of_one_folder_is_refused_on_another_port_too(router: psutil.Process, port: int) -> None:
+def test_second_router_of_one_folder_is_refused_on_another_port_too(master: psutil.Process, port: int) -> None:
     """They would write one pid file, and the commands know of one of them only."""
     done = cli("start", "--daemon", f"--port={free_port()}")
-    assert (done.returncode, f"already running on port {port} (pid {router.pid})" in done.stderr) == (1, True)
-    assert running(port) == router.pid
+    assert (done.returncode, f"already running on port {port} (pid {master.pid})" in done.stderr) == (1, True)
+    assert running(port) == master.pid
 
 
-def test_start_status_test_metrics_reload_stop(router: psutil.Process, port: int) -> None:
+def test_start_status_test_metrics_reload_stop(master: psutil.Process, port: int) -> None:
     status = cli("status")
     assert status.returncode == 0, status.stdout
     assert "✅ Router: HEALTHY" in status.stdout
@@ -129,28 +128,28 @@ def test_start_status_test_metrics_reload_stop(router: psutil.Process, port: int
     assert "3 of 3 tests passed" in tested.stdout
     assert json.loads(cli("metrics", "--json").stdout)["version_requests"]["blue"] == 2
 
-    before = router.children()
+    before = master.children()
     reloaded = cli("reload")
     assert reloaded.returncode == 0, reloaded.stderr
-    assert f"✅ Router reloaded: 1 new worker on port {port} (pid {router.pid})" in reloaded.stdout
-    assert not set(before) & set(router.children())
+    assert f"✅ Router reloaded: 1 new worker on port {port} (pid {master.pid})" in reloaded.stdout
+    assert not set(before) & set(master.children())
 
     stopped = cli("stop")
     assert stopped.returncode == 0, stopped.stderr
-    assert f"✅ Router stopped (pid {router.pid})" in stopped.stdout
-    assert not router.is_running() or router.status() == psutil.STATUS_ZOMBIE
+    assert f"✅ Router stopped (pid {master.pid})" in stopped.stdout
+    assert not master.is_running() or master.status() == psutil.STATUS_ZOMBIE
     assert cli("status").returncode == 1
 
 
-def test_a_reload_in_the_midst_of_an_upgrade_does_not_end_the_router(router: psutil.Process, port: int) -> None:
-    workers = len(router.children())
+def test_a_reload_in_the_midst_of_an_upgrade_does_not_end_the_router(master: psutil.Process, port: int) -> None:
+    workers = len(master.children())
     with subprocess.Popen([*COMMAND, "upgrade"], stdout=subprocess.DEVNULL) as upgrade:
-        wait_until(lambda: len(router.children()) > workers, "the new master", 30)
+        wait_until(lambda: len(master.children()) > workers, "the new master", 30)
         reloaded = cli("reload")
         assert upgrade.wait(50) == 0
     successor = psutil.Process(running(port))
     try:
-        assert successor.pid != router.pid
+        assert successor.pid != master.pid
         assert reloaded.returncode == 1
         assert f"An upgrade has put another router (pid {successor.pid}) in its place" in reloaded.stderr
         assert cli("status").returncode == 0
@@ -158,7 +157,7 @@ def test_a_reload_in_the_midst_of_an_upgrade_does_not_end_the_router(router: psu
         cli("stop")
 
 
-def test_of_two_routers_started_at_once_one_runs_and_the_other_says_so(port: int, upstream: RawUpstream) -> None:
+def test_of_two_routers_started_at_once_one_runs_and_the_other_says_so(port: int, blue: RawUpstream) -> None:
     starts = [
         subprocess.Popen([*COMMAND, "start", "--daemon"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for _ in range(2)
@@ -175,7 +174,7 @@ def test_of_two_routers_started_at_once_one_runs_and_the_other_says_so(port: int
         cli("stop")
 
 
-def test_foreground_router_prints_the_banner_and_ends_on_sigterm(port: int, upstream: RawUpstream) -> None:
+def test_foreground_router_prints_the_banner_and_ends_on_sigterm(port: int, blue: RawUpstream) -> None:
     with subprocess.Popen([*COMMAND, "start"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as started:
         try:
             wait_until(lambda: cli("status").returncode == 0, "a healthy router", 30)
@@ -189,7 +188,7 @@ def test_foreground_router_prints_the_banner_and_ends_on_sigterm(port: int, upst
         assert started.stdout.read().startswith(BANNER.replace("5004", str(port)) + "\n")
 
 
-def test_command_line_wins_over_the_environment(port: int, upstream: RawUpstream) -> None:
+def test_command_line_wins_over_the_environment(port: int, blue: RawUpstream) -> None:
     other = free_port()
 
     start_in_background(f"--port={other}")
@@ -202,15 +201,15 @@ def test_command_line_wins_over_the_environment(port: int, upstream: RawUpstream
         assert cli("stop").returncode == 0
 
 
-def test_second_start_names_the_running_router(router: psutil.Process, port: int) -> None:
+def test_second_start_names_the_running_router(master: psutil.Process, port: int) -> None:
     second = cli("start")
 
     assert second.returncode == 1
-    assert f"❌ The router is already running on port {port} (pid {router.pid})" in second.stderr
+    assert f"❌ The router is already running on port {port} (pid {master.pid})" in second.stderr
     assert "bin/traffic_router reload" in second.stderr
 
 
-def test_start_on_a_taken_port_names_the_process(upstream: RawUpstream) -> None:
+def test_start_on_a_taken_port_names_the_process(blue: RawUpstream) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
@@ -222,9 +221,9 @@ def test_start_on_a_taken_port_names_the_process(upstream: RawUpstream) -> None:
     assert done.stdout == ""
 
 
-def test_start_on_the_port_of_a_version_is_refused(upstream: RawUpstream, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(main, ["start", f"--port={upstream.port}"]) == 2
-    assert f"main_port = {upstream.port}: blue listens there" in capsys.readouterr().err
+def test_start_on_the_port_of_a_version_is_refused(blue: RawUpstream, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(main, ["start", f"--port={blue.port}"]) == 2
+    assert f"main_port = {blue.port}: blue listens there" in capsys.readouterr().err
 
 
 def test_start_on_an_address_of_another_machine_is_explained(port: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,7 +270,7 @@ def test_file_that_cannot_be_made_is_told_before_the_start(
     assert "Traceback" not in done.stderr
 
 
-def test_router_that_cannot_say_who_it_is_serves_all_the_same(home: Path, port: int, upstream: RawUpstream) -> None:
+def test_router_that_cannot_say_who_it_is_serves_all_the_same(home: Path, port: int, blue: RawUpstream) -> None:
     """On a full or read-only disk."""
     (home / ".local_context" / "router.pid").mkdir()
 
@@ -364,18 +363,18 @@ def test_pid_file_is_believed_only_with_the_process_birth(home: Path, content: s
     assert find_router(RouterConfig()) is None
 
 
-def test_reload_with_a_faulty_setting_leaves_the_router_alone(router: psutil.Process, home: Path) -> None:
-    workers = router.children()
+def test_reload_with_a_faulty_setting_leaves_the_router_alone(master: psutil.Process, home: Path) -> None:
+    workers = master.children()
     (home / "traffic_router.toml").write_text("pol_size = 5\n")
 
     done = cli("reload")
 
     assert done.returncode == 2
     assert "did you mean pool_size?" in done.stderr
-    assert router.children() == workers
+    assert master.children() == workers
 
 
-def test_reload_that_the_router_refuses_tells_why(router: psutil.Process, home: Path) -> None:
+def test_reload_that_the_router_refuses_tells_why(master: psutil.Process, home: Path) -> None:
     """What this command can read the router cannot: its settings come from its own environment, too."""
     (home / "traffic_router.toml").write_text('access_log = "no/such/folder/log"\n')
 
@@ -384,13 +383,13 @@ def test_reload_that_the_router_refuses_tells_why(router: psutil.Process, home: 
     assert done.returncode == 1
     assert "❌ The router refused to reload and goes on as it is:\n   " in done.stderr
     assert "no/such/folder/log" in done.stderr
-    assert router.is_running()
+    assert master.is_running()
 
 
 @pytest.mark.parametrize("setting", ["main_port", "bind"])
 @pytest.mark.parametrize("command", ["reload", "upgrade"])
 def test_another_address_is_refused_for_it_takes_a_restart(
-    home: Path, upstream: RawUpstream, command: str, setting: str
+    home: Path, blue: RawUpstream, command: str, setting: str
 ) -> None:
     port = free_port()
     settings = {"main_port": port, "bind": "127.0.0.1", "workers": 1}
@@ -418,29 +417,29 @@ def write_settings(home: Path, settings: dict[str, object]) -> None:
 
 
 def test_stop_of_a_router_that_does_not_end_fails(
-    router: psutil.Process, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    master: psutil.Process, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TRAFFIC_ROUTER_GRACEFUL_TIMEOUT", "1")
     monkeypatch.setattr("app.cli.lifecycle._MARGIN_S", 0.0)
     monkeypatch.setattr("app.cli.lifecycle._BOOT_S", 0.0)
-    router.suspend()
+    master.suspend()
     try:
         assert run(main, ["stop"]) == 1
     finally:
-        router.resume()
+        master.resume()
 
     err = capsys.readouterr().err
-    assert f"❌ Router (pid {router.pid}) still runs after 1 s\n   Try: kill -9 {router.pid}\n" == err
+    assert f"❌ Router (pid {master.pid}) still runs after 1 s\n   Try: kill -9 {master.pid}\n" == err
 
 
 def test_reload_of_a_router_that_ends_instead_fails(
-    router: psutil.Process, home: Path, capsys: pytest.CaptureFixture[str]
+    master: psutil.Process, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    workers = router.children()
-    router.suspend()
+    workers = master.children()
+    master.suspend()
 
     def end_it() -> None:
-        for process in [router, *workers]:
+        for process in [master, *workers]:
             process.kill()
 
     ending = threading.Timer(0.5, end_it)
@@ -452,21 +451,21 @@ def test_reload_of_a_router_that_ends_instead_fails(
 
 
 def test_reload_whose_workers_do_not_serve_in_time_fails(
-    router: psutil.Process, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    master: psutil.Process, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TRAFFIC_ROUTER_GRACEFUL_TIMEOUT", "1")
     monkeypatch.setattr("app.cli.lifecycle._MARGIN_S", 0.0)
     monkeypatch.setattr("app.cli.lifecycle._BOOT_S", 0.0)
-    router.suspend()
+    master.suspend()
     try:
         assert run(main, ["reload"]) == 1
     finally:
-        router.resume()
+        master.resume()
 
     assert "❌ The new workers do not serve yet after 1 s" in capsys.readouterr().err
 
 
-def test_watch_prints_a_line_for_each_look_and_ends_on_ctrl_c(router: psutil.Process) -> None:
+def test_watch_prints_a_line_for_each_look_and_ends_on_ctrl_c(master: psutil.Process) -> None:
     with subprocess.Popen([*COMMAND, "metrics", "--watch=0.1"], stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
         lines = [watching.stdout.readline() for _ in range(3)]
@@ -477,7 +476,7 @@ def test_watch_prints_a_line_for_each_look_and_ends_on_ctrl_c(router: psutil.Pro
         assert " 0 requests  0.0 req/s  100.0 % ok " in line
 
 
-def test_watch_waits_for_a_router_that_is_away(router: psutil.Process, tmp_path: Path) -> None:
+def test_watch_waits_for_a_router_that_is_away(master: psutil.Process, tmp_path: Path) -> None:
     looks = tmp_path / "looks.jsonl"  # a pipe that nobody reads would soon be full
     command = [*COMMAND, "metrics", "--watch=0.1", "--json"]
     with (

@@ -1,7 +1,8 @@
 """Shared routers: one real gunicorn and one raw upstream per set of settings, for the whole run.
 
-A module that needs other settings than the defaults says so in `ROUTER_SETTINGS`. Each test starts with the
-upstream's records empty and its connections closed; afterwards the upstream must have seen no broken message.
+A module that needs other settings than the defaults says so in `ROUTER_SETTINGS`; one with routers of its own gives
+its pair as `running`. Each test starts with the upstream's records empty and its connections closed; afterwards the
+upstream must have seen no broken message. Routers that a test starts by itself have `blue` behind them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.raw_upstream import RawUpstream
+from tests.support.raw_upstream import RawUpstream, reply
 from tests.support.router_farm import Pair, RouterFarm
 from tests.support.router_process import RouterProcess
 
@@ -30,10 +31,16 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouterFarm]:
 
 
 @pytest.fixture
-def pair(request: pytest.FixtureRequest, farm: RouterFarm) -> Iterator[Pair]:
+def running(request: pytest.FixtureRequest, farm: RouterFarm) -> Pair:
+    """The module's router and its upstream; the only one of these that a module or class may define anew."""
+    return farm.get(**getattr(request.module, "ROUTER_SETTINGS", {}))
+
+
+@pytest.fixture
+def pair(running: Pair) -> Iterator[Pair]:
     """The module's router and its upstream, fresh for one test."""
-    router, upstream = farm.get(**getattr(request.module, "ROUTER_SETTINGS", {}))
-    yield router, upstream
+    upstream = running[1]
+    yield running
     faults = upstream.faults
     upstream.reset()
     assert faults == [], "the upstream saw messages that are not canonical HTTP/1.1"
@@ -49,3 +56,12 @@ def router(pair: Pair) -> RouterProcess:
 def upstream(pair: Pair) -> RawUpstream:
     """The programmable upstream behind the module's router."""
     return pair[1]
+
+
+@pytest.fixture
+def blue() -> Iterator[RawUpstream]:
+    """A version of the test's own, which answers with its name."""
+    with RawUpstream() as version:
+        version.answers(reply(b"blue"))
+        yield version
+        assert version.faults == []

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 
 import psutil
-import pytest
 
 from tests.support.router_farm import RouterFarm
 from tests.support.router_process import RouterProcess
 from tests.support.waiting import wait_until
 
+ROUTER_SETTINGS = {"workers": 2}
 CLIENTS = 64
 
 
-@pytest.fixture
-def router(farm: RouterFarm) -> RouterProcess:
-    """A router whose two workers both accept."""
-    router = farm.get(workers=2)[0]
-
-    def both_serve() -> bool:
-        answer = router.ask(b"GET /__router_metrics HTTP/1.1\r\nHost: x.test\r\n\r\n")
-        workers = json.loads(answer.body)["workers"]
-        return sum(worker["connections"] is not None for worker in workers) == 2
-
-    wait_until(both_serve, "both workers")
-    return router
+def serving(router: RouterProcess) -> int:
+    """How many workers accept."""
+    return sum(worker["connections"] is not None for worker in router.metrics()["workers"])
 
 
 def shares(router: RouterProcess) -> list[int]:
@@ -38,6 +28,7 @@ def shares(router: RouterProcess) -> list[int]:
 
 
 def test_a_burst_of_connections_is_shared(router: RouterProcess) -> None:
+    wait_until(lambda: serving(router) == 2, "both workers")
     with ExitStack() as stack:
         clients = [stack.enter_context(router.connect()) for _ in range(CLIENTS)]
         for client in clients:

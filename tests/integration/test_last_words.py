@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -70,13 +70,6 @@ def handle(exchange: Exchange) -> None:
         exchange.hold(threading.Event())
 
 
-@pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream() as version:
-        version.handler = handle
-        yield version
-
-
 def stop(router: RouterProcess) -> None:
     router.process.terminate()
 
@@ -104,10 +97,11 @@ def assert_reset(router: RouterProcess, name: str, client: RawClient) -> None:
 
 @pytest.mark.parametrize("end", [stop, RouterProcess.reload, interrupt], ids=["stop", "reload", "interrupt"])
 def test_no_answer_begun_gets_503_and_a_begun_one_a_reset(
-    upstream: RawUpstream, tmp_path: Path, end: Callable[[RouterProcess], None]
+    blue: RawUpstream, tmp_path: Path, end: Callable[[RouterProcess], None]
 ) -> None:
+    blue.handler = handle
     settings: Settings = {"graceful_timeout": GRACEFUL_S, "handover": "keep", "workers": 1, "hold_timeout": 60}
-    with ExitStack() as stack, running_router(tmp_path, upstream.port, **settings) as router:
+    with ExitStack() as stack, running_router(tmp_path, blue.port, **settings) as router:
         worker = psutil.Process(router.worker_pids[0])
         waiting = {name: stack.enter_context(router.connect()) for name in [*WITHOUT_ANSWER, "half-a-head", "held"]}
         begun = {name: stack.enter_context(router.connect()) for name in BEGUN}
@@ -118,8 +112,8 @@ def test_no_answer_begun_gets_503_and_a_begun_one_a_reset(
             begun[name].read_head()
         waiting["half-a-head"].send(b"GET /half HTTP/1.1\r\nHos")
         assert waiting["interim"].read_head().start_line == b"HTTP/1.1 103 Early Hints"
-        wait_until(lambda: len(upstream.exchanges) == len(WITHOUT_ANSWER) + len(BEGUN), "all requests")
-        upstream.refuse()
+        wait_until(lambda: len(blue.exchanges) == len(WITHOUT_ANSWER) + len(BEGUN), "all requests")
+        blue.refuse()
         waiting["held"].send(get("held"))
         wait_until(lambda: router.metrics()["held"] == 1, "the held request")
         end(router)
@@ -131,16 +125,17 @@ def test_no_answer_begun_gets_503_and_a_begun_one_a_reset(
         assert "Traceback" not in router.log
 
 
-def test_stock_worker_answers_and_never_ends_a_body_as_if_it_were_whole(upstream: RawUpstream, tmp_path: Path) -> None:
+def test_stock_worker_answers_and_never_ends_a_body_as_if_it_were_whole(blue: RawUpstream, tmp_path: Path) -> None:
+    blue.handler = handle
     settings: Settings = {"graceful_timeout": GRACEFUL_S, "workers": 1}
     arguments = ("-k", "gevent")
-    with ExitStack() as stack, running_router(tmp_path, upstream.port, arguments=arguments, **settings) as router:
+    with ExitStack() as stack, running_router(tmp_path, blue.port, arguments=arguments, **settings) as router:
         waiting, begun = (stack.enter_context(router.connect()) for _ in range(2))
         waiting.send(get("head"))
         begun.send(get("chunked"))
         begun.read_head()
         begun.wire.read_chunk()
-        wait_until(lambda: len(upstream.exchanges) == 2, "both requests")
+        wait_until(lambda: len(blue.exchanges) == 2, "both requests")
         stop(router)
         assert_answered(router, "head", waiting, b"keep-alive")  # which is for gunicorn to say
         assert begun.take_waiting() == b""

@@ -43,11 +43,11 @@ def releases() -> Iterator[list[RawUpstream]]:
 
 
 @pytest.fixture(scope="module")
-def router(releases: list[RawUpstream], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouterProcess]:
+def three_workers(releases: list[RawUpstream], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouterProcess]:
     folder = tmp_path_factory.mktemp("one")
-    with running_router(folder, releases[0].port, workers=WORKERS) as running:
-        wait_until(lambda: len(running.worker_pids) == WORKERS, "the workers")
-        yield running
+    with running_router(folder, releases[0].port, workers=WORKERS) as router:
+        wait_until(lambda: len(router.worker_pids) == WORKERS, "the workers")
+        yield router
 
 
 def holder(router: RouterProcess, client: RawClient) -> int:
@@ -92,31 +92,31 @@ def tell(workers: list[int], number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("how", BREAKS)
 def test_workers_that_have_not_seen_the_newest_state_do_not_fall_back(
-    router: RouterProcess, releases: list[RawUpstream], how: str
+    three_workers: RouterProcess, releases: list[RawUpstream], how: str
 ) -> None:
-    with one_client_of_each(router) as clients:
-        replace(router.state_file, state(0, releases))
+    with one_client_of_each(three_workers) as clients:
+        replace(three_workers.state_file, state(0, releases))
         assert [client.ask(GET).body for client in clients] == [b"0"] * WORKERS
         # Stopped, they cannot come to see it by their own heartbeat.
-        idle = [pid for pid in router.worker_pids if pid != holder(router, clients[0])]
+        idle = [pid for pid in three_workers.worker_pids if pid != holder(three_workers, clients[0])]
         tell(idle, signal.SIGSTOP)
         try:
-            replace(router.state_file, state(1, releases))
+            replace(three_workers.state_file, state(1, releases))
             assert clients[0].ask(GET).body == b"1"
-            BREAKS[how](router.state_file)
+            BREAKS[how](three_workers.state_file)
         finally:
             tell(idle, signal.SIGCONT)
         for _ in range(3):
             assert [client.ask(GET).body for client in clients] == [b"1"] * WORKERS
-    replace(router.state_file, state(0, releases))
+    replace(three_workers.state_file, state(0, releases))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_workers_never_go_back_while_the_file_is_flipped_and_torn(
-    router: RouterProcess, releases: list[RawUpstream], seed: int
+    three_workers: RouterProcess, releases: list[RawUpstream], seed: int
 ) -> None:
     chance = random.Random(seed)
-    path = router.state_file
+    path = three_workers.state_file
     number = newest = 0
     is_over = threading.Event()
 
@@ -139,7 +139,7 @@ def test_workers_never_go_back_while_the_file_is_flipped_and_torn(
         BREAKS["empty"](path)
         is_over.set()
 
-    with one_client_of_each(router) as clients:
+    with one_client_of_each(three_workers) as clients:
         replace(path, state(0, releases))
         assert {client.ask(GET).body for client in clients} == {b"0"}
         flipping = threading.Thread(target=flip)

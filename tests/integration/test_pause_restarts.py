@@ -13,8 +13,9 @@ import pytest
 
 from tests.integration.holding import GET, traffic, wait_held
 from tests.support.raw_client import RawClient
-from tests.support.raw_upstream import RawUpstream, reply
-from tests.support.router_process import ROOT, RouterProcess, start_router
+from tests.support.raw_upstream import RawUpstream
+from tests.support.router_farm import Pair, running_pair
+from tests.support.router_process import ROOT, RouterProcess, running_router
 from tests.support.states import pause_for, put_state
 from tests.support.upgraded import has_ended, master_pid, record, until_ended
 from tests.support.waiting import wait_until
@@ -25,17 +26,10 @@ Change = Callable[[RouterProcess], int]
 
 
 @pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream() as version:
-        version.answers(reply(b"after the pause"))
-        yield version
-
-
-@pytest.fixture
-def router(upstream: RawUpstream, tmp_path: Path) -> Iterator[RouterProcess]:
+def running(tmp_path: Path) -> Iterator[Pair]:
     """A router that lets its workers finish for two seconds."""
-    with until_ended(start_router(tmp_path, upstream.port, {"graceful_timeout": GRACEFUL_S})) as router:
-        yield router
+    with running_pair(tmp_path, graceful_timeout=GRACEFUL_S) as (router, upstream), until_ended(router):
+        yield router, upstream
 
 
 @pytest.fixture
@@ -81,7 +75,7 @@ def test_request_waits_on_in_the_old_worker(
     old = change(router)
     assert not client.has_bytes(2 * GRACEFUL_S), "longer than graceful_timeout"
     router.set_state("blue", blue=upstream.port)
-    assert client.read_response().body == b"after the pause"
+    assert client.read_response().body == b"ok"
     wait_until(lambda: has_ended(old), "the end of who held it", 20)
 
 
@@ -91,14 +85,14 @@ def test_stop_tells_who_waits_that_it_is_of_no_use(router: RouterProcess, client
     assert router.process.wait(20) == 0
 
 
-def test_stop_waits_for_a_pause_that_ends_in_time(upstream: RawUpstream, tmp_path: Path) -> None:
-    with until_ended(start_router(tmp_path, upstream.port, {"graceful_timeout": 20})) as router:
-        pause(router, upstream, 4)
+def test_stop_waits_for_a_pause_that_ends_in_time(blue: RawUpstream, tmp_path: Path) -> None:
+    with running_router(tmp_path, blue.port, graceful_timeout=20) as router:
+        pause(router, blue, 4)
         with RawClient(router.port, deadline_s=30) as client:
             client.send(GET)
             wait_held(router, 1)
             router.process.terminate()
-            assert client.read_response().body == b"after the pause"
+            assert client.read_response().body == b"blue"
         assert router.process.wait(20) == 0
 
 

@@ -16,43 +16,27 @@ from app.metrics.shared import SharedMetrics
 from tests.support.hammering import Hammering
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import RawUpstream, reply
-from tests.support.router_process import ROOT, RouterProcess, running_router
+from tests.support.router_farm import Pair, running_pair
+from tests.support.router_process import ROOT, RouterProcess
 from tests.support.waiting import wait_until
 
 GET = b"GET / HTTP/1.1\r\nHost: x.test\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream() as version:
-        version.answers(reply(b"blue"))
-        yield version
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, to be changed."""
-    root = tmp_path_factory.mktemp("project")
-    shutil.copytree(ROOT / "app", root / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "gunicorn.conf.py", root)
-    return root
-
-
-@pytest.fixture(scope="module")
-def running(project: Path, upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouterProcess]:
+def running(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     folder = tmp_path_factory.mktemp("router")
-    with running_router(folder, upstream.port, root=project, workers=2, graceful_timeout=10) as router:
-        yield router
+    with running_pair(folder, root=project, workers=2, graceful_timeout=10) as pair:
+        yield pair
 
 
-@pytest.fixture
-def router(running: RouterProcess, project: Path) -> Iterator[RouterProcess]:
-    """The router; its settings file and the code are put back after each test."""
-    code = (project / "app" / "health.py").read_bytes()
-    yield running
-    (project / "app" / "health.py").write_bytes(code)
+@pytest.fixture(autouse=True)
+def put_back(router: RouterProcess, project: Path) -> Iterator[None]:
+    """What a test has changed of the code and the settings."""
+    yield
+    shutil.copy(ROOT / "app" / "health.py", project / "app" / "health.py")
     (project / "traffic_router.toml").unlink(missing_ok=True)
-    wait_until(lambda: len(running.worker_pids) == 2, "two workers", 20)
+    wait_until(lambda: len(router.worker_pids) == 2, "two workers", 20)
 
 
 def record(router: RouterProcess) -> dict[str, object]:
@@ -171,8 +155,6 @@ def test_worker_that_cannot_boot_does_not_end_a_router_that_serves(router: Route
 
 @pytest.mark.alone
 def test_reload_under_load_loses_nothing_and_counts_on(router: RouterProcess, upstream: RawUpstream) -> None:
-    upstream.reset()
-    upstream.answers(reply(b"blue"))
     before = router.metrics()["total_requests"]
     with Hammering(router.port, clients=2) as clients:
         wait_until(lambda: len(upstream.exchanges) > 100, "100 requests", 20)
@@ -195,7 +177,7 @@ def test_request_in_flight_ends_in_the_old_worker(router: RouterProcess, upstrea
         wait_until(lambda: workers - set(router.worker_pids), "the end of one of the old workers", 30)
         go_on.set()
         assert client.read_response().body == b"late"
-    upstream.answers(reply(b"blue"))
+    upstream.answers(reply())
     wait_until(lambda: workers.isdisjoint(router.worker_pids), "the end of the old workers", 20)
 
 

@@ -8,14 +8,15 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import Exchange, RawUpstream, answering, reply
-from tests.support.router_farm import Pair, RouterFarm
-from tests.support.router_process import RouterProcess, running_router
+from tests.support.router_farm import Pair, RouterFarm, running_pair
+from tests.support.router_process import RouterProcess
 from tests.support.waiting import wait_until
 
 HOST = b"Host: x.test\r\n"
@@ -413,16 +414,12 @@ class TestStopping:
     """Shutdown and reload finish what runs and let idle clients go without a reset."""
 
     @pytest.fixture
-    def own(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    def running(self, tmp_path: Path) -> Iterator[Pair]:
         """A router that the test may stop."""
-        with (
-            RawUpstream() as upstream,
-            running_router(tmp_path_factory.mktemp("own"), upstream.port, graceful_timeout=10) as router,
-        ):
-            yield router, upstream
+        with running_pair(tmp_path, graceful_timeout=10) as pair:
+            yield pair
 
-    def test_request_in_flight_is_finished_and_says_close(self, own: Pair) -> None:
-        router, upstream = own
+    def test_request_in_flight_is_finished_and_says_close(self, router: RouterProcess, upstream: RawUpstream) -> None:
         event = threading.Event()
 
         def handle(exchange: Exchange) -> None:
@@ -443,8 +440,7 @@ class TestStopping:
             assert client.how_it_ends() == "closed"
         assert router.process.wait(10) == 0
 
-    def test_stream_in_flight_is_finished(self, own: Pair) -> None:
-        router, upstream = own
+    def test_stream_in_flight_is_finished(self, router: RouterProcess, upstream: RawUpstream) -> None:
         event = threading.Event()
 
         def handle(exchange: Exchange) -> None:
@@ -462,8 +458,7 @@ class TestStopping:
             assert client.wire.read_chunked().body == b"ab"
         assert router.process.wait(10) == 0
 
-    def test_reload_costs_no_request(self, own: Pair) -> None:
-        router, _ = own
+    def test_reload_costs_no_request(self, router: RouterProcess) -> None:
         before = set(router.worker_pids)
         statuses: list[int] = []
         router.reload()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,13 @@ from typing import Any
 import pytest
 
 from tests.integration.holding import GET, health, request
-from tests.support.raw_upstream import RawUpstream, reply
+from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import RouterProcess, running_router
 from tests.support.waiting import wait_until
 
 HEALTH, METRICS = request(target=b"/__router_health"), request(target=b"/__router_metrics")
 WORKERS = 4
 ASKED = 40
-
-
-@pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream() as upstream:
-        upstream.answers(reply(b"ok"))
-        yield upstream
 
 
 @pytest.fixture
@@ -55,7 +47,7 @@ def figures_of_each(router: RouterProcess) -> dict[int, dict[str, Any]]:
 
 def ask_all(router: RouterProcess, count: int = ASKED) -> None:
     for _ in range(count):
-        assert router.ask(GET).body == b"ok"
+        assert router.ask(GET).body == b"blue"
 
 
 def assert_all_agree(router: RouterProcess, requests: int) -> None:
@@ -72,16 +64,16 @@ def writers(router: RouterProcess) -> set[int]:
     return {worker["pid"] for worker in workers}
 
 
-def test_totals_are_exact_over_all_workers_without_a_file(tmp_path: Path, upstream: RawUpstream, foreign: Path) -> None:
-    with running_router(tmp_path / "site", upstream.port, workers=WORKERS, metrics_file=foreign) as router:
+def test_totals_are_exact_over_all_workers_without_a_file(tmp_path: Path, blue: RawUpstream, foreign: Path) -> None:
+    with running_router(tmp_path / "site", blue.port, workers=WORKERS, metrics_file=foreign) as router:
         ask_all(router)
         assert_all_agree(router, ASKED)
         assert "not a metrics file of this router" in health(router)["metrics"]["fault"]
     assert foreign.read_text().startswith("not a metrics file")
 
 
-def test_worker_that_is_replaced_counts_on_without_a_file(tmp_path: Path, upstream: RawUpstream, foreign: Path) -> None:
-    with running_router(tmp_path / "site", upstream.port, workers=WORKERS, metrics_file=foreign) as router:
+def test_worker_that_is_replaced_counts_on_without_a_file(tmp_path: Path, blue: RawUpstream, foreign: Path) -> None:
+    with running_router(tmp_path / "site", blue.port, workers=WORKERS, metrics_file=foreign) as router:
         ask_all(router)
         killed = router.worker_pids[0]
         os.kill(killed, signal.SIGKILL)
@@ -92,9 +84,9 @@ def test_worker_that_is_replaced_counts_on_without_a_file(tmp_path: Path, upstre
 
 @pytest.mark.parametrize("is_mended", [False, True], ids=["still foreign", "mended"])
 def test_reload_keeps_the_account_while_there_is_no_file(
-    tmp_path: Path, upstream: RawUpstream, foreign: Path, is_mended: bool
+    tmp_path: Path, blue: RawUpstream, foreign: Path, is_mended: bool
 ) -> None:
-    with running_router(tmp_path / "site", upstream.port, workers=WORKERS, metrics_file=foreign) as router:
+    with running_router(tmp_path / "site", blue.port, workers=WORKERS, metrics_file=foreign) as router:
         ask_all(router)
         old = set(router.worker_pids)
         if is_mended:
@@ -107,10 +99,10 @@ def test_reload_keeps_the_account_while_there_is_no_file(
 
 
 def test_workers_stay_together_when_the_file_is_deleted_until_a_reload_makes_it_anew(
-    tmp_path: Path, upstream: RawUpstream
+    tmp_path: Path, blue: RawUpstream
 ) -> None:
     file = tmp_path / "metrics.mmap"
-    with running_router(tmp_path / "site", upstream.port, workers=WORKERS, metrics_file=file) as router:
+    with running_router(tmp_path / "site", blue.port, workers=WORKERS, metrics_file=file) as router:
         ask_all(router)
         file.unlink()
         killed, *others = router.worker_pids

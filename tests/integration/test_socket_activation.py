@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.raw_client import RawClient
-from tests.support.raw_upstream import RawUpstream, reply
+from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import ROOT, RouterProcess, write_state
 from tests.support.upgraded import has_ended, master_pid, until_ended
 from tests.support.waiting import wait_until
@@ -33,13 +33,6 @@ os.execv(sys.argv[2], sys.argv[2:])
 """What the service manager does between fork and exec."""
 
 LAUNCHER = ROOT / "bin" / "traffic_router"
-
-
-@pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream() as version:
-        version.answers(reply(b"blue"))
-        yield version
 
 
 class Manager:
@@ -72,8 +65,8 @@ class Manager:
 
 
 @pytest.fixture
-def manager(upstream: RawUpstream, tmp_path: Path) -> Iterator[Manager]:
-    manager = Manager(tmp_path, upstream.port)
+def manager(blue: RawUpstream, tmp_path: Path) -> Iterator[Manager]:
+    manager = Manager(tmp_path, blue.port)
     with manager.listener:
         yield manager
 

@@ -7,13 +7,14 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.support.raw_client import Response
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
-from tests.support.router_farm import Pair, RouterFarm
-from tests.support.router_process import RouterProcess, free_port, running_router, write_state
+from tests.support.router_farm import Pair, RouterFarm, running_pair
+from tests.support.router_process import RouterProcess, free_port, write_state
 from tests.support.waiting import wait_until
 from tests.support.wire import Truncated
 
@@ -312,11 +313,8 @@ class TestMetrics:
 class TestTrouble:
     """Metrics and health when something is broken around them; traffic must not care."""
 
-    def test_counters_outlive_a_killed_worker_and_its_claims_do_not(
-        self, tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
-        folder = tmp_path_factory.mktemp("killed")
-        with RawUpstream() as upstream, running_router(folder, upstream.port) as router:
+    def test_counters_outlive_a_killed_worker_and_its_claims_do_not(self, tmp_path: Path) -> None:
+        with running_pair(tmp_path) as (router, upstream):
             for _ in range(5):
                 router.ask(GET)
             upstream.handler = lambda exchange: exchange.hold(threading.Event())
@@ -334,13 +332,12 @@ class TestTrouble:
 
     @pytest.mark.parametrize("content", [None, b"", b"{", b"null"], ids=["missing", "empty", "torn", "foreign"])
     def test_router_starts_without_a_usable_state_and_serves_when_one_comes(
-        self, tmp_path_factory: pytest.TempPathFactory, content: bytes | None
+        self, tmp_path: Path, content: bytes | None
     ) -> None:
-        folder = tmp_path_factory.mktemp("stateless")
-        state = folder / "other_state.json"
+        state = tmp_path / "other_state.json"
         if content is not None:
             state.write_bytes(content)
-        with RawUpstream() as upstream, running_router(folder, upstream.port, state_file=state) as router:
+        with running_pair(tmp_path, state_file=state) as (router, upstream):
             answer = router.ask(GET)
             assert (answer.status, answer.body) == (503, b"No active backend available")
             status, found = health(router)
@@ -348,14 +345,8 @@ class TestTrouble:
             write_state(state, "blue", blue=upstream.port)
             assert router.ask(GET).status == 200
 
-    def test_metrics_file_that_cannot_be_made_does_not_stop_traffic(
-        self, tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
-        folder = tmp_path_factory.mktemp("no-metrics")
-        with (
-            RawUpstream() as upstream,
-            running_router(folder, upstream.port, metrics_file=folder / "no" / "such" / "file") as router,
-        ):
+    def test_metrics_file_that_cannot_be_made_does_not_stop_traffic(self, tmp_path: Path) -> None:
+        with running_pair(tmp_path, metrics_file=tmp_path / "no" / "such" / "file") as (router, _):
             assert [router.ask(GET).status for _ in range(3)] == [200] * 3
 
 

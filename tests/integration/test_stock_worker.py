@@ -8,37 +8,19 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
-from tests.support.router_farm import Pair
-from tests.support.router_process import RouterProcess, running_router
+from tests.support.router_farm import Pair, running_pair
+from tests.support.router_process import RouterProcess
 from tests.support.waiting import wait_until
 
 HOST = b"Host: x.test\r\n"
 
 
 @pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """A router on `-k gevent` and its upstream."""
-    with (
-        RawUpstream() as upstream,
-        running_router(
-            tmp_path_factory.mktemp("stock"),
-            upstream.port,
-            arguments=("-k", "gevent"),
-            health_check_interval=0.2,
-        ) as router,
-    ):
-        yield router, upstream
-
-
-@pytest.fixture
-def router(stock: Pair) -> RouterProcess:
-    stock[1].reset()
-    return stock[0]
-
-
-@pytest.fixture
-def upstream(stock: Pair) -> RawUpstream:
-    return stock[1]
+    folder = tmp_path_factory.mktemp("stock")
+    with running_pair(folder, arguments=("-k", "gevent"), health_check_interval=0.2) as stock:
+        yield stock
 
 
 def test_get_passes(router: RouterProcess, upstream: RawUpstream) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.hammering import Hammering
-from tests.support.raw_upstream import Exchange, RawUpstream, reply
-from tests.support.router_process import RouterProcess, running_router
+from tests.support.raw_upstream import Exchange, RawUpstream
+from tests.support.router_farm import Pair, running_pair
+from tests.support.router_process import RouterProcess
 from tests.support.waiting import wait_until
 
 KILLS = 4
@@ -23,17 +24,10 @@ GET = b"GET /left HTTP/1.1\r\nHost: x.test\r\n\r\n"
 
 
 @pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream() as version:
-        version.answers(reply(b"blue"))
-        yield version
-
-
-@pytest.fixture
-def router(upstream: RawUpstream, tmp_path: Path) -> Iterator[RouterProcess]:
-    with running_router(tmp_path, upstream.port, workers=4, graceful_timeout=10) as running:
-        wait_until(lambda: len(workers(running)) == 4, "four workers", 30)
-        yield running
+def running(tmp_path: Path) -> Iterator[Pair]:
+    with running_pair(tmp_path, workers=4, graceful_timeout=10) as (router, upstream):
+        wait_until(lambda: len(workers(router)) == 4, "four workers", 30)
+        yield router, upstream
 
 
 def workers(router: RouterProcess) -> list[object]:

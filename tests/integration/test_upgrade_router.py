@@ -18,6 +18,7 @@ from app.server.next_start import Start, read_start, write_start
 from tests.support.hammering import Hammering
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
+from tests.support.router_farm import Pair, running_pair
 from tests.support.router_process import ROOT, RouterProcess, start_router
 from tests.support.upgraded import has_ended, master_pid, record, until_ended
 from tests.support.waiting import wait_until
@@ -27,26 +28,10 @@ GET = b"GET / HTTP/1.1\r\nHost: x.test\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream() as version:
-        yield version
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, to be changed."""
-    root = tmp_path_factory.mktemp("project")
-    shutil.copytree(ROOT / "app", root / "app", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "bin", root / "bin")
-    shutil.copy(ROOT / "gunicorn.conf.py", root)
-    return root
-
-
-@pytest.fixture(scope="module")
-def running(project: Path, upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouterProcess]:
-    settings = {"workers": 2, "graceful_timeout": 10}
-    with until_ended(start_router(tmp_path_factory.mktemp("router"), upstream.port, settings, root=project)) as router:
-        yield router
+def running(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    folder = tmp_path_factory.mktemp("router")
+    with running_pair(folder, root=project, workers=2, graceful_timeout=10) as pair, until_ended(pair[0]):
+        yield pair
 
 
 @pytest.fixture(autouse=True)
@@ -55,13 +40,6 @@ def put_back(project: Path) -> Iterator[None]:
     yield
     (project / "traffic_router.toml").unlink(missing_ok=True)
     (project / "gunicorn.conf.py").write_text(CONFIG)
-
-
-@pytest.fixture
-def router(running: RouterProcess, upstream: RawUpstream) -> RouterProcess:
-    upstream.reset()
-    upstream.answers(reply(b"blue"))
-    return running
 
 
 def upgrade(router: RouterProcess) -> tuple[int, int]:
@@ -92,7 +70,7 @@ def test_upgrade_can_be_done_again(router: RouterProcess) -> None:
     first = upgrade(router)
     second = upgrade(router)
     assert first[1] == second[0]
-    assert router.ask(GET).body == b"blue"
+    assert router.ask(GET).body == b"ok"
 
 
 @pytest.mark.parametrize("content", [None, b"{"], ids=["gone", "torn"])
@@ -104,7 +82,7 @@ def test_last_good_state_goes_on_over_upgrades(router: RouterProcess, content: b
             router.state_file.write_bytes(content)
         for _ in range(2):
             upgrade(router)
-            assert router.ask(GET).body == b"blue"
+            assert router.ask(GET).body == b"ok"
     finally:
         router.state_file.write_bytes(kept)
 
@@ -149,12 +127,12 @@ def test_upgrade_that_does_not_boot_leaves_the_old_router(
 
 
 def test_new_master_that_cannot_be_executed_leaves_the_old_workers(
-    upstream: RawUpstream, project: Path, tmp_path: Path
+    blue: RawUpstream, project: Path, tmp_path: Path
 ) -> None:
     """As when its Python is gone."""
     with (project / "gunicorn.conf.py").open("a") as file:
         file.write("\ndef pre_exec(server):\n    raise OSError('there is none')\n")
-    with until_ended(start_router(tmp_path / "router", upstream.port, {"graceful_timeout": 5}, root=project)) as router:
+    with until_ended(start_router(tmp_path / "router", blue.port, {"graceful_timeout": 5}, root=project)) as router:
         workers = children(router)
         with Hammering(router.port, clients=1) as clients:
             os.kill(router.process.pid, signal.SIGUSR2)
@@ -205,7 +183,7 @@ def test_command_tells_why_an_upgrade_failed(router: RouterProcess, project: Pat
     assert done.returncode == 1
     assert "ended before it served; the old one" in done.stderr
     assert f"(pid {old}) goes on" in done.stderr
-    assert router.ask(GET).body == b"blue"
+    assert router.ask(GET).body == b"ok"
 
 
 def command(router: RouterProcess, project: Path, *argv: str) -> subprocess.CompletedProcess[str]:
@@ -221,14 +199,14 @@ def command(router: RouterProcess, project: Path, *argv: str) -> subprocess.Comp
 
 
 def test_service_manager_is_told_of_the_new_main_process(
-    upstream: RawUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    blue: RawUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """systemd believes only the main process, so the old one says it before it ends (sd_notify(3))."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(30)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        with until_ended(start_router(tmp_path / "router", upstream.port, {"graceful_timeout": 5})) as router:
+        with until_ended(start_router(tmp_path / "router", blue.port, {"graceful_timeout": 5})) as router:
             assert manager.recv(100).startswith(b"READY=1\n")
             _, new = upgrade(router)
             assert manager.recv(100).startswith(b"READY=1\n")  # the new one's, which systemd does not listen to
@@ -247,11 +225,11 @@ def pre_exec(server):
 
 @pytest.mark.parametrize("settings", ["", SLOW_TO_EXECUTE], ids=["executed", "forked"])
 def test_term_before_the_new_master_serves_ends_both(
-    upstream: RawUpstream, project: Path, tmp_path: Path, settings: str
+    blue: RawUpstream, project: Path, tmp_path: Path, settings: str
 ) -> None:
     with (project / "gunicorn.conf.py").open("a") as file:
         file.write(settings)
-    with until_ended(start_router(tmp_path / "router", upstream.port, {"graceful_timeout": 5}, root=project)) as router:
+    with until_ended(start_router(tmp_path / "router", blue.port, {"graceful_timeout": 5}, root=project)) as router:
         old = router.process.pid
         workers = set(router.worker_pids)
         os.kill(old, signal.SIGUSR2)
@@ -278,9 +256,9 @@ def checkout(router: RouterProcess) -> Path:
 
 
 def test_upgrade_moves_the_router_to_the_checkout_that_it_is_typed_in(
-    upstream: RawUpstream, project: Path, next_checkout: Path, tmp_path: Path
+    blue: RawUpstream, project: Path, next_checkout: Path, tmp_path: Path
 ) -> None:
-    with until_ended(start_router(tmp_path / "router", upstream.port, {"graceful_timeout": 5}, root=project)) as router:
+    with until_ended(start_router(tmp_path / "router", blue.port, {"graceful_timeout": 5}, root=project)) as router:
         warned = command(router, next_checkout, "reload")
         assert f"⚠️  The router runs {project}, and this is {next_checkout}" in warned.stdout
         (next_checkout / "gunicorn.conf.py").write_text("import no_such_package\n")

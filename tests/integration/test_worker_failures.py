@@ -17,22 +17,11 @@ import pytest
 from tests.support.hammering import Hammering
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import RawUpstream, answering, reply
+from tests.support.router_farm import Pair, running_pair
 from tests.support.router_process import RouterProcess, Settings, running_router
 from tests.support.waiting import wait_until
 
 GET = b"GET / HTTP/1.1\r\nHost: x.test\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[RawUpstream]:
-    with RawUpstream() as version:
-        yield version
-
-
-@pytest.fixture(autouse=True)
-def answers(upstream: RawUpstream) -> None:
-    upstream.reset()
-    upstream.answers(reply(b"blue"))
 
 
 SPINNING = """
@@ -60,14 +49,14 @@ def _spin_when_told():
 
 
 @pytest.fixture(scope="module")
-def two_workers(upstream: RawUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RouterProcess]:
-    """A router whose workers are looked after with a short time limit."""
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A router whose two workers are looked after with a short time limit."""
     folder = tmp_path_factory.mktemp("two")
     (folder / "conf.py").write_text(SPINNING.replace("{folder}", str(folder)))
     arguments = ("-c", str(folder / "conf.py"), "--timeout", "6")  # a worker boots in less, on a busy machine too
-    with running_router(folder, upstream.port, arguments=arguments, workers=2, graceful_timeout=10) as router:
+    with running_pair(folder, arguments=arguments, workers=2, graceful_timeout=10) as (router, upstream):
         wait_until(lambda: heartbeats(router) == 2, "two workers")
-        yield router
+        yield router, upstream
 
 
 def heartbeats(router: RouterProcess) -> int:
@@ -111,8 +100,8 @@ def worker_of(router: RouterProcess, client: RawClient) -> int:
     raise AssertionError(f"no worker holds the connection from port {port}")
 
 
-def test_killed_worker_takes_only_its_own_requests_with_it(two_workers: RouterProcess, upstream: RawUpstream) -> None:
-    clients = clients_of(two_workers)
+def test_killed_worker_takes_only_its_own_requests_with_it(router: RouterProcess, upstream: RawUpstream) -> None:
+    clients = clients_of(router)
     victim, other = clients
     go_on = threading.Event()
 
@@ -127,35 +116,35 @@ def test_killed_worker_takes_only_its_own_requests_with_it(two_workers: RouterPr
     assert clients[other][0].read_response().body == b"late"
     upstream.answers(reply(b"blue"))
     assert clients[other][1].ask(GET).body == b"blue"
-    assert two_workers.ask(GET).status == 200
-    wait_for_replacement(two_workers, victim)
+    assert router.ask(GET).status == 200
+    wait_for_replacement(router, victim)
     for client in sum(clients.values(), []):
         client.wire.close()
 
 
-def test_kills_under_load_lose_no_more_than_what_was_in_flight(two_workers: RouterProcess) -> None:
-    before = requests_of(two_workers)
-    with Hammering(two_workers.port, clients=2) as clients:
-        wait_until(lambda: requests_of(two_workers) > before + 50, "50 requests")
-        victim = two_workers.worker_pids[0]
+def test_kills_under_load_lose_no_more_than_what_was_in_flight(router: RouterProcess) -> None:
+    before = requests_of(router)
+    with Hammering(router.port, clients=2) as clients:
+        wait_until(lambda: requests_of(router) > before + 50, "50 requests")
+        victim = router.worker_pids[0]
         os.kill(victim, signal.SIGKILL)
-        wait_for_replacement(two_workers, victim)
-        after = requests_of(two_workers)
-        wait_until(lambda: requests_of(two_workers) > after + 50, "50 more")
+        wait_for_replacement(router, victim)
+        after = requests_of(router)
+        wait_until(lambda: requests_of(router) > after + 50, "50 more")
     assert len(clients.failures) <= 2, "two clients have two requests in flight at most"
 
 
-def test_killed_master_costs_no_request_in_flight(upstream: RawUpstream, tmp_path: Path) -> None:
+def test_killed_master_costs_no_request_in_flight(blue: RawUpstream, tmp_path: Path) -> None:
     """The workers have lost nobody but who would start others."""
-    with running_router(tmp_path, upstream.port, workers=2) as router:
+    with running_router(tmp_path, blue.port, workers=2) as router:
         workers = [psutil.Process(pid) for pid in router.worker_pids]
         go_on = threading.Event()
-        upstream.answers(reply(b"late"), after=go_on)
+        blue.answers(reply(b"late"), after=go_on)
         clients = [router.connect() for _ in range(4)]
-        seen = len(upstream.exchanges)
+        seen = len(blue.exchanges)
         for client in clients:
             client.send(GET)
-        wait_until(lambda: len(upstream.exchanges) == seen + 4, "the requests")
+        wait_until(lambda: len(blue.exchanges) == seen + 4, "the requests")
         router.process.kill()
         wait_until(lambda: router.log.count("The master is gone") == 2, "both workers to notice")
         go_on.set()
@@ -172,10 +161,10 @@ def kill_worker(router: RouterProcess) -> None:
 
 @pytest.mark.parametrize("content", [None, b"{"], ids=["gone", "torn"])
 def test_worker_that_begins_without_a_state_file_has_the_last_good_state(
-    upstream: RawUpstream, tmp_path: Path, content: bytes | None
+    blue: RawUpstream, tmp_path: Path, content: bytes | None
 ) -> None:
     """Killed, or renewed by a reload: it is no reason for everybody's 503."""
-    with running_router(tmp_path, upstream.port, workers=1) as router:
+    with running_router(tmp_path, blue.port, workers=1) as router:
         if content is None:
             router.state_file.unlink()
         else:
@@ -188,27 +177,27 @@ def test_worker_that_begins_without_a_state_file_has_the_last_good_state(
 
 
 @pytest.mark.parametrize("how", ["stopped", "busy"])
-def test_hung_worker_is_found_and_replaced(two_workers: RouterProcess, how: str) -> None:
-    clients = clients_of(two_workers)
+def test_hung_worker_is_found_and_replaced(router: RouterProcess, how: str) -> None:
+    clients = clients_of(router)
     victim, other = clients
     if how == "stopped":
         os.kill(victim, signal.SIGSTOP)
     else:
-        (two_workers.folder / f"spin.{victim}").touch()
-        wait_until((two_workers.folder / f"spins.{victim}").exists, "the loop")  # or it might take a request first
-    with Hammering(two_workers.port, clients=1) as hammering:
-        wait_for_replacement(two_workers, victim)
-    assert clients[other][0].ask(GET).body == b"blue"
+        (router.folder / f"spin.{victim}").touch()
+        wait_until((router.folder / f"spins.{victim}").exists, "the loop")  # or it might take a request first
+    with Hammering(router.port, clients=1) as hammering:
+        wait_for_replacement(router, victim)
+    assert clients[other][0].ask(GET).body == b"ok"
     assert clients[victim][0].how_it_ends() in {"closed", "reset"}
     assert hammering.failures == []
-    assert f"WORKER TIMEOUT (pid:{victim})" in two_workers.log
+    assert f"WORKER TIMEOUT (pid:{victim})" in router.log
     for client in sum(clients.values(), []):
         client.wire.close()
 
 
 @pytest.mark.alone
-def test_worker_is_replaced_after_max_requests_without_a_lost_one(upstream: RawUpstream, tmp_path: Path) -> None:
-    with running_router(tmp_path, upstream.port, workers=1, max_requests=200) as router:
+def test_worker_is_replaced_after_max_requests_without_a_lost_one(blue: RawUpstream, tmp_path: Path) -> None:
+    with running_router(tmp_path, blue.port, workers=1, max_requests=200) as router:
         first = router.worker_pids
         with Hammering(router.port, clients=2) as clients:
             wait_until(lambda: first[0] not in router.worker_pids and router.worker_pids, "a new worker", 30)
@@ -219,10 +208,10 @@ def test_worker_is_replaced_after_max_requests_without_a_lost_one(upstream: RawU
 
 
 def test_worker_that_asks_to_go_is_not_taken_for_one_that_never_came_to_serve(
-    upstream: RawUpstream, tmp_path: Path
+    blue: RawUpstream, tmp_path: Path
 ) -> None:
     """Once it is older than gunicorn's timeout, it would be killed for that, its requests with it."""
-    with running_router(tmp_path, upstream.port, workers=1, max_requests=20, arguments=("--timeout", "4")) as router:
+    with running_router(tmp_path, blue.port, workers=1, max_requests=20, arguments=("--timeout", "4")) as router:
         worker = psutil.Process(router.worker_pids[0])
         wait_until(lambda: time.time() - worker.create_time() > 5, "a worker older than the timeout", 20)
         with Hammering(router.port, clients=2) as clients:
@@ -231,16 +220,16 @@ def test_worker_that_asks_to_go_is_not_taken_for_one_that_never_came_to_serve(
         assert "WORKER TIMEOUT" not in router.log
 
 
-def test_worker_that_goes_by_age_finishes_what_takes_long(upstream: RawUpstream, tmp_path: Path) -> None:
+def test_worker_that_goes_by_age_finishes_what_takes_long(blue: RawUpstream, tmp_path: Path) -> None:
     """Longer than `graceful_timeout`, which is for a stop that somebody waits for."""
-    with running_router(tmp_path, upstream.port, workers=1, max_requests=5, graceful_timeout=1) as router:
+    with running_router(tmp_path, blue.port, workers=1, max_requests=5, graceful_timeout=1) as router:
         go_on = threading.Event()
 
-        upstream.answers_in_turn(answering(reply(b"late"), after=go_on), answering(reply(b"blue")))
+        blue.answers_in_turn(answering(reply(b"late"), after=go_on), answering(reply(b"blue")))
         first = router.worker_pids[0]
         with router.connect() as client:
             client.send(GET)
-            wait_until(lambda: upstream.exchanges, "the request")
+            wait_until(lambda: blue.exchanges, "the request")
             for _ in range(10):
                 router.ask(GET)
             wait_until(lambda: len(router.worker_pids) == 2, "the next worker", 20)
@@ -254,28 +243,26 @@ def test_worker_that_goes_by_age_finishes_what_takes_long(upstream: RawUpstream,
 
 
 @pytest.fixture
-def narrow(upstream: RawUpstream, tmp_path: Path) -> Iterator[RouterProcess]:
+def narrow(blue: RawUpstream, tmp_path: Path) -> Iterator[RouterProcess]:
     """One worker with room for four connections."""
-    with running_router(tmp_path, upstream.port, workers=1, max_connections=4, keepalive_timeout=4) as router:
+    with running_router(tmp_path, blue.port, workers=1, max_connections=4, keepalive_timeout=4) as router:
         yield router
 
 
-def hold_connections(
-    router: RouterProcess, upstream: RawUpstream, count: int, go_on: threading.Event
-) -> list[RawClient]:
+def hold_connections(router: RouterProcess, blue: RawUpstream, count: int, go_on: threading.Event) -> list[RawClient]:
     """So many connections with a request in flight."""
 
-    upstream.answers(reply(b"late"), after=go_on)
+    blue.answers(reply(b"late"), after=go_on)
     clients = [router.connect() for _ in range(count)]
     for client in clients:
         client.send(GET)
-    wait_until(lambda: len(upstream.exchanges) >= count, "all requests in flight")
+    wait_until(lambda: len(blue.exchanges) >= count, "all requests in flight")
     return clients
 
 
-def test_full_worker_says_so_at_once(narrow: RouterProcess, upstream: RawUpstream) -> None:
+def test_full_worker_says_so_at_once(narrow: RouterProcess, blue: RawUpstream) -> None:
     go_on = threading.Event()
-    clients = hold_connections(narrow, upstream, 4, go_on)
+    clients = hold_connections(narrow, blue, 4, go_on)
     for _ in range(3):
         answer = narrow.ask(GET)
         assert (answer.status, answer.value(b"X-Router-Cause")) == (503, b"worker_full")
@@ -297,8 +284,8 @@ def test_idle_connections_make_room_for_new_ones(narrow: RouterProcess) -> None:
         client.wire.close()
 
 
-def test_too_many_connections_of_one_client_are_logged(upstream: RawUpstream, tmp_path: Path) -> None:
-    with running_router(tmp_path, upstream.port, workers=1, max_client_connections=2) as router:
+def test_too_many_connections_of_one_client_are_logged(blue: RawUpstream, tmp_path: Path) -> None:
+    with running_router(tmp_path, blue.port, workers=1, max_client_connections=2) as router:
         with router.connect(), router.connect():
             answer = router.ask(GET)
         assert (answer.status, answer.value(b"X-Router-Cause")) == (429, b"too_many_connections")
@@ -334,11 +321,11 @@ def without_descriptors(router: RouterProcess) -> Iterator[None]:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def test_worker_without_descriptors_answers_503_and_does_not_spin(upstream: RawUpstream, tmp_path: Path) -> None:
-    with running_router(tmp_path, upstream.port, **PATIENT) as router:
+def test_worker_without_descriptors_answers_503_and_does_not_spin(blue: RawUpstream, tmp_path: Path) -> None:
+    with running_router(tmp_path, blue.port, **PATIENT) as router:
         worker = psutil.Process(router.worker_pids[0])
         go_on = threading.Event()
-        clients = hold_connections(router, upstream, 4, go_on)
+        clients = hold_connections(router, blue, 4, go_on)
         with without_descriptors(router):
             waiting = [router.connect() for _ in range(5)]
             for client in waiting:
@@ -360,8 +347,8 @@ def test_worker_without_descriptors_answers_503_and_does_not_spin(upstream: RawU
         wait_until(lambda: router.ask(GET).status == 200, "service again")
 
 
-def test_no_descriptor_for_the_version_is_503(upstream: RawUpstream, tmp_path: Path) -> None:
-    with running_router(tmp_path, upstream.port, **PATIENT, pool_idle_timeout=0) as router, router.connect() as client:
+def test_no_descriptor_for_the_version_is_503(blue: RawUpstream, tmp_path: Path) -> None:
+    with running_router(tmp_path, blue.port, **PATIENT, pool_idle_timeout=0) as router, router.connect() as client:
         assert client.ask(GET).status == 200
         with without_descriptors(router):
             answer = client.ask(GET)
@@ -369,8 +356,8 @@ def test_no_descriptor_for_the_version_is_503(upstream: RawUpstream, tmp_path: P
         assert client.ask(GET).status == 200
 
 
-def test_worker_that_is_told_to_end_before_it_serves_ends(upstream: RawUpstream, tmp_path: Path) -> None:
-    with running_router(tmp_path, upstream.port, graceful_timeout=300) as router:
+def test_worker_that_is_told_to_end_before_it_serves_ends(blue: RawUpstream, tmp_path: Path) -> None:
+    with running_router(tmp_path, blue.port, graceful_timeout=300) as router:
         before = set(router.worker_pids)
         router.process.send_signal(signal.SIGTTIN)  # gunicorn's "one worker more"
         wait_until(lambda: set(router.worker_pids) - before, "another worker")

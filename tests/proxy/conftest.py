@@ -1,4 +1,4 @@
-"""A proxy without a worker, and the upstream behind it."""
+"""A proxy without a worker."""
 
 from __future__ import annotations
 
@@ -10,14 +10,6 @@ import pytest
 
 from tests.proxy.flying import Flying
 from tests.support.raw_upstream import RawUpstream
-
-
-@pytest.fixture
-def upstream() -> Iterator[RawUpstream]:
-    """The scripted version."""
-    with RawUpstream() as running:
-        yield running
-        assert running.faults == []
 
 
 @pytest.fixture

@@ -55,13 +55,6 @@ def client(make_app: MakeApp) -> Client:
     return Server(make_app(hold_timeout=0).wsgi_app)
 
 
-@pytest.fixture
-def double() -> Iterator[responses.RequestsMock]:
-    """Stands in for every version."""
-    with responses.RequestsMock(target="app.upstream.adapter.UpstreamAdapter.send") as standing_in:
-        yield standing_in
-
-
 def logged(app: RouterApp) -> list[dict[str, Any]]:
     """The lines of the access log."""
     return [json.loads(line) for line in Path(app.service.config.access_log).read_text().splitlines()]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.support.raw_upstream import RawUpstream
-from tests.support.router_process import RouterProcess, start_router
+from tests.support.router_process import RouterProcess, running_router, start_router
 
 Pair = tuple[RouterProcess, RawUpstream]
 
@@ -51,3 +54,10 @@ class RouterFarm:
         for router, upstream in self._leaving:
             router.stop()
             upstream.__exit__(None, None, None)
+
+
+@contextlib.contextmanager
+def running_pair(folder: Path, **options: Any) -> Iterator[Pair]:
+    """A router and an upstream that nobody shares, for the length of a `with` block; options of `running_router`."""
+    with RawUpstream() as upstream, running_router(folder, upstream.port, **options) as router:
+        yield router, upstream

@@ -19,7 +19,7 @@ Behaviour = Callable[[socket.socket], None]
 
 
 @contextmanager
-def upstream(behaviour: Behaviour) -> Iterator[tuple[int, list[bytes]]]:
+def server(behaviour: Behaviour) -> Iterator[tuple[int, list[bytes]]]:
     """A server that reads one request's head and then behaves as told; gives its port and what it got."""
     seen: list[bytes] = []
 
@@ -54,7 +54,7 @@ def says(*parts: bytes) -> Behaviour:
 
 
 def ask(behaviour: Behaviour, app: AppConfig | None = None) -> ProbeResult:
-    with upstream(behaviour) as (port, _):
+    with server(behaviour) as (port, _):
         return probe(port, app or AppConfig(health_timeout=10))
 
 
@@ -67,14 +67,14 @@ def test_a_good_answer_is_healthy_and_shows_who_answered() -> None:
 
 def test_the_configured_path_and_host_are_asked() -> None:
     app = AppConfig(health_path="/up?deep=1", health_host="shop.example")
-    with upstream(says(b"HTTP/1.1 204 No Content\r\n\r\n")) as (port, seen):
+    with server(says(b"HTTP/1.1 204 No Content\r\n\r\n")) as (port, seen):
         assert probe(port, app).ok
     assert seen[0].startswith(b"GET /up?deep=1 HTTP/1.1\r\nHost: shop.example\r\n")
     assert b"Connection" not in seen[0], "the version would close first, and its port would remember it"
 
 
 def test_host_defaults_to_the_address() -> None:
-    with upstream(says(b"HTTP/1.1 204 No Content\r\n\r\n")) as (port, seen):
+    with server(says(b"HTTP/1.1 204 No Content\r\n\r\n")) as (port, seen):
         probe(port, AppConfig())
     assert f"Host: 127.0.0.1:{port}\r\n".encode() in seen[0]
 
@@ -146,7 +146,7 @@ def test_the_timeout_is_a_deadline_for_the_whole_probe(behaviour: Behaviour, rea
 
 def test_a_deadline_that_passes_between_two_steps_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter((0.0, 1.0, 6.0, 6.0))  # begin, before sending, before receiving, end
-    with upstream(wait_for_close) as (port, _), monkeypatch.context() as patch:
+    with server(wait_for_close) as (port, _), monkeypatch.context() as patch:
         patch.setattr(probing, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
         result = probe(port, AppConfig())
     assert (result.reason, result.latency_ms) == ("no complete answer within 5 s", 6000.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 import requests
@@ -21,13 +20,6 @@ from tests.transport.loopback import closed_address, full_listener
 from tests.upstream.sessions import HOST, blocking_session, plain
 
 LIMIT = TimeLimit(10)
-
-
-@pytest.fixture
-def double() -> Iterator[responses.RequestsMock]:
-    """Stands in for the version: the adapter that every session of ours mounts is the one replaced."""
-    with responses.RequestsMock(target="app.upstream.adapter.UpstreamAdapter.send") as standing_in:
-        yield standing_in
 
 
 def body_of(answer: UpstreamResponse) -> bytes:
