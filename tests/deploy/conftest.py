@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from app.deploy.deployer import Overrides
 from tests.deploy.rehearsal import Rehearsal
+from tests.deploy.shop import Shop
 
 
 @pytest.fixture
@@ -27,3 +29,20 @@ def deployments(tmp_path: Path) -> Iterator[Callable[..., Rehearsal]]:
 @pytest.fixture
 def rehearsal(deployments: Callable[..., Rehearsal]) -> Rehearsal:
     return deployments()
+
+
+@pytest.fixture
+def both(rehearsal: Rehearsal) -> Rehearsal:
+    """Blue is active with r1, green is the standby with r2; both run."""
+    rehearsal.deployer().start("blue", Overrides(release="r1"))
+    rehearsal.deployer().start("green", Overrides(release="r2"))
+    rehearsal.events.clear()
+    return rehearsal
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    """A deployment whose commands are processes; nothing runs."""
+    shop = Shop(tmp_path)
+    yield shop
+    shop.close()

@@ -14,16 +14,7 @@ from app.deploy.traffic import Tally, TrafficSample
 from app.operator_errors import ConfigError, Doubtful, StateError, SwitchStands, UnhealthyVersion
 from app.settings.loading import load
 from app.settings.tables.deploy_settings import DeployConfig
-from tests.deploy.rehearsal import QUIET, FakeTraffic, Rehearsal
-
-
-@pytest.fixture
-def both(rehearsal: Rehearsal) -> Rehearsal:
-    """Blue is active, green is the standby; both run."""
-    rehearsal.deployer().start("blue", Overrides(release="r1"))
-    rehearsal.deployer().start("green", Overrides(release="r2"))
-    rehearsal.events.clear()
-    return rehearsal
+from tests.deploy.rehearsal import QUIET, Rehearsal, FakeTraffic
 
 
 def configure(rehearsal: Rehearsal, **settings: object) -> None:

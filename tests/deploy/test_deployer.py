@@ -34,32 +34,13 @@ from app.deploy.processes.launch import Launch
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import Intent
 from app.deploy.traffic import Tally
-from app.operator_errors import (
-    ConfigError,
-    DrainTimedOut,
-    LockBusy,
-    OperatorError,
-    ProcessError,
-    StateError,
-    TrafficTaken,
-    UnhealthyVersion,
-    UsageError,
-)
+from app.operator_errors import ConfigError, DrainTimedOut, LockBusy, OperatorError, ProcessError, StateError, TrafficTaken, UnhealthyVersion, UsageError
 from app.state.model import Pause, promote, put_version
 from app.state.process_birth import birth
-from tests.deploy.rehearsal import COMMAND, QUIET, FakeTraffic, Rehearsal, Row
+from tests.deploy.rehearsal import COMMAND, QUIET, Rehearsal, FakeTraffic, Row
 from tests.support.waiting import wait_until
 
 Deployments = Callable[..., Rehearsal]
-
-
-@pytest.fixture
-def both(rehearsal: Rehearsal) -> Rehearsal:
-    """Blue is active, green is the standby; both run."""
-    rehearsal.deployer().start("blue", Overrides(release="r1"))
-    rehearsal.deployer().start("green", Overrides(release="r2"))
-    rehearsal.events.clear()
-    return rehearsal
 
 
 # --- start -----------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ from tests.deploy.shop import ROOT, Shop
 from tests.support.router_process import free_port
 
 BLUE = VersionState("blue", 5005, release="r1")
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    shop = Shop(tmp_path)
-    yield shop
-    shop.close()
 
 
 def read(text: str | bytes, folder: Path, warnings: list[str] | None = None, **settings: object) -> dict[str, str]:

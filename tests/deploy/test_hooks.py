@@ -18,15 +18,6 @@ from tests.deploy.rehearsal import COMMAND, TINY_APP, Rehearsal
 Deployments = Callable[..., Rehearsal]
 
 
-@pytest.fixture
-def both(rehearsal: Rehearsal) -> Rehearsal:
-    """Blue is active with r1, green is the standby with r2; both run."""
-    rehearsal.deployer().start("blue", Overrides(release="r1"))
-    rehearsal.deployer().start("green", Overrides(release="r2"))
-    rehearsal.events.clear()
-    return rehearsal
-
-
 def configure(rehearsal: Rehearsal, **settings: object) -> None:
     rehearsal.deploy_config = DeployConfig(**settings)  # type: ignore[arg-type]  # tests give fields by name
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,11 +23,9 @@ SETTINGS = 'dir = "releases/{release}"\ncurrent = "current"\nkeep = 1\n'
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    shop = Shop(tmp_path)
+def shop(shop: Shop) -> Shop:
     shop.configure(release=SETTINGS)
-    yield shop
-    shop.close()
+    return shop
 
 
 @pytest.fixture

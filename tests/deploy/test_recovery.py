@@ -17,23 +17,14 @@ from app.deploy.phases import Operation, Phase
 from app.deploy.record.history import History, Intent
 from app.operator_errors import OperatorError
 from app.state.model import promote, with_version
-from tests.deploy.kill_points import calls_of, killed_at
 from tests.deploy.rehearsal import Rehearsal
+from tests.deploy.kill_points import calls_of, killed_at
 from tests.support.waiting import wait_until
 
 DEAD = 4_194_000
 """No process has this pid: it is above what the kernel hands out in tests."""
 
 STOP = Intent(Operation.STOP, "stop green", "green", "blue", "blue", None, (Phase.DRAINING, Phase.RETIRING))
-
-
-@pytest.fixture
-def both(rehearsal: Rehearsal) -> Rehearsal:
-    """Blue is active, green is the standby; both run."""
-    rehearsal.deployer().start("blue", Overrides(release="r1"))
-    rehearsal.deployer().start("green", Overrides(release="r2"))
-    rehearsal.events.clear()
-    return rehearsal
 
 
 def active(rehearsal: Rehearsal) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,9 @@ from tests.deploy.shop import Shop
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    shop = Shop(tmp_path)
+def shop(shop: Shop, tmp_path: Path) -> Shop:
     shop.configure(release=f'dir = "{tmp_path}/releases/{{release}}"')
-    yield shop
-    shop.close()
+    return shop
 
 
 def test_a_deploy_looks_for_the_release_in_its_directory(shop: Shop) -> None:

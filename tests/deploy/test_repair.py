@@ -7,7 +7,6 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,11 @@ from tests.deploy.test_cures import last_good, remove, state_file, tear
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
+def shop(shop: Shop) -> Shop:
     """Release r1 is active on blue."""
-    shop = Shop(tmp_path)
     shop.release("r1")
     shop.must("start", "blue", "--release=r1")
-    yield shop
-    shop.close()
+    return shop
 
 
 def test_the_difference_is_shown_and_nothing_is_done(shop: Shop) -> None:

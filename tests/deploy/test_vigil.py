@@ -23,20 +23,17 @@ from app.deploy.events import (
 from app.deploy.traffic import TrafficSample
 from app.operator_errors import SwitchStands, TrafficTaken, UnhealthyVersion
 from app.settings.tables.deploy_settings import DeployConfig
-from tests.deploy.rehearsal import QUIET, FakeTraffic, Rehearsal
+from tests.deploy.rehearsal import QUIET, Rehearsal, FakeTraffic
 from tests.support.waiting import wait_until
 
 WELL = TrafficSample(0, 0, None)
 
 
 @pytest.fixture
-def both(rehearsal: Rehearsal) -> Rehearsal:
-    """Blue is active, green is the standby; both run. Blue is busy, and nobody asks for anything else."""
-    rehearsal.deployer().start("blue", Overrides(release="r1"))
-    rehearsal.deployer().start("green", Overrides(release="r2"))
-    rehearsal.events.clear()
-    rehearsal.traffic = FakeTraffic({"blue": [1]}, conducts={"blue": [WELL], "green": [WELL]})
-    return rehearsal
+def both(both: Rehearsal) -> Rehearsal:
+    """Blue is busy, and nobody asks for anything else."""
+    both.traffic = FakeTraffic({"blue": [1]}, conducts={"blue": [WELL], "green": [WELL]})
+    return both
 
 
 def at(rehearsal: Rehearsal, kind: type[Event], act: Callable[[], object]) -> Deployer:

@@ -36,6 +36,12 @@ def writer(metrics: SharedMetrics) -> Iterator[SlotWriter]:
     writer.close()
 
 
+@pytest.fixture
+def leader(metrics: SharedMetrics) -> SharedMetrics:
+    assert metrics.try_lead()
+    return metrics
+
+
 Answer = Callable[..., None]
 
 

@@ -17,12 +17,6 @@ GREEN_IS_LEFT = Turn(1, is_back=False)
 
 
 @pytest.fixture
-def leader(metrics: SharedMetrics) -> SharedMetrics:
-    assert metrics.try_lead()
-    return metrics
-
-
-@pytest.fixture
 def second(metrics: SharedMetrics) -> Iterator[SlotWriter]:
     writer = metrics.claim_slot(os.getpid())
     yield writer

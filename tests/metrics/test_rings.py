@@ -26,12 +26,6 @@ from tests.metrics.conftest import Answer
 from tests.support.fake_clock import FakeClock
 
 
-@pytest.fixture
-def leader(metrics: SharedMetrics) -> SharedMetrics:
-    assert metrics.try_lead()
-    return metrics
-
-
 def window(metrics: SharedMetrics, seconds: int) -> int:
     return metrics.snapshot(seconds).overall.requests
 
