@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,10 @@ class Stage:
         wait_until(is_quiet, "nothing in flight")
         return int(metrics["cut_requests"])
 
-    def switch(self, version: str) -> None:
+    def switch(self, version: str) -> float:
+        """Make the version active; returns the moment from which it holds."""
         self.router.set_state(version, blue=self.blue.port, green=self.green.port)
+        return time.monotonic()
 
 
 @contextlib.contextmanager

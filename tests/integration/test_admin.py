@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.raw_client import RawClient, Response
 from tests.support.raw_upstream import RawUpstream, reply
+from tests.support.router_farm import running_pair
 from tests.support.router_process import RouterProcess, Settings, free_port, running_router
 from tests.support.waiting import wait_until
 
@@ -52,9 +53,9 @@ def test_refusal_is_in_the_log_with_what_helps_and_not_for_every_request(router:
     assert 1 <= said <= 10, "one in five seconds"
 
 
-def test_token_and_trust_let_in_all_the_same(upstream: RawUpstream, tmp_path: Path) -> None:
+def test_token_and_trust_let_in_all_the_same(blue: RawUpstream, tmp_path: Path) -> None:
     settings: Settings = {"admin_token": "open sesame", "forwarded_hops": 1, "admin_allow": "203.0.113.0/24"}
-    with running_router(tmp_path, upstream.port, **settings) as router:
+    with running_router(tmp_path, blue.port, **settings) as router:
         assert router.ask(get(METRICS, MARKS["HAProxy"])).status == 200, "the client is known, and allowed"
         assert router.ask(get(METRICS, b"X-Forwarded-For: 198.51.100.1")).status == 401
         assert router.ask(get(METRICS, b"Via: 1.1 x", b"Authorization: Bearer open sesame")).status == 200
@@ -79,8 +80,8 @@ def test_cause_is_for_those_who_may_look(router: RouterProcess, media: str) -> N
 
 
 @pytest.mark.parametrize(("setting", "shown"), [("always", True), ("never", False)])
-def test_who_is_told_can_be_set(upstream: RawUpstream, tmp_path: Path, setting: str, shown: bool) -> None:
-    with running_router(tmp_path, upstream.port, show_cause=setting, hold_timeout=0) as router:
+def test_who_is_told_can_be_set(blue: RawUpstream, tmp_path: Path, setting: str, shown: bool) -> None:
+    with running_router(tmp_path, blue.port, show_cause=setting, hold_timeout=0) as router:
         router.set_state("blue", blue=free_port())
         for mark in (b"X-Plain: 1", MARKS["nginx"]):
             assert told(router.ask(get(b"/", b"Accept: application/json", mark))) == (shown, shown)
@@ -103,12 +104,11 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with RawUpstream() as upstream:
+    port = free_port()
+    admin_bind = f"127.0.0.1:{port}"
+    with running_pair(tmp_path_factory.mktemp("admin"), admin_bind=admin_bind, workers=2) as (router, upstream):
         upstream.answers(reply(b"blue"))
-        port = free_port()
-        settings: Settings = {"admin_bind": f"127.0.0.1:{port}", "workers": 2}
-        with running_router(tmp_path_factory.mktemp("admin"), upstream.port, **settings) as router:
-            yield Site(router, port)
+        yield Site(router, port)
 
 
 @pytest.mark.parametrize("path", OWN, ids=bytes.decode)

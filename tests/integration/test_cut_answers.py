@@ -29,7 +29,7 @@ def break_the_version(stage: Stage) -> None:
     stage.blue.reset()
 
 
-WAYS: dict[str, Callable[[Stage], None]] = {
+WAYS: dict[str, Callable[[Stage], object]] = {
     "its version breaks off": break_the_version,
     "the deadline of a hand-over": lambda stage: stage.switch("green"),
     "graceful_timeout of a reload": lambda stage: stage.router.reload(),
@@ -39,7 +39,7 @@ WAYS: dict[str, Callable[[Stage], None]] = {
 LEAVE_NOBODY = ("a killed worker", "a stop that does not wait")
 
 
-def ends_of(stage: Stage, kinds: dict[str, bytes], cut: Callable[[Stage], None]) -> dict[str, str]:
+def ends_of(stage: Stage, kinds: dict[str, bytes], cut: Callable[[Stage], object]) -> dict[str, str]:
     """How each kind of stream ends that is cut in the middle of an event."""
     with ExitStack() as stack:
         clients = {}

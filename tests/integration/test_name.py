@@ -17,8 +17,8 @@ def page(router: RouterProcess) -> str:
     return router.ask(b"GET /monitoring" + HOST).body.decode()
 
 
-def test_name_is_on_page_and_tab_in_log_health_and_metrics(upstream: RawUpstream, tmp_path: Path) -> None:
-    with running_router(tmp_path, upstream.port, name="shop 100 %") as router:
+def test_name_is_on_page_and_tab_in_log_health_and_metrics(blue: RawUpstream, tmp_path: Path) -> None:
+    with running_router(tmp_path, blue.port, name="shop 100 %") as router:
         shown = page(router)
         assert re.search(r"<title>.* · shop 100 %</title>", shown)
         assert re.search(r'class="brand">.*</svg>shop 100 %</p>', shown)
@@ -34,8 +34,8 @@ def test_without_a_name_nothing_is_said_of_one(router: RouterProcess) -> None:
     assert "name" not in json.loads(router.ask(b"GET /__router_health" + HOST).body)
 
 
-def test_log_for_programs_is_one_object_a_line(upstream: RawUpstream, tmp_path: Path) -> None:
-    with running_router(tmp_path, upstream.port, log_format="json", name="shop", hold_timeout=0) as router:
+def test_log_for_programs_is_one_object_a_line(blue: RawUpstream, tmp_path: Path) -> None:
+    with running_router(tmp_path, blue.port, log_format="json", name="shop", hold_timeout=0) as router:
         router.set_state("blue", blue=free_port())
         assert router.ask(b"GET /cart" + HOST).status == 502
         wait_until(lambda: "connect_refused" in router.log, "the line about it")

@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
+from tests.integration.event_streams import Stage, staged
 from tests.support.hammering import Hammering
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import RawUpstream, reply
-from tests.support.router_process import RouterProcess, running_router
 from tests.support.waiting import wait_until
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A router with two workers between blue and green."""
-
-    router: RouterProcess
-    blue: RawUpstream
-    green: RawUpstream
-
-    def switch(self, version: str) -> float:
-        """Make the version active; returns the moment from which it holds."""
-        self.router.set_state(version, blue=self.blue.port, green=self.green.port)
-        return time.monotonic()
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with RawUpstream() as blue, RawUpstream() as green:
-        folder = tmp_path_factory.mktemp("switch")
-        with running_router(folder, blue.port, workers=2, graceful_timeout=10) as router:
-            yield Stage(router, blue, green)
+    with staged(tmp_path_factory.mktemp("switch"), workers=2, graceful_timeout=10) as stage:
+        yield stage
 
 
 @pytest.fixture(autouse=True)
