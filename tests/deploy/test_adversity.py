@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from app.deploy.deployer import Deployer, Overrides
+from app.deploy.deployment import Deployment
 from app.deploy.events import Drained, Event, Launched, Noted, Promoted
 from app.deploy.modes import Modes
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
-from app.deploy.deployment import Deployment
 from app.operator_errors import LockBusy, OperatorError, StateError
 from app.state.store import StateStore
 from app.transport.loopback import port_is_open
-from tests.deploy.rehearsal import Rehearsal, FakeTraffic
 from tests.deploy.kill_points import calls_of, killed_at
+from tests.deploy.rehearsal import FakeTraffic, Rehearsal
 from tests.support.forked import fork_child
 from tests.support.mounts import mounted, needs_root, read_only
 

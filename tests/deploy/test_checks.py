@@ -14,7 +14,7 @@ from app.deploy.traffic import Tally, TrafficSample
 from app.operator_errors import ConfigError, Doubtful, StateError, SwitchStands, UnhealthyVersion
 from app.settings.loading import load
 from app.settings.tables.deploy_settings import DeployConfig
-from tests.deploy.rehearsal import QUIET, Rehearsal, FakeTraffic
+from tests.deploy.rehearsal import QUIET, FakeTraffic, Rehearsal
 
 
 def configure(rehearsal: Rehearsal, **settings: object) -> None:

@@ -34,10 +34,20 @@ from app.deploy.processes.launch import Launch
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import Intent
 from app.deploy.traffic import Tally
-from app.operator_errors import ConfigError, DrainTimedOut, LockBusy, OperatorError, ProcessError, StateError, TrafficTaken, UnhealthyVersion, UsageError
+from app.operator_errors import (
+    ConfigError,
+    DrainTimedOut,
+    LockBusy,
+    OperatorError,
+    ProcessError,
+    StateError,
+    TrafficTaken,
+    UnhealthyVersion,
+    UsageError,
+)
 from app.state.model import Pause, promote, put_version
 from app.state.process_birth import birth
-from tests.deploy.rehearsal import COMMAND, QUIET, Rehearsal, FakeTraffic, Row
+from tests.deploy.rehearsal import COMMAND, QUIET, FakeTraffic, Rehearsal, Row
 from tests.support.waiting import wait_until
 
 Deployments = Callable[..., Rehearsal]

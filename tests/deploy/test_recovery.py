@@ -17,8 +17,8 @@ from app.deploy.phases import Operation, Phase
 from app.deploy.record.history import History, Intent
 from app.operator_errors import OperatorError
 from app.state.model import promote, with_version
-from tests.deploy.rehearsal import Rehearsal
 from tests.deploy.kill_points import calls_of, killed_at
+from tests.deploy.rehearsal import Rehearsal
 from tests.support.waiting import wait_until
 
 DEAD = 4_194_000

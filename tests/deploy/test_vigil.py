@@ -23,7 +23,7 @@ from app.deploy.events import (
 from app.deploy.traffic import TrafficSample
 from app.operator_errors import SwitchStands, TrafficTaken, UnhealthyVersion
 from app.settings.tables.deploy_settings import DeployConfig
-from tests.deploy.rehearsal import QUIET, Rehearsal, FakeTraffic
+from tests.deploy.rehearsal import QUIET, FakeTraffic, Rehearsal
 from tests.support.waiting import wait_until
 
 WELL = TrafficSample(0, 0, None)
