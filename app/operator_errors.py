@@ -67,7 +67,7 @@ class TrafficTaken(OperatorError):
     """
 
     def __init__(self, version: str, active: str | None, taker: str = "another command") -> None:
-        now = f"gave the traffic to {active}" if active else "took it the traffic"
+        now = f"gave the traffic to {active}" if active else "took the traffic from it"
         super().__init__(f"{version} was made active, and {taker} {now} meanwhile", f"{PROGRAM} history")
         self.version = version
         self.active = active

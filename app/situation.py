@@ -138,11 +138,9 @@ class _Told(NamedTuple):
 
 def decide(facts: Facts) -> Situation:
     """The first situation of `KINDS` that the facts are in."""
-    for word in KINDS:
-        told = _JUDGES[word](facts)
-        if told is not None:
-            return Situation(word, *_with_state_fault(facts, told))
-    raise AssertionError("the last judge but one always finds something")
+    told_of = ((word, _JUDGES[word](facts)) for word in KINDS)
+    word, told = next((word, told) for word, told in told_of if told is not None)  # one of them always finds something
+    return Situation(word, *_with_state_fault(facts, told))
 
 
 def _with_state_fault(facts: Facts, told: _Told) -> _Told:

@@ -12,8 +12,9 @@ import pytest
 
 from app import __version__
 from app.operator_errors import ConfigError
-from app.settings.engine import describe
-from app.settings.loading import load
+from app.settings.checks import is_release_name
+from app.settings.engine import changes, describe
+from app.settings.loading import Loaded, load
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.router_settings import RouterConfig
 from app.settings.toml_file import load_settings, read_toml
@@ -307,3 +308,26 @@ def test_ports_that_meet_are_refused(toml: dict[str, object], said: str) -> None
 
 def test_a_default_port_gives_way_to_the_state_file() -> None:
     assert load({"main_port": "5005"}, {}, {}).app.ports == {"blue": 5005, "green": 5006}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"), [("r42", True), ("", False), (".r", False), ("-r", False), ("a/b", False), ("é" * 101, False)]
+)
+def test_names_of_releases_that_may_have_a_directory(text: str, is_one: bool) -> None:
+    assert is_release_name(text) == is_one
+
+
+def test_router_listens_where_clients_and_operators_ask() -> None:
+    assert RouterConfig(bind="::1", main_port=80).listens_at == ["[::1]:80"]
+    config = RouterConfig(bind="127.0.0.1", main_port=80, admin_bind="127.0.0.1:81")
+    assert config.listens_at == ["127.0.0.1:80", "127.0.0.1:81"]
+
+
+def test_settings_of_the_router_can_be_replaced_by_a_program() -> None:
+    loaded = Loaded.just(RouterConfig(main_port=80)).with_router(read_timeout=3.0)
+    assert (loaded.config.main_port, loaded.config.read_timeout) == (80, 3.0)
+
+
+def test_changes_name_what_has_become_another_but_no_secret() -> None:
+    before, after = RouterConfig(read_timeout=30), RouterConfig(read_timeout=5, admin_token="a-new-token-for-all")
+    assert changes(before, after) == ["read_timeout = 30 → 5", "admin_token"]

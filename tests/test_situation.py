@@ -18,7 +18,7 @@ import pytest
 
 from app.cli import blue_green_deploy, traffic_router
 from app.cli.entry import run
-from app.facts import Checks, Facts, Recent
+from app.facts import Checks, Facts, Recent, Restarts
 from app.metrics import layout
 from app.metrics.cells import Cell, write_cell
 from app.metrics.histogram import COARSE_SHIFT, bucket_index
@@ -454,3 +454,34 @@ def test_a_p95_that_left_its_own_past_is_an_alarm(requests: int, now_ms: float, 
     if word == "slow":
         took = plain(ms_text(now_ms)), plain(ms_text(usual_ms))
         assert "took up to {}, in the half hour before that {}.".format(*took) in plain(now.text)
+
+
+CRASHED = with_version(ON_BLUE, "blue", status="crashed")
+
+
+@pytest.mark.parametrize(
+    ("restarts", "held", "said"),
+    [
+        (Restarts(True, False, 1, 0.0, 100.4, 1, 99.0), 0, "is active but crashed. It is started again at once."),
+        (Restarts(True, False, 4, 0.0, 108.0, 1, 99.0), 1, "; 1 request waits for it. It is started again in 8 s."),
+        (Restarts(True, True, 10, 0.0, None, 1, 99.0), 0, "It was started again 10 times and failed each time."),
+    ],
+)
+def test_crashed_version_that_is_started_again(restarts: Restarts, held: int, said: str) -> None:
+    told = decide(Facts(100.0, CRASHED, restarts={"blue": restarts}, held=held))
+    assert told.word == "crashed"
+    assert said in plain(told.text)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (replace(ON_BLUE, switched_at=None), "All new requests go to blue; green still finishes 1 request."),
+        (replace(ON_BLUE, switched_at=90.0, previous_version=None), "Switched 10 s ago, new requests go to blue;"),
+        (replace(ON_BLUE, switched_at=90.0, previous_version="green"), "Switched to blue 10 s ago;"),
+    ],
+)
+def test_other_version_still_has_requests(state: BlueGreenState, said: str) -> None:
+    told = decide(Facts(100.0, state, checks={"blue": Checks()}, in_flight={"green": 1}))
+    assert told.word == "draining"
+    assert plain(told.text).startswith(said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.units import GAP, bytes_text, duration_text, ms_text
+from app.units import GAP, bytes_text, duration_text, ms_text, versioned
 
 
 def plain(text: str) -> str:
@@ -67,3 +67,9 @@ def test_stretches_of_time(seconds: float, text: str) -> None:
 
 def test_unit_stays_with_its_figure() -> None:
     assert not any(" " in text for text in (bytes_text(2048), ms_text(3.0), duration_text(11_100)))
+
+
+def test_long_release_is_shown_by_its_beginning_and_its_end() -> None:
+    release = "2026-11-28-build-of-the-checkout-branch-4711abc"
+    assert versioned("blue", release) == "blue 2026-11-28-build-of-th…h-4711abc"
+    assert versioned("blue", None) == "blue"

@@ -111,3 +111,7 @@ def test_a_ceiling_needs_no_proof_but_some_failures() -> None:
     assert not exceeds(Share(8, 100), Share(13, 100), 0.05)
     assert not exceeds(Share(0, 100), Share(4, 4), 0.05)
     assert exceeds(Share(0, 0), Share(5, 50), 0.05)
+
+
+def test_fewer_failures_than_tolerated_are_all_by_chance() -> None:
+    assert chance(Share(100, 1000), Share(1, 1000)) == 1.0

@@ -352,3 +352,7 @@ def test_host_and_port_are_those_that_the_client_asked_for(lines: bytes, host: b
     found = dict(forwarded(b"Host: inner:5004\r\n" + lines, hops=1))
     assert (found[b"X-Forwarded-Host"], found[b"X-Forwarded-Port"]) == (host, port)
     assert len(found) == len(forwarded(b"Host: inner:5004\r\n" + lines, hops=1)), "each once"
+
+
+def test_forwarded_that_names_no_proxy_says_nothing() -> None:
+    assert scheme_fields(b"Forwarded: ,\r\n")[1:] == scheme_fields(b"")

@@ -423,3 +423,8 @@ def test_one_parser_reads_request_after_request(requests: list[tuple[bytes, byte
             parser.parse(b"GET / HTTP/1.1\r\nHost: x\r\n" + noise + b"\r\n\r\n")
         except RouterError as error:
             assert 400 <= error.status < 600
+
+
+def test_preview_field_is_noticed_and_ends_here() -> None:
+    head = RequestParser(100).parse(b"GET / HTTP/1.1\r\nHost: x\r\nX-Router-Preview: green.1.x\r\n\r\n")
+    assert (head.asks_for_preview, head.dropped) == (True, [1])

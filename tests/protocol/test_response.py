@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import UpstreamProtocolError
-from app.protocol.response import MAX_FIELDS, Framing, ResponseHead, ResponseParser
+from app.protocol.response import MAX_FIELDS, Framing, ResponseHead, ResponseParser, check_begun
 from tests.protocol.messages import block, fields
 from tests.support.wire import Field
 
@@ -232,3 +232,21 @@ def test_any_valid_answer_is_read_as_it_was_written(status: int, pairs: list[Fie
 def test_connection_of_a_204_that_announces_a_body_is_not_used_again(framing: str) -> None:
     head = ResponseParser().parse(f"HTTP/1.1 204 No Content\r\n{framing}\r\n\r\n".encode(), b"GET")
     assert (head.framing, head.keep_alive) == (Framing.NONE, False)
+
+
+@pytest.mark.parametrize(
+    ("begun", "fault"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: a\x00", "a line has a control character"),
+        (b"SSH-2.0-x", "not an HTTP answer"),
+        (b"HTTP/1.1 20 OK\r\n", "invalid status line"),
+    ],
+)
+def test_what_cannot_become_a_head_is_told_before_its_end(begun: bytes, fault: str) -> None:
+    with pytest.raises(UpstreamProtocolError, match=fault):
+        check_begun(begun)
+
+
+@pytest.mark.parametrize("begun", [b"H", b"HTTP/", b"HTTP/1.1 200 OK", b"HTTP/1.1 200 OK\r\nX: a"])
+def test_what_may_become_a_head_is_waited_for(begun: bytes) -> None:
+    check_begun(begun)
