@@ -73,7 +73,7 @@ class RouterApp(Flask):
         self.on_stop: Callable[[], None] = _nothing
         self._dashboard = service.config.dashboard_path.encode()
         self._has_admin_port = bool(service.config.admin_bind)
-        self._own = (OWN_PREFIX, self._dashboard) if self._dashboard else (OWN_PREFIX,)
+        self.own_prefixes = (OWN_PREFIX, self._dashboard) if self._dashboard else (OWN_PREFIX,)
 
     def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Any:
         """Dispatches one request: our own pages through Flask, everything else to the catch-all view."""
@@ -86,7 +86,7 @@ class RouterApp(Flask):
                 start_response(reply.status_line, reply.fields)
                 return [reply.body]
         target = message.head.target
-        if target.startswith(self._own) and self._is_own(target):
+        if target.startswith(self.own_prefixes) and self._is_own(target):
             return self._own_page(message, environ, start_response, is_elsewhere=self._has_admin_port)
         return self.proxy(message)(environ, start_response)
 

@@ -71,6 +71,20 @@ class Chain:
             elif transaction.row is not None:
                 transaction.release()
 
+    def admits_at_once(self, transaction: Transaction) -> bool:
+        """Whether it has its claim now. If not, nothing is claimed, and `admit` says what is to become of it."""
+        router = self._router
+        generation = router.generation
+        for ask in self._filters:
+            if ask(transaction) is not None:
+                break
+        else:
+            if router.generation == generation:
+                return True
+        if transaction.row is not None:
+            transaction.release()
+        return False
+
     def _wait(self, transaction: Transaction, wait: Wait, is_held: bool) -> None:
         assert transaction.row is None, "who waits is in flight on no version"
         wait.room.check_space()  # who is turned away is not held

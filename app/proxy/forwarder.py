@@ -10,6 +10,7 @@ from typing import Any
 from gevent import GreenletExit
 
 from app.errors import RouterError, UpstreamDeadline, UpstreamError, WorkerStopped
+from app.protocol.response import ResponseHead
 from app.proxy.chain import Chain
 from app.proxy.client_request import RATE_GRACE_S, ClientRequest
 from app.proxy.relay.response_relay import ResponseRelay
@@ -26,8 +27,9 @@ from app.routing.targets import NOWHERE
 from app.settings.tables.router_settings import RouterConfig
 from app.transport.deadlines import Deadlines
 from app.transport.limits import Expired
+from app.upstream.messages import Begun, UpstreamResponse
 
-__all__ = ["Forwarder", "Timeouts"]
+__all__ = ["Forwarder", "Timeouts", "WsgiResponse"]
 
 logger = getLogger(__name__)
 
@@ -58,6 +60,11 @@ class Forwarder:
         chain: admits a request.
         failures: is told of versions that have failed and answer again.
         retrier: sends a request again when its version has refused it.
+
+    Attributes:
+        chain: as given.
+        rewriter: what is written into heads.
+        limits_total: whether `response_timeout` ends requests.
     """
 
     def __init__(
@@ -73,18 +80,28 @@ class Forwarder:
         self._audience = audience
         self._records = records
         self._timeouts = timeouts
-        self._chain = chain
+        self.chain = chain
         self._failures = failures
         self._retrier = retrier
-        self._rewriter = Rewriter(config)
-        self._limits_total = config.response_timeout > 0
+        self.rewriter = Rewriter(config)
+        self.limits_total = config.response_timeout > 0
         self._ids = request_ids()
 
-    def forward(self, request: ClientRequest) -> WsgiResponse:
-        """Sends `request` to the active version; returns what passes the response on, or the router's own."""
-        transaction = Transaction(self._records, request, request.head.request_id or next(self._ids))
+    def transaction_of(self, request: ClientRequest) -> Transaction:
+        """A new one, with the client's request id or one of ours."""
+        return Transaction(self._records, request, request.head.request_id or next(self._ids))
+
+    def forward(
+        self, request: ClientRequest, transaction: Transaction | None = None, begun: Begun | None = None
+    ) -> WsgiResponse:
+        """Sends `request` to the active version; returns what passes the response on, or the router's own.
+
+        `transaction` and `begun` say how far somebody else has come with it: to its claim, or on a connection.
+        """
+        if transaction is None:
+            transaction = Transaction(self._records, request, request.head.request_id or next(self._ids))
         try:
-            return self._pass_on(transaction)
+            return self._pass_on(transaction, begun)
         except RouterError as error:
             return self._reply(transaction, error)
         except Expired as error:
@@ -101,21 +118,25 @@ class Forwarder:
             transaction.end(WorkerStopped.status, WorkerStopped.cause)
             raise
 
-    def _pass_on(self, transaction: Transaction) -> WsgiResponse:
+    def _pass_on(self, transaction: Transaction, begun: Begun | None) -> WsgiResponse:
         """Past the filters, to the version, and back."""
-        refusal = self._chain.admit(transaction)
-        if refusal is not None:
-            return self._reply(transaction, refusal)
-        if self._limits_total:
+        if transaction.row is None:
+            refusal = self.chain.admit(transaction)
+            if refusal is not None:
+                return self._reply(transaction, refusal)
+        if self.limits_total:
             transaction.limit_total(self._timeouts.total)
         target = transaction.target
-        message = self._rewriter.request(transaction)
+        message = self.rewriter.request(transaction)
         circuit = target.circuit
-        transaction.sent_us = monotonic_ns() // 1000
+        if begun is None:
+            transaction.sent_us = monotonic_ns() // 1000
+        else:
+            message.begun = begun
         try:
             response = target.send(message)
         except UpstreamError as error:
-            again = self._retrier.send_again(transaction, message, error, self._rewriter.request)
+            again = self._retrier.send_again(transaction, message, error, self.rewriter.request)
             if isinstance(again, Reply):
                 return self._reply(transaction, again)
             response = again
@@ -123,10 +144,22 @@ class Forwarder:
             if circuit is not None:
                 self._failures.answered(target, circuit)
         transaction.head_us = monotonic_ns() // 1000
-        lines = self._rewriter.response_lines(transaction, response.head)
+        lines = self.rewriter.response_lines(transaction, response.head)
         if response.status_code == 101:
             return Tunnel(transaction, response, lines, self._timeouts.tunnel)
         return ResponseRelay(transaction, response, lines, self._timeouts.reading, self._timeouts.sending)
+
+    def send_rest(
+        self, transaction: Transaction, head: ResponseHead, data: bytes, size: int, sent: int
+    ) -> WsgiResponse:
+        """Goes on with a response that is here as a whole, `data`, of whose bytes `sent` are out.
+
+        `size` bytes of it are its head.
+        """
+        response = UpstreamResponse.ended(head)
+        relay = ResponseRelay(transaction, response, b"", self._timeouts.reading, self._timeouts.sending)
+        relay.begun = data, size, sent
+        return relay
 
     def refuse(self, request: ClientRequest, error: RouterError) -> ErrorReply:
         """The router's own response to a request that goes past no filter: it is not fit to be forwarded."""

@@ -113,15 +113,17 @@ class TrafficRouter:
     def _target_of(self, version: VersionState) -> Target:
         # A file written by hand says nothing about the process, and "stopped" is what it then is taken for.
         was_ours = version.pid is not None or version.started_at is not None
+        session = self.session(version.port)
         return Target(
             version.index,
             version.name,
             version.port,
-            self.session(version.port).send,
+            session.send,
             was_ours and version.status == "stopped",
             version.status == "starting",
             self._address,
             version.release or "",
+            session.connections,
         )
 
     def _target_by_the_clock(self) -> Target:

@@ -8,6 +8,7 @@ from typing import Protocol
 from app.errors import NoActiveVersion
 from app.routing.circuit import Circuit
 from app.transport.loopback import DEFAULT_ADDRESS, authority
+from app.upstream.fresh import Connections
 from app.upstream.messages import UpstreamRequest, UpstreamResponse
 
 __all__ = ["NOWHERE", "NO_VERSION", "Claims", "NoClaims", "Target"]
@@ -51,12 +52,24 @@ class Target:
         name, port, release: of the version; no release is "".
         authority: its host and port, as a Host field names them.
         send: sends a request through the `requests.Session` of the port.
+        connections: where `send` takes its connections from.
         is_stopped: the state says that its process was stopped, rather than nothing about it.
         is_starting: the state says that it is on its way up.
         circuit: who counts its failures in a row, from the first one on; before that None.
     """
 
-    __slots__ = ("authority", "circuit", "is_starting", "is_stopped", "name", "port", "release", "send", "version")
+    __slots__ = (
+        "authority",
+        "circuit",
+        "connections",
+        "is_starting",
+        "is_stopped",
+        "name",
+        "port",
+        "release",
+        "send",
+        "version",
+    )
 
     def __init__(
         self,
@@ -68,12 +81,14 @@ class Target:
         is_starting: bool = False,
         address: str = DEFAULT_ADDRESS,
         release: str = "",
+        connections: Connections | None = None,
     ) -> None:
         self.version = version
         self.name = name
         self.port = port
         self.authority = authority(address, port).encode()
         self.send = send
+        self.connections = connections
         self.release = release
         self.is_stopped = is_stopped
         self.is_starting = is_starting

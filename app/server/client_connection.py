@@ -22,6 +22,8 @@ from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestHead, RequestParser
 from app.proxy.client_request import ClientBody, ClientRequest
 from app.proxy.environ import REQUEST_KEY
+from app.proxy.forwarder import WsgiResponse
+from app.server.lane import Lane
 from app.server.wsgi import WsgiAnswer
 from app.transport.endpoint import Endpoint, yield_to_loop
 from app.transport.limits import Expired
@@ -46,35 +48,43 @@ class ClientConnection:
         peer: its address, as text.
         serving: what all connections of the worker share.
         wsgi: the application that they are for.
+        has_lane: ordinary requests are served without a switch to its greenlet (`app.server.lane`).
+
+    Attributes:
+        parser, forwarding: read its heads, and write its forwarding fields.
+        request: the one that is being served.
+        is_idle: it waits for its next request.
     """
 
     __slots__ = (
         "_endpoint",
-        "_forwarding",
         "_greenlet",
-        "_is_idle",
-        "_parser",
-        "_request",
+        "_lane",
         "_serving",
         "_start_response",
         "_wsgi",
         "_wsgi_answer",
+        "forwarding",
+        "is_idle",
+        "parser",
+        "request",
     )
 
-    def __init__(self, endpoint: Endpoint, peer: str, serving: Serving, wsgi: Wsgi) -> None:
+    def __init__(self, endpoint: Endpoint, peer: str, serving: Serving, wsgi: Wsgi, has_lane: bool = False) -> None:
         config = serving.config
         self._endpoint = endpoint
         self._serving = serving
-        self._parser = RequestParser(
+        self.parser = RequestParser(
             config.max_fields, config.allow_trace, config.pass_underscore_fields, config.upgrades
         )
-        self._forwarding = Forwarding(peer.encode(), b"http", config.main_port, config.forwarded_hops)
+        self.forwarding = Forwarding(peer.encode(), b"http", config.main_port, config.forwarded_hops)
         self._wsgi = wsgi
-        self._request: ClientRequest | None = None
-        self._is_idle = False
+        self.request: ClientRequest | None = None
+        self.is_idle = False
         self._greenlet: Any = getcurrent()  # gevent has no types; None once all is said
         self._wsgi_answer = WsgiAnswer(serving.timeouts.sending)
         self._start_response = self._wsgi_answer.start_response
+        self._lane = Lane(self, endpoint, serving) if has_lane else None
 
     @property
     def endpoint(self) -> Endpoint:
@@ -83,13 +93,13 @@ class ClientConnection:
 
     def finish(self) -> None:
         """Makes the answer on its way, if there is one, the connection's last."""
-        if self._request is not None:
-            self._request.persist = False
+        if self.request is not None:
+            self.request.persist = False
 
     def close_if_idle(self) -> None:
         """Ends the connection when it waits for its next request."""
-        if self._is_idle:
-            self._endpoint.interrupt(WorkerStopped("the connection is idle"), lambda: self._is_idle)
+        if self.is_idle:
+            self._endpoint.interrupt(WorkerStopped("the connection is idle"), lambda: self.is_idle)
 
     def cut_off(self) -> None:
         """Ends what is under way: with an answer where none has begun, else with a reset."""
@@ -119,31 +129,48 @@ class ClientConnection:
 
     def _serve_one(self) -> bool:
         """One request and its answer; returns whether another may follow. Raises OSError, Expired."""
-        serving = self._serving
+        if self._lane is not None and not self._endpoint.buffered and not self._serving.is_draining:
+            try:
+                proceed = self._lane.serve()
+            except WorkerStopped:  # the connection is idle
+                return False
+            if proceed is not None:
+                return proceed()
         try:
             raw = self._read_head()
             if not raw:
                 return False
             started_us = monotonic_ns() // 1000
-            head = self._parser.parse(raw)
+            head = self.parser.parse(raw)
         except RouterError as error:
             self.refuse(error)
             return False
+        return self.serve_head(head, started_us)
+
+    def serve_head(self, head: RequestHead, started_us: int) -> bool:
+        """The request of a head that was read at `started_us`, and its answer; returns whether another may follow."""
+        serving = self._serving
         config = serving.config
         body = None
         if head.has_body:
             body = ClientBody(self._endpoint, head, config.max_body_bytes, config.body_rate_floor)
         persist = head.keep_alive and serving.keeps_alive
-        request = ClientRequest(head, body, self._endpoint, self._forwarding, started_us, persist)
+        request = ClientRequest(head, body, self._endpoint, self.forwarding, started_us, persist)
         if body is not None and config.max_body_bytes and (head.content_length or 0) > config.max_body_bytes:
             too_large = BodyTooLarge(f"{head.content_length} bytes announced, limit {config.max_body_bytes}")
             serving.forwarder.refuse(request, too_large)({}, None)
             return False
-        self._request = request
-        chunks = self._wsgi({REQUEST_KEY: request}, self._start_response)
+        self.request = request
+        return self._sent(request, self._wsgi({REQUEST_KEY: request}, self._start_response))
+
+    def answer(self, request: ClientRequest, respond: Callable[[], WsgiResponse]) -> bool:
+        """The rest of what the lane has begun; `respond` gives the answer. Returns whether another may follow."""
+        return self._sent(request, respond()({REQUEST_KEY: request}, self._start_response))
+
+    def _sent(self, request: ClientRequest, chunks: Any) -> bool:
         if not request.answered:
             self._wsgi_answer.send(chunks, request)
-        self._request = None
+        self.request = None
         return request.persist and not self._endpoint.closed
 
     # --- reading ------------------------------------------------------------------------------------------
@@ -158,13 +185,13 @@ class ClientConnection:
         if not data:
             if self._serving.is_draining:
                 return b""
-            self._is_idle = True
+            self.is_idle = True
             try:
                 data = endpoint.read(self._serving.idle)
             except WorkerStopped:
                 return b""
             finally:
-                self._is_idle = False
+                self.is_idle = False
         end = data.find(b"\r\n\r\n")
         if end < 0 or data[0] == 13:
             data, end = self._read_rest(data)
@@ -223,7 +250,7 @@ class ClientConnection:
             return
         self._check_size(data, len(data))
         if eol >= seen:
-            self._parser.check_line(data[: eol - 1])
+            self.parser.check_line(data[: eol - 1])
 
     def _check_size(self, data: bytes, end: int) -> None:
         config = self._serving.config
@@ -248,7 +275,7 @@ class ClientConnection:
         """Answers what could not be read as a request; the connection is not used again (RFC 9112 §2.2)."""
         now_us = monotonic_ns() // 1000
         head = RequestHead(b"-", b"-", False, b"\r\n\r\n")
-        request = ClientRequest(head, None, self._endpoint, self._forwarding, now_us, False)
+        request = ClientRequest(head, None, self._endpoint, self.forwarding, now_us, False)
         self._serving.forwarder.refuse(request, error)({}, None)
 
     def _linger(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import Counter
 from logging import getLogger
@@ -18,6 +19,9 @@ __all__ = ["Serving"]
 
 logger = getLogger(__name__)
 
+LANE_VARIABLE = "TRAFFIC_ROUTER_LANE"
+"""`off`: all requests go the way of those that are not ordinary, for the tests and for finding faults."""
+
 _ROOM = 16
 """How many idle connections end at a time when there is no room for new ones."""
 
@@ -33,6 +37,8 @@ class Serving:
         is_draining: idle connections are to be closed.
         shares: what the workers know of each other's connections.
         keeps_alive: connections may carry another request.
+        own_prefixes: what the paths of our own pages begin with, perhaps among others.
+        ordinary_bytes: no part of a head of up to so many bytes is too long.
     """
 
     @classmethod
@@ -56,6 +62,10 @@ class Serving:
         self.is_stopping = False
         self.keeps_alive = config.keepalive_timeout > 0
         self.shares = service.metrics.shares(service.slot)
+        self.own_prefixes = wsgi.own_prefixes
+        self.ordinary_bytes = config.max_request_line_bytes
+        # What limits a request as a whole ends it in a greenlet.
+        self._has_lane = not service.forwarder.limits_total and os.environ.get(LANE_VARIABLE) != "off"
         self._service = service
         self._notices = Notices(logger)
         self._slot = service.slot
@@ -70,7 +80,7 @@ class Serving:
 
     def serve(self, sock: socket.socket, peer: str) -> None:
         """Serves one accepted connection of the address `peer` to its end."""
-        self._serve(ClientConnection(Endpoint(sock), peer, self, self.wsgi), peer)
+        self._serve(ClientConnection(Endpoint(sock), peer, self, self.wsgi, self._has_lane), peer)
 
     def serve_admin(self, sock: socket.socket, peer: str) -> None:
         """The same at `admin_bind`, where there is nothing but the router's own endpoints."""

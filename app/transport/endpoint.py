@@ -114,6 +114,12 @@ class Endpoint:
         """Takes the endpoint back into use."""
         self._on_idle = None
 
+    def listen(self, waiter: Any) -> None:
+        """Calls `waiter.switch(self)` once, in the hub, when bytes or the end can be read; None: not any more."""
+        self._reader = waiter
+        if waiter is not None and not self._armed:
+            self._arm()
+
     def wait_readable(self, deadlines: Deadlines) -> None:
         """Waits until bytes or the end can be read. Raises Expired."""
         if not self._armed:

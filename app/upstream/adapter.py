@@ -41,14 +41,19 @@ class UpstreamAdapter(HTTPAdapter):
         and whatever reading the request's body raises.
         """
         connections = self.connections
-        body = request.raw_body
-        connection = connections.acquire(request.times_written > 0)
-        if connection.reused and (body is not None or request.raw_method not in IDEMPOTENT):
-            connection = self._trusted(connection)
+        body, begun = request.raw_body, request.begun
+        if begun is not None:
+            if begun.connection is None:
+                raise begun.fault or UpstreamReset("nothing was begun")
+            connection = begun.connection
+        else:
+            connection = connections.acquire(request.times_written > 0)
+            if connection.reused and (body is not None or request.raw_method not in IDEMPOTENT):
+                connection = self._trusted(connection)
         while True:
             exchange = Exchange(connection, request, self._limits)
             try:
-                head = exchange.run()
+                head = exchange.run(begun)
             except BaseException as error:
                 connections.discard(connection)
                 request.times_written += exchange.has_written
@@ -57,7 +62,7 @@ class UpstreamAdapter(HTTPAdapter):
                 if not connection.reused:
                     error.may_be_repeated = True  # but not here: it was no idle connection that had been closed
                     raise
-                connection = connections.acquire(fresh=True)
+                connection, begun = connections.acquire(fresh=True), None
             else:
                 connection.is_trusted = body is None or has_surely_read(body.size, head.status)
                 return UpstreamResponse(

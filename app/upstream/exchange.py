@@ -12,7 +12,7 @@ from app.protocol.response import ResponseHead
 from app.protocol.retry import may_send_again
 from app.protocol.upgrade import was_asked_for
 from app.transport.limits import Expired, Limit
-from app.upstream.messages import UpstreamRequest
+from app.upstream.messages import Begun, UpstreamRequest
 from app.upstream.upload import Upload
 from app.upstream.upstream_connection import UpstreamConnection
 
@@ -88,18 +88,22 @@ class Exchange:
         upload = self._upload
         return None if upload is None or (upload.body.complete and not upload.has_unsent) else upload
 
-    def run(self) -> ResponseHead:
-        """Sends the request and returns the head of its answer.
+    def run(self, begun: Begun | None = None) -> ResponseHead:
+        """Sends the request, or what is left of it, and returns the head of its answer.
 
         Raises UpstreamReset, UpstreamReadTimeout, UpstreamProtocolError, ClientDisconnected, RequestTimeout
         and what the request's body raises.
         """
         request, limits = self._request, self._limits
         try:
-            if request.raw_body is None:
+            if begun is not None:
+                self._go_on(begun)
+            elif request.raw_body is None:
                 self._send(request.head)
+                self._advance()
             else:
                 self._send_first_part()
+                self._advance()
             return self._final_head()
         except Expired as error:
             if error.limit is limits.reading:
@@ -111,6 +115,17 @@ class Exchange:
             raise  # a limit that somebody above us has set
         except OSError as error:
             raise UpstreamReset(f"port {request.port} broke the connection: {error.strerror}") from error
+
+    def _go_on(self, begun: Begun) -> None:
+        self.has_written = begun.has_written
+        if begun.fault is not None:
+            raise begun.fault
+        if begun.unsent:
+            self._endpoint.send(begun.unsent, self._limits.reading)
+        if begun.received is None:
+            self._advance()
+        else:
+            self._take_in(begun.received)
 
     def _send(self, data: bytes) -> None:
         endpoint = self._endpoint
@@ -137,7 +152,6 @@ class Exchange:
     def _final_head(self) -> ResponseHead:
         request, connection = self._request, self._connection
         method = request.raw_method
-        self._advance()
         while True:
             head = connection.take_head(method)
             if head is None:

@@ -23,6 +23,9 @@ class Connections(Protocol):
     def acquire(self, fresh: bool = False) -> UpstreamConnection:
         """A connection; a new one when it must be `fresh`."""
 
+    def take_idle(self) -> UpstreamConnection | None:
+        """A connection that is there, without a wait; None when there is none."""
+
     def release(self, connection: UpstreamConnection) -> None:
         """Ends the use of a connection that may be used again."""
 
@@ -63,6 +66,10 @@ class FreshConnections:
     def acquire(self, fresh: bool = False) -> UpstreamConnection:
         """A connection to the port. Raises UpstreamConnectError, UpstreamConnectTimeout."""
         return open_connection(self._address, self._port, self._connect, self._limit)
+
+    def take_idle(self) -> UpstreamConnection | None:
+        """None is ever kept."""
+        return None
 
     def release(self, connection: UpstreamConnection) -> None:
         """Closes it."""

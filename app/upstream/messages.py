@@ -7,7 +7,7 @@ and doubles such as `responses`, look at, and those are only made when somebody 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import requests
 from requests.structures import CaseInsensitiveDict
@@ -17,7 +17,25 @@ from app.upstream.fresh import Connections
 from app.upstream.upload import RequestBody, Upload
 from app.upstream.upstream_connection import ResponseBody, UpstreamConnection
 
-__all__ = ["UpstreamResponse", "UpstreamRequest"]
+__all__ = ["Begun", "UpstreamRequest", "UpstreamResponse"]
+
+
+class Begun(NamedTuple):
+    """How far an exchange has come that somebody else has begun.
+
+    Attributes:
+        connection: where; None when there is only a fault.
+        unsent: what of the request's head is still to be sent.
+        received: what came last, b"" at the end of the stream; None while nothing has.
+        fault: what ended the wait, to be raised as if it had come up in the exchange.
+        has_written: some of the request may have been delivered.
+    """
+
+    connection: UpstreamConnection | None
+    unsent: bytes = b""
+    received: bytes | None = None
+    fault: BaseException | None = None
+    has_written: bool = True
 
 
 class UpstreamRequest(requests.PreparedRequest):
@@ -35,7 +53,10 @@ class UpstreamRequest(requests.PreparedRequest):
     Attributes:
         first_part: the bytes that are sent first, kept so that they can be sent again; None before.
         times_written: on how many connections that failed some of it was written.
+        begun: the exchange that is to be gone on with; None where it begins anew.
     """
+
+    begun: Begun | None = None
 
     def __init__(
         self,
@@ -133,6 +154,16 @@ class UpstreamResponse(requests.Response):
         self.stream = stream
         self.upload = upload
         self.connections: Connections | None = connections
+
+    @classmethod
+    def ended(cls, head: ResponseHead) -> Self:
+        """One of which nothing is to come, and whose connection is given back."""
+        response = cls.__new__(cls)
+        response.head = head
+        response.status_code = head.status
+        response.upload = None
+        response.connections = None
+        return response
 
     @property
     def reason(self) -> str:  # type: ignore[override]  # made on demand

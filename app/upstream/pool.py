@@ -58,10 +58,7 @@ class ConnectionPool:
         """
         idle = self._idle
         if idle and not fresh:
-            endpoint, connection = idle.popitem()
-            self._idle_deadlines.discard(endpoint)
-            endpoint.unwatch_idle()
-            return connection
+            return self._take()
         if self._open < self._size:
             self._open += 1
             return self._open_in_place()
@@ -76,6 +73,16 @@ class ConnectionPool:
             handed_over.close()  # its place is ours
             return self._open_in_place()
         return handed_over
+
+    def take_idle(self) -> UpstreamConnection | None:
+        """The connection used last, without a wait; None when none is idle."""
+        return self._take() if self._idle else None
+
+    def _take(self) -> UpstreamConnection:
+        endpoint, connection = self._idle.popitem()
+        self._idle_deadlines.discard(endpoint)
+        endpoint.unwatch_idle()
+        return connection
 
     def _open_in_place(self) -> UpstreamConnection:
         """Opens a connection whose place is already counted."""

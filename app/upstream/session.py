@@ -7,6 +7,7 @@ from typing import Any
 import requests
 
 from app.upstream.adapter import UpstreamAdapter
+from app.upstream.fresh import Connections
 from app.upstream.messages import UpstreamRequest, UpstreamResponse
 from app.upstream.whole import adopt
 
@@ -33,6 +34,11 @@ class UpstreamSession(requests.Session):
         """Sends one request; the answer's body is still on the way. Raises what the adapter raises."""
         answer = self._adapter.send(request, **kwargs)
         return answer if type(answer) is UpstreamResponse else adopt(answer, request)
+
+    @property
+    def connections(self) -> Connections:
+        """Where its connections come from."""
+        return self._adapter.connections
 
     def keep_idle(self, keeps: bool) -> None:
         """Whether connections are kept for other requests; those that are idle are closed when not."""

@@ -62,6 +62,10 @@ class UpstreamConnection:
         self.endpoint.buffered = buffered[end:]
         return self.parser.parse(buffered[:end], method)
 
+    def forget_search(self) -> None:
+        """Whatever is in the buffer next is looked at from its beginning."""
+        self._searched = 0
+
     def close(self) -> None:
         """Closes the endpoint."""
         self.endpoint.close()

@@ -55,13 +55,14 @@ class ResponseRelay:
         reading, sending: limits of a wait for the upstream's bytes, and for the client to take some.
     """
 
-    __slots__ = ("_added", "_transaction", "_reading", "_sending", "_upstream")
+    __slots__ = ("begun", "_added", "_transaction", "_reading", "_sending", "_upstream")
 
     def __init__(
         self, transaction: Transaction, upstream: UpstreamResponse, added: bytes, reading: Deadlines, sending: Deadlines
     ) -> None:
         self._transaction = transaction
         self._upstream = upstream
+        self.begun: tuple[bytes, int, int] | None = None  # the whole response, what of it is its head, what is sent
         self._added = added
         self._reading = reading
         self._sending = sending
@@ -132,6 +133,10 @@ class ResponseRelay:
         transaction, upstream = self._transaction, self._upstream
         body = upstream.stream
         transaction.first_byte_us = transaction.head_us
+        if self.begun is not None:
+            whole, size, sent = self.begun
+            self._write(client, whole, len(whole) - size, size, sent)
+            return
         if upstream.upload is not None:
             self._transfer_both_ways(client, upstream.upload, chunked)
             return
@@ -280,13 +285,16 @@ class ResponseRelay:
                 raise
             raise UpstreamReadTimeout(f"the answer stopped for {error.limit.seconds:g} s") from error
 
-    def _write(self, client: Endpoint, data: bytes, body: int, head: int = 0) -> None:
-        """Sends `data`, `head` bytes of the answer's head and then `body` of its body, which are counted."""
+    def _write(self, client: Endpoint, data: bytes, body: int, head: int = 0, sent: int = 0) -> None:
+        """Sends `data`, `head` bytes of the answer's head and then `body` of its body, which are counted.
+
+        `sent` bytes of it are out already.
+        """
         transaction = self._transaction
         try:
-            client.send(data, self._sending)
+            client.send(data[sent:] if sent else data, self._sending)
         except BaseException as error:
-            transaction.sent_in_part(client.taken, len(data), head, body)
+            transaction.sent_in_part(sent + client.taken, len(data), head, body)
             if isinstance(error, OSError):
                 raise ClientDisconnected("the client broke the connection") from error
             if isinstance(error, Expired):

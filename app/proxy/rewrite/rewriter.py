@@ -21,21 +21,28 @@ class Rewriter:
         self._via = b"Via: 1.1 %b\r\n" % config.via.encode() if config.via else b""
         self._server_timing = config.server_timing
 
-    def request(self, transaction: Transaction) -> UpstreamRequest:
-        """The request as it goes to the version that it has claimed."""
-        request, target = transaction.request, transaction.target
+    def request_head(self, transaction: Transaction, more: bytes = b"") -> bytes:
+        """The request's head as it goes to the version that it has claimed; `more` are further lines of ours."""
+        request = transaction.request
         head = request.head
         added = request.forwarding.lines(head) + self._via
         if not head.request_id:
             added += b"X-Request-ID: " + transaction.request_id + b"\r\n"
+        return upstream_head(head, added + more, transaction.target.authority)
+
+    def request(self, transaction: Transaction) -> UpstreamRequest:
+        """The request as it goes to the version that it has claimed."""
+        request, target = transaction.request, transaction.target
+        head = request.head
+        more = b""
         upgrades = head.upgrade if request.endpoint is not None else b""
         if upgrades:
-            added += b"Connection: Upgrade\r\nUpgrade: " + upgrades + b"\r\n"
+            more = b"Connection: Upgrade\r\nUpgrade: " + upgrades + b"\r\n"
         return UpstreamRequest(
             target.port,
             head.method,
             head.target,
-            upstream_head(head, added, target.authority),
+            self.request_head(transaction, more),
             request.body,
             request.endpoint,
             # RFC 9110 §15.2: 1xx answers are passed on, but never to HTTP/1.0.
