@@ -209,14 +209,17 @@ class Lane:
         endpoint.buffered = data
         try:
             head = upstream.take_head(transaction.request.head.method) if data else None
-        except RouterError:
+            if head is not None and head.content_length and not endpoint.buffered:
+                # Many servers send head and body one after the other, so the body may be here by now.
+                more = endpoint.receive() or b""
+                endpoint.buffered, data = more, data + more
+        except (RouterError, OSError):
             head = None
-        if head is None or not _is_ordinary(head, len(endpoint.buffered)):
-            endpoint.buffered = b""
+        body, endpoint.buffered = endpoint.buffered, b""
+        if head is None or not _is_ordinary(head, len(body)):
             upstream.forget_search()
             self._resume(Begun(upstream, received=data))
             return
-        body, endpoint.buffered = endpoint.buffered, b""
         self._answer(transaction, upstream, head, body)
 
     def _answer(self, transaction: Transaction, upstream: UpstreamConnection, head: ResponseHead, body: bytes) -> None:
