@@ -32,8 +32,8 @@ from tests.transport.loopback import connected
 ROOT = Path(__file__).resolve().parents[2]
 
 FRAMES = 72
-"""Calls of Python functions of ours for a plain GET, the reading of both heads and the log included; what is new must make
-room for itself."""
+"""Calls of Python functions of ours for a plain GET, the reading of both heads and the log included; what is new must
+make room for itself."""
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 ANSWERS: dict[bytes, tuple[bytes, ...]] = {
