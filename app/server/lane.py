@@ -128,6 +128,7 @@ class Lane:
         self._client.listen(self)
 
     def _take_request(self) -> None:
+        """Reads what has come; a whole head of an ordinary request goes on, all else is the greenlet's."""
         client, connection, serving = self._client, self._connection, self._serving
         raw = client.receive()
         if raw is None:
@@ -147,7 +148,12 @@ class Lane:
             return
         if not _may_be_ordinary(head) or head.target.startswith(serving.own_prefixes):
             self._proceed(partial(connection.serve_head, head, started_us))
-            return
+        else:
+            self._forward(head, started_us)
+
+    def _forward(self, head: RequestHead, started_us: int) -> None:
+        """Past the filters, and out on an idle connection."""
+        client, connection, serving = self._client, self._connection, self._serving
         serving.idle.discard(self)
         connection.is_idle = False
         persist = head.keep_alive and serving.keeps_alive
@@ -155,12 +161,11 @@ class Lane:
         connection.request = request
         forwarder = serving.forwarder
         transaction = self._transaction = forwarder.transaction_of(request)
-        if not forwarder.chain.admits_at_once(transaction):
-            self._proceed(partial(connection.answer, request, partial(forwarder.forward, request, transaction)))
-            return
-        target = transaction.target
-        connections = target.connections
-        upstream = connections.take_idle() if connections is not None and target.circuit is None else None
+        upstream = None
+        if forwarder.chain.admits_at_once(transaction):
+            target = transaction.target
+            if target.circuit is None and target.connections is not None:
+                upstream = target.connections.take_idle()
         if upstream is None:
             self._proceed(partial(connection.answer, request, partial(forwarder.forward, request, transaction)))
             return
@@ -186,6 +191,7 @@ class Lane:
         self._proceed(self._resumed(self._transaction, begun))
 
     def _hear_client(self, upstream: UpstreamConnection) -> None:
+        """While the answer is awaited: the client's next request, or that it is gone."""
         client = self._client
         try:
             poll_client(client)
@@ -196,6 +202,7 @@ class Lane:
             client.listen(self)
 
     def _take_response(self, upstream: UpstreamConnection) -> None:
+        """Reads what has come; a whole ordinary answer goes on, all else is the greenlet's."""
         transaction, endpoint = self._transaction, upstream.endpoint
         assert transaction is not None
         try:
@@ -223,6 +230,7 @@ class Lane:
         self._answer(transaction, upstream, head, body)
 
     def _answer(self, transaction: Transaction, upstream: UpstreamConnection, head: ResponseHead, body: bytes) -> None:
+        """Gives the connection back, sends the answer, records the request, and waits for the next."""
         client, connection, serving = self._client, self._connection, self._serving
         transaction.head_us = transaction.first_byte_us = monotonic_ns() // 1000
         request = transaction.request

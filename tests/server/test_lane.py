@@ -31,7 +31,7 @@ from tests.transport.loopback import connected
 
 ROOT = Path(__file__).resolve().parents[2]
 
-FRAMES = 72
+FRAMES = 73
 """Calls of Python functions of ours for a plain GET, the reading of both heads and the log included; what is new must
 make room for itself."""
 
