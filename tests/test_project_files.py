@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -73,3 +75,16 @@ def test_nothing_is_tracked_that_is_to_be_ignored() -> None:
         return
     command = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()[:3] == []
+
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page_names_modules_and_what_is_in_them(page: Path) -> None:
+    """Of the project's own: `app/errors.py` is there, and `CAUSES` in `app/errors.py` is in it."""
+    text = page.read_text(encoding="utf-8")
+    modules = set(re.findall(r"`((?:app|bench|tests)/[\w/]+\.py)`", text))
+    assert [module for module in modules if not (ROOT / module).is_file()] == []
+    for name, module in re.findall(r"`([\w.]+)` in\s+`((?:app|bench|tests)/[\w/]+\.py)`", text):
+        assert re.search(rf"\b{name.rpartition('.')[2]}\b", (ROOT / module).read_text(encoding="utf-8")), (name, module)
