@@ -176,9 +176,6 @@ class UpstreamTruncated(UpstreamError):
     cause = "upstream_truncated"
 
 
-# A cause's place in the shared metrics file is its place here: new classes go below the last one.
-
-
 class TrafficPaused(RouterError):
     """An operator has paused the traffic, and this request cannot wait for it to be resumed.
 

@@ -59,7 +59,7 @@ class Service:
         settings: all of them; `config` and `app_config` are those of the router and of `[app]`.
         access: who may see what is inside.
         metrics: the file that all workers share.
-        router, forwarder, records, waits, admission, budget, failover: see their classes.
+        router, forwarder, records, timeouts, admission, budget, failover: see their classes.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class Serving:
 
     Attributes:
         wsgi: the application for clients.
-        config, forwarder, waits: of the application's service.
+        config, forwarder, timeouts: of the application's service.
         idle, heads, lingering: deadlines for the next request, for a head, and for a goodbye.
         is_stopping: the worker accepts no more connections.
         is_draining: idle connections are to be closed.
