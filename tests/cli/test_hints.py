@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app import errors
+from app import operator_errors
 from app.operator_errors import ConfigError, OperatorError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ WITHOUT = {
 def files() -> Iterator[Path]:
     for room in ROOMS:
         path = ROOT / room
-        yield from [path] if path.is_file() else sorted(path.glob("*.py"))
+        yield from [path] if path.is_file() else sorted(path.rglob("*.py"))
 
 
 def without_hint(path: Path) -> Iterator[str]:
@@ -32,7 +32,7 @@ def without_hint(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name)):
             continue
-        raised = getattr(errors, node.exc.func.id, object)
+        raised = getattr(operator_errors, node.exc.func.id, object)
         # The message of a ConfigError names the setting, its place and what is allowed there.
         if issubclass(raised, OperatorError) and raised is not ConfigError and len(node.exc.args) < 2:
             yield f"{path.relative_to(ROOT)}:{node.lineno}: {ast.unparse(node.exc)}"

@@ -89,11 +89,12 @@ def test_reset_ends_connections_and_records(upstream: RawUpstream) -> None:
     assert (upstream.connections, upstream.exchanges) == ([], [])
 
 
-def test_ambiguous_request_is_recorded_as_a_fault(upstream: RawUpstream) -> None:
-    with RawClient(upstream.port) as client:
-        client.send(b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc")
-        assert client.how_it_ends() in {"closed", "reset"}
-    assert "ambiguous framing" in wait_until(lambda: upstream.faults, "fault")[0]
+def test_ambiguous_request_is_recorded_as_a_fault() -> None:
+    with RawUpstream() as upstream:
+        with RawClient(upstream.port) as client:
+            client.send(b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc")
+            assert client.how_it_ends() in {"closed", "reset"}
+        assert "ambiguous framing" in wait_until(lambda: upstream.faults, "fault")[0]
 
 
 def test_probes_are_answered_and_not_recorded(upstream: RawUpstream) -> None:
