@@ -31,6 +31,13 @@ def fault_in_lines(begun: bytes, start: int = 0) -> str:
     return f"a line has a bare {found.lastgroup}" if found.lastgroup else "a line has a control character"
 
 
+_KNOWN: dict[bytes, list[Field]] = {}
+"""Sections that came lately, and what is in them: clients and versions repeat themselves. Same bytes, same fields."""
+
+_KNOWN_MAX = 128
+_KNOWN_BYTES = 1024
+
+
 class FieldParser:
     """Tokenizes header and trailer sections; one per connection, because it keeps llhttp's state."""
 
@@ -51,19 +58,26 @@ class FieldParser:
         self._fields.append((name, value))
 
     def parse(self, block: bytes) -> list[Field]:
-        """The fields of `block`, which ends with an empty line.
+        """The fields of `block`, which ends with an empty line; nobody may change the list.
 
         Raises ValueError for what RFC 9112 §5 forbids: white space before the colon, obs-fold, a bare CR or
         LF, NUL and other controls in a value, a name that is no token, a Content-Length that is not one
         number, and a Content-Length beside a Transfer-Encoding.
         """
-        self._fields = []
+        known = _KNOWN.get(block)
+        if known is not None:
+            return known
+        fields = self._fields = []
         try:
             self._llhttp.feed_data(_PREFIX + block)
         except HttpParserError as error:
             self._llhttp = self._fresh()
             raise ValueError(str(error)) from error
-        return self._fields
+        if len(block) <= _KNOWN_BYTES:
+            if len(_KNOWN) == _KNOWN_MAX:
+                _KNOWN.clear()
+            _KNOWN[block] = fields
+        return fields
 
 
 class Meaning(IntEnum):
