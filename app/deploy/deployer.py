@@ -196,9 +196,9 @@ class Deployer:
 
         def decide(state: BlueGreenState) -> Plan | None:
             if to is not None:
-                from app.deploy.release.past import return_to
+                from app.deploy.release.past import rollback_to
 
-                plan = return_to(self.deployment, self.history.entries(), to, state)
+                plan = rollback_to(self.deployment, self.history.entries(), to, state)
             else:
                 plan = self._back(state)
             if plan is None:

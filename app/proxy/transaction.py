@@ -16,7 +16,7 @@ from app.proxy.long_lived import LongLived
 from app.routing.targets import NOWHERE, Claims, Target
 from app.transport.deadlines import Deadlines
 
-__all__ = ["CAUSE_INDEX", "Permit", "Recorder", "RequestLog", "RequestRecorder", "Transaction"]
+__all__ = ["CAUSE_INDEX", "PreviewTokens", "Recorder", "RequestLog", "RequestRecorder", "Transaction"]
 
 CAUSE_INDEX = {cause: index for index, cause in enumerate(CAUSES)}
 
@@ -98,7 +98,7 @@ class RequestRecorder:
 
 
 @dataclass(frozen=True, slots=True)
-class Permit:
+class PreviewTokens:
     """The tokens that a request carried, b"" each for none."""
 
     query: bytes = b""
@@ -113,7 +113,7 @@ class Transaction:
         request: what is on its way.
         request_id: ties access log, answer and upstream together.
         pick: what chooses the version, set by a filter; None is the active version.
-        permit: what a preview's link, cookie or field said; None until one was looked for and found.
+        tokens: what a preview's link, cookie or field said; None until one was looked for and found.
         is_preview: it visits the standby: it is not held, not counted, and its answer not to be stored.
         row, target: the claim, its row in the in-flight table and the version; the row is None while there is none.
         sent_us, head_us: monotonic microseconds when the request was sent and the answer's head was here; 0 before.
@@ -133,7 +133,7 @@ class Transaction:
         "head_us",
         "is_over",
         "is_preview",
-        "permit",
+        "tokens",
         "pick",
         "request",
         "request_id",
@@ -148,7 +148,7 @@ class Transaction:
         self.request = request
         self.request_id = request_id
         self.pick: Callable[[], Target] | None = None
-        self.permit: Permit | None = None
+        self.tokens: PreviewTokens | None = None
         self.is_preview = False
         self.row: int | None = None
         self.target = NOWHERE

@@ -45,7 +45,7 @@ class TrafficRouter:
     Attributes:
         seen: the state as the last look found it.
         generation: how many different states have been seen so far.
-        has_previews: whether the state has a key that permits may be signed with.
+        has_previews: whether the state has a key that tokens may be signed with.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A preview shows the standby to whoever has a permit; no application sees the permit, no figure the visit."""
+"""A preview shows the standby to whoever has a token; no application sees the token, no figure the visit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OURS = re.compile(rb"router.preview", re.IGNORECASE)
 
 
 def token(version: str = "green", lasts_s: float = 600, key: str = KEY) -> bytes:
-    """A permit."""
+    """One that shows the standby, as a rule."""
     return sign(key, version, time.time() + lasts_s).encode()
 
 
@@ -41,7 +41,7 @@ class Site:
         put_state(self.router.state_file, active, versions, **{"preview_key": KEY, **top})
 
     def ask(self, target: bytes = b"/r", fields: bytes = b"", method: bytes = b"GET", body: bytes = b"") -> Response:
-        """One request; whatever became of it, no application has seen a permit."""
+        """One request; whatever became of it, no application has seen a token."""
         answer = self.router.ask(request(method, target, body, fields))
         for exchange in (*self.blue.exchanges, *self.green.exchanges):
             assert not OURS.search(exchange.head.raw)
@@ -62,14 +62,14 @@ class TestWays:
     """Link, cookie and field."""
 
     def test_link_leads_to_the_clean_address_and_a_cookie_to_the_standby(self, site: Site) -> None:
-        permit = token()
-        answer = site.ask(b"/shop?a=1&__router_preview=%b&b=%%20x" % permit)
+        good = token()
+        answer = site.ask(b"/shop?a=1&__router_preview=%b&b=%%20x" % good)
         assert (answer.status, answer.value(b"Location")) == (303, b"/shop?a=1&b=%20x")
         assert answer.value(b"Cache-Control") == b"no-store"
         assert answer.value(b"Referrer-Policy") == b"no-referrer"
         assert answer.value(b"Clear-Site-Data") == b'"cache"'
         cookie, *attributes = (answer.value(b"Set-Cookie") or b"").split(b"; ")
-        assert cookie == b"__router_preview=" + permit
+        assert cookie == b"__router_preview=" + good
         assert {b"Path=/", b"HttpOnly", b"SameSite=Lax"} < set(attributes)
         (lasts,) = [int(found[8:]) for found in attributes if found.startswith(b"Max-Age=")]
         assert 590 < lasts <= 600
@@ -138,7 +138,7 @@ class TestWays:
 
 
 @pytest.mark.parametrize(
-    "permit",
+    "bad",
     [
         pytest.param(lambda: token(key="another"), id="foreign"),
         pytest.param(lambda: token(lasts_s=-1), id="expired"),
@@ -148,20 +148,20 @@ class TestWays:
     ],
 )
 class TestNoGood:
-    """A permit that is not one."""
+    """What is no token, or not ours, or no longer one."""
 
-    def test_link_is_refused(self, site: Site, permit: object) -> None:
-        answer = site.ask(b"/?__router_preview=" + permit())  # type: ignore[operator]  # the parameter's function
+    def test_link_is_refused(self, site: Site, bad: object) -> None:
+        answer = site.ask(b"/?__router_preview=" + bad())  # type: ignore[operator]  # the parameter's function
         assert (answer.status, answer.value(b"X-Router-Cause")) == (403, b"preview_refused")
         assert site.blue.exchanges == site.green.exchanges == []
 
-    def test_field_is_refused(self, site: Site, permit: object) -> None:
-        answer = site.ask(fields=b"X-Router-Preview: " + permit() + b"\r\n")  # type: ignore[operator]  # as above
+    def test_field_is_refused(self, site: Site, bad: object) -> None:
+        answer = site.ask(fields=b"X-Router-Preview: " + bad() + b"\r\n")  # type: ignore[operator]  # as above
         assert (answer.status, answer.value(b"X-Router-Cause")) == (403, b"preview_refused")
         assert site.blue.exchanges == site.green.exchanges == []
 
-    def test_cookie_is_taken_off_and_the_active_version_shown(self, site: Site, permit: object) -> None:
-        fields = b"Cookie: a=1; __router_preview=" + permit() + b"\r\n"  # type: ignore[operator]  # as above
+    def test_cookie_is_taken_off_and_the_active_version_shown(self, site: Site, bad: object) -> None:
+        fields = b"Cookie: a=1; __router_preview=" + bad() + b"\r\n"  # type: ignore[operator]  # as above
         assert site.ask(fields=fields).body == b"blue"
         assert site.blue.only.head.value(b"Cookie") == b"a=1"
 

@@ -15,10 +15,10 @@ from app.operator_errors import StateError
 from app.state.model import VERSIONS, BlueGreenState, VersionState, started_with
 from app.state.release import Release
 
-__all__ = ["last_before", "return_to"]
+__all__ = ["last_before", "rollback_to"]
 
 
-def return_to(deployment: Deployment, entries: Sequence[Entry], number: int, state: BlueGreenState) -> Plan | None:
+def rollback_to(deployment: Deployment, entries: Sequence[Entry], number: int, state: BlueGreenState) -> Plan | None:
     """The rollback to what was active after the command of that number; None when it is active now.
 
     A version that still runs it is given the traffic; otherwise the standby is started with it. Raises

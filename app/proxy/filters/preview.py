@@ -1,4 +1,4 @@
-"""Visits of the standby: the permit taken off a request, so that no application ever sees one, and judged."""
+"""Visits of the standby: the token taken off a request, so that no application ever sees one, and judged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from app.errors import NoActiveVersion, PreviewRefused, RouterError
 from app.protocol.request import RequestParser
 from app.proxy.chain import Verdict
 from app.proxy.replies.reply import Reply
-from app.proxy.transaction import Permit, Transaction
+from app.proxy.transaction import PreviewTokens, Transaction
 from app.routing.router import TrafficRouter
 from app.settings.tables.router_settings import RouterConfig
 from app.state.preview_token import FIELD, PARAMETER, verify
@@ -24,8 +24,8 @@ _LEAVE = b"off"
 """In place of a link's token: the browser's preview ends before its time."""
 
 
-def taken_off(raw: bytes) -> tuple[bytes, Permit]:
-    """A request's head without every permit in it, and the first permit of each kind."""
+def taken_off(raw: bytes) -> tuple[bytes, PreviewTokens]:
+    """A request's head without every token in it, and the first token of each kind."""
     line, *fields = raw[:-4].split(b"\r\n")
     method, target, version = line.split(b" ")
     in_query = b""
@@ -49,7 +49,7 @@ def taken_off(raw: bytes) -> tuple[bytes, Permit]:
                 continue
             field = name + b": " + others.strip(b" \t")
         kept.append(field)
-    return b"\r\n".join(kept) + b"\r\n\r\n", Permit(in_query, in_field, in_cookie)
+    return b"\r\n".join(kept) + b"\r\n\r\n", PreviewTokens(in_query, in_field, in_cookie)
 
 
 def _parted(text: bytes, separator: bytes) -> tuple[bytes, bytes]:
@@ -65,11 +65,11 @@ def _parted(text: bytes, separator: bytes) -> tuple[bytes, bytes]:
 
 
 class PreviewFilter:
-    """Takes permits off the requests of one worker and chooses the standby for those that are good.
+    """Takes tokens off the requests of one worker and chooses the standby for those that are good.
 
     Args:
         config: says how a head is read.
-        router: knows the key that permits are signed with.
+        router: knows the key that tokens are signed with.
     """
 
     def __init__(self, config: RouterConfig, router: TrafficRouter) -> None:
@@ -79,26 +79,26 @@ class PreviewFilter:
         self._router = router
 
     def __call__(self, transaction: Transaction) -> Verdict:
-        """Judges a permit each time that it is asked, for the state may have moved; it is taken off once."""
-        permit = transaction.permit
-        if permit is None:
+        """Judges a token each time that it is asked, for the state may have moved; it is taken off once."""
+        tokens = transaction.tokens
+        if tokens is None:
             head = transaction.request.head
             if not head.asks_for_preview and not (self._router.has_previews and PREVIEW_PARAMETER in head.raw):
                 return None
-            raw, permit = taken_off(head.raw)
+            raw, tokens = taken_off(head.raw)
             transaction.request.head = self._parser.parse(raw)
-            transaction.permit = permit
+            transaction.tokens = tokens
         try:
-            transaction.is_preview = self._shows_standby(permit)
+            transaction.is_preview = self._shows_standby(tokens)
         except RouterError as error:
             return error
-        if permit.query and transaction.request.head.method in (b"GET", b"HEAD"):
+        if tokens.query and transaction.request.head.method in (b"GET", b"HEAD"):
             transaction.is_preview = True  # counted with the visits, wherever it leads
-            return _to_clean_address(transaction, permit)
+            return _to_clean_address(transaction, tokens)
         transaction.pick = self._router.standby if transaction.is_preview else None
         return None
 
-    def _shows_standby(self, permit: Permit) -> bool:
+    def _shows_standby(self, tokens: PreviewTokens) -> bool:
         """Whether the request goes to the standby rather than to the active version.
 
         A link or a field that is no good is refused: who asks for a preview must not take the active version
@@ -106,10 +106,10 @@ class PreviewFilter:
 
         Raises PreviewRefused.
         """
-        if permit.query == _LEAVE:
+        if tokens.query == _LEAVE:
             return False
-        said = permit.query or permit.field
-        shown = self._shown(said or permit.cookie)
+        said = tokens.query or tokens.field
+        shown = self._shown(said or tokens.cookie)
         if said and shown is None:
             raise PreviewRefused("the token is not valid or has expired")
         state = self._router.seen
@@ -124,12 +124,12 @@ class PreviewFilter:
         return verify(state.preview_key, token.decode("latin-1"), time()) if state is not None else None
 
 
-def _to_clean_address(transaction: Transaction, permit: Permit) -> Reply:
-    """The redirect of a link to the same address without its permit, which goes into a cookie or ends one."""
+def _to_clean_address(transaction: Transaction, tokens: PreviewTokens) -> Reply:
+    """The redirect of a link to the same address without its token, which goes into a cookie or ends one."""
     request = transaction.request
     token, lasts_s = "", 0
-    if permit.query != _LEAVE:
-        token = permit.query.decode("latin-1")
+    if tokens.query != _LEAVE:
+        token = tokens.query.decode("latin-1")
         lasts_s = max(0, int(token.split(".")[1]) - int(time()))
     location = request.head.target.decode("latin-1")
     if location.startswith("//"):

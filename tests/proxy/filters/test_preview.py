@@ -1,11 +1,11 @@
-"""A permit is taken off a request and nothing else of it is touched."""
+"""A token is taken off a request and nothing else of it is touched."""
 
 from __future__ import annotations
 
 import pytest
 
 from app.proxy.filters.preview import taken_off
-from app.proxy.transaction import Permit
+from app.proxy.transaction import PreviewTokens
 
 HEAD = b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n"
 
@@ -27,7 +27,7 @@ HEAD = b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n"
     ],
 )
 def test_query(target: bytes, clean: bytes, token: bytes) -> None:
-    assert taken_off(HEAD % (target, b"")) == (HEAD % (clean, b""), Permit(query=token))
+    assert taken_off(HEAD % (target, b"")) == (HEAD % (clean, b""), PreviewTokens(query=token))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_query(target: bytes, clean: bytes, token: bytes) -> None:
     ],
 )
 def test_cookie_and_referer(fields: bytes, kept: bytes, token: bytes) -> None:
-    assert taken_off(HEAD % (b"/", fields)) == (HEAD % (b"/", kept), Permit(cookie=token))
+    assert taken_off(HEAD % (b"/", fields)) == (HEAD % (b"/", kept), PreviewTokens(cookie=token))
 
 
 @pytest.mark.parametrize(
@@ -60,5 +60,5 @@ def test_cookie_and_referer(fields: bytes, kept: bytes, token: bytes) -> None:
 def test_field(fields: bytes, token: bytes) -> None:
     assert taken_off(HEAD % (b"/", b"A: b\r\n" + fields + b"C: d\r\n")) == (
         HEAD % (b"/", b"A: b\r\nC: d\r\n"),
-        Permit(field=token),
+        PreviewTokens(field=token),
     )
