@@ -59,6 +59,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     try:
         site.open()
         site.router("start", "--daemon")
+        site.run("blue_green_deploy", "switch", site.standby)  # whichever test is first may go back
         yield site
     finally:
         site.close()
