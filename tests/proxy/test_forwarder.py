@@ -442,6 +442,18 @@ def test_answer_before_the_request_is_complete_is_the_connections_last(flying: F
     assert flying.counted().bytes_in == 3
 
 
+def test_event_stream_that_begins_before_the_request_is_complete_counts_as_one(
+    flying: Flying, upstream: RawUpstream
+) -> None:
+    def answer_first(exchange: Exchange) -> None:
+        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")
+        exchange.close()
+
+    upstream.handler = answer_first
+    flying.forward(POST_10 + b"012")
+    assert sum(flying.counted().streams) == 1
+
+
 # --- tunnels --------------------------------------------------------------------------------------------------
 
 UPGRADE = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"

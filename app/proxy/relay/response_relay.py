@@ -164,6 +164,8 @@ class ResponseRelay:
     def _transfer_both_ways(self, client: Endpoint, upload: Upload, chunked: bool) -> None:
         """The answer came before the request was complete (RFC 9112 §9.6): its connection's last one."""
         self._transaction.request.persist = False
+        if self._upstream.stream.left < 0 and is_event_stream(self._upstream.head):
+            self._transaction.stream = "finished"
         uploading = gevent.spawn(upload.run)
         try:
             head = client_head(self._upstream.head, self._lines(chunked))
