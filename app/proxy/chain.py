@@ -55,6 +55,12 @@ class Chain:
 
         Raises HoldQueueFull, ClientDisconnected.
         """
+        while isinstance(verdict := self.ask(transaction), Wait):
+            self._wait(transaction, verdict, is_held)
+        return verdict
+
+    def ask(self, transaction: Transaction) -> Verdict:
+        """What the filters say of a transaction at this moment, without a wait; with None it has its claim."""
         router = self._router
         while True:
             generation, verdict = router.generation, None
@@ -63,27 +69,9 @@ class Chain:
                 if verdict is not None:
                     break
             if router.generation == generation:
-                if verdict is None:
-                    return None
-                if not isinstance(verdict, Wait):
-                    return verdict
-                self._wait(transaction, verdict, is_held)
-            elif transaction.row is not None:
+                return verdict
+            if transaction.row is not None:
                 transaction.release()
-
-    def admits_at_once(self, transaction: Transaction) -> bool:
-        """Whether it has its claim now. If not, nothing is claimed, and `admit` says what is to become of it."""
-        router = self._router
-        generation = router.generation
-        for ask in self._filters:
-            if ask(transaction) is not None:
-                break
-        else:
-            if router.generation == generation:
-                return True
-        if transaction.row is not None:
-            transaction.release()
-        return False
 
     def _wait(self, transaction: Transaction, wait: Wait, is_held: bool) -> None:
         assert transaction.row is None, "who waits is in flight on no version"

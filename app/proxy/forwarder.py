@@ -98,7 +98,7 @@ class Forwarder:
 
         `transaction` and `begun` say how far somebody else has come with it: to its claim, or on a connection.
         """
-        if transaction is None:
+        if transaction is None:  # `transaction_of`, without a call for each request
             transaction = Transaction(self._records, request, request.head.request_id or next(self._ids))
         try:
             return self._pass_on(transaction, begun)
@@ -163,7 +163,7 @@ class Forwarder:
 
     def refuse(self, request: ClientRequest, error: RouterError) -> ErrorReply:
         """The router's own response to a request that goes past no filter: it is not fit to be forwarded."""
-        transaction = Transaction(self._records, request, request.head.request_id or next(self._ids))
+        transaction = self.transaction_of(request)
         transaction.claim(NOWHERE)
         return self._error(transaction, error)
 

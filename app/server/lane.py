@@ -162,7 +162,7 @@ class Lane:
         forwarder = serving.forwarder
         transaction = self._transaction = forwarder.transaction_of(request)
         upstream = None
-        if forwarder.chain.admits_at_once(transaction):
+        if forwarder.chain.ask(transaction) is None:
             target = transaction.target
             if target.circuit is None and target.connections is not None:
                 upstream = target.connections.take_idle()
@@ -216,7 +216,7 @@ class Lane:
         endpoint.buffered = data
         try:
             head = upstream.take_head(transaction.request.head.method) if data else None
-            if head is not None and head.content_length and not endpoint.buffered:
+            if head is not None and head.framing is Framing.LENGTH and not endpoint.buffered:
                 # Many servers send head and body one after the other, so the body may be here by now.
                 more = endpoint.receive() or b""
                 endpoint.buffered, data = more, data + more
