@@ -8,13 +8,15 @@ READY := $(VENV)/.ready
 READY_DEV := $(VENV)/.ready-dev
 PEERS := .venv-peers
 READY_PEERS := $(PEERS)/.ready
+TOOLS := .venv-compile
+READY_TOOLS := $(TOOLS)/.ready
 BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers)
 
 # Prints the packages of a dependency group of pyproject.toml, one a line.
 GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test peers coverage floor fuzz soak drill lint types format reference lock outdated clean bench $(BENCHES)
+.PHONY: help setup compile run test peers coverage floor fuzz soak drill lint types format reference lock outdated clean bench $(BENCHES)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -23,7 +25,14 @@ help: ## List the targets
 setup: $(READY) ## Make .venv with what the router needs to run
 	@# Compiled now: a service's user may not write here, and each command would compile anew.
 	@$(PYTHON) -m compileall -q app utils
+	@$(MAKE) --no-print-directory compile
 	@echo 'Ready. Next: make run'
+
+# Its tools are 70 MB, so they are fetched only where there is something to compile, and a compiler.
+compile: $(READY) ## Compile what a request's way leads through, where a C compiler is at hand; a minute
+	@if $(PYTHON) -m app.compiled.build --can; then \
+		$(MAKE) --no-print-directory $(READY_TOOLS) && $(TOOLS)/bin/python -m app.compiled.build \
+		|| echo 'Not compiled, so the router runs as plain Python'; fi
 
 run: $(READY) ## Start blue and the router on port 5004; Ctrl-C stops both
 	@$(PYTHON) -m app.cli.run
@@ -87,7 +96,7 @@ $(BENCHES): bench-%: $(READY)
 	@$(PYTHON) -m bench $* $(ARGS)
 
 clean: ## Remove .venv and caches; .local_context, the deployment's state, stays
-	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -rf .venv .venv-* app/compiled/build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: $(READY_DEV) ## Write requirements.lock anew, for every Python from 3.11 on
@@ -118,4 +127,11 @@ $(READY_PEERS): $(READY) pyproject.toml
 	@test -x $(PEERS)/bin/python || $(SYSTEM_PYTHON) -m venv $(PEERS)
 	@$(GROUP) peers > $(PEERS)/requirements.txt
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(PEERS)/requirements.txt
+	@touch $@
+
+$(READY_TOOLS): $(READY) pyproject.toml
+	@echo 'Installing the compiler of pyproject.toml into $(TOOLS) …'
+	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	@$(GROUP) compile > $(TOOLS)/requirements.txt
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check -r $(TOOLS)/requirements.txt
 	@touch $@

@@ -17,6 +17,7 @@ sys.path.remove(os.getcwd())
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import app
+import app.compiled
 from app.metrics.layout import slots_for
 from app.metrics.shared import SharedMetrics
 from app.operator_errors import ConfigError
@@ -138,6 +139,7 @@ def on_reload(server):
 def post_fork(server, worker):
     """Makes a worker that does not serve yet end when it is told to; and it shall know what its siblings know."""
     server.reset_signals()
+    app.compiled.take(os.environ)
     worker.last_good = server.last_good
 
 

@@ -32,7 +32,15 @@ LEVELS = [
         *("app.metrics.layout", "app.metrics.histogram", "app.metrics.snapshot", "app.metrics.exposition"),
     ],
     # L1, adapters: one outside thing each
-    ["app.settings.toml_file", "app.state", "app.transport", "app.whence", "app.event_file", "app.json_log"],
+    [
+        "app.settings.toml_file",
+        "app.state",
+        "app.transport",
+        "app.whence",
+        "app.event_file",
+        "app.json_log",
+        "app.compiled",
+    ],
     ["app.upstream", "app.metrics"],
     # L2, L3: the router, and the flows over it
     ["app.routing"],

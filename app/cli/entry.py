@@ -46,7 +46,7 @@ def enter_home() -> None:
         raise ConfigError(f"{HOME_VARIABLE} = {home}: {error.strerror}") from error
 
 
-def read_arguments(doc: str, argv: Sequence[str], program: str) -> Arguments:
+def read_arguments(doc: str, argv: Sequence[str], program: str, version: str = __version__) -> Arguments:
     """Read the command line by its help text; `--help` and `--version` print and leave.
 
     Raises `UsageError` with the usage lines, and the slip where it can be told, when it does not fit them.
@@ -57,7 +57,7 @@ def read_arguments(doc: str, argv: Sequence[str], program: str) -> Arguments:
         with suppress(DocoptExit):
             return _Given(docopt(own, list(argv), help=False))
     try:
-        return cast(Arguments, docopt(doc, list(argv), version=f"{program} {__version__}"))
+        return cast(Arguments, docopt(doc, list(argv), version=f"{program} {version}"))
     except DocoptExit as error:
         raise UsageError(_misuse(doc, argv, program, str(error)), f"{program} --help") from None
 

@@ -31,7 +31,7 @@ Options:
   --window=N         Only the last N seconds.
   --json             Print data for programs.
   -h --help          Show this text.
-  --version          Show the version.
+  --version          Show the version, and whether it runs compiled.
 
 Examples:
   traffic_router start                       the router on port 5004, in this terminal
@@ -49,10 +49,12 @@ back by a pause or by maintenance.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
+from app import __version__
 from app.cli import lifecycle
 from app.cli.config_view import config_json, config_text
 from app.cli.entry import Arguments, enter_home, read_arguments, run
@@ -64,6 +66,7 @@ from app.cli.router_process import find_router
 from app.cli.self_test import print_tests, redirect_loop, run_tests
 from app.cli.terminal import width
 from app.command_line import ROUTER_PROGRAM
+from app.compiled import describe
 from app.operator_errors import UsageError
 from app.settings.loading import Loaded
 from app.settings.toml_file import load_settings
@@ -110,7 +113,8 @@ def main(argv: Sequence[str]) -> int:
     """Run one command; returns its exit code, raises `OperatorError` for what went wrong."""
     # docopt has no options whose value may be left out
     argv = [_DEFAULT_WATCH if argument == "--watch" else argument for argument in argv]
-    arguments = read_arguments(__doc__ or "", argv, "traffic_router")
+    version = f"{__version__}, {describe(os.environ)}" if "--version" in argv else ""
+    arguments = read_arguments(__doc__ or "", argv, "traffic_router", version)
     enter_home()
     cli = {name: str(arguments[option]) for option, name in _FIELDS.items() if arguments[option] is not None}
     call = _Call(arguments, load_settings(cli), cli)
@@ -176,7 +180,11 @@ def _test(call: _Call) -> int:
 
 
 def _config(call: _Call) -> int:
-    print(json.dumps(config_json(call.loaded), indent=2) if call.flag("--json") else config_text(call.loaded, width()))
+    form = describe(os.environ)
+    if call.flag("--json"):
+        print(json.dumps(config_json(call.loaded) | {"build": {"value": form, "source": "installation"}}, indent=2))
+    else:
+        print(f"{config_text(call.loaded, width())}\n\n   A router that is started now is {form}.")
     return 0
 
 

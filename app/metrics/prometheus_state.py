@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from app import __version__
+from app.compiled import is_taken
 from app.state.model import BlueGreenState
 
 __all__ = ["PREFIX", "StateCollector", "gauge"]
@@ -72,6 +73,7 @@ def _build(name: str) -> Metric:
     labels = {
         "version": __version__,
         "python": platform.python_version(),
+        "form": "compiled" if is_taken() else "pure",
         **{it: installed(it) for it in packages},
         "name": name,
     }

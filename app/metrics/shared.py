@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from app.metrics import file, layout
 from app.metrics.file import MappedFile
@@ -25,9 +25,13 @@ from app.metrics.locks import ByteLocks, alive_byte, claim_byte, leader_byte
 from app.metrics.reader import Reader
 from app.metrics.rows import inherit
 from app.metrics.shares import Shares
-from app.metrics.slot import SlotWriter
 from app.metrics.snapshot import CutRequest, FailoverStatus, InFlightRow, MetricsHistory, Probe, Series, Snapshot
 from app.operator_errors import MetricsError
+
+if TYPE_CHECKING:
+    import mmap
+
+    from app.metrics.slot import SlotWriter
 
 
 def monotonic_us() -> int:
@@ -127,7 +131,7 @@ class SharedMetrics:
         self._fault = f"{fault}; worker {os.getpid()} is not counted"
         mapped = file.in_memory(1, self._fault)
         os.close(mapped.fd)
-        return SlotWriter(mapped.memory, memoryview(mapped.memory).cast("Q"), 0, lambda: None)
+        return _writer(mapped.memory, memoryview(mapped.memory).cast("Q"), 0, lambda: None)
 
     def _follow(self) -> None:
         """Maps the file anew when it has become longer, as a reload to more workers makes it.
@@ -166,7 +170,7 @@ class SharedMetrics:
         words[head + S["holding"]] = 0
         words[head + S["diversion"]] &= ~1
         words[head + S["state_serial"]] = 0
-        writer = SlotWriter(self._mapped.memory, self._words, slot, locks.close)
+        writer = _writer(self._mapped.memory, self._words, slot, locks.close)
         writer.beat(now_us)
         locks.take(alive_byte(slot))
         words[head + S["generation"]] += 1
@@ -301,3 +305,10 @@ class SharedMetrics:
             self._leader_locks.close()
             self._leader = self._leader_locks = None
         self._let_go()
+
+
+def _writer(memory: mmap.mmap, words: memoryview[int], slot: int, release: Callable[[], None]) -> SlotWriter:
+    # Imported where it writes: gunicorn's master, which has this module, loads none that a worker may take compiled.
+    from app.metrics.slot import SlotWriter
+
+    return SlotWriter(memory, words, slot, release)

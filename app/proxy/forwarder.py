@@ -104,8 +104,8 @@ class Forwarder:
             return self._pass_on(transaction, begun)
         except RouterError as error:
             return self._reply(transaction, error)
-        except Expired as error:
-            return self._reply(transaction, UpstreamDeadline(f"no answer within {error.limit.seconds:g} s"))
+        except Expired as expired:
+            return self._reply(transaction, UpstreamDeadline(f"no answer within {expired.limit.seconds:g} s"))
         except Exception:
             request_id, extra = transaction.request_id.decode("latin-1"), {"request": transaction.about()}
             logger.exception("%s: a fault of the router's own (%s)", request_id, transaction.told(), extra=extra)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections import Counter
 from logging import getLogger
@@ -18,9 +17,6 @@ from app.transport.endpoint import Endpoint
 __all__ = ["Serving"]
 
 logger = getLogger(__name__)
-
-LANE_VARIABLE = "TRAFFIC_ROUTER_LANE"
-"""`off`: all requests go the way of those that are not ordinary, for the tests and for finding faults."""
 
 _ROOM = 16
 """How many idle connections end at a time when there is no room for new ones."""
@@ -65,7 +61,7 @@ class Serving:
         self.own_prefixes = wsgi.own_prefixes
         self.ordinary_bytes = config.max_request_line_bytes
         # What limits a request as a whole ends it in a greenlet.
-        self._has_lane = not service.forwarder.limits_total and os.environ.get(LANE_VARIABLE) != "off"
+        self._has_lane = config.lane and not service.forwarder.limits_total
         self._service = service
         self._notices = Notices(logger)
         self._slot = service.slot

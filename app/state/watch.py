@@ -96,8 +96,8 @@ class StateWatch:
             return self._keep(_why_gone(error))
         try:
             state = decode(raw, self._ports)
-        except StateError as error:
-            kept = self._keep(f"is not usable ({error})")
+        except StateError as fault:
+            kept = self._keep(f"is not usable ({fault})")
             self._remember(seen)  # no need to parse the same broken bytes for each request
             return kept
         if self._last_good.publish(raw) and self._last_good.fd >= 0:

@@ -113,8 +113,8 @@ class Exchange:
             if error.limit is limits.receiving:
                 raise RequestTimeout(f"no body bytes from the client for {error.limit.seconds:g} s") from error
             raise  # a limit that somebody above us has set
-        except OSError as error:
-            raise UpstreamReset(f"port {request.port} broke the connection: {error.strerror}") from error
+        except OSError as failure:
+            raise UpstreamReset(f"port {request.port} broke the connection: {failure.strerror}") from failure
 
     def _go_on(self, begun: Begun) -> None:
         self.has_written = begun.has_written

@@ -132,8 +132,8 @@ class Upload:
         except Expired as error:
             late = RequestTimeout if error.limit is self._receiving else UpstreamReadTimeout
             self._end(late(str(error)))
-        except RouterError as error:
-            self._end(error)
+        except RouterError as refusal:
+            self._end(refusal)
 
     def _end(self, error: RouterError) -> None:
         """Tells whoever reads the answer: at once if it waits for bytes, else when it next looks."""

@@ -142,8 +142,8 @@ class ResponseBody:
         if decoder.done:
             try:
                 self.trailers = safe_trailers(decoder.trailers)
-            except ValueError as error:
-                self.fault = UpstreamProtocolError(f"the answer's trailer section is broken: {error}")
+            except ValueError as fault:
+                self.fault = UpstreamProtocolError(f"the answer's trailer section is broken: {fault}")
             else:
                 self.connection.endpoint.buffered = rest
                 self.complete = True

@@ -302,7 +302,7 @@ INCIDENTS = {
     "deploy killed": Incident(
         it.kill_deploy,
         CALM,
-        "broke off while gating",
+        "broke off while",  # starting or gating, as the kill comes
         "the next command says what the killed one left, and puts it in order",
         "the same command again",
     ),

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.server import lane as lane_module
-from app.server.serving import LANE_VARIABLE, Serving
+from app.server.serving import Serving
 from app.settings.loading import Loaded
 from app.settings.tables.hold_settings import HoldConfig
 from app.settings.tables.router_settings import RouterConfig
@@ -116,14 +116,13 @@ def requests(draw: st.DrawFn) -> Request:
 class Way:
     """A worker's connections that go one way, in front of the version that all ways share."""
 
-    def __init__(self, folder: Path, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch, lane: str) -> None:
+    def __init__(self, folder: Path, upstream: RawUpstream, lane: bool) -> None:
         folder.mkdir()
         write_state(folder / "bg_state.json", "blue", blue=upstream.port)
-        monkeypatch.setenv(LANE_VARIABLE, lane)
         self.log = folder / "access.jsonl"
         hold = HoldConfig(hold_timeout=0, circuit_failures=0)
         state_file = str(folder / "bg_state.json")
-        config = RouterConfig(state_file=state_file, access_log=str(self.log), read_timeout=5, hold=hold)
+        config = RouterConfig(state_file=state_file, access_log=str(self.log), read_timeout=5, hold=hold, lane=lane)
         self.app = create_app(Loaded.just(config))
         found = Serving.of(self.app)
         assert found is not None
@@ -213,9 +212,9 @@ def _line(text: str) -> dict[str, object]:
 
 
 @pytest.fixture
-def ways(tmp_path: Path, upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Way, Way]]:
+def ways(tmp_path: Path, upstream: RawUpstream) -> Iterator[tuple[Way, Way]]:
     upstream.handler = handle
-    made = [Way(tmp_path / lane, upstream, monkeypatch, lane) for lane in ("on", "off")]
+    made = [Way(tmp_path / str(lane), upstream, lane) for lane in (True, False)]
     yield made[0], made[1]
     for way in made:
         way.app.service.metrics.close()

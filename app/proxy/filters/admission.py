@@ -48,8 +48,8 @@ class Admission:
                 return self._paused
             error.retry_after_s = ceil(self._pause_left_s())
             return error
-        except RouterError as error:
-            return error
+        except RouterError as refusal:
+            return refusal
         transaction.row, transaction.target = claim
         return None
 

@@ -90,8 +90,8 @@ class ResponseRelay:
                 self._transfer(client, chunked)
         except RouterError as error:
             status, cause, is_cut = self._cut(client, error)
-        except Expired as error:
-            late = UpstreamDeadline(f"the answer was not complete within {error.limit.seconds:g} s")
+        except Expired as expired:
+            late = UpstreamDeadline(f"the answer was not complete within {expired.limit.seconds:g} s")
             status, cause, is_cut = self._cut(client, late)
         except BaseException:
             cause, is_cut = WorkerStopped.cause, True
@@ -231,10 +231,10 @@ class ResponseRelay:
                     yield_to_loop()
         except SourceEnded as error:
             raise UpstreamTruncated(f"the answer broke off: {error}") from error
-        except OSError as error:
-            raise ClientDisconnected("the client broke the connection") from error
-        except Expired as error:
-            raise self._sending_took_too_long(error) from error
+        except OSError as failure:
+            raise ClientDisconnected("the client broke the connection") from failure
+        except Expired as expired:
+            raise self._sending_took_too_long(expired) from expired
 
     def _pass(self, client: Endpoint, data: bytes, chunked: bool) -> None:
         size = len(data)

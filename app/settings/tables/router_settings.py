@@ -204,6 +204,9 @@ class RouterConfig:
         rule="a token",
         check=checks.is_pseudonym,
     )
+    lane: bool = setting(
+        True, "Serve ordinary requests in the event loop; `false` sends all of them the long way, to find faults."
+    )
     server_timing: bool = setting(False, "Add a `Server-Timing` field with the router's share of the time.")
     allow_trace: bool = setting(False, "Pass TRACE requests on.")
     upgrades: tuple[str, ...] = setting(
