@@ -1,4 +1,4 @@
-"""`python -m app.compiled.build [--can]`: compiles the modules of a request's way, with mypy, setuptools and a C compiler.
+"""`python -m app.compiled.build [--can]`: compiles the modules of a request's way with mypyc and a C compiler.
 
 Exits with 0 when the compiled form of the present sources is there, else with 1 and says why. With `--can` it only
 looks: 0 when there is something to compile, and a compiler.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
+from typing import TypeVar
 
 from httptools import HttpParserError, HttpResponseParser
 
-__all__ = ["MEANINGS", "Field", "FieldParser", "Meaning", "fault_in_lines", "meaning_of", "split_list"]
+__all__ = ["MEANINGS", "Field", "FieldParser", "Meaning", "fault_in_lines", "meaning_of", "remember", "split_list"]
 
 Field = tuple[bytes, bytes]
 """A field as it came: (name, value without leading white space), in wire order."""
@@ -31,11 +32,18 @@ def fault_in_lines(begun: bytes, start: int = 0) -> str:
     return f"a line has a bare {found.lastgroup}" if found.lastgroup else "a line has a control character"
 
 
-_KNOWN: dict[bytes, list[Field]] = {}
-"""Sections that came lately, and what is in them: clients and versions repeat themselves. Same bytes, same fields."""
+REMEMBERED_HEADS, REMEMBERED_BYTES = 128, 1024
+"""How many heads of up to how many bytes are remembered of each kind."""
 
-_KNOWN_MAX = 128
-_KNOWN_BYTES = 1024
+_Head = TypeVar("_Head")
+
+
+def remember(known: dict[bytes, _Head], raw: bytes, head: _Head) -> None:
+    """Notes what `raw` was found to say. Clients and versions repeat themselves: same bytes, same meaning."""
+    if len(raw) <= REMEMBERED_BYTES:
+        if len(known) == REMEMBERED_HEADS:
+            known.clear()
+        known[raw] = head
 
 
 class FieldParser:
@@ -58,25 +66,18 @@ class FieldParser:
         self._fields.append((name, value))
 
     def parse(self, block: bytes) -> list[Field]:
-        """The fields of `block`, which ends with an empty line; nobody may change the list.
+        """The fields of `block`, which ends with an empty line.
 
         Raises ValueError for what RFC 9112 §5 forbids: white space before the colon, obs-fold, a bare CR or
         LF, NUL and other controls in a value, a name that is no token, a Content-Length that is not one
         number, and a Content-Length beside a Transfer-Encoding.
         """
-        known = _KNOWN.get(block)
-        if known is not None:
-            return known
         fields = self._fields = []
         try:
             self._llhttp.feed_data(_PREFIX + block)
         except HttpParserError as error:
             self._llhttp = self._fresh()
             raise ValueError(str(error)) from error
-        if len(block) <= _KNOWN_BYTES:
-            if len(_KNOWN) == _KNOWN_MAX:
-                _KNOWN.clear()
-            _KNOWN[block] = fields
         return fields
 
 

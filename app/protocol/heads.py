@@ -37,26 +37,32 @@ def upstream_head(head: RequestHead, added: bytes, authority: bytes) -> bytes:
         added: our own lines, each with its CRLF.
         authority: host and port of the upstream, for an HTTP/1.0 client that sent no Host.
     """
-    if not head.dropped and not head.http10:
-        return head.raw[:-2] + added + b"\r\n"
+    kept = head.kept or _upstream_part(head)
+    if not head.hosts:
+        added = b"Host: " + (head.host or authority) + b"\r\n" + added
+    return kept + added + b"\r\n"
+
+
+def _upstream_part(head: RequestHead) -> bytes:
     kept = _without(head.raw, head.fields, head.dropped)
     if head.http10:
         # RFC 9110 §2.5: an intermediary states its own version, which makes Host a must (RFC 9112 §3.2).
         kept = b"%b %b HTTP/1.1%b" % (head.method, head.target, kept[kept.index(b"\r\n") :])
-        if not head.hosts:
-            added = b"Host: " + (head.host or authority) + b"\r\n" + added
-    return kept + head.reframed + added + b"\r\n"
+    head.kept = kept + head.reframed
+    return head.kept
 
 
 def client_head(head: ResponseHead, added: bytes) -> bytes:
     """The head to send to the client: the upstream's without `head.dropped`, and our own lines last."""
-    raw = head.raw
-    if not head.dropped and not head.rewrites_line:
-        return raw[:-2] + added + b"\r\n"
-    kept = _without(raw, head.fields, head.dropped)
+    return (head.kept or _client_part(head)) + added + b"\r\n"
+
+
+def _client_part(head: ResponseHead) -> bytes:
+    kept = _without(head.raw, head.fields, head.dropped)
     if head.rewrites_line:
         kept = b"HTTP/1.1 %d %b%b" % (head.status, head.reason, kept[kept.index(b"\r\n") :])
-    return kept + added + b"\r\n"
+    head.kept = kept
+    return kept
 
 
 def informational_head(head: ResponseHead) -> bytes:

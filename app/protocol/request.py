@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from app.errors import FieldsTooLarge, MalformedRequest, MethodNotAllowed, VersionNotSupported
-from app.protocol.fields import MEANINGS, FieldParser, Meaning, meaning_of, split_list
+from app.protocol.fields import MEANINGS, FieldParser, Meaning, meaning_of, remember, split_list
 from app.protocol.upgrade import known_of
 
 __all__ = ["RequestHead", "RequestParser"]
@@ -30,6 +30,8 @@ _NEVER_NOMINATED = frozenset(
 class RequestHead:
     """A checked request head.
 
+    Requests that came as the same bytes share one, unless it has forwarding fields: nobody changes any other.
+
     Attributes:
         method, target: as they came, byte for byte.
         raw: the head as it came, with its final empty line; each field is one line, since obs-fold is refused.
@@ -46,6 +48,7 @@ class RequestHead:
         upgrade: the known protocols of Upgrade when `Connection` names it, else b"".
         request_id: the client's X-Request-ID when it is one we pass on, else b"".
         asks_for_preview: there is an X-Router-Preview field.
+        kept: what of it goes upstream, see `app.protocol.heads`; b"" until somebody asks.
     """
 
     __slots__ = (
@@ -59,6 +62,7 @@ class RequestHead:
         "hosts",
         "http10",
         "keep_alive",
+        "kept",
         "method",
         "nominated",
         "raw",
@@ -88,11 +92,27 @@ class RequestHead:
         self.request_id = b""
         self.request_id_at = -1
         self.asks_for_preview = False
+        self.kept = b""
 
     @property
     def has_body(self) -> bool:
         """RFC 9112 §6: a request has a body when it announces one, whatever its method."""
         return self.chunked or bool(self.content_length)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether what its fields say does not depend on its request line, and nothing more is to follow it."""
+        if self.http10 or self.upgrade or self.forwarding or self.request_id or self.asks_for_preview:
+            return False
+        return self.content_length is None and not self.chunked and self.target.startswith(b"/")
+
+    def has_fields_of(self, other: RequestHead) -> None:
+        """Takes over what was found in the same section of a plain one."""
+        self.fields = other.fields
+        self.dropped = other.dropped
+        self.host = other.host
+        self.hosts = other.hosts
+        self.keep_alive = other.keep_alive
 
 
 # --- what each special field does to the head: one function a meaning ------------------------------------
@@ -196,7 +216,7 @@ def _origin(scheme: bytes, authority: bytes) -> tuple[bytes, bytes]:
 
 
 class RequestParser:
-    """Turns the bytes of a head into a `RequestHead`; one per client connection.
+    """Turns the bytes of a head into a `RequestHead`; one for all connections of a worker.
 
     Args:
         max_fields: more fields than this are refused with 431.
@@ -205,7 +225,7 @@ class RequestParser:
         upgrades: the protocols that may be upgraded to.
     """
 
-    __slots__ = ("_actions", "_allow_trace", "_max_fields", "_parse_fields", "_upgrades")
+    __slots__ = ("_actions", "_allow_trace", "_heads", "_max_fields", "_parse_fields", "_sections", "_upgrades")
 
     def __init__(
         self,
@@ -219,16 +239,34 @@ class RequestParser:
         self._allow_trace = allow_trace
         self._actions = _ACTIONS | _PASSING_ALIASES if pass_aliases else _ACTIONS
         self._upgrades = upgrades
+        self._heads: dict[bytes, RequestHead] = {}  # that came lately, and by their fields only
+        self._sections: dict[bytes, RequestHead] = {}
 
     def parse(self, raw: bytes) -> RequestHead:
         """Checks `raw`, a whole head with its final empty line.
 
         Raises MalformedRequest (400), MethodNotAllowed (405), FieldsTooLarge (431), VersionNotSupported (505).
         """
+        known = self._heads.get(raw)
+        if known is not None:
+            return known
         eol = raw.find(b"\r\n")
         head = self._request_line(raw[:eol], raw)
+        section = raw[eol + 2 :]
+        like = self._sections.get(section)
+        if like is not None and not head.http10 and head.target.startswith(b"/"):
+            head.has_fields_of(like)
+        else:
+            self._read_section(head, section)
+            if not head.is_plain:
+                return head
+            remember(self._sections, section, head)
+        remember(self._heads, raw, head)
+        return head
+
+    def _read_section(self, head: RequestHead, section: bytes) -> None:
         try:
-            head.fields = self._parse_fields(raw[eol + 2 :])
+            head.fields = self._parse_fields(section)
         except ValueError as error:
             raise MalformedRequest(f"invalid header section: {error}") from error
         if len(head.fields) > self._max_fields:
@@ -241,7 +279,6 @@ class RequestParser:
             if meaning:
                 actions[meaning](head, index, value)
         self._check_together(head)
-        return head
 
     def check_line(self, line: bytes) -> None:
         """Checks a request line before the rest of its head is here. Raises what `parse` raises."""

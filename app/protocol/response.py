@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from app.errors import UpstreamProtocolError
-from app.protocol.fields import MEANINGS, FieldParser, Meaning, fault_in_lines, meaning_of, split_list
+from app.protocol.fields import MEANINGS, FieldParser, Meaning, fault_in_lines, meaning_of, remember, split_list
 
 __all__ = ["MAX_FIELDS", "Framing", "ResponseHead", "ResponseParser", "check_begun"]
 
@@ -27,7 +27,7 @@ class Framing(Enum):
 
 
 class ResponseHead:
-    """A checked response head.
+    """A checked response head; answers that came as the same bytes share one, and nobody changes it.
 
     Attributes:
         status: 100 to 999.
@@ -41,6 +41,7 @@ class ResponseHead:
         keep_alive: the upstream keeps the connection after this answer.
         upgrade: the value of Upgrade, b"" without one.
         has_date, has_request_id: which of the fields that we may add are there.
+        kept: what of it goes to the client, see `app.protocol.heads`; b"" until somebody asks.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class ResponseHead:
         "has_request_id",
         "http10",
         "keep_alive",
+        "kept",
         "nominated",
         "raw",
         "reason",
@@ -77,6 +79,11 @@ class ResponseHead:
         self.upgrade = b""
         self.has_date = False
         self.has_request_id = False
+        self.kept = b""
+
+
+_KNOWN: dict[bytes, ResponseHead] = {}
+"""Heads that came lately, none of them the answer to HEAD."""
 
 
 class ResponseParser:
@@ -92,6 +99,15 @@ class ResponseParser:
 
         Raises UpstreamProtocolError for whatever is not a valid HTTP/1.x response head.
         """
+        if method == b"HEAD":
+            return self._read(raw, method)
+        head = _KNOWN.get(raw)
+        if head is None:
+            head = self._read(raw, method)
+            remember(_KNOWN, raw, head)
+        return head
+
+    def _read(self, raw: bytes, method: bytes) -> ResponseHead:
         eol = raw.find(b"\r\n")
         line = _STATUS_LINE.fullmatch(raw, 0, eol)
         if line is None:
@@ -105,9 +121,9 @@ class ResponseParser:
             raise UpstreamProtocolError(f"invalid header section: {error}") from error
         if len(head.fields) > MAX_FIELDS:
             raise UpstreamProtocolError(f"{len(head.fields)} header fields, limit {MAX_FIELDS}")
-        known = MEANINGS.get
+        meanings = MEANINGS.get
         for index, (name, value) in enumerate(head.fields):
-            meaning = known(name)
+            meaning = meanings(name)
             if meaning is None:
                 meaning = meaning_of(name)
             if meaning and (action := _ACTIONS.get(meaning)) is not None:

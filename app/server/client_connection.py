@@ -19,7 +19,7 @@ from app.errors import (
 )
 from app.protocol.fields import fault_in_lines
 from app.protocol.forwarding import Forwarding
-from app.protocol.request import RequestHead, RequestParser
+from app.protocol.request import RequestHead
 from app.proxy.client_request import ClientBody, ClientRequest
 from app.proxy.environ import REQUEST_KEY
 from app.proxy.forwarder import WsgiResponse
@@ -51,7 +51,7 @@ class ClientConnection:
         has_lane: ordinary requests are served without a switch to its greenlet (`app.server.lane`).
 
     Attributes:
-        parser, forwarding: read its heads, and write its forwarding fields.
+        forwarding: writes its forwarding fields.
         request: the one that is being served.
         is_idle: it waits for its next request.
     """
@@ -66,7 +66,6 @@ class ClientConnection:
         "_wsgi_answer",
         "forwarding",
         "is_idle",
-        "parser",
         "request",
     )
 
@@ -74,9 +73,6 @@ class ClientConnection:
         config = serving.config
         self._endpoint = endpoint
         self._serving = serving
-        self.parser = RequestParser(
-            config.max_fields, config.allow_trace, config.pass_underscore_fields, config.upgrades
-        )
         self.forwarding = Forwarding(peer.encode(), b"http", config.main_port, config.forwarded_hops)
         self._wsgi = wsgi
         self.request: ClientRequest | None = None
@@ -141,7 +137,7 @@ class ClientConnection:
             if not raw:
                 return False
             started_us = monotonic_ns() // 1000
-            head = self.parser.parse(raw)
+            head = self._serving.parser.parse(raw)
         except RouterError as error:
             self.refuse(error)
             return False
@@ -250,7 +246,7 @@ class ClientConnection:
             return
         self._check_size(data, len(data))
         if eol >= seen:
-            self.parser.check_line(data[: eol - 1])
+            self._serving.parser.check_line(data[: eol - 1])
 
     def _check_size(self, data: bytes, end: int) -> None:
         config = self._serving.config

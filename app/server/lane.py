@@ -141,7 +141,7 @@ class Lane:
             return
         started_us = monotonic_ns() // 1000
         try:
-            head = connection.parser.parse(raw)
+            head = serving.parser.parse(raw)
         except RouterError:
             client.buffered = raw
             self._proceed(None)

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from app.errors import RouterError, TooManyConnections
 from app.notices import Notices
+from app.protocol.request import RequestParser
 from app.proxy.service import Service
 from app.server.client_connection import ClientConnection, Wsgi
 from app.transport.deadlines import Deadlines
@@ -28,6 +29,7 @@ class Serving:
     Attributes:
         wsgi: the application for clients.
         config, forwarder, timeouts: of the application's service.
+        parser: reads the heads of requests.
         idle, heads, lingering: deadlines for the next request, for a head, and for a goodbye.
         is_stopping: the worker accepts no more connections.
         is_draining: idle connections are to be closed.
@@ -51,6 +53,9 @@ class Serving:
         self.config = config
         self.forwarder = service.forwarder
         self.timeouts = service.timeouts
+        self.parser = RequestParser(
+            config.max_fields, config.allow_trace, config.pass_underscore_fields, config.upgrades
+        )
         self.idle = Deadlines(config.keepalive_timeout or config.head_timeout)
         self.heads = Deadlines(config.head_timeout)
         self.lingering = Deadlines(1.0)

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.protocol import fields as fields_module
 from app.protocol.fields import FieldParser, Meaning, meaning_of, split_list
 from tests.protocol.messages import block, fields
 from tests.support.wire import Field
@@ -46,33 +45,6 @@ def test_forbidden_section_is_refused_and_the_next_one_is_read(lines: bytes) -> 
     with pytest.raises(ValueError, match="."):
         parser.parse(lines + b"\r\n")
     assert parser.parse(b"A: 1\r\n\r\n") == [(b"A", b"1")]
-
-
-@given(st.lists(fields, max_size=3), st.lists(st.integers(0, 2), max_size=6))
-def test_section_that_came_before_is_read_as_the_first_time(sections: list[list[Field]], order: list[int]) -> None:
-    raw = [block(section) for section in sections]
-    first = [list(FieldParser().parse(section)) for section in raw]
-    parser = FieldParser()
-    for index in order:
-        if index < len(raw):
-            assert parser.parse(raw[index]) == first[index]
-
-
-def test_refused_section_is_refused_again() -> None:
-    parser = FieldParser()
-    for _ in range(3):
-        with pytest.raises(ValueError, match="."):
-            parser.parse(b"A : b\r\n\r\n")
-
-
-def test_no_more_sections_are_remembered_than_are_of_use() -> None:
-    parser = FieldParser()
-    for number in range(1000):
-        assert parser.parse(b"N: %d\r\n\r\n" % number) == [(b"N", b"%d" % number)]
-        assert len(fields_module._KNOWN) <= fields_module._KNOWN_MAX
-    long = b"A: " + b"a" * 2000
-    parser.parse(long + b"\r\n\r\n")
-    assert long + b"\r\n\r\n" not in fields_module._KNOWN
 
 
 @pytest.mark.parametrize(
