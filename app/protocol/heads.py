@@ -40,7 +40,7 @@ def upstream_head(head: RequestHead, added: bytes, authority: bytes) -> bytes:
     kept = head.kept or _upstream_part(head)
     if not head.hosts:
         added = b"Host: " + (head.host or authority) + b"\r\n" + added
-    return kept + added + b"\r\n"
+    return b"%b%b\r\n" % (kept, added)
 
 
 def _upstream_part(head: RequestHead) -> bytes:
@@ -54,7 +54,7 @@ def _upstream_part(head: RequestHead) -> bytes:
 
 def client_head(head: ResponseHead, added: bytes) -> bytes:
     """The head to send to the client: the upstream's without `head.dropped`, and our own lines last."""
-    return (head.kept or _client_part(head)) + added + b"\r\n"
+    return b"%b%b\r\n" % (head.kept or _client_part(head), added)
 
 
 def _client_part(head: ResponseHead) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from app.errors import FieldsTooLarge, MalformedRequest, MethodNotAllowed, VersionNotSupported
 from app.protocol.fields import MEANINGS, FieldParser, Meaning, meaning_of, remember, split_list
+from app.protocol.retry import IDEMPOTENT
 from app.protocol.upgrade import known_of
 
 __all__ = ["RequestHead", "RequestParser"]
@@ -48,6 +49,7 @@ class RequestHead:
         upgrade: the known protocols of Upgrade when `Connection` names it, else b"".
         request_id: the client's X-Request-ID when it is one we pass on, else b"".
         asks_for_preview: there is an X-Router-Preview field.
+        is_simple: as most are: HTTP/1.1, idempotent, without a body, an upgrade or that field.
         kept: what of it goes upstream, see `app.protocol.heads`; b"" until somebody asks.
     """
 
@@ -61,6 +63,7 @@ class RequestHead:
         "host",
         "hosts",
         "http10",
+        "is_simple",
         "keep_alive",
         "kept",
         "method",
@@ -92,6 +95,7 @@ class RequestHead:
         self.request_id = b""
         self.request_id_at = -1
         self.asks_for_preview = False
+        self.is_simple = False
         self.kept = b""
 
     @property
@@ -100,19 +104,20 @@ class RequestHead:
         return self.chunked or bool(self.content_length)
 
     @property
-    def is_plain(self) -> bool:
-        """Whether what its fields say does not depend on its request line, and nothing more is to follow it."""
-        if self.http10 or self.upgrade or self.forwarding or self.request_id or self.asks_for_preview:
+    def may_be_shared(self) -> bool:
+        """Whether nobody will change it, and what its fields say does not depend on the rest of its request line."""
+        if self.forwarding or self.request_id or self.content_length is not None:
             return False
-        return self.content_length is None and not self.chunked and self.target.startswith(b"/")
+        return self.is_simple and self.target.startswith(b"/")
 
     def has_fields_of(self, other: RequestHead) -> None:
-        """Takes over what was found in the same section of a plain one."""
+        """Takes over what was found in the same section of one that may be shared."""
         self.fields = other.fields
         self.dropped = other.dropped
         self.host = other.host
         self.hosts = other.hosts
         self.keep_alive = other.keep_alive
+        self.is_simple = self.method in IDEMPOTENT
 
 
 # --- what each special field does to the head: one function a meaning ------------------------------------
@@ -258,7 +263,7 @@ class RequestParser:
             head.has_fields_of(like)
         else:
             self._read_section(head, section)
-            if not head.is_plain:
+            if not head.may_be_shared:
                 return head
             remember(self._sections, section, head)
         remember(self._heads, raw, head)
@@ -315,6 +320,8 @@ class RequestParser:
             self._apply_connection(head)
         else:
             head.upgrade = b""
+        is_more = head.has_body or head.upgrade or head.asks_for_preview
+        head.is_simple = not (is_more or head.http10) and head.method in IDEMPOTENT
 
     def _check_target_form(self, head: RequestHead) -> None:
         # RFC 9112 §3.2: origin-form begins with a slash; `*` is for OPTIONS alone; the rest is absolute-form.

@@ -17,7 +17,7 @@ under. A filter whose effect must not happen twice for a request notes it in the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -26,6 +26,7 @@ from app.proxy.replies.reply import Reply
 from app.proxy.transaction import Transaction
 from app.proxy.waiting_room import HoldExpired, WaitingRoom
 from app.routing.router import NO_VERSION, TrafficRouter
+from app.state.model import BlueGreenState
 
 __all__ = ["Chain", "Filter", "Verdict", "Wait"]
 
@@ -39,14 +40,27 @@ class Wait:
 
 Verdict = RouterError | Reply | Wait | None
 Filter = Callable[[Transaction], Verdict]
+Concern = Callable[[BlueGreenState | None], bool]
 
 
 class Chain:
-    """The filters of one worker, in order; the last one lays the claim."""
+    """The filters of one worker.
 
-    def __init__(self, filters: Sequence[Filter], router: TrafficRouter) -> None:
+    Args:
+        filters: in order; the last one lays the claim.
+        router: sees the state.
+        concerns: of some of them, whether a state may give them anything to say of a simple request; where it does
+            not, they are not asked. The others always are.
+    """
+
+    def __init__(
+        self, filters: Sequence[Filter], router: TrafficRouter, concerns: Mapping[Filter, Concern] | None = None
+    ) -> None:
         self._filters = tuple(filters)
         self._router = router
+        self._concerns = concerns or {}
+        self._concerned: tuple[Filter, ...] = ()  # in the state of `_generation`
+        self._generation = -1
 
     def admit(self, transaction: Transaction, is_held: bool = False) -> RouterError | Reply | None:
         """Asks the filters until the transaction has its claim; returns None then, else what the client is told.
@@ -64,7 +78,9 @@ class Chain:
         router = self._router
         while True:
             generation, verdict = router.generation, None
-            for ask in self._filters:
+            if generation != self._generation:
+                self._look_at(router.seen, generation)
+            for ask in self._concerned if transaction.request.head.is_simple else self._filters:
                 verdict = ask(transaction)
                 if verdict is not None:
                     break
@@ -72,6 +88,11 @@ class Chain:
                 return verdict
             if transaction.row is not None:
                 transaction.release()
+
+    def _look_at(self, state: BlueGreenState | None, generation: int) -> None:
+        concerns = self._concerns
+        self._concerned = tuple(ask for ask in self._filters if ask not in concerns or concerns[ask](state))
+        self._generation = generation
 
     def _wait(self, transaction: Transaction, wait: Wait, is_held: bool) -> None:
         assert transaction.row is None, "who waits is in flight on no version"

@@ -21,7 +21,6 @@ from app.errors import RouterError
 from app.protocol.heads import client_head
 from app.protocol.request import RequestHead
 from app.protocol.response import Framing, ResponseHead
-from app.protocol.retry import IDEMPOTENT
 from app.proxy.client_request import ClientRequest
 from app.proxy.transaction import Transaction
 from app.transport.endpoint import Endpoint
@@ -146,7 +145,8 @@ class Lane:
             client.buffered = raw
             self._proceed(None)
             return
-        if not _may_be_ordinary(head) or head.target.startswith(serving.own_prefixes):
+        # One that may be sent again may go on any connection that is idle (`app.upstream.adapter`).
+        if not head.is_simple or head.target.startswith(serving.own_prefixes):
             self._proceed(partial(connection.serve_head, head, started_us))
         else:
             self._forward(head, started_us)
@@ -267,11 +267,6 @@ class Lane:
             self._proceed(None)
         else:
             self._wait_for_request()
-
-
-def _may_be_ordinary(head: RequestHead) -> bool:
-    """Whether nothing is to follow the head, and its connection may be any that is idle (`app.upstream.adapter`)."""
-    return not (head.has_body or head.http10 or head.upgrade) and head.method in IDEMPOTENT
 
 
 def _is_ordinary(head: ResponseHead, size: int) -> bool:

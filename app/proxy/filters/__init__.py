@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.proxy.chain import Chain, Filter
+from app.proxy.chain import Chain, Concern, Filter
 from app.proxy.filters.admission import Admission
 from app.proxy.filters.maintenance import MaintenanceFilter
 from app.proxy.filters.preview import PreviewFilter
@@ -30,9 +30,8 @@ def chain_of(settings: Loaded, router: TrafficRouter, recorder: Recorder) -> tup
     """
     config = settings.config
     admission = Admission(config, router, recorder)
-    filters: dict[str, Filter | None] = {
-        "preview": PreviewFilter(config, router),
-        "maintenance": MaintenanceFilter(config, router, settings.app.health_path),
-        "admission": admission,
-    }
-    return Chain([ask for name, _ in ORDER if (ask := filters[name]) is not None], router), admission
+    preview = PreviewFilter(config, router)
+    maintenance = MaintenanceFilter(config, router, settings.app.health_path)
+    filters: dict[str, Filter | None] = {"preview": preview, "maintenance": maintenance, "admission": admission}
+    concerns: dict[Filter, Concern] = {preview: preview.concerns, maintenance: maintenance.concerns}
+    return Chain([ask for name, _ in ORDER if (ask := filters[name]) is not None], router, concerns), admission

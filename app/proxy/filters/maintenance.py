@@ -14,6 +14,7 @@ from app.proxy.replies.reply import Reply
 from app.proxy.transaction import Transaction
 from app.routing.router import TrafficRouter
 from app.settings.tables.router_settings import RouterConfig
+from app.state.model import BlueGreenState
 
 __all__ = ["MaintenanceFilter"]
 
@@ -38,6 +39,10 @@ class MaintenanceFilter:
         self._router = router
         self._health_path = health_path.encode()
         self._page = MaintenancePage(config.hold.maintenance_page)
+
+    def concerns(self, state: BlueGreenState | None) -> bool:
+        """Whether there is maintenance in that state, were it over by now."""
+        return state is not None and state.maintenance is not None
 
     def __call__(self, transaction: Transaction) -> Verdict:
         """Lets a visit of the standby pass, and whoever is allowed."""

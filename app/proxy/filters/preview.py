@@ -11,6 +11,7 @@ from app.proxy.replies.reply import Reply
 from app.proxy.transaction import PreviewTokens, Transaction
 from app.routing.router import TrafficRouter
 from app.settings.tables.router_settings import RouterConfig
+from app.state.model import BlueGreenState
 from app.state.preview_token import FIELD, PARAMETER, verify
 
 __all__ = ["PREVIEW_PARAMETER", "PreviewFilter", "taken_off"]
@@ -77,6 +78,10 @@ class PreviewFilter:
             config.max_fields, config.allow_trace, config.pass_underscore_fields, config.upgrades
         )
         self._router = router
+
+    def concerns(self, state: BlueGreenState | None) -> bool:
+        """Whether that state has a key for tokens, which a link or a cookie may bear."""
+        return state is not None and bool(state.preview_key)
 
     def __call__(self, transaction: Transaction) -> Verdict:
         """Judges a token each time that it is asked, for the state may have moved; it is taken off once."""

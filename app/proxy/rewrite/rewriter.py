@@ -25,10 +25,12 @@ class Rewriter:
         """The request's head as it goes to the version that it has claimed; `more` are further lines of ours."""
         request = transaction.request
         head = request.head
-        added = request.forwarding.lines(head) + self._via
-        if not head.request_id:
-            added += b"X-Request-ID: " + transaction.request_id + b"\r\n"
-        return upstream_head(head, added + more, transaction.target.authority)
+        added = request.forwarding.lines(head)
+        if head.request_id:
+            added += self._via + more
+        else:
+            added = b"%b%bX-Request-ID: %b\r\n%b" % (added, self._via, transaction.request_id, more)
+        return upstream_head(head, added, transaction.target.authority)
 
     def request(self, transaction: Transaction) -> UpstreamRequest:
         """The request as it goes to the version that it has claimed."""
@@ -52,12 +54,10 @@ class Rewriter:
 
     def response_lines(self, transaction: Transaction, head: ResponseHead) -> bytes:
         """The field lines that the client's response gets from us."""
-        added = self._via
-        if not head.has_date:
-            # RFC 9110 §6.6.1: who forwards an answer without Date adds it.
-            added += date_line()
+        # RFC 9110 §6.6.1: who forwards an answer without Date adds it.
+        added = self._via if head.has_date else self._via + date_line()
         if not head.has_request_id:
-            added += b"X-Request-ID: " + transaction.request_id + b"\r\n"
+            added = b"%bX-Request-ID: %b\r\n" % (added, transaction.request_id)
         if self._server_timing:
             added += _timing(transaction)
         if transaction.is_preview:
