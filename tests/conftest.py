@@ -16,6 +16,7 @@ import pytest
 import responses
 from hypothesis import settings
 
+from tests import COMPILED_VARIABLE
 from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import ROOT
 from tests.support.turns import turn
@@ -30,6 +31,9 @@ DOOR = Path(__file__).with_name("__init__.py")
 def pytest_configure(config: pytest.Config) -> None:
     """Prepares for a machine that others use, and for a shell's background."""
     config.addinivalue_line("markers", "alone: runs while no other test does, since it measures time")
+    config.addinivalue_line(
+        "markers", "sources: has doubles or looks for frames, which compiled modules take or have none"
+    )
     settings.register_profile("patient", deadline=None)
     settings.load_profile("patient")
     # A background job ignores Ctrl-C, and so would all that it starts.
@@ -50,6 +54,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Moves the tests that run alone to the end, so that the others have to wait for them only once."""
     items.sort(key=_is_alone)
+    if COMPILED_VARIABLE in os.environ:
+        items[:] = [item for item in items if item.get_closest_marker("sources") is None]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # outside of pytest-timeout: waiting for others is not the test's fault

@@ -41,7 +41,7 @@ LEVELS = [
         "app.json_log",
         "app.compiled",
     ],
-    ["app.upstream", "app.metrics"],
+    ["app.upstream", "app.metrics", "app.compiled.build"],
     # L2, L3: the router, and the flows over it
     ["app.routing"],
     ["app.proxy", "app.deploy"],

@@ -19,10 +19,9 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["GROUP", "MODULES", "PURE_VARIABLE", "describe", "is_taken", "place", "sources", "take", "wants_sources"]
+from app.settings.loading import PURE_VARIABLE
 
-PURE_VARIABLE = "TRAFFIC_ROUTER_PURE"
-"""Set to anything but "" or 0: the sources run, whatever was compiled."""
+__all__ = ["GROUP", "MODULES", "describe", "is_taken", "place", "sources", "take", "wants_sources"]
 
 GROUP = "traffic_router"
 """All modules are in one library, so that they call each other as C does; it is named for this."""
@@ -109,7 +108,7 @@ def is_taken() -> bool:
 
 
 def wants_sources(environ: Mapping[str, str]) -> bool:
-    """Whether this environment has the sources run, whatever was compiled."""
+    """Whether this environment has the sources run, whatever was compiled: the variable is neither empty nor 0."""
     return environ.get(PURE_VARIABLE, "") not in ("", "0")
 
 

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from app.compiled import GROUP, MODULES, PURE_VARIABLE, place, wants_sources
+from app.compiled import GROUP, MODULES, place, wants_sources
+from app.settings.loading import PURE_VARIABLE
 
 __all__ = ["build", "main"]
 

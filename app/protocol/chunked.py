@@ -112,7 +112,8 @@ class ChunkedDecoder:
             if _SIZE_LINE_BEGUN.fullmatch(data, position) is None:
                 raise ValueError("invalid chunk size line")
             return -1
-        match = _SIZE_LINE.fullmatch(data, position, eol - 1) if data[eol - 1 : eol] == b"\r" else None
+        # Not `data[eol - 1 : eol]`: with eol = 0 its bounds are out of order, for which compiled code has no slice.
+        match = _SIZE_LINE.fullmatch(data, position, eol - 1) if data.startswith(b"\r\n", max(0, eol - 1)) else None
         if match is None:
             raise ValueError("invalid chunk size line")
         size = int(match[1], 16)

@@ -80,7 +80,9 @@ class Chain:
             generation, verdict = router.generation, None
             if generation != self._generation:
                 self._look_at(router.seen, generation)
-            for ask in self._concerned if transaction.request.head.is_simple else self._filters:
+            # Without the tokens that were taken off it, a head may look simple.
+            is_simple = transaction.request.head.is_simple and transaction.tokens is None
+            for ask in self._concerned if is_simple else self._filters:
                 verdict = ask(transaction)
                 if verdict is not None:
                     break

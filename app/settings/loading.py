@@ -29,10 +29,11 @@ from app.settings.tables.deploy_settings import DeployConfig
 from app.settings.tables.release_settings import ReleaseConfig
 from app.settings.tables.router_settings import RouterConfig
 
-__all__ = ["ENV_PREFIX", "HOME_VARIABLE", "TOML_NAME", "Loaded", "load"]
+__all__ = ["ENV_PREFIX", "HOME_VARIABLE", "PURE_VARIABLE", "TOML_NAME", "Loaded", "load"]
 
 ENV_PREFIX = "TRAFFIC_ROUTER_"
 HOME_VARIABLE = "TRAFFIC_ROUTER_HOME"
+PURE_VARIABLE = "TRAFFIC_ROUTER_PURE"
 TOML_NAME = "traffic_router.toml"
 
 _ALIASES = {"PORT": "main_port"}
@@ -131,7 +132,7 @@ def _layers(
         return [from_table(kind, table.prepare(parts[table.name]), f"{TOML_NAME} [{table.name}]")]
     return [
         from_table(kind, cli, "command line"),
-        from_environment(kind, environ, ENV_PREFIX, _ALIASES, [HOME_VARIABLE]),
+        from_environment(kind, environ, ENV_PREFIX, _ALIASES, [HOME_VARIABLE, PURE_VARIABLE]),
         from_table(kind, parts[_ROUTER], f"{TOML_NAME} [{_ROUTER}]"),
         from_table(kind, top, TOML_NAME),
     ]

@@ -18,6 +18,7 @@ from app.cli import blue_green_deploy
 from app.cli.entry import run
 from app.deploy.processes.process_table import Processes
 from app.state.model import VERSIONS, VersionState
+from tests.support.environment import own_environment
 from tests.support.router_process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +58,7 @@ class Shop:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.ports = {name: free_port() for name in ("blue", "green")}
-        self.environ = {name: value for name, value in os.environ.items() if not name.startswith("TRAFFIC_ROUTER_")}
+        self.environ = own_environment()
         self.environ["TRAFFIC_ROUTER_HOME"] = str(home)
         versions = {name: {"port": port} for name, port in self.ports.items()}
         (home / ".local_context").mkdir(parents=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from tests.docs.pages import ROOT, Command
+from tests.support.environment import own_environment
 from tests.support.router_process import free_port
 from tests.support.waiting import wait_until
 
@@ -151,7 +151,7 @@ class Deployment:
         return self._shown(log.read_bytes())
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("TRAFFIC_ROUTER_")}
+        kept = own_environment()
         for name in ("PORT", "NO_COLOR", "LISTEN_PID", "SUDO_USER"):
             kept.pop(name, None)
         own = {"HOME": str(self._folder), "MAIN_PORT": self._ports[0], "WORKERS": "1", "BIND": "127.0.0.1"}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.holding import GET, traffic, wait_held
+from tests.support.environment import own_environment
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import RawUpstream
 from tests.support.router_farm import Pair, running_pair
@@ -106,7 +107,7 @@ def test_stop_reaches_who_waits_in_an_old_worker(router: RouterProcess, client: 
 
 @pytest.mark.parametrize("word", ["reload", "upgrade"])
 def test_command_does_not_wait_for_the_pause(router: RouterProcess, client: RawClient, word: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAFFIC_ROUTER_")}
+    environment = own_environment()
     done = subprocess.run(
         [sys.executable, "-m", "app.cli.traffic_router", word, f"--state-file={router.state_file}"],
         cwd=ROOT,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.environment import own_environment
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import ROOT, RouterProcess, write_state
@@ -47,7 +48,7 @@ class Manager:
     def start(self) -> RouterProcess:
         """Starts the service; it is up when a connection is answered, which need not be waited for."""
         names = {"MAIN_PORT": self.port, "BIND": "127.0.0.1", "WORKERS": 1, "GRACEFUL_TIMEOUT": 5}
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAFFIC_ROUTER_")}
+        environment = own_environment()
         environment |= {f"TRAFFIC_ROUTER_{name}": str(value) for name, value in names.items()}
         environment |= {"TRAFFIC_ROUTER_STATE_FILE": str(self.folder / "bg_state.json"), "LISTEN_FDS": "1"}
         number = self.listener.fileno()

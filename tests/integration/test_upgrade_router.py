@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from app.server.next_start import Start, read_start, write_start
+from tests.support.environment import own_environment
 from tests.support.hammering import Hammering
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
@@ -187,7 +188,7 @@ def test_command_tells_why_an_upgrade_failed(router: RouterProcess, project: Pat
 
 
 def command(router: RouterProcess, project: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAFFIC_ROUTER_")}
+    environment = own_environment()
     return subprocess.run(
         [sys.executable, "-m", "app.cli.traffic_router", *argv, f"--state-file={router.state_file}"],
         cwd=project,

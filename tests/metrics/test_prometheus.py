@@ -148,4 +148,4 @@ def test_without_a_state_the_rest_is_told(metrics: SharedMetrics, form: Format) 
     samples = scrape(metrics, form, None)
     assert [name for name, _ in samples if "version_active" in name or "switches" in name] == []
     built = next(dict(labels) for name, labels in samples if name == "traffic_router_build_info")
-    assert built.keys() == {"version", "python", "gevent", "gunicorn", "name"}
+    assert built.keys() == {"version", "python", "form", "gevent", "gunicorn", "name"}

@@ -38,7 +38,8 @@ responses = st.builds(raw_of, st.sampled_from(STATUS), st.lists(st.sampled_from(
 
 
 def values(head: RequestHead | ResponseHead) -> dict[str, Any]:
-    return {name: getattr(head, name) for name in type(head).__slots__ if name != "kept"}
+    names = (name for name in dir(head) if not name.startswith("_") and name != "kept")
+    return {name: value for name in names if not callable(value := getattr(head, name))}
 
 
 def read(parser: RequestParser, raw: bytes, hops: int) -> object:

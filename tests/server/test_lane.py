@@ -250,6 +250,7 @@ def test_pipelined_requests_are_answered_in_order(ways: tuple[Way, Way]) -> None
     assert [line["status"] for line in found["log"]] == [200, 200, 500, 200]
 
 
+@pytest.mark.sources
 def test_ordinary_requests_stay_in_the_lane(ways: tuple[Way, Way], monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[object] = []
     proceed = lane_module.Lane._proceed
@@ -266,6 +267,7 @@ def test_ordinary_requests_stay_in_the_lane(ways: tuple[Way, Way], monkeypatch: 
     assert left == [None], "the client's goodbye, and nothing before it"
 
 
+@pytest.mark.sources
 def test_plain_get_enters_few_frames_in_the_lane(ways: tuple[Way, Way]) -> None:
     """From its bytes to the answer's last one, reading the head and recording included."""
     entered: list[str] = []

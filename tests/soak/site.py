@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import psutil
 
 from tests.soak.application import LEDGER_NAME
+from tests.support.environment import own_environment
 from tests.support.router_process import ROOT, free_port
 from tests.support.waiting import wait_until
 from utils.monitoring import MetricsCollector
@@ -74,9 +74,7 @@ class Site:
         self.access_log = self.context / "access.jsonl"
         self.port = free_port()
         self._workers = workers
-        self._environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("TRAFFIC_ROUTER_")
-        }
+        self._environment = own_environment()
         self._environment.pop("PORT", None)
         self._environment["TRAFFIC_ROUTER_HOME"] = str(folder)
         self._output = (folder / "commands.log").open("a")

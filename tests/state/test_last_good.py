@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from time import time_ns
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -156,7 +155,7 @@ class Run:
     def stat(self, _path: bytes) -> Any:
         if self.content is None:
             raise FileNotFoundError(2, "No such file or directory")
-        return SimpleNamespace(st_ctime_ns=self.changes, st_ino=1, st_size=len(self.content), st_mode=0o100644)
+        return os.stat_result((0o100644, 1, 0, 1, 0, 0, len(self.content), 0, 0, 0), {"st_ctime_ns": self.changes})
 
     def read(self, path: bytes) -> tuple[bytes, Any]:
         if path.endswith(b".last_good"):

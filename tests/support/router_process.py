@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from tests.support.environment import own_environment
 from tests.support.raw_client import RawClient, Response
 from tests.support.waiting import wait_until
 
@@ -171,7 +172,7 @@ def start_router(
         "access_log": folder / "access.jsonl",
         **settings,
     }
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAFFIC_ROUTER_")}
+    environment = own_environment()
     environment.pop("PORT", None)
     environment.update({f"TRAFFIC_ROUTER_{name.upper()}": str(value) for name, value in fields.items()})
     command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *arguments, "app:wsgi"]

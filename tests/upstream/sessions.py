@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from app.protocol.request import RequestHead, RequestParser
 from app.proxy.client_request import ClientBody
@@ -25,19 +25,22 @@ from tests.transport.loopback import endpoint_and_peer
 HOST = b"Host: x.test\r\n"
 
 
-class TrackedPool(ConnectionPool):
-    """Remembers all its connections, so that none outlives its test."""
+class TrackedPool:
+    """A pool whose connections are all remembered, so that none outlives its test."""
 
     made: ClassVar[list[TrackedPool]] = []
 
     def __init__(self, port: int, size: int, connecting: Deadlines, idle_s: float) -> None:
-        super().__init__(port, size, connecting, idle_s)
+        self._pool = ConnectionPool(port, size, connecting, idle_s)
         self._acquired: list[UpstreamConnection] = []
         self.made.append(self)
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
     def acquire(self, fresh: bool = False) -> UpstreamConnection:
         """As the pool does."""
-        connection = super().acquire(fresh)
+        connection = self._pool.acquire(fresh)
         self._acquired.append(connection)
         return connection
 

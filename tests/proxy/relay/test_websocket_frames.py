@@ -16,6 +16,9 @@ OURS = close_frame(SERVICE_RESTART)
 PATIENT = Deadlines(10)
 
 
+pytestmark = pytest.mark.sources
+
+
 class Side:
     """An endpoint that keeps what it is sent; `meanwhile` is done once while it waits in `send`."""
 
