@@ -49,11 +49,18 @@ def handlers(function: ast.FunctionDef) -> list[str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_two_except_clauses_of_a_function_bind_one_name(module: str) -> None:
-    """mypyc 2.4.1 gives a variable one type: the second clause raises TypeError instead of what it should."""
+    """The second clause would raise TypeError instead (findings/mypyc-second-except-clause-of-one-name.sh)."""
     tree = ast.parse(sources()[module].read_text(encoding="utf-8"))
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     twice = {f.name: name for f in functions for name, count in Counter(handlers(f)).items() if count > 1}
     assert not twice
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_generator_is_compiled(module: str) -> None:
+    """One that is dropped half-way would not run its `finally` (findings/mypyc-raise-from-and-a-dropped-generator.sh)."""
+    tree = ast.parse(sources()[module].read_text(encoding="utf-8"))
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Yield | ast.YieldFrom)]
 
 
 def test_master_has_loaded_no_module_that_its_workers_take_compiled(tmp_path: Path) -> None:
