@@ -58,7 +58,7 @@ def test_no_two_except_clauses_of_a_function_bind_one_name(module: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_generator_is_compiled(module: str) -> None:
-    """One that is dropped half-way would not run its `finally` (findings/mypyc-raise-from-and-a-dropped-generator.sh)."""
+    """A dropped one would not run its `finally` (findings/mypyc-raise-from-and-a-dropped-generator.sh)."""
     tree = ast.parse(sources()[module].read_text(encoding="utf-8"))
     assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Yield | ast.YieldFrom)]
 
