@@ -211,6 +211,7 @@ def check(run: Run, contents: Sequence[bytes | None]) -> None:
             assert state_bytes(found) == content, "a good file is believed"
 
 
+@pytest.mark.sources
 @pytest.mark.parametrize(
     ("contents", "looks"),
     [
