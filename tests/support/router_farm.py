@@ -24,9 +24,10 @@ class RouterFarm:
         self._started = 0
         self._running: dict[str, Pair] = {}  # the one used last at the end
         self._leaving: list[Pair] = []
+        self._states: dict[Path, bytes] = {}  # of each, as it was in the beginning
 
     def get(self, **settings: object) -> Pair:
-        """The running pair for these RouterConfig fields, its upstream's records empty."""
+        """The running pair for these RouterConfig fields, the upstream active and its records empty."""
         key = repr(sorted(settings.items()))
         pair = self._running.pop(key, None)
         if pair is None or pair[0].process.poll() is not None:
@@ -35,12 +36,16 @@ class RouterFarm:
         if len(self._running) > KEPT:
             self._let_go(next(iter(self._running)))
         pair[1].reset()
+        if pair[0].state_file.read_bytes() != self._states[pair[0].state_file]:  # a test has left it like that
+            pair[0].set_state("blue", blue=pair[1].port)
         return pair
 
     def _start(self, settings: dict[str, object]) -> Pair:
         upstream = RawUpstream().__enter__()
         self._started += 1
-        return start_router(self._folder / str(self._started), upstream.port, settings), upstream
+        router = start_router(self._folder / str(self._started), upstream.port, settings)
+        self._states[router.state_file] = router.state_file.read_bytes()
+        return router, upstream
 
     def _let_go(self, key: str) -> None:
         pair = self._running.pop(key)
