@@ -72,12 +72,21 @@ class FieldParser:
         LF, NUL and other controls in a value, a name that is no token, a Content-Length that is not one
         number, and a Content-Length beside a Transfer-Encoding.
         """
-        fields = self._fields = []
         try:
-            self._llhttp.feed_data(_PREFIX + block)
+            return self._read(block)
+        except HttpParserError:
+            # llhttp keeps something of sections with `Connection: close`: their lengths add up until that is an error
+            # (httptools 0.9.0). A fresh one has nothing to go by but the block.
+            self._llhttp = self._fresh()
+        try:
+            return self._read(block)
         except HttpParserError as error:
             self._llhttp = self._fresh()
             raise ValueError(str(error)) from error
+
+    def _read(self, block: bytes) -> list[Field]:
+        fields = self._fields = []
+        self._llhttp.feed_data(_PREFIX + block)
         return fields
 
 

@@ -74,6 +74,16 @@ def test_section_is_taken_apart_in_wire_order(lines: bytes, found: list[Field]) 
     assert parser.parse(lines + b"\r\n") == found, "the parser is ready for the next section"
 
 
+@pytest.mark.parametrize("end", [b"", b"Connection: close\r\n", b"Connection: upgrade\r\nUpgrade: x\r\n"])
+@pytest.mark.parametrize("framing", [b"", b"Content-Length: 10\r\n", b"Transfer-Encoding: chunked\r\n"])
+def test_section_is_read_alike_however_often_it_comes(end: bytes, framing: bytes) -> None:
+    parser = FieldParser()
+    for section in (end + framing, framing + end):
+        first = FieldParser().parse(section + b"\r\n")
+        for _ in range(40):
+            assert parser.parse(section + b"\r\n") == first
+
+
 @given(fields)
 def test_any_valid_section_is_taken_apart(pairs: list[Field]) -> None:
     assert FieldParser().parse(block(pairs)) == pairs
