@@ -230,7 +230,16 @@ class RequestParser:
         upgrades: the protocols that may be upgraded to.
     """
 
-    __slots__ = ("_actions", "_allow_trace", "_heads", "_max_fields", "_parse_fields", "_sections", "_upgrades")
+    __slots__ = (
+        "_actions",
+        "_allow_trace",
+        "_heads",
+        "_host",
+        "_max_fields",
+        "_parse_fields",
+        "_sections",
+        "_upgrades",
+    )
 
     def __init__(
         self,
@@ -244,6 +253,7 @@ class RequestParser:
         self._allow_trace = allow_trace
         self._actions = _ACTIONS | _PASSING_ALIASES if pass_aliases else _ACTIONS
         self._upgrades = upgrades
+        self._host = b""
         self._heads: dict[bytes, RequestHead] = {}  # that came lately, and by their fields only
         self._sections: dict[bytes, RequestHead] = {}
 
@@ -312,8 +322,10 @@ class RequestParser:
         # RFC 9112 §3.2: one valid Host, which HTTP/1.0 may leave out.
         if head.hosts != 1 and not (head.http10 and not head.hosts):
             raise MalformedRequest("Host is missing or repeated")
-        if not _HOST.fullmatch(head.host):
-            raise MalformedRequest("Host is not a valid host")
+        if head.host != self._host:  # the last one that was looked at; most clients of a router name the same
+            if not _HOST.fullmatch(head.host):
+                raise MalformedRequest("Host is not a valid host")
+            self._host = head.host
         if not head.target.startswith(b"/"):
             self._check_target_form(head)
         if head.nominated:
