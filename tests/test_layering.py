@@ -32,6 +32,7 @@ LEVELS = [
         *("app.metrics.layout", "app.metrics.histogram", "app.metrics.snapshot", "app.metrics.exposition"),
     ],
     # L1, adapters: one outside thing each
+    ["app.installation"],
     ["app.settings.toml_file", "app.state", "app.transport", "app.whence", "app.event_file", "app.json_log"],
     ["app.upstream", "app.metrics"],
     # L2, L3: the router, and the flows over it
