@@ -16,6 +16,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
+from setuptools.errors import SetupError
 
 ROOT = Path(__file__).resolve().parent
 TREE = ("app", "utils", "docs", "gunicorn.conf.py", "traffic_router.example.toml")
@@ -44,6 +45,8 @@ class BuildTree(build_py):
 
     def run(self) -> None:
         """Afresh each time: what an earlier build has left must not get into a wheel."""
+        if self.editable_mode:
+            raise SetupError("A checkout runs as it is, with `make setup` and the commands in bin/")
         tree = Path(self.build_lib, "traffic_router")
         shutil.rmtree(tree, ignore_errors=True)
         tree.mkdir(parents=True)

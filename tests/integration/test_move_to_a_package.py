@@ -52,7 +52,7 @@ def port(project: Path, installed: Installed, tmp_path: Path) -> Iterator[int]:
 def typed(checkout: Path, program: str, *words: str) -> str:
     """What a checkout's own command prints; it has to do well."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("TRAFFIC_ROUTER_")}
-    command = [checkout / "bin" / program, *words]
+    command = [str(checkout / "bin" / program), *words]
     done = subprocess.run(command, cwd="/", env=environ, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, (words, done.stdout, done.stderr)
     return done.stdout

@@ -92,7 +92,7 @@ def test_wheel_is_for_its_platform_only_with_something_compiled_in_it(
 
     made = {name for name in content(wheel) if name.endswith((".so", "manifest.json"))}
     tag = sys.implementation.cache_tag
-    folder = f"traffic_router/app/compiled/build/{tag}-of-these-sources"
-    assert made == ({f"{folder}/a.so", f"{folder}/manifest.json"} if is_compiled else set())
+    place = f"traffic_router/app/compiled/build/{tag}-of-these-sources"
+    assert made == ({f"{place}/a.so", f"{place}/manifest.json"} if is_compiled else set())
     python = f"cp3{sys.version_info[1]}"
     assert (f"-{python}-{python}-linux_" if is_compiled else "-py3-none-any") in wheel.name
