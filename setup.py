@@ -16,6 +16,7 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
 from setuptools.errors import SetupError
 
 ROOT = Path(__file__).resolve().parent
@@ -45,8 +46,6 @@ class BuildTree(build_py):
 
     def run(self) -> None:
         """Afresh each time: what an earlier build has left must not get into a wheel."""
-        if self.editable_mode:
-            raise SetupError("A checkout runs as it is, with `make setup` and the commands in bin/")
         tree = Path(self.build_lib, "traffic_router")
         shutil.rmtree(tree, ignore_errors=True)
         tree.mkdir(parents=True)
@@ -71,6 +70,14 @@ class PlatformWheel(bdist_wheel):
         super().run()
 
 
+class NoEditable(editable_wheel):
+    """`pip install -e`, which would find the commands and no tree."""
+
+    def run(self) -> None:
+        """Say what to do instead."""
+        raise SetupError("A checkout runs as it is, with `make setup` and the commands in bin/")
+
+
 def build_requirements() -> list[str]:
     """What compiles, fetched only where it is of use; from the group in pyproject.toml."""
     with open(ROOT / "pyproject.toml", "rb") as file:
@@ -81,6 +88,6 @@ def build_requirements() -> list[str]:
 setup(
     packages=["traffic_router"],
     package_dir={"traffic_router": "package"},
-    cmdclass={"build_py": BuildTree, "bdist_wheel": PlatformWheel},
+    cmdclass={"build_py": BuildTree, "bdist_wheel": PlatformWheel, "editable_wheel": NoEditable},
     setup_requires=build_requirements(),
 )

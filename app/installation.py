@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from app.settings.loading import HOME_VARIABLE
+
 __all__ = ["ROOT", "commands", "home", "is_package", "script"]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,7 +22,7 @@ def is_package() -> bool:
 
 def home(environ: Mapping[str, str]) -> Path:
     """Where settings and state are: `$TRAFFIC_ROUTER_HOME`, else the checkout, or where one is with a package."""
-    return Path(os.path.abspath(environ.get("TRAFFIC_ROUTER_HOME") or (_here() if is_package() else ROOT)))
+    return Path(os.path.abspath(environ.get(HOME_VARIABLE) or (_here() if is_package() else ROOT)))
 
 
 def _here() -> str:
@@ -42,6 +44,6 @@ def script(name: str) -> str:
         return beside
     import sysconfig  # takes its time, and a virtual environment has them all in one folder
 
-    schemes = {sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user")}
+    schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
     found = (os.path.join(sysconfig.get_path("scripts", scheme), name) for scheme in schemes)
     return next(filter(os.path.exists, found), beside)

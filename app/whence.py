@@ -9,13 +9,14 @@ from pathlib import Path
 
 from app.command_line import Whence
 from app.installation import ROOT, commands, home, is_package
+from app.settings.loading import HOME_VARIABLE
 
 __all__ = ["CALL_VARIABLE", "whence_of_command", "whence_of_router"]
 
 CALL_VARIABLE = "ROUTER_CALL"
 """Where the launchers in `bin/`, and the commands of a package, say how they were called."""
 
-_HOME, _STATE_FILE = "TRAFFIC_ROUTER_HOME", "TRAFFIC_ROUTER_STATE_FILE"
+_STATE_FILE = "TRAFFIC_ROUTER_STATE_FILE"
 
 
 def whence_of_command(environ: MutableMapping[str, str]) -> Whence:
@@ -25,7 +26,7 @@ def whence_of_command(environ: MutableMapping[str, str]) -> Whence:
     """
     call = environ.pop(CALL_VARIABLE, "")
     owner = _other_owner(home(environ))
-    will_do_again = not environ.get(_HOME) and not owner
+    will_do_again = not environ.get(HOME_VARIABLE) and not owner
     if is_package():
         if call and will_do_again:
             return Whence(_folder_typed(call))
@@ -53,7 +54,7 @@ def _folder_typed(call: str) -> str:
 def _variables(environ: MutableMapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Those that lead to the deployment."""
     place, state = home(environ), environ.get(_STATE_FILE, "")
-    found = [(_HOME, str(place))] if place != ROOT else []
+    found = [(HOME_VARIABLE, str(place))] if place != ROOT else []
     return (*found, *([(_STATE_FILE, str(place / state))] if state else []))
 
 
