@@ -36,7 +36,13 @@ def wants_compiled() -> bool:
 
 def compile_in(tree: Path) -> bool:
     """Compile the modules of the tree; says whether that was done. A router runs as plain Python as well."""
-    return wants_compiled() and subprocess.run([sys.executable, "-m", "app.compiled.build"], cwd=tree).returncode == 0
+    if not wants_compiled():
+        return False
+    # -B, and no caches: what else this leaves would be in the wheel.
+    done = subprocess.run([sys.executable, "-B", "-m", "app.compiled.build"], cwd=tree)
+    for cache in tree.glob(".*"):
+        shutil.rmtree(cache)
+    return done.returncode == 0
 
 
 class BuildTree(build_py):

@@ -31,6 +31,8 @@ made = Path(__file__).parent / "build" / (sys.implementation.cache_tag + "-of-th
 made.mkdir(parents=True)
 (made / "a.so").touch()
 (made / "manifest.json").touch()
+Path(".cache").mkdir()
+Path(".cache", "kept.so").touch()
 """
 """Stands in for the compiler of modules."""
 
@@ -90,7 +92,7 @@ def test_wheel_is_for_its_platform_only_with_something_compiled_in_it(
 
     wheel = build_wheel(source, tmp_path / "wheels", **environ)
 
-    made = {name for name in content(wheel) if name.endswith((".so", "manifest.json"))}
+    made = {name for name in content(wheel) if name.endswith((".so", "manifest.json", ".pyc"))}
     tag = sys.implementation.cache_tag
     place = f"traffic_router/app/compiled/build/{tag}-of-these-sources"
     assert made == ({f"{place}/a.so", f"{place}/manifest.json"} if is_compiled else set())
