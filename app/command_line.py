@@ -1,7 +1,7 @@
 """How the two programs are to be typed, so that a printed command acts on the deployment that it was printed for.
 
 A process acts for one deployment. Who starts it says from where a command will be typed (`typed_from`): by somebody in
-the folder of the project, as everything in the documentation is, or by anybody anywhere.
+the folder of the project, as everything in the documentation is, as he has just typed one, or by anybody anywhere.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ __all__ = ["PROGRAM", "ROUTER_PROGRAM", "CommandLine", "Whence", "typed_from"]
 class Whence(NamedTuple):
     """What a command must say to be the right one.
 
-    `root` is the project's folder, "" when whoever types is in it. `variables` is a list of (name, value) of the
-    environment. `user` is whose deployment it is, "" where that needs no word.
+    `folder` is the one with the programs, "" when the shell finds them by their names, None when whoever types is in
+    the folder of the project. `variables` is a list of (name, value) of the environment. `user` is whose deployment it
+    is, "" where that needs no word.
     """
 
-    root: str = ""
+    folder: str | None = None
     variables: tuple[tuple[str, str], ...] = ()
     user: str = ""
 
@@ -40,12 +41,12 @@ class CommandLine:
         self._name = name
 
     def __str__(self) -> str:
-        if not _whence.root:
+        if _whence.folder is None:
             return f"python3 bin/{self._name}"
         words = [f"{name}={shlex.quote(value)}" for name, value in _whence.variables]
         if _whence.user:
             words = ["sudo", "-u", shlex.quote(_whence.user), *(["env", *words] if words else [])]
-        return " ".join([*words, shlex.quote(f"{_whence.root}/bin/{self._name}")])
+        return " ".join([*words, shlex.quote("/".join(filter(None, [_whence.folder, self._name])))])
 
 
 PROGRAM: Final = CommandLine("blue_green_deploy")

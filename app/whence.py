@@ -8,14 +8,15 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from app.command_line import Whence
+from app.installation import ROOT, commands, home, is_package
+from app.settings.loading import HOME_VARIABLE
 
 __all__ = ["CALL_VARIABLE", "whence_of_command", "whence_of_router"]
 
 CALL_VARIABLE = "ROUTER_CALL"
-"""Where the launchers in `bin/` say how they were called, which Python is not told."""
+"""Where the launchers in `bin/`, and the commands of a package, say how they were called."""
 
-ROOT = Path(__file__).resolve().parents[1]
-_HOME, _STATE_FILE = "TRAFFIC_ROUTER_HOME", "TRAFFIC_ROUTER_STATE_FILE"
+_STATE_FILE = "TRAFFIC_ROUTER_STATE_FILE"
 
 
 def whence_of_command(environ: MutableMapping[str, str]) -> Whence:
@@ -24,10 +25,14 @@ def whence_of_command(environ: MutableMapping[str, str]) -> Whence:
     Takes what the launcher said out of the environment: it is nobody else's.
     """
     call = environ.pop(CALL_VARIABLE, "")
-    owner = _other_owner(Path(environ.get(_HOME) or ROOT))
-    if not call or (call.startswith("bin/") and not environ.get(_HOME) and not owner):
+    owner = _other_owner(home(environ))
+    will_do_again = not environ.get(HOME_VARIABLE) and not owner
+    if is_package():
+        if call and will_do_again:
+            return Whence(_folder_typed(call))
+    elif not call or (call.startswith("bin/") and will_do_again):
         return Whence()
-    return Whence(str(ROOT), _variables(environ), owner)
+    return Whence(str(commands()), _variables(environ), owner)
 
 
 def whence_of_router(environ: MutableMapping[str, str]) -> Whence:
@@ -36,21 +41,27 @@ def whence_of_router(environ: MutableMapping[str, str]) -> Whence:
     A service manager's user is named; somebody who runs it in his own terminal knows who he is.
     """
     is_service = "INVOCATION_ID" in environ and os.geteuid() != 0
-    return Whence(str(ROOT), _variables(environ), _user(os.geteuid()) if is_service else "")
+    return Whence(str(commands()), _variables(environ), _user(os.geteuid()) if is_service else "")
+
+
+def _folder_typed(call: str) -> str:
+    """The folder of the program that was called; "" when its name alone leads there."""
+    folder, name = os.path.split(call)
+    on_path = (it for it in os.get_exec_path() if os.access(os.path.join(it, name), os.X_OK))
+    return "" if next(on_path, None) == folder else folder
 
 
 def _variables(environ: MutableMapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Those that lead to the deployment."""
-    home = os.path.abspath(environ.get(_HOME) or ROOT)
-    state = environ.get(_STATE_FILE, "")
-    found = [(_HOME, home)] if home != str(ROOT) else []
-    return (*found, *([(_STATE_FILE, os.path.join(home, state))] if state else []))
+    place, state = home(environ), environ.get(_STATE_FILE, "")
+    found = [(HOME_VARIABLE, str(place))] if place != ROOT else []
+    return (*found, *([(_STATE_FILE, str(place / state))] if state else []))
 
 
-def _other_owner(home: Path) -> str:
+def _other_owner(place: Path) -> str:
     """Whose the deployment's files are, if they are another user's; "" when they are ours, or there are none."""
     try:
-        owner = (home / ".local_context").stat().st_uid
+        owner = (place / ".local_context").stat().st_uid
     except OSError:
         return ""
     return _user(owner) if owner != os.geteuid() else ""

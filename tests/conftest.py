@@ -17,6 +17,7 @@ import responses
 from hypothesis import settings
 
 from tests import COMPILED_VARIABLE
+from tests.support.installed import Installed, install_once
 from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import ROOT
 from tests.support.turns import turn
@@ -94,3 +95,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "bin", root / "bin")
     shutil.copy(ROOT / "gunicorn.conf.py", root)
     return root
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The project as a package in an empty environment; one for all of pytest-xdist's processes."""
+    base = tmp_path_factory.getbasetemp()
+    return install_once(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)

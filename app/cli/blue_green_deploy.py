@@ -107,7 +107,8 @@ commands that prepare a release (before), try a version before (smoke) and after
 traffic, and take back what was prepared (rollback). What a version was started
 with - directory with links followed, command, environment - is recorded: restart, rollback and a start
 without options start exactly that again, or say what is missing. deploy, run and a start with options
-start something new. Relative paths begin at the project's root, or at $TRAFFIC_ROUTER_HOME.
+start something new. Relative paths begin at $TRAFFIC_ROUTER_HOME, else at the project's root, or, if
+this was installed as a package, where you are.
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not healthy, and traffic is where it
 was before, 4 requests were still in flight when the time was up, 5 done, but doubtful: under --watch
 more requests failed than before, which is not proven.

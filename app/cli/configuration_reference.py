@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Final
 
-from app.cli.entry import ROOT
+from app.installation import ROOT
 from app.settings.declaration import Table
 from app.settings.engine import describe
 from app.settings.kinds import Setting, shown
@@ -33,8 +33,9 @@ these that has it:
 3. the file `{TOML_NAME}` in the working directory;
 4. the default.
 
-The working directory is the project's root, from wherever a command is typed; the variable
-`{HOME_VARIABLE}` names another. Relative paths begin there.
+The working directory is the project's root, from wherever a command is typed, or, with an
+[installed package](../how-to/install.md), the directory that it is typed in; the variable `{HOME_VARIABLE}` names
+another. Relative paths begin there.
 
 `bin/traffic_router config` prints every setting in effect and where it came from. A value that cannot be
 used, a name that does not exist and values that contradict each other are all reported together, and the

@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import cast
 
 from docopt import DocoptExit, docopt
@@ -20,17 +19,15 @@ from app.operator_errors import ConfigError, OperatorError, UsageError
 from app.settings.loading import HOME_VARIABLE
 from app.whence import whence_of_command
 
-__all__ = ["ROOT", "Arguments", "enter_home", "print_error", "read_arguments", "run"]
-
-ROOT = Path(__file__).resolve().parents[2]
-"""The project's root: where `bin/`, `app/` and `gunicorn.conf.py` are."""
+__all__ = ["Arguments", "enter_home", "print_error", "read_arguments", "run"]
 
 Arguments = Mapping[str, str | bool | None]
 """docopt's dict: `--option` → its text or None, flags and command words → bool."""
 
 
 def enter_home() -> None:
-    """Make `$TRAFFIC_ROUTER_HOME` the working directory where it is set; else stay in the project's root.
+    """Make `$TRAFFIC_ROUTER_HOME` the working directory where it is set; else stay: in the project's root, or, with a
+    package, where the command was typed.
 
     Every relative path, and `traffic_router.toml`, is then found from there.
     """

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psutil
 
-from app.cli.entry import ROOT
 from app.cli.router_client import HEALTH_PATH, METRICS_PATH, RouterClient
 from app.cli.router_process import (
     RunningRouter,
@@ -27,6 +26,7 @@ from app.cli.terminal import Progress, clock_text
 from app.command_line import ROUTER_PROGRAM
 from app.deploy.processes.log_file import size, tail
 from app.deploy.processes.sessions import port_holder
+from app.installation import ROOT
 from app.operator_errors import ProcessError, StateError
 from app.server.next_start import Start, write_start
 from app.settings.loading import ENV_PREFIX, Loaded

@@ -16,8 +16,10 @@ from pathlib import Path
 
 from gevent import monkey
 
+from app.command_line import ROUTER_PROGRAM, typed_from
 from app.operator_errors import ConfigError
 from app.settings.toml_file import load_settings
+from app.whence import whence_of_router
 
 __all__ = ["main"]
 
@@ -27,7 +29,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         os.getcwd()
     except FileNotFoundError:
-        print("the directory that the router runs in is gone; `bin/traffic_router upgrade` moves it", file=sys.stderr)
+        typed_from(whence_of_router(os.environ))
+        print(f"the directory that the router runs in is gone; `{ROUTER_PROGRAM} upgrade` moves it", file=sys.stderr)
         return 1
     try:
         for path in argv:

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import psutil
 
-from app.cli.entry import ROOT
 from app.command_line import ROUTER_PROGRAM
 from app.deploy.processes.port_use import kept_by
 from app.deploy.processes.process_table import is_same_process
 from app.deploy.processes.sessions import port_holder
+from app.installation import ROOT, commands, script
 from app.operator_errors import OperatorError, ProcessError
 from app.server.pid_file import records
 from app.settings.loading import HOME_VARIABLE
@@ -155,7 +155,7 @@ def _taken(port: int) -> ProcessError:
         return ProcessError(f"Port {port} is taken by a process that this user cannot see", f"sudo lsof -i :{port}")
     pid = int(holder.split()[1])
     if home := _home_of_router(pid):
-        stop = f"{HOME_VARIABLE}={shlex.quote(home)} {ROOT / 'bin' / 'traffic_router'} stop"
+        stop = f"{HOME_VARIABLE}={shlex.quote(home)} {shlex.quote(str(commands() / 'traffic_router'))} stop"
         return ProcessError(
             f"Port {port} is taken by another traffic router, that of {home}",
             f"{stop}, or another main_port in traffic_router.toml",
@@ -179,10 +179,9 @@ def gunicorn_command() -> list[str]:
     gunicorn's own script is run rather than `-m gunicorn`: it runs itself anew on an upgrade, and as a module
     its own package directory would then come first on the path and hide `http` and our `app`.
     """
-    script = str(Path(sys.executable).parent / "gunicorn")
     return [
         sys.executable,
-        script,
+        script("gunicorn"),
         "-c",
         str(ROOT / "gunicorn.conf.py"),
         "app:wsgi",

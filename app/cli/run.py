@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import FrameType
 
-from app.cli.entry import ROOT, enter_home, run
+from app.cli.entry import enter_home, run
 from app.cli.lifecycle import banner, router_environment
 from app.cli.router_client import RouterClient
 from app.cli.router_process import check_port_is_free, gunicorn_command, wait_until
 from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.deploy.processes.process_table import Processes
+from app.installation import ROOT
 from app.settings.tables.router_settings import RouterConfig
 from app.settings.toml_file import load_settings
 from app.state.model import VERSIONS, VersionState

@@ -41,7 +41,8 @@ Examples:
   traffic_router metrics --window=60 --json  the last minute, for a script
 
 Options win over the environment (TRAFFIC_ROUTER_MAIN_PORT=8080, PORT=8080), which wins over
-traffic_router.toml. Relative paths begin at the project's root, or at $TRAFFIC_ROUTER_HOME.
+traffic_router.toml. Relative paths begin at $TRAFFIC_ROUTER_HOME, else at the project's root, or, if
+this was installed as a package, where you are.
 Exit codes: 0 done, 1 failed or unhealthy, 2 wrong usage or configuration, 6 (status) traffic is held
 back by a pause or by maintenance.
 """

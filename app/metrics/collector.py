@@ -10,24 +10,24 @@ from types import TracebackType
 from typing import Self
 
 from app.errors import CAUSES
+from app.installation import home
 from app.metrics import layout
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.metrics.slot import SlotWriter
 from app.metrics.snapshot import MetricsHistory, Snapshot
 from app.operator_errors import MetricsError
-from app.settings.loading import HOME_VARIABLE, TOML_NAME
+from app.settings.loading import TOML_NAME
 from app.settings.toml_file import load_settings
-
-_PROJECT = Path(__file__).resolve().parents[2]
 
 
 def default_path() -> Path:
-    """The metrics file of the router set up here: as configured, below `TRAFFIC_ROUTER_HOME` or the project.
+    """The metrics file of the router set up here: as configured, below `TRAFFIC_ROUTER_HOME` or the project (with a
+    package, where the program runs).
 
     Raises ConfigError when the settings are not usable.
     """
-    home = Path(os.environ.get(HOME_VARIABLE) or _PROJECT)
-    return home / load_settings(path=home / TOML_NAME).config.metrics_path
+    place = home(os.environ)
+    return place / load_settings(path=place / TOML_NAME).config.metrics_path
 
 
 class MetricsCollector:

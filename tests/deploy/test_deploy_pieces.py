@@ -103,6 +103,7 @@ def test_our_own_environment_does_not_leak_and_the_users_stays() -> None:
         "PYTHONUNBUFFERED": "1",
     }
     assert clean_environment({}, "/opt/ours") == {}
+    assert clean_environment({"PATH": "/usr/bin"}, None) == {"PATH": "/usr/bin"}, "where we are one of many"
 
 
 # --- reconcile -------------------------------------------------------------------------------------------

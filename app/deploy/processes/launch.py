@@ -112,18 +112,19 @@ def _of_files(release: Release, version: VersionState) -> Mapping[str, str]:
     return release.files_env.get(version.name, {})
 
 
-def clean_environment(environ: Mapping[str, str], prefix: str) -> dict[str, str]:
+def clean_environment(environ: Mapping[str, str], prefix: str | None) -> dict[str, str]:
     """The user's environment without what is ours, or the shell's, hook's or job's: a version must not run on our
     Python, packages or settings, and outlives those.
 
-    `prefix` is our virtual environment; its programs leave `PATH`, as they were never on it in a plain shell.
+    `prefix` is our virtual environment, if it is ours alone; its programs leave `PATH`, as they were never on it in a
+    plain shell.
     """
     kept = {
         name: value
         for name, value in without_withheld(environ).items()
         if name not in _DROPPED and not name.startswith(_DROPPED_PREFIX)
     }
-    if "PATH" in kept:
+    if "PATH" in kept and prefix is not None:
         own = Path(prefix) / "bin"
         kept["PATH"] = os.pathsep.join(part for part in kept["PATH"].split(os.pathsep) if Path(part) != own)
     return kept

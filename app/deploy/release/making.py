@@ -25,6 +25,7 @@ from app.deploy.release.places import (
     paths_named,
     revision_of,
 )
+from app.installation import ROOT, is_package
 from app.operator_errors import ConfigError, UsageError
 from app.settings.checks import is_release_name
 from app.settings.tables.app_settings import AppConfig
@@ -35,15 +36,13 @@ from app.withheld import CLEAN, is_named
 
 __all__ = ["StartSpec", "spec_of", "make", "remake", "settings_env"]
 
-_ROOT = Path(__file__).resolve().parents[3]
-
-_DEMO_DIR = _ROOT / "app" / "demo"
+_DEMO_DIR = ROOT / "app" / "demo"
 """Its own directory: gunicorn loads whatever gunicorn.conf.py it finds where it starts."""
 
 _DEMO_COMMAND = (
     f"{shlex.quote(sys.executable)} -m gunicorn --no-control-socket --bind {{address}}:{{port}} "
     f"--worker-class gthread --threads 32 --keep-alive 75 --graceful-timeout 8 "
-    f"--pythonpath {shlex.quote(str(_ROOT))} 'app.demo.demo_app:create_app()'"
+    f"--pythonpath {shlex.quote(str(ROOT))} 'app.demo.demo_app:create_app()'"
 )
 
 
@@ -194,7 +193,8 @@ def _led_by_links(words: Sequence[str], command: Sequence[str]) -> list[str]:
 
 def _environment(deployment: Deployment) -> dict[str, str]:
     """What a version gets of the environment that this command was given."""
-    passed = clean_environment(deployment.environ, sys.prefix)
+    # A package may be in the environment of the application, and among the system's programs.
+    passed = clean_environment(deployment.environ, None if is_package() else sys.prefix)
     if not deployment.app.clean_env:
         return passed
     return {name: value for name, value in passed.items() if is_named(name, (*CLEAN, *deployment.app.pass_env))}

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["files_named", "follow_path_list", "follow_text", "follow_word", "paths_in", "paths_named", "revision_of"]
+from app.installation import ROOT
 
-_ROOT = Path(__file__).resolve().parents[3]
+__all__ = ["files_named", "follow_path_list", "follow_text", "follow_word", "paths_in", "paths_named", "revision_of"]
 
 _GIT_TIMEOUT_S: Final = 5.0
 _REVISION_BYTES: Final = 100
@@ -107,7 +107,7 @@ def revision_of(directory: Path) -> str | None:
 
 def _git_revision(directory: Path) -> str | None:
     tops = [place for place in (directory, *directory.parents) if (place / ".git").exists()]
-    if not tops or tops[0] == _ROOT:
+    if not tops or tops[0] == ROOT:
         return None
     # HEAD:./ is known only where the directory itself is under version control.
     words = ["git", "-c", "safe.directory=*", "rev-parse", "HEAD", "HEAD:./"]

@@ -1,0 +1,121 @@
+"""The installed commands: a life of a deployment, in a folder with whatever a user has there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app import __version__
+from tests.support.installed import Installed
+from tests.support.raw_client import ask
+from tests.support.router_process import free_port
+
+pytestmark = pytest.mark.timeout(300)
+
+APP = """
+import http.server, os, sys
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = " ".join([os.environ["BG_VERSION"], os.environ["BG_RELEASE"], os.environ["PATH"]]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever(poll_interval=0.01)
+"""
+
+WRONG = "raise SystemExit('somebody else's module')\n"
+
+
+class Home:
+    """A folder with an application, and with modules that have the names of ours."""
+
+    def __init__(self, installed: Installed, folder: Path) -> None:
+        self.installed, self.folder, self.port = installed, folder, free_port()
+        folder.mkdir()
+        (folder / "app.py").write_text(APP)
+        for name in ("requests.py", "gevent.py", "gunicorn.conf.py"):
+            (folder / name).write_text(WRONG)
+        (folder / "traffic_router.toml").write_text(
+            f"main_port = {self.port}\nworkers = 1\ngraceful_timeout = 5\n[app]\nhealthy_after = 1\n"
+            f"command = 'python3 -I app.py {{port}}'\nblue_port = {free_port()}\ngreen_port = {free_port()}\n"
+        )
+
+    def must(self, *words: str) -> str:
+        return self.installed.must(*words, home=self.folder)
+
+    def ask(self, path: str = "/") -> str:
+        return ask(self.port, f"GET {path} HTTP/1.1\r\nHost: shop.test\r\n\r\n".encode()).body.decode()
+
+    def advice(self) -> str:
+        """What the router's health report says to do."""
+        return str(json.loads(self.ask("/__router_health"))["situation"]["advice"])
+
+    def end(self) -> None:
+        self.installed.run("traffic_router", "stop", home=self.folder)
+        for version in ("blue", "green"):
+            self.installed.run("blue_green_deploy", "stop", version, "--force", home=self.folder)
+
+
+@pytest.fixture
+def home(installed: Installed, tmp_path: Path) -> Iterator[Home]:
+    found = Home(installed, tmp_path / "the shop")
+    yield found
+    found.end()
+
+
+def test_deployment_lives_where_its_commands_are_typed(home: Home) -> None:
+    assert home.must("traffic_router", "--version") == f"traffic_router {__version__}\n"
+    assert re.search(rf"main_port +{home.port} +traffic_router.toml", home.must("traffic_router", "config"))
+    started = home.must("blue_green_deploy", "start", "blue")
+    assert "unless the router starts by itself: traffic_router start\n" in started
+    home.must("traffic_router", "start", "--daemon")
+    deployed = home.must("blue_green_deploy", "deploy", "--release=r2")
+    assert "Back to it: blue_green_deploy rollback\n" in deployed
+    version, release, path = home.ask().split(" ", 2)
+    assert (version, release) == ("green", "r2")
+    assert str(home.installed.bin) in path, "the environment may be the application's own"
+    assert "logs green\n" in home.must("blue_green_deploy", "rollback")
+    assert home.ask().startswith("blue ")
+    home.must("traffic_router", "test")
+    for word in ("reload", "upgrade"):
+        assert "✅ Router" in home.must("traffic_router", word)
+        assert home.ask().startswith("blue ")
+    assert "MONITOR" in home.ask("/monitoring").upper()
+    assert "✅ Router stopped" in home.must("traffic_router", "stop")
+    assert "🛑 green stopped" in home.must("blue_green_deploy", "stop", "green")
+    assert not list(home.installed.root.rglob(".local_context"))
+
+
+def test_advice_of_the_router_can_be_pasted_into_any_shell(home: Home) -> None:
+    home.must("traffic_router", "start", "--daemon")
+    advice = home.advice()
+    assert "/env/bin/blue_green_deploy start blue" in advice
+
+    done = subprocess.run(
+        ["sh", "-c", advice], env={"PATH": os.environ["PATH"]}, cwd="/", capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, (advice, done.stderr)
+    assert home.ask().startswith("blue ")
+    elsewhere = home.installed.run(
+        "blue_green_deploy", "status", "--json", home=Path("/"), TRAFFIC_ROUTER_HOME=str(home.folder)
+    )
+    assert json.loads(elsewhere.stdout)["active_version"] == "blue"
+
+
+def test_demo_runs_where_nothing_is_configured(home: Home) -> None:
+    home.must("blue_green_deploy", "start", "blue", "--demo")
+    home.must("traffic_router", "start", "--daemon")
+    assert json.loads(home.ask("/health"))["version"] == "blue"
