@@ -28,6 +28,6 @@ EXPOSE 5004
 # Python alone, for the image has no curl. A pause or a maintenance page is healthy: nobody should restart that.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
     CMD ["/opt/traffic-router/.venv/bin/python", "-m", "app.cli.container_health"]
-# In the foreground; on SIGTERM the router ends its requests, and then the version is stopped.
+# In the foreground; on SIGTERM the router ends its requests, and then every version is stopped that runs.
 STOPSIGNAL SIGTERM
-CMD ["/opt/traffic-router/.venv/bin/python", "-m", "app.cli.run"]
+CMD ["/opt/traffic-router/.venv/bin/python", "-m", "app.cli.run", "--all"]

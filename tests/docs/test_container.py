@@ -124,7 +124,7 @@ def test_nothing_else_gets_into_the_build() -> None:
 @pytest.mark.parametrize("word", ["CMD", "HEALTHCHECK"])
 def test_command_is_in_exec_form_and_names_what_is_there(word: str, tmp_path: Path) -> None:
     build(tmp_path)
-    python, flag, module = command(word)
+    python, flag, module, *_ = command(word)
 
     assert (python, flag) == (f"{only('WORKDIR')}/.venv/bin/python", "-m")
     assert tmp_path.joinpath(*module.split(".")).with_suffix(".py").is_file()
@@ -186,6 +186,8 @@ def test_image_serves_on_a_read_only_root_and_ends_on_sigterm(tmp_path: Path) ->
 
         container.first().send_signal(signal.SIGTERM)
         assert container.process.wait(60) == 0, container.output
+        # Also the one that was started later, and has the traffic: nothing is left for the kernel to kill.
+        assert {"blue", "green"} <= set(re.findall(r"(blue|green) (?:is )?stopped", container.output)), container.output
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "it can be")
