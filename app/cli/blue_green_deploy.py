@@ -26,6 +26,7 @@ Usage:
   blue_green_deploy releases [--json]
   blue_green_deploy releases prune [--keep=N] [--dry-run] [--json]
   blue_green_deploy repair [--yes | --dry-run] [--json]
+  blue_green_deploy completion (bash|zsh|fish)
   blue_green_deploy --help | --version
 
 Commands:
@@ -51,6 +52,7 @@ Commands:
   releases      Every release that lies in its directory or was started from here, the newest first;
                 with prune, the old ones are removed that nothing needs.
   repair        Show what a broken state file and the last good state differ in, and restore that.
+  completion    A script with which the shell completes commands and options.
 
 Options:
   --dir=DIR               Directory to run in, instead of the configured one.
@@ -101,6 +103,7 @@ Examples:
   blue_green_deploy pause --drain && ./migrate.sh; blue_green_deploy resume
   blue_green_deploy start blue --command='uvicorn shop:app --port {port}'
   blue_green_deploy health-check green && echo ready
+  source <(bin/blue_green_deploy completion bash)  let Tab complete commands and options in this shell
 
 What to run and how to check it is set in traffic_router.toml, table [app]; table [deploy] has
 commands that prepare a release (before), try a version before (smoke) and after (post) it gets the
@@ -144,6 +147,11 @@ __all__ = ["main"]
 def main(argv: Sequence[str]) -> int:
     """Run one command; returns its exit code, raises `OperatorError` for what went wrong."""
     arguments = read_arguments(__doc__ or "", argv, "blue_green_deploy")
+    if arguments["completion"]:  # which asks nobody, so that settings that are wrong do not matter
+        from app.cli.completion import completion_script
+
+        print(completion_script(__doc__ or "", "blue_green_deploy", arguments), end="")
+        return 0
     enter_home()
     be_interruptible()
     word, command = next((word, command) for word, command in _COMMANDS.items() if arguments[word])

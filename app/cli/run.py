@@ -79,9 +79,10 @@ class _Stage:
         return self.deploy(*arguments)
 
 
-def main(_argv: Sequence[str]) -> int:
+def main(argv: Sequence[str]) -> int:
     """Start the active version (blue, the first time) unless it runs, then serve until told to end.
 
+    With `--all` whatever version runs in the end is stopped, for a container's end would kill it.
     Returns the exit code of what failed, or 0; raises `OperatorError` when the port is taken.
     """
     enter_home()
@@ -96,6 +97,8 @@ def main(_argv: Sequence[str]) -> int:
         code = _serve(config, stage, name if is_ours else "")
         if is_ours and _version(config, name).pid == started.pid:
             stage.clear_up("stop", name, "--force")
+        for other in filter(lambda other: _is_running(config, other), VERSIONS if "--all" in argv else ()):
+            stage.clear_up("stop", other, "--force")
         _tell_what_still_runs(config)
     return code
 

@@ -9,17 +9,19 @@ Usage:
   traffic_router metrics [--watch=SECONDS] [--window=N] [--json] [--port=PORT] [--state-file=FILE]
   traffic_router test [--json] [--port=PORT] [--state-file=FILE]
   traffic_router config [--json] [--port=PORT] [--bind=ADDRESS] [--workers=N] [--state-file=FILE]
+  traffic_router completion (bash|zsh|fish)
   traffic_router --help | --version
 
 Commands:
-  start    Serve in the foreground until Ctrl-C or SIGTERM.
-  stop     Let the running router finish its requests and end.
-  reload   Take up new settings and code with new workers; no request is lost.
-  upgrade  Start anew with another Python or other packages; no request is lost.
-  status   Is the router well, and the version behind it?
-  metrics  Requests, failures, bytes and times, over all workers.
-  test     Send three requests through the router and judge the answers.
-  config   Every setting in effect, and where it came from.
+  start       Serve in the foreground until Ctrl-C or SIGTERM.
+  stop        Let the running router finish its requests and end.
+  reload      Take up new settings and code with new workers; no request is lost.
+  upgrade     Start anew with another Python or other packages; no request is lost.
+  status      Is the router well, and the version behind it?
+  metrics     Requests, failures, bytes and times, over all workers.
+  test        Send three requests through the router and judge the answers.
+  config      Every setting in effect, and where it came from.
+  completion  A script with which the shell completes commands and options.
 
 Options:
   --port=PORT        Port for incoming traffic (5004).
@@ -39,6 +41,8 @@ Examples:
   traffic_router status && echo all is well  exit code 0 only when traffic can flow
   traffic_router metrics --watch             see a deploy happen
   traffic_router metrics --window=60 --json  the last minute, for a script
+  source <(bin/traffic_router completion bash)
+                                             let Tab complete commands and options in this shell
 
 Options win over the environment (TRAFFIC_ROUTER_MAIN_PORT=8080, PORT=8080), which wins over
 traffic_router.toml. Relative paths begin at $TRAFFIC_ROUTER_HOME, else at the project's root, or, if
@@ -116,6 +120,11 @@ def main(argv: Sequence[str]) -> int:
     argv = [_DEFAULT_WATCH if argument == "--watch" else argument for argument in argv]
     version = f"{__version__}, {describe(os.environ)}" if "--version" in argv else ""
     arguments = read_arguments(__doc__ or "", argv, "traffic_router", version)
+    if arguments["completion"]:  # which asks nobody, so that settings that are wrong do not matter
+        from app.cli.completion import completion_script
+
+        print(completion_script(__doc__ or "", "traffic_router", arguments), end="")
+        return 0
     enter_home()
     cli = {name: str(arguments[option]) for option, name in _FIELDS.items() if arguments[option] is not None}
     call = _Call(arguments, load_settings(cli), cli)

@@ -54,12 +54,12 @@ def is_answered(port: int) -> bool:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running(home: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """The program, its output in `run.log`, in a session of its own; nothing of it is left afterwards."""
     with (
         (home / "run.log").open("wb") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "app.cli.run"], cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            [sys.executable, "-m", "app.cli.run", *options], cwd=ROOT, stdout=log, stderr=log, start_new_session=True
         ) as process,
     ):
         try:
@@ -120,6 +120,20 @@ def test_a_standby_that_was_started_meanwhile_ends_without_force(home: Path, por
         assert process.wait(30) == 0, output(home)
     assert "green still runs; end it with: python3 bin/blue_green_deploy stop green\n" in output(home)
     assert not is_running("blue")
+
+
+def test_with_all_no_version_is_left_and_the_active_one_starts_again(home: Path, port: int) -> None:
+    with running(home, "--all") as process:
+        wait_until_ready(process, home)
+        assert deploy("deploy") == 0
+        process.send_signal(signal.SIGTERM)
+
+        assert process.wait(40) == 0, output(home)
+    assert not is_running("blue") and not is_running("green")
+    assert "still runs" not in output(home)
+    with running(home, "--all") as process:
+        wait_until_ready(process, home)
+        assert is_running("green") and not is_running("blue")
 
 
 def test_version_that_does_not_start_ends_it(home: Path, port: int) -> None:
