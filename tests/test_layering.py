@@ -32,7 +32,7 @@ LEVELS = [
         *("app.metrics.layout", "app.metrics.histogram", "app.metrics.snapshot", "app.metrics.exposition"),
     ],
     # L1, adapters: one outside thing each
-    ["app.installation"],
+    ["app.installation", "app.setup"],
     [
         "app.settings.toml_file",
         "app.state",

@@ -1,6 +1,7 @@
 """Run and watch the traffic router: one port in front of the blue and the green version of your application.
 
 Usage:
+  traffic_router init [--dir=DIR] [--procfile] [--systemd] [--dry-run] [--json]
   traffic_router start [--port=PORT] [--bind=ADDRESS] [--workers=N] [--state-file=FILE] [--daemon]
   traffic_router stop [--state-file=FILE]
   traffic_router reload [--state-file=FILE]
@@ -13,6 +14,7 @@ Usage:
   traffic_router --help | --version
 
 Commands:
+  init     Write traffic_router.toml for the application that is found; nothing is overwritten.
   start       Serve in the foreground until Ctrl-C or SIGTERM.
   stop        Let the running router finish its requests and end.
   reload      Take up new settings and code with new workers; no request is lost.
@@ -31,11 +33,16 @@ Options:
   --daemon           Start in the background: wait until it answers, print its pid.
   --watch=SECONDS    Look again every so many seconds; plain --watch is every 2.
   --window=N         Only the last N seconds.
+  --dir=DIR          Where the application is (where the settings are).
+  --procfile         Write a Procfile as well.
+  --systemd          Write units as well, below systemd/.
+  --dry-run          Show it only.
   --json             Print data for programs.
   -h --help          Show this text.
   --version          Show the version, and whether it runs compiled.
 
 Examples:
+  traffic_router init --dry-run              what it would make of the application that lies here
   traffic_router start                       the router on port 5004, in this terminal
   traffic_router start --port=8080 --daemon  another port, in the background
   traffic_router status && echo all is well  exit code 0 only when traffic can flow
@@ -126,6 +133,10 @@ def main(argv: Sequence[str]) -> int:
         print(completion_script(__doc__ or "", "traffic_router", arguments), end="")
         return 0
     enter_home()
+    if arguments["init"]:  # there are no settings yet, or they are no good
+        from app.cli.init import init
+
+        return init(arguments)
     cli = {name: str(arguments[option]) for option, name in _FIELDS.items() if arguments[option] is not None}
     call = _Call(arguments, load_settings(cli), cli)
     word, command = next((word, command) for word, command in _COMMANDS.items() if arguments[word])
