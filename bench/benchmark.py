@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 from docopt import docopt
 
+from app.compiled import take
 from bench.origin import run_origin
 from bench.processes import Cores, Server, allow_many_files, raise_exit_on_signal
 from bench.router import router
@@ -63,6 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     name, *rest = arguments
     if name not in BENCHMARKS:
         raise SystemExit(f"no such benchmark: {name}; there are {', '.join(BENCHMARKS)}")
+    take(os.environ)  # what is measured in this process is what a router would run
     module = import_module(f"bench.{name}")
     options = docopt(module.__doc__ or "", argv=rest)
     raise_exit_on_signal()

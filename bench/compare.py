@@ -10,17 +10,21 @@ Options:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+from app.compiled import describe
+from app.settings.loading import PURE_VARIABLE
 from bench.accounting import Memory, memory
 from bench.benchmark import Bench
 from bench.load import GeneratorFailed, apply_load, generator
 from bench.peers import PEERS, find_program, peer_version
 from bench.processes import Cores, Server, free_port, running
 from bench.record import conditions, save_record
+from bench.router import router
 from bench.sampling import LOADS, Sample, median_of, take_sample
 from bench.table import figure, ratio, render_table
 
@@ -30,7 +34,8 @@ Samples = dict[str, dict[str, list[Sample]]]
 """Samples by server, then by load."""
 
 DIRECT = "direct"
-ROUTER = "router"
+ROUTER, PURE = "router", "router, pure"
+"""As it is installed, and as plain Python."""
 
 TITLES = (
     *("proxy", "CPU µs/req", "×", "req/s", "×", "p50 µs", "p99 µs"),
@@ -112,10 +117,13 @@ def run(bench: Bench) -> None:
     if unknown := [name for name in names if name not in PEERS]:
         raise SystemExit(f"no such peer: {', '.join(unknown)}; there are {', '.join(PEERS)}")
     print("\n".join(f"{name}: {value}" for name, value in conditions().items()))
+    print(f"router: {describe(os.environ)}")
     print(f"load: {generator()}; proxies on core {set(cores.proxy)}, origin and load on core {set(cores.load)}")
     with ExitStack() as stack:
         origin, us = stack.enter_context(bench.origin_and_router())
-        servers = [Server(DIRECT, origin.port, origin.pid), us]
+        sources = {PURE_VARIABLE: "1"}
+        pure = router(bench.folder / PURE, origin.port, cores.proxy, settings=sources, name=PURE)
+        servers = [Server(DIRECT, origin.port, origin.pid), us, stack.enter_context(pure)]
         servers += start_peers(stack, names, bench.folder, origin, cores)
         samples = measure(servers, origin, rounds, cores)
         memories = {server.name: memory(server.pid) for server in servers if server.name != DIRECT}

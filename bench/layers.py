@@ -2,8 +2,8 @@
 
 Usage: bench-layers
 
-CPU time of one call, best and median of several loops. The pieces do not add up to a request: what calls them,
-the greenlets and the kernel come on top.
+CPU time of one call, best and median of several loops; compiled where a router would be. The pieces do not add up
+to a request: what calls them, the greenlets and the kernel come on top.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from app.compiled import describe
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.protocol.forwarding import Forwarding
 from app.protocol.heads import client_head, upstream_head
@@ -32,6 +33,9 @@ __all__ = ["pieces", "run"]
 
 CALLS = 20_000
 LOOPS = 9
+
+MANY = 1000
+"""So many heads that none of them is remembered when it comes again."""
 
 MINIMAL = b"GET / HTTP/1.1\r\nHost: 127.0.0.1:5004\r\n\r\n"
 BROWSER = (
@@ -66,17 +70,23 @@ def pieces(folder: Path, metrics: SharedMetrics) -> dict[str, Callable[[], objec
         row = writer.start(0, b"GET", b"/articles/2026/a-page", now_us)
         writer.finish(row, 0, status=200, bytes_out=12, total_us=900, first_byte_us=850, upstream_us=800)
 
+    def others(head: bytes) -> Iterator[bytes]:
+        return itertools.cycle([head[:-2] + b"X-Number: %d\r\n\r\n" % number for number in range(MANY)])
+
+    minimals, browsers, lengths = others(MINIMAL), others(BROWSER), others(ANSWER)
     minimal, browser, answer = requests.parse(MINIMAL), requests.parse(BROWSER), answers.parse(ANSWER, b"GET")
     return {
-        "request head read and checked, one field": lambda: requests.parse(MINIMAL),
-        "request head read and checked, nine fields": lambda: requests.parse(BROWSER),
+        "request head read and checked, two fields": lambda: requests.parse(next(minimals)),
+        "request head read and checked, ten fields": lambda: requests.parse(next(browsers)),
+        "request head that came before": lambda: requests.parse(BROWSER),
         "request id made": lambda: next(ids),
         "state file looked at": watch.current,
         "forwarding fields": lambda: forwarding.lines(browser),
         "request head written, nothing dropped": lambda: upstream_head(minimal, ADDED, b""),
         "request head written, one line dropped": lambda: upstream_head(browser, ADDED, b""),
         "deadline set and lifted": one_wait,
-        "answer head read and checked, five fields": lambda: answers.parse(ANSWER, b"GET"),
+        "answer head read and checked, six fields": lambda: answers.parse(next(lengths), b"GET"),
+        "answer head that came before": lambda: answers.parse(ANSWER, b"GET"),
         "answer head written, one line dropped": lambda: client_head(answer, ADDED),
         "metrics: claimed and recorded": record,
     }
@@ -102,6 +112,7 @@ def _nothing() -> None:
 def run(bench: Bench) -> None:
     """All pieces."""
     rows = []
+    print(f"router: {describe(os.environ)}")
     metrics = SharedMetrics.create_or_attach(bench.folder / "router_metrics.mmap", 16)
     for name, piece in pieces(bench.folder, metrics).items():
         rows.append([name, *(figure(max(0.0, cost), 2) for cost in cost_us(piece))])

@@ -46,6 +46,7 @@ def router(
     cores: frozenset[int],
     workers: int = 1,
     settings: Mapping[str, str] = MappingProxyType({}),
+    name: str = "router",
 ) -> Iterator[Server]:
     """A router in front of the origin until the block is left; its state file is in `folder`.
 
@@ -55,7 +56,7 @@ def router(
     write_state(folder, origin_port)
     port = free_port()
     environ = {**environment(folder, port, workers), **settings}
-    with running("router", COMMAND, port, folder, cores, environ, cwd=ROOT) as server:
+    with running(name, COMMAND, port, folder, cores, environ, cwd=ROOT) as server:
         yield server
 
 
