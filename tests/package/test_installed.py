@@ -76,7 +76,7 @@ def home(installed: Installed, tmp_path: Path) -> Iterator[Home]:
 
 
 def test_deployment_lives_where_its_commands_are_typed(home: Home) -> None:
-    assert home.must("traffic_router", "--version") == f"traffic_router {__version__}\n"
+    assert home.must("traffic_router", "--version") == f"traffic_router {__version__}, pure Python\n"
     assert re.search(rf"main_port +{home.port} +traffic_router.toml", home.must("traffic_router", "config"))
     started = home.must("blue_green_deploy", "start", "blue")
     assert "unless the router starts by itself: traffic_router start\n" in started
