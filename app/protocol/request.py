@@ -104,14 +104,14 @@ class RequestHead:
         return self.chunked or bool(self.content_length)
 
     @property
-    def may_be_shared(self) -> bool:
-        """Whether nobody will change it, and what its fields say does not depend on the rest of its request line."""
+    def may_lend_fields(self) -> bool:
+        """Whether what was found in its fields holds for any other simple request with the same ones."""
         if self.forwarding or self.request_id or self.content_length is not None:
             return False
         return self.is_simple and self.target.startswith(b"/")
 
     def has_fields_of(self, other: RequestHead) -> None:
-        """Takes over what was found in the same section of one that may be shared."""
+        """Takes over what was found in the same section of one that may lend its fields."""
         self.fields = other.fields
         self.dropped = other.dropped
         self.host = other.host
@@ -273,10 +273,10 @@ class RequestParser:
             head.has_fields_of(like)
         else:
             self._read_section(head, section)
-            if not head.may_be_shared:
-                return head
-            remember(self._sections, section, head)
-        remember(self._heads, raw, head)
+            if head.may_lend_fields:
+                remember(self._sections, section, head)
+        if not head.forwarding:
+            remember(self._heads, raw, head)
         return head
 
     def _read_section(self, head: RequestHead, section: bytes) -> None:
