@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import app.compiled as compiled_package
 from app.compiled import MODULES, sources
 from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import running_router
@@ -83,6 +84,24 @@ def test_sources_run_where_they_are_wanted_and_where_they_were_edited(copy: Path
     assert run(copy, DESCRIBE) == ("pure Python (compiled of other sources)\n" if compiled else "pure Python\n")
     shutil.rmtree(copy / "app" / "compiled" / "build", ignore_errors=True)
     assert run(copy, DESCRIBE) == "pure Python\n"
+
+
+def test_constant_of_another_module_makes_it_void_too(copy: Path, compiled: bool) -> None:
+    with (copy / "app" / "state" / "preview_token.py").open("a") as source:
+        source.write("# a word\n")
+    assert run(copy, DESCRIBE) == ("pure Python (compiled of other sources)\n" if compiled else "pure Python\n")
+
+
+def imported(module: str) -> set[str]:
+    """The modules of ours that a compiled one imports from."""
+    tree = ast.parse(sources()[module].read_text(encoding="utf-8"))
+    return {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_all_that_a_compiled_module_imports_is_in_the_digest(module: str) -> None:
+    rooms = {name.split(".")[1] for name in imported(module) if name.startswith("app.")}
+    assert rooms <= set(compiled_package._READ)
 
 
 def test_taken_modules_are_compiled_and_the_others_are_not(copy: Path, compiled: bool) -> None:

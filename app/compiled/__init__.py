@@ -60,6 +60,12 @@ MODULES = (
 )
 """Those of which a request without anything unusual runs code, and some that large bodies and messages need."""
 
+_READ = (
+    *("access", "errors", "metrics", "operator_errors", "protocol", "proxy", "routing", "server", "settings", "state"),
+    *("transport", "upstream"),
+)
+"""What of `app` they import from: a compiler may have written a constant of it into their code."""
+
 _ROOT = Path(__file__).resolve().parents[2]
 _SUFFIX = EXTENSION_SUFFIXES[0]
 
@@ -72,8 +78,9 @@ def sources() -> dict[str, Path]:
 def place() -> Path:
     """Where the compiled form of the present sources is, or would be, for this Python. Raises OSError."""
     digest = sha256(_SUFFIX.encode())
-    for name, path in sources().items():
-        digest.update(b"\0%b\0%b" % (name.encode(), path.read_bytes()))
+    for name in _READ:
+        for path in sorted([*_ROOT.glob(f"app/{name}.py"), *_ROOT.glob(f"app/{name}/**/*.py")]):
+            digest.update(b"\0%b\0%b" % (os.fsencode(path.relative_to(_ROOT)), path.read_bytes()))
     return Path(__file__).with_name("build") / f"{sys.implementation.cache_tag}-{digest.hexdigest()[:16]}"
 
 
