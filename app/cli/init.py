@@ -40,12 +40,12 @@ def init(arguments: Arguments) -> int:
     home = Path.cwd()
     folder = Path(str(arguments["--dir"] or home)).absolute()
     if not folder.is_dir():
-        raise UsageError(f"--dir={arguments['--dir']}: there is no such directory")
+        raise UsageError(f"--dir={arguments['--dir']}: there is no such directory", f"{ROUTER_PROGRAM} init --help")
     try:
         found = find(folder) if folder != ROOT else _OURS
         files = [_put(home, *each, dry=bool(arguments["--dry-run"])) for each in _texts(arguments, home, folder, found)]
     except OSError as error:
-        raise OperatorError(f"{error.filename}: {error.strerror}") from error
+        raise OperatorError(f"{error.filename}: {error.strerror}", f"{ROUTER_PROGRAM} init --dry-run") from error
     if arguments["--json"]:
         print(json.dumps({"found": asdict(found), "files": [_told(file) for file in files]}, indent=2))
     else:

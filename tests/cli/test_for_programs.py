@@ -41,6 +41,7 @@ ROUTER: dict[tuple[str, ...], int] = {
     ("metrics", "--window=60"): 0,
     ("test",): 0,
     ("config",): 0,
+    ("init", "--dry-run"): 0,
 }
 
 
