@@ -38,9 +38,9 @@ def _names(usage: Usage, path: str) -> list[str]:
     return [*offer.words, *(VERSIONS if offer.versions else ()), *offer.options]
 
 
-def _paths(usage: Usage) -> str:
-    """A shell's pattern for the words that lead on."""
-    return " | ".join(path for path in usage.offers if path)
+def _paths(usage: Usage) -> list[str]:
+    """The words that lead on, one after the other."""
+    return [path for path in usage.offers if path]
 
 
 def _valued(usage: Usage, ways: Mapping[str, str], choices: str) -> list[tuple[str, str]]:
@@ -49,22 +49,30 @@ def _valued(usage: Usage, ways: Mapping[str, str], choices: str) -> list[tuple[s
     return [(option, ways[kind]) for option, kind in usage.values.items() if kind in ways]
 
 
+def _filled(template: str, usage: Usage, offered: Callable[[Usage, str], str], case: str, values: list[str]) -> str:
+    """The script of a shell with `case`: its template with one case for each offer, and one for each value."""
+    offers = (f"        {case}{shlex.quote(path)}) offered=({offered(usage, path)}) ;;" for path in usage.offers)
+    return template.format(
+        program=usage.program,
+        versions=_VERSION_WORDS,
+        paths=" | ".join(_paths(usage)),
+        offers="\n".join(offers),
+        repeatable=" | ".join(sorted(usage.repeatable)) or "''",
+        values="\n".join(values),
+    )
+
+
 def _bash(usage: Usage) -> str:
     ways = {"DIR": "-d", "FILE": "-f"}
     values = [
         f'        {option}*) mapfile -t COMPREPLY < <(compgen {way} -- "$value") ;;'
         for option, way in _valued(usage, ways, "-W '{words}'")
     ]
-    return _BASH.format(
-        program=usage.program,
-        versions=_VERSION_WORDS,
-        paths=_paths(usage),
-        offers="\n".join(
-            f"        {shlex.quote(path)}) offered=({_quoted(*_names(usage, path))}) ;;" for path in usage.offers
-        ),
-        repeatable=" | ".join(sorted(usage.repeatable)) or "''",
-        values="\n".join([*values, "        *=*) ;;"]),
-    )
+    return _filled(_BASH, usage, _bash_offered, "", [*values, "        *=*) ;;"])
+
+
+def _bash_offered(usage: Usage, path: str) -> str:
+    return _quoted(*_names(usage, path))
 
 
 _BASH: Final = """\
@@ -128,16 +136,7 @@ def _zsh(usage: Usage) -> str:
         f"        ({option}*) compset -P {option}; {way}; return ;;"
         for option, way in _valued(usage, ways, "compadd -- {words}")
     ]
-    return _ZSH.format(
-        program=usage.program,
-        versions=_VERSION_WORDS,
-        paths=_paths(usage),
-        offers="\n".join(
-            f"        ({shlex.quote(path)}) offered=({_zsh_offered(usage, path)}) ;;" for path in usage.offers
-        ),
-        repeatable=" | ".join(sorted(usage.repeatable)) or "''",
-        values="\n".join([*values, "        (--*=*) return 1 ;;"]),
-    )
+    return _filled(_ZSH, usage, _zsh_offered, "(", [*values, "        (--*=*) return 1 ;;"])
 
 
 def _zsh_offered(usage: Usage, path: str) -> str:
@@ -205,12 +204,8 @@ def _fish(usage: Usage) -> str:
             name = option.strip("-=")
             lines.append(" ".join(filter(None, [f"{here}{once}' -l {name}", way])) + _fish_about(usage, option))
     return _FISH.format(
-        program=usage.program, versions=" ".join(VERSIONS), paths=_fish_paths(usage), lines="\n".join(lines)
+        program=usage.program, versions=" ".join(VERSIONS), paths=" ".join(_paths(usage)), lines="\n".join(lines)
     )
-
-
-def _fish_paths(usage: Usage) -> str:
-    return " ".join(path for path in usage.offers if path)
 
 
 def _fish_about(usage: Usage, name: str) -> str:

@@ -20,7 +20,6 @@ __all__ = ["init"]
 
 TEMPLATES = ROOT / "docs" / "how-to" / "systemd"
 
-
 _OURS = Application("", "", doubts=("this is the router's own folder; --dir=DIR says where your application is",))
 
 

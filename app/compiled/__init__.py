@@ -19,6 +19,7 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+from app.installation import ROOT
 from app.settings.loading import PURE_VARIABLE
 
 __all__ = ["GROUP", "MODULES", "describe", "is_taken", "place", "sources", "take", "wants_sources"]
@@ -66,32 +67,33 @@ _READ = (
 )
 """What of `app` they import from: a compiler may have written a constant of it into their code."""
 
-_ROOT = Path(__file__).resolve().parents[2]
+_FORMS = Path(__file__).with_name("build")
+"""Where everything that was compiled is; not there where nothing ever was."""
+
 _SUFFIX = EXTENSION_SUFFIXES[0]
 
 
 def sources() -> dict[str, Path]:
     """The source of each module."""
-    return {name: _ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in MODULES}
+    return {name: ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in MODULES}
 
 
 def place() -> Path:
     """Where the compiled form of the present sources is, or would be, for this Python. Raises OSError."""
     digest = sha256(_SUFFIX.encode())
     for name in _READ:
-        for path in sorted([*_ROOT.glob(f"app/{name}.py"), *_ROOT.glob(f"app/{name}/**/*.py")]):
-            digest.update(b"\0%b\0%b" % (os.fsencode(path.relative_to(_ROOT)), path.read_bytes()))
-    return Path(__file__).with_name("build") / f"{sys.implementation.cache_tag}-{digest.hexdigest()[:16]}"
+        for path in sorted([*ROOT.glob(f"app/{name}.py"), *ROOT.glob(f"app/{name}/**/*.py")]):
+            digest.update(b"\0%b\0%b" % (os.fsencode(path.relative_to(ROOT)), path.read_bytes()))
+    return _FORMS / f"{sys.implementation.cache_tag}-{digest.hexdigest()[:16]}"
 
 
 def describe(environ: Mapping[str, str]) -> str:
     """Which form a router that is started with this environment runs, and why, in a few words."""
     if wants_sources(environ):
         return f"pure Python ({PURE_VARIABLE} is set)"
-    compiled = place()
-    if compiled.is_dir():
+    if place().is_dir():
         return "compiled"
-    is_stale = any(compiled.parent.glob(f"{sys.implementation.cache_tag}-*"))
+    is_stale = any(_FORMS.glob(f"{sys.implementation.cache_tag}-*"))
     return "pure Python (compiled of other sources)" if is_stale else "pure Python"
 
 
@@ -101,7 +103,8 @@ def take(environ: Mapping[str, str]) -> bool:
     What is imported already stays as it is.
     """
     try:
-        if wants_sources(environ) or not (compiled := place()).is_dir():
+        # In this order: who never compiles does not read all sources at each worker's start.
+        if wants_sources(environ) or not _FORMS.is_dir() or not (compiled := place()).is_dir():
             return False
     except OSError:  # no source, no word of what was compiled of it
         return False

@@ -18,11 +18,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from app.compiled import GROUP, MODULES, place, wants_sources
+from app.installation import ROOT
 from app.settings.loading import PURE_VARIABLE
 
 __all__ = ["build", "main"]
-
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 class CannotBuild(Exception):
@@ -43,7 +42,7 @@ def build() -> Path:
         # In a process of its own: mypy and setuptools change what they run in.
         done = subprocess.run(
             [sys.executable, "-c", _COMPILE, made, GROUP, *MODULES],
-            cwd=_ROOT,
+            cwd=ROOT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             capture_output=True,
             text=True,
@@ -107,7 +106,7 @@ def main(argv: Sequence[str]) -> int:
         if "--can" in argv:
             _check_compiler()
             return int(place().is_dir())
-        print(f"Compiled: {build().relative_to(_ROOT)}")
+        print(f"Compiled: {build().relative_to(ROOT)}")
         return 0
     except (CannotBuild, OSError) as error:
         print(f"Not compiled, so the router runs as plain Python: {error}", file=sys.stderr)

@@ -9,16 +9,22 @@ from typing import Any
 from app.errors import BodyTooLarge, ClientDisconnected, MalformedRequest, RequestTimeout
 from app.protocol.chunked import ChunkedDecoder, encode_chunk, encode_last_chunk
 from app.protocol.forwarding import Forwarding
-from app.protocol.request import RequestHead
+from app.protocol.request import RequestHead, RequestParser
 from app.protocol.trailers import safe_trailers
+from app.settings.tables.router_settings import RouterConfig
 from app.transport.endpoint import Endpoint
 from app.transport.pipe import Pipe, SourceEnded
 from app.upstream.upload import RequestBody
 
-__all__ = ["ClientBody", "ClientRequest", "InputBody"]
+__all__ = ["ClientBody", "ClientRequest", "InputBody", "request_parser"]
 
 RATE_GRACE_S = 10.0
 """How long a body may be slower than `body_rate_floor` before that counts: a stalled mobile link recovers."""
+
+
+def request_parser(config: RouterConfig) -> RequestParser:
+    """A parser that reads heads as the settings have it."""
+    return RequestParser(config.max_fields, config.allow_trace, config.pass_underscore_fields, config.upgrades)
 
 
 class ClientRequest:

@@ -9,8 +9,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from app.protocol.forwarding import Forwarding
-from app.protocol.request import RequestParser
-from app.proxy.client_request import ClientRequest, InputBody
+from app.proxy.client_request import ClientRequest, InputBody, request_parser
 from app.settings.tables.router_settings import RouterConfig
 
 __all__ = ["RELAYED_KEY", "REQUEST_KEY", "request_from_wsgi", "who_asks", "wsgi_environ"]
@@ -83,8 +82,7 @@ def request_from_wsgi(environ: dict[str, Any], config: RouterConfig) -> ClientRe
             continue
         lines.append(f"{name}: {value}\r\n")
     raw = ("".join(lines) + "\r\n").encode("latin-1")
-    parser = RequestParser(config.max_fields, config.allow_trace, config.pass_underscore_fields, config.upgrades)
-    head = parser.parse(raw)
+    head = request_parser(config).parse(raw)
     body = None
     if head.has_body:
         body = InputBody(environ["wsgi.input"].read, head.chunked, config.max_body_bytes)

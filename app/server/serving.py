@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from app.errors import RouterError, TooManyConnections
 from app.notices import Notices
-from app.protocol.request import RequestParser
+from app.proxy.client_request import request_parser
 from app.proxy.service import Service
 from app.server.client_connection import ClientConnection, Wsgi
 from app.transport.deadlines import Deadlines
@@ -53,9 +53,7 @@ class Serving:
         self.config = config
         self.forwarder = service.forwarder
         self.timeouts = service.timeouts
-        self.parser = RequestParser(
-            config.max_fields, config.allow_trace, config.pass_underscore_fields, config.upgrades
-        )
+        self.parser = request_parser(config)
         self.idle = Deadlines(config.keepalive_timeout or config.head_timeout)
         self.heads = Deadlines(config.head_timeout)
         self.lingering = Deadlines(1.0)

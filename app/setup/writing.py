@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -30,10 +31,8 @@ def settings(found: Application, folder: str) -> str:
         *(f"# {reason}" for reason in found.because),
         *(f"# ? {doubt}" for doubt in found.doubts),
         "# Started without a shell. {port}, {version} and {release} are filled in; $PORT is in its environment.",
-        f"{'' if found.command else '# '}command = {_quoted(command)}",
-        f"dir = {_quoted(folder)}"
-        if folder
-        else '# dir = "/srv/shop/{release}"         # a directory for each release',
+        f"{'' if found.command else '# '}command = {_toml(command)}",
+        f"dir = {_toml(folder)}" if folder else '# dir = "/srv/shop/{release}"         # a directory for each release',
         "# ? Any path that is answered with 200 to 399 when all is well, best one that asks the database.",
         'health_path = "/"',
         *([signal] if signal else []),
@@ -49,9 +48,9 @@ def settings(found: Application, folder: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _quoted(text: str) -> str:
-    """A text of TOML."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def _toml(text: str) -> str:
+    """A text of TOML, which is one of JSON as well."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def procfile(commands: Path) -> str:

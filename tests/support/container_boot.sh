@@ -5,33 +5,18 @@
 set -eu
 room=$1 project=$2 venv=$3 volume=$4 user=$5
 shift 5
+. "${0%/*}/boot_parts.sh"
 
 mount --make-rprivate /
 ip link set lo up
-mount -t tmpfs -o mode=755 room "$room"
-root=$room/root
-mkdir "$room/changes" "$room/work" "$root"
-mount -t overlay -o "lowerdir=/,upperdir=$room/changes,workdir=$room/work" root "$root"
+make_root "$room"
 
 mount -t proc proc "$root/proc"
-mount -t tmpfs -o mode=755 dev "$root/dev"
-for name in null zero full random urandom tty; do
-    touch "$root/dev/$name"
-    mount --bind "/dev/$name" "$root/dev/$name"
-done
-ln -s /proc/self/fd "$root/dev/fd"
-mkdir "$root/dev/shm"
+make_devices
 
 echo "router:x:$user:$user::$volume:/usr/sbin/nologin" >> "$root/etc/passwd"
-mkdir -p "$root/opt/traffic-router" "$root$volume"
-mount --bind "$project" "$root/opt/traffic-router"
-mount --bind "$venv" "$root/opt/traffic-router/.venv"
-# The Python of the environment must be one that the user can reach.
-folder=$(dirname "$(readlink -f "$venv/bin/python")")
-while [ "$folder" != / ]; do
-    chmod o+x "$root$folder"
-    folder=$(dirname "$folder")
-done
+mkdir -p "$root$volume"
+put_project "$project" "$venv"
 
 # Nothing can be written from here on, but in three places.
 for place in "$root/opt/traffic-router/.venv" "$root/opt/traffic-router" "$root/dev"; do

@@ -3,13 +3,10 @@
 # Arguments: an empty folder for the root, the project to be found in /opt/traffic-router, the folder of its Python.
 set -eu
 room=$1 project=$2 python=$3
+. "${0%/*}/boot_parts.sh"
 
 mount --make-rprivate /
-mount -t tmpfs -o mode=755 room "$room"
-root=$room/root
-mkdir "$room/changes" "$room/work" "$root"
-# The machine's files, with all changes in memory.
-mount -t overlay -o "lowerdir=/,upperdir=$room/changes,workdir=$room/work" root "$root"
+make_root "$room"
 
 # What systemd could set for the whole machine can only be read.
 mount -t proc proc "$root/proc"
@@ -18,26 +15,13 @@ mount -o remount,bind,ro "$root/proc/sys"
 mount -t sysfs -o ro sysfs "$root/sys"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 
-mount -t tmpfs -o mode=755 dev "$root/dev"
-for name in null zero full random urandom tty; do
-    touch "$root/dev/$name"
-    mount --bind "/dev/$name" "$root/dev/$name"
-done
-ln -s /proc/self/fd "$root/dev/fd"
-mkdir "$root/dev/shm" "$root/dev/pts"
+make_devices
+mkdir "$root/dev/pts"
 mount -t devpts -o newinstance,ptmxmode=0666 pts "$root/dev/pts"
 ln -s pts/ptmx "$root/dev/ptmx"
 mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
 
-mkdir -p "$root/opt/traffic-router"
-mount --bind "$project" "$root/opt/traffic-router"
-mount --bind "$python" "$root/opt/traffic-router/.venv"
-# The Python of the environment, too, must be one that the service's user can reach.
-folder=$(dirname "$(readlink -f "$python/bin/python")")
-while [ "$folder" != / ]; do
-    chmod o+x "$root$folder"
-    folder=$(dirname "$folder")
-done
+put_project "$project" "$python"
 
 mount -t tmpfs -o mode=755 run "$root/run"
 mount -t tmpfs -o mode=1777 tmp "$root/tmp"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from time import time
 
 from app.errors import NoActiveVersion, PreviewRefused, RouterError
-from app.protocol.request import RequestParser
 from app.proxy.chain import Verdict
+from app.proxy.client_request import request_parser
 from app.proxy.replies.reply import Reply
 from app.proxy.transaction import PreviewTokens, Transaction
 from app.routing.router import TrafficRouter
@@ -74,9 +74,7 @@ class PreviewFilter:
     """
 
     def __init__(self, config: RouterConfig, router: TrafficRouter) -> None:
-        self._parser = RequestParser(
-            config.max_fields, config.allow_trace, config.pass_underscore_fields, config.upgrades
-        )
+        self._parser = request_parser(config)
         self._router = router
 
     def concerns(self, state: BlueGreenState | None) -> bool:
