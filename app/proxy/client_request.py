@@ -37,10 +37,11 @@ class ClientRequest:
         forwarding: knows the peer and writes the forwarding fields of this connection.
         started_us: monotonic microseconds when the head was complete.
         persist: the connection may carry another request after the answer; whoever answers may clear it.
+        promised: the answer's head has left that open, so the client may send its next request by now.
         answered: the answer has been sent, or given up, on `endpoint`.
     """
 
-    __slots__ = ("answered", "body", "endpoint", "forwarding", "head", "persist", "started_us")
+    __slots__ = ("answered", "body", "endpoint", "forwarding", "head", "persist", "promised", "started_us")
 
     def __init__(
         self,
@@ -57,7 +58,15 @@ class ClientRequest:
         self.forwarding = forwarding
         self.started_us = started_us
         self.persist = persist
+        self.promised = False
         self.answered = False
+
+    def persistence(self) -> bytes:
+        """The line in the answer's head that says whether the connection persists (RFC 9112 §9.3); then it holds."""
+        if not self.persist:
+            return b"Connection: close\r\n"
+        self.promised = True
+        return b"Connection: keep-alive\r\n" if self.head.http10 else b""
 
     @property
     def client_address(self) -> str:

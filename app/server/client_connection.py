@@ -53,7 +53,6 @@ class ClientConnection:
     Attributes:
         forwarding: writes its forwarding fields.
         request: the one that is being served.
-        is_idle: it waits for its next request.
     """
 
     __slots__ = (
@@ -65,7 +64,6 @@ class ClientConnection:
         "_wsgi",
         "_wsgi_answer",
         "forwarding",
-        "is_idle",
         "request",
     )
 
@@ -76,7 +74,6 @@ class ClientConnection:
         self.forwarding = Forwarding(peer.encode(), b"http", config.main_port, config.forwarded_hops)
         self._wsgi = wsgi
         self.request: ClientRequest | None = None
-        self.is_idle = False
         self._greenlet: Any = getcurrent()  # gevent has no types; None once all is said
         self._wsgi_answer = WsgiAnswer(serving.timeouts.sending)
         self._start_response = self._wsgi_answer.start_response
@@ -88,14 +85,9 @@ class ClientConnection:
         return self._endpoint
 
     def finish(self) -> None:
-        """Makes the answer on its way, if there is one, the connection's last."""
-        if self.request is not None:
+        """Makes the answer on its way the connection's last, unless its head has promised that another may follow."""
+        if self.request is not None and not self.request.promised:
             self.request.persist = False
-
-    def close_if_idle(self) -> None:
-        """Ends the connection when it waits for its next request."""
-        if self.is_idle:
-            self._endpoint.interrupt(WorkerStopped("the connection is idle"), lambda: self.is_idle)
 
     def cut_off(self) -> None:
         """Ends what is under way: with an answer where none has begun, else with a reset."""
@@ -125,10 +117,10 @@ class ClientConnection:
 
     def _serve_one(self) -> bool:
         """One request and its answer; returns whether another may follow. Raises OSError, Expired."""
-        if self._lane is not None and not self._endpoint.buffered and not self._serving.is_draining:
+        if self._lane is not None and not self._endpoint.buffered:
             try:
                 proceed = self._lane.serve()
-            except WorkerStopped:  # the connection is idle
+            except WorkerStopped:  # while there was no request
                 return False
             if proceed is not None:
                 return proceed()
@@ -179,15 +171,10 @@ class ClientConnection:
         endpoint = self._endpoint
         data = endpoint.buffered
         if not data:
-            if self._serving.is_draining:
-                return b""
-            self.is_idle = True
             try:
                 data = endpoint.read(self._serving.idle)
             except WorkerStopped:
                 return b""
-            finally:
-                self.is_idle = False
         end = data.find(b"\r\n\r\n")
         if end < 0 or data[0] == 13:
             data, end = self._read_rest(data)

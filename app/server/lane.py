@@ -83,7 +83,7 @@ class Lane:
         """From here on the greenlet has the connection to itself."""
         serving, upstream = self._serving, self._upstream
         self._transaction = None
-        self._is_in_it = self._connection.is_idle = False
+        self._is_in_it = False
         self._client.listen(None)
         serving.idle.discard(self)
         if upstream is not None:
@@ -122,7 +122,7 @@ class Lane:
         self._greenlet.switch(proceed)
 
     def _wait_for_request(self) -> None:
-        self._is_in_it = self._connection.is_idle = True
+        self._is_in_it = True
         self._serving.idle.add(self)
         self._client.listen(self)
 
@@ -155,7 +155,6 @@ class Lane:
         """Past the filters, and out on an idle connection."""
         client, connection, serving = self._client, self._connection, self._serving
         serving.idle.discard(self)
-        connection.is_idle = False
         persist = head.keep_alive and serving.keeps_alive
         request = ClientRequest(head, None, client, connection.forwarding, started_us, persist)
         connection.request = request
@@ -254,6 +253,7 @@ class Lane:
         except OSError:
             sent = 0  # the greenlet hears it again
         if sent < len(first):
+            request.promised = request.persist
             client.listen(None)
             rest = partial(serving.forwarder.send_rest, transaction, head, first, size, sent)
             self._proceed(partial(connection.answer, request, rest))
@@ -263,7 +263,7 @@ class Lane:
         self._transaction = connection.request = None
         if not request.persist:
             self._proceed(_ends)
-        elif client.buffered or serving.is_draining:
+        elif client.buffered:
             self._proceed(None)
         else:
             self._wait_for_request()

@@ -19,6 +19,9 @@ __all__ = ["Serving"]
 
 logger = getLogger(__name__)
 
+IDLE_GRACE_S = 2.0
+"""How long a worker that stops still takes a request on an idle connection, to answer it with `Connection: close`."""
+
 _ROOM = 16
 """How many idle connections end at a time when there is no room for new ones."""
 
@@ -32,7 +35,6 @@ class Serving:
         parser: reads the heads of requests.
         idle, heads, lingering: deadlines for the next request, for a head, and for a goodbye.
         is_stopping: the worker accepts no more connections.
-        is_draining: idle connections are to be closed.
         shares: what the workers know of each other's connections.
         keeps_alive: connections may carry another request.
         own_prefixes: what the paths of our own pages begin with, perhaps among others.
@@ -57,7 +59,6 @@ class Serving:
         self.idle = Deadlines(config.keepalive_timeout or config.head_timeout)
         self.heads = Deadlines(config.head_timeout)
         self.lingering = Deadlines(1.0)
-        self.is_draining = False
         self.is_stopping = False
         self.keeps_alive = config.keepalive_timeout > 0
         self.shares = service.metrics.shares(service.slot)
@@ -123,8 +124,13 @@ class Serving:
             self._service.records.access_log.reopen()
 
     def keep_no_connection(self, limit_s: float = 30.0) -> None:
-        """From now on every answer is its connection's last, and what has no end is ended within `limit_s`."""
+        """From now on every answer is its connection's last, and what has no end is ended within `limit_s`.
+
+        Connections that wait for their next request, and those whose answer has promised that they may, wait on for
+        a moment: whoever is about to send learns from the answer that the connection ends.
+        """
         self.is_stopping = True
+        self.idle.shorten(min(IDLE_GRACE_S, limit_s / 2))
         self.shares.withdraw()
         self._service.records.long_lived.leave(self._service.handover.within(limit_s))
         self.keeps_alive = False
@@ -145,9 +151,3 @@ class Serving:
         """Answers or resets whatever is still under way: the worker does not wait any longer."""
         for connection in self._connections:
             connection.cut_off()
-
-    def close_idle(self) -> None:
-        """Ends the connections that wait for their next request."""
-        self.is_draining = True
-        for connection in list(self._connections):
-            connection.close_if_idle()

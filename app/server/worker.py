@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RouterWorker"]
 
-IDLE_GRACE_S = 2.0
-"""How long a worker that stops still takes a request on an idle connection, to answer it with
-`Connection: close`. A client that is about to send finds the connection open and learns not to use it again."""
-
-
 LAST_WORDS_S = 1.0
 """What is kept of `graceful_timeout` for requests that were held up to then: the release is paced."""
 
@@ -140,15 +135,12 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         serving = self._serving
         limit_s = RECYCLE_TIMEOUT_S if self._has_asked else self.cfg.graceful_timeout
         ends = time.monotonic() + limit_s
-        grace_ends = time.monotonic() + min(IDLE_GRACE_S, self.cfg.graceful_timeout / 2)
         if serving is not None:
             serving.keep_no_connection(limit_s)
         while time.monotonic() < ends and not self._is_hurried:
             if not any(len(server.pool) for server in servers):
                 return
             if serving is not None:
-                if not serving.is_draining and time.monotonic() > grace_ends:
-                    serving.close_idle()
                 ends = self._time_for_holds(serving, ends, limit_s)
             self.notify()
             gevent.sleep(0.05)

@@ -80,11 +80,7 @@ def _head_bytes(request: ClientRequest, status: str, headers: list[tuple[str, st
     lines = [f"HTTP/1.1 {status}\r\n", *(f"{name}: {value}\r\n" for name, value in headers)]
     if chunked:
         lines.append("Transfer-Encoding: chunked\r\n")
-    if not request.persist:
-        lines.append("Connection: close\r\n")
-    elif request.head.http10:
-        lines.append("Connection: keep-alive\r\n")
-    return "".join(lines).encode("latin-1") + date_line() + b"\r\n"
+    return "".join(lines).encode("latin-1") + date_line() + request.persistence() + b"\r\n"
 
 
 def _framed(data: bytes, chunked: bool) -> bytes:

@@ -34,14 +34,17 @@ class Deadlines:
     __slots__ = ("_is_ticking", "_on_expired", "_tick_number", "_tick_s", "_ticks", "_timer", "_timeouts", "seconds")
 
     def __init__(self, seconds: float, on_expired: Callable[[Any], None] | None = None) -> None:
-        self.seconds = seconds
         self._on_expired = on_expired or self._raise_in
         self._timeouts: dict[Any, int] = {}  # Any: gevent's greenlets have no types
-        self._tick_s = max(seconds / _TICKS, _SHORTEST_TICK_S)
-        self._ticks = ceil(seconds / self._tick_s)
+        self._lasts(seconds)
         self._tick_number = 0
         self._is_ticking = False
         self._timer: Any = None
+
+    def _lasts(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._tick_s = max(seconds / _TICKS, _SHORTEST_TICK_S)
+        self._ticks = ceil(seconds / self._tick_s)
 
     def _raise_in(self, greenlet: Any) -> None:
         greenlet.throw(Expired(self))
@@ -58,6 +61,15 @@ class Deadlines:
     def discard(self, wait: Any) -> None:
         """Forgets `wait`, if it is here."""
         self._timeouts.pop(wait, None)
+
+    def shorten(self, seconds: float) -> None:
+        """From now on a wait lasts `seconds`; those that are here begin anew."""
+        waits = list(self._timeouts)
+        self._timeouts.clear()
+        self._stop_ticking()
+        self._lasts(seconds)
+        for wait in waits:
+            self.add(wait)
 
     def end_oldest(self, count: int) -> None:
         """Ends up to `count` waits before their time, the longest first; none that began in the last two ticks."""
@@ -76,12 +88,16 @@ class Deadlines:
         self._timer = get_hub().loop.timer(self._tick_s, self._tick_s, ref=False)
         self._timer.start(self._tick)
 
-    def _tick(self) -> None:
-        self._tick_number += 1
-        if not self._timeouts:
+    def _stop_ticking(self) -> None:
+        if self._is_ticking:
             self._is_ticking = False
             self._timer.stop()
             self._timer.close()
+
+    def _tick(self) -> None:
+        self._tick_number += 1
+        if not self._timeouts:
+            self._stop_ticking()
             return
         latest_over = self._tick_number - self._ticks - 1
         over: list[Any] = []

@@ -31,6 +31,7 @@ class Hammer:
         self.answers: list[tuple[float, float, str]] = []
         self.failures: list[str] = []
         self._kept: RawClient | None = None
+        self._kept_since = 0.0  # its last answer
 
     def run(self) -> None:
         """Ask until standard input ends."""
@@ -45,7 +46,10 @@ class Hammer:
         try:
             answer = client.ask(request)
         except (OSError, Broken, Truncated) as error:
-            self.failures.append(f"{'kept' if is_kept else 'new'} connection: {error!r}")
+            kept = (
+                f"kept connection, unused for {start - self._kept_since:.3f} s" if client is self._kept else "new one"
+            )
+            self.failures.append(f"{time.monotonic():.3f}: {kept}, after {time.monotonic() - start:.3f} s: {error!r}")
             self._kept = None
             return
         if answer.status != 200:
@@ -53,7 +57,7 @@ class Hammer:
         else:
             self.answers.append((start, time.monotonic(), answer.text))
         if is_kept and answer.value(b"Connection") != b"close":
-            self._kept = client
+            self._kept, self._kept_since = client, time.monotonic()
         else:
             client.wire.close()
             self._kept = None if is_kept else self._kept

@@ -171,3 +171,17 @@ def test_pending_deadline_does_not_keep_an_idle_loop_alive() -> None:
     Deadlines(60, lambda wait: None).add("a")
     with gevent.Timeout(10):
         assert gevent.wait(timeout=None, objects=[]) == []
+
+
+def test_shortened_waits_begin_anew() -> None:
+    noted = Noted(3600)
+    noted.deadlines.add("before")
+    began = monotonic()
+    noted.deadlines.shorten(BRIEF_S)
+    assert noted.deadlines.seconds == BRIEF_S
+    noted.wait_for(1)
+    lasted = noted.over["before"] - began
+    assert BRIEF_S * 0.95 <= lasted < BRIEF_S + 1
+    noted.deadlines.add("after")
+    noted.wait_for(2)
+    assert list(noted.over) == ["before", "after"]

@@ -245,17 +245,13 @@ class ResponseRelay:
 
     def _lines(self, chunked: bool) -> bytes:
         """The lines that the head gets at its end (RFC 9112 §6.1, §9.3; RFC 9110 §7.6.1)."""
-        request = self._transaction.request
         added = self._added
         if chunked:
             added += b"Transfer-Encoding: chunked\r\n"
-        if not request.persist:
-            added += b"Connection: close\r\n"
-        elif request.head.http10:
-            added += b"Connection: keep-alive\r\n"
-        elif self._upstream.status_code == 426:
-            added += b"Connection: upgrade\r\n"  # RFC 9110 §7.8: Upgrade is always named in Connection
-        return added
+        said = self._transaction.request.persistence()
+        if not said and self._upstream.status_code == 426:
+            said = b"Connection: upgrade\r\n"  # RFC 9110 §7.8: Upgrade is always named in Connection
+        return added + said
 
     def _framed(self, data: bytes) -> bytes:
         """`data` as a chunk, and the last chunk when the body is complete."""

@@ -61,8 +61,7 @@ class LocalReply:
             request.persist = False
             transaction.end(status, cause)
             return
-        added = date_line() if request.persist else date_line() + b"Connection: close\r\n"
-        data, body = reply_bytes(self._reply, request.head, added)
+        data, body = reply_bytes(self._reply, request.head, date_line() + request.persistence())
         transaction.first_byte_us = monotonic_ns() // 1000
         try:
             endpoint.send(data, self._sending)
