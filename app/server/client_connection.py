@@ -106,8 +106,10 @@ class ClientConnection:
                 if endpoint.buffered:
                     yield_to_loop()  # pipelined: others first, or one client could keep the worker to itself
             linger = True
-        except (OSError, Expired):
-            pass  # the client went away between requests, or said nothing for too long
+        except Expired:  # the client said nothing for too long
+            linger = self._serving.is_stopping
+        except OSError:
+            pass  # it went away between requests
         except WorkerStopped:
             endpoint.abort()  # a page of ours was on its way
         finally:

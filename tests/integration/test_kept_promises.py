@@ -1,4 +1,4 @@
-"""An answer that says nothing of an end promises its client one more on the connection; a worker that stops keeps it."""
+"""An answer that says nothing of an end promises one more on its connection; a worker that stops keeps that."""
 
 from __future__ import annotations
 
