@@ -27,6 +27,7 @@ from app.routing.router import TrafficRouter
 from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS, VersionState
+from app.transport.address import Address
 from app.transport.endpoint import wait_for_either
 from app.upstream.adapter import UpstreamAdapter
 from app.upstream.exchange import ExchangeTimeouts
@@ -91,10 +92,9 @@ class Service:
         self._tell_failover = tell_failover
         self._state_fault = ""
 
-    def _open_session(self, port: int) -> UpstreamSession:
+    def _open_session(self, address: Address) -> UpstreamSession:
         config, waits = self.config, self.timeouts
-        address = self.app_config.address
-        pool = ConnectionPool(port, config.pool_size, waits.connecting, config.pool_idle_timeout, address)
+        pool = ConnectionPool(address, config.pool_size, waits.connecting, config.pool_idle_timeout)
         limits = ExchangeTimeouts(waits.reading, waits.body, waits.sending, wait_for_either)
         return UpstreamSession(UpstreamAdapter(pool, limits))
 

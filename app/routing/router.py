@@ -15,6 +15,7 @@ from app.routing.targets import NO_VERSION, NOWHERE, Claims, NoClaims, Target
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import PORTS, BlueGreenState, VersionState
 from app.state.watch import StateWatch
+from app.transport.address import Address
 from app.transport.blocking import connect_blocking
 from app.transport.limits import TimeLimit
 from app.transport.loopback import DEFAULT_ADDRESS
@@ -38,7 +39,7 @@ class TrafficRouter:
     Args:
         config: the settings.
         claims: counts requests in flight.
-        open_session: makes the session of a port, once per port; by default one that blocks its thread.
+        open_session: makes the session of an address, once for each; by default one that blocks its thread.
         address: of the loopback, where versions listen.
         ports: by version, where the state file names none.
 
@@ -52,7 +53,7 @@ class TrafficRouter:
         self,
         config: RouterConfig | None = None,
         claims: Claims | None = None,
-        open_session: Callable[[int], UpstreamSession] | None = None,
+        open_session: Callable[[Address], UpstreamSession] | None = None,
         address: str = DEFAULT_ADDRESS,
         ports: Mapping[str, int] = PORTS,
     ) -> None:
@@ -61,7 +62,7 @@ class TrafficRouter:
         self.state = StateWatch(self.config.state_file, ports)
         self._claims = claims or NoClaims()
         self._open_session = open_session or self._blocking_session
-        self._sessions: dict[int, UpstreamSession] = {}
+        self._sessions: dict[Address, UpstreamSession] = {}
         self.seen: BlueGreenState | None = None
         self.generation = 0
         self.has_previews = False
@@ -107,21 +108,21 @@ class TrafficRouter:
         self._target = None if is_closed else self._active
         if state is not None:
             for version in state.versions.values():
-                self.session(version.port).keep_idle(version.status != "stopping")
+                self.session(self._address_of(version)).keep_idle(version.status != "stopping")
             self._claims.note_state(state.serial)  # last: whoever stops a version waits for it
 
     def _target_of(self, version: VersionState) -> Target:
         # A file written by hand says nothing about the process, and "stopped" is what it then is taken for.
         was_ours = version.pid is not None or version.started_at is not None
-        session = self.session(version.port)
+        address = self._address_of(version)
+        session = self.session(address)
         return Target(
             version.index,
             version.name,
-            version.port,
+            address,
             session.send,
             was_ours and version.status == "stopped",
             version.status == "starting",
-            self._address,
             version.release or "",
             session.connections,
         )
@@ -187,7 +188,7 @@ class TrafficRouter:
 
     def get_active_port(self) -> int:
         """The port of the active version. Raises NoActiveVersion."""
-        return self.active().port
+        return self.active().address.port
 
     def claim(self, method: bytes, path: bytes, now_us: int, request_id: bytes = b"") -> tuple[int, Target]:
         """Counts a request in flight on the active version: (its row, the version). Raises what `target` raises.
@@ -224,17 +225,21 @@ class TrafficRouter:
                 raise
             self._claims.unclaim(row, target.version)
 
-    def session(self, port: int) -> UpstreamSession:
-        """The session of a port."""
-        session = self._sessions.get(port)
+    def _address_of(self, version: VersionState) -> Address:
+        return Address(self._address, version.port)
+
+    def session(self, where: Address | int) -> UpstreamSession:
+        """The session of an address, or of a port at the usual one."""
+        address = where if isinstance(where, Address) else Address(self._address, where)
+        session = self._sessions.get(address)
         if session is None:
-            session = self._sessions[port] = self._open_session(port)
+            session = self._sessions[address] = self._open_session(address)
         return session
 
     # --- plain Python -------------------------------------------------------------------------------------
 
-    def _blocking_session(self, port: int) -> UpstreamSession:
-        connections = FreshConnections(port, connect_blocking, TimeLimit(self.config.connection_timeout), self._address)
+    def _blocking_session(self, address: Address) -> UpstreamSession:
+        connections = FreshConnections(address, connect_blocking, TimeLimit(self.config.connection_timeout))
         reading = TimeLimit(self.config.read_timeout)
         return UpstreamSession(UpstreamAdapter(connections, ExchangeTimeouts(reading, reading, reading)))
 
@@ -276,7 +281,7 @@ class TrafficRouter:
             head = RequestParser(config.max_fields, allow_trace=config.allow_trace).parse(raw)
             added = Forwarding(b"127.0.0.1", b"http", config.main_port, config.forwarded_hops).lines(head)
             sent = upstream_head(head, added, target.authority) + (body or b"")
-            answer = target.send(UpstreamRequest(target.port, head.method, head.target, sent))
+            answer = target.send(UpstreamRequest(target.address, head.method, head.target, sent))
             return read_whole(answer, TimeLimit(config.read_timeout))
         finally:
             self._claims.unclaim(row, target.version)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from app.errors import NoActiveVersion
 from app.routing.circuit import Circuit
-from app.transport.loopback import DEFAULT_ADDRESS, authority
+from app.transport.address import Address
 from app.upstream.fresh import Connections
 from app.upstream.messages import UpstreamRequest, UpstreamResponse
 
@@ -49,8 +49,8 @@ class Target:
 
     Attributes:
         version: 0 for blue, 1 for green, else `NO_VERSION`.
-        name, port, release: of the version; no release is "".
-        authority: its host and port, as a Host field names them.
+        name, release: of the version; no release is "".
+        address: where it listens; `authority` is that as a Host field names it.
         send: sends a request through the `requests.Session` of the port.
         connections: where `send` takes its connections from.
         is_stopped: the state says that its process was stopped, rather than nothing about it.
@@ -59,13 +59,13 @@ class Target:
     """
 
     __slots__ = (
+        "address",
         "authority",
         "circuit",
         "connections",
         "is_starting",
         "is_stopped",
         "name",
-        "port",
         "release",
         "send",
         "version",
@@ -75,18 +75,17 @@ class Target:
         self,
         version: int,
         name: str,
-        port: int,
+        address: Address,
         send: Callable[[UpstreamRequest], UpstreamResponse],
         is_stopped: bool = False,
         is_starting: bool = False,
-        address: str = DEFAULT_ADDRESS,
         release: str = "",
         connections: Connections | None = None,
     ) -> None:
         self.version = version
         self.name = name
-        self.port = port
-        self.authority = authority(address, port).encode()
+        self.address = address
+        self.authority = address.authority.encode()
         self.send = send
         self.connections = connections
         self.release = release
@@ -99,5 +98,5 @@ def _send_nowhere(request: UpstreamRequest) -> UpstreamResponse:
     raise NoActiveVersion("no version was picked")
 
 
-NOWHERE = Target(NO_VERSION, "", 0, _send_nowhere)
+NOWHERE = Target(NO_VERSION, "", Address(""), _send_nowhere)
 """The target of requests that the router answers itself."""

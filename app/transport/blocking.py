@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import socket
+import time
 
+from app.transport.address import Address
 from app.transport.limits import Expired, Limit
 from app.transport.loopback import family_of, refuse_itself
 
-__all__ = ["BlockingEndpoint", "connect_blocking"]
+__all__ = ["QUEUE_FULL_S", "BlockingEndpoint", "connect_blocking"]
 
 RECEIVE_BYTES = 65536
+
+QUEUE_FULL_S = 0.005
+"""How soon to try again at a Unix socket whose queue is full: nothing tells when there is room in it (unix(7))."""
 
 
 class BlockingEndpoint:
@@ -56,19 +61,34 @@ class BlockingEndpoint:
         self._sock.close()
 
 
-def connect_blocking(address: tuple[str, int], limit: Limit) -> BlockingEndpoint:
-    """Connects to `address`, whose host is an IP address. Raises OSError when refused or unreachable, and Expired."""
-    sock = socket.socket(
-        family_of(address[0])
-    )  # not `create_connection`: its look-up of the address takes longer than the connection
+def connect_blocking(address: Address, limit: Limit) -> BlockingEndpoint:
+    """Connects. Raises OSError when refused or unreachable, and Expired."""
+    # Not `create_connection`: its look-up of the address takes longer than the connection.
+    sock = socket.socket(family_of(address.host))
     try:
         sock.settimeout(limit.seconds or None)
-        sock.connect(address)
-        refuse_itself(sock, address[1])
+        if address.is_unix:
+            _connect_to_path(sock, address.host, limit)
+        else:
+            sock.connect(address)
+            refuse_itself(sock, address.port)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         sock.close()
         if isinstance(error, TimeoutError):
             raise Expired(limit) from error
         raise
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return BlockingEndpoint(sock)
+
+
+def _connect_to_path(sock: socket.socket, path: str, limit: Limit) -> None:
+    ends = time.monotonic() + limit.seconds
+    while True:
+        try:
+            sock.connect(path)
+        except BlockingIOError:  # the queue is full, and unlike TCP the kernel does not wait when there is a timeout
+            if time.monotonic() > ends:
+                raise TimeoutError from None
+            time.sleep(QUEUE_FULL_S)
+        else:
+            return

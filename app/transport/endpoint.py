@@ -1,4 +1,4 @@
-"""One end of a TCP connection as the workers use it: a non-blocking socket on gevent's hub."""
+"""One end of a connection as the workers use it: a non-blocking socket on gevent's hub."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import os
 import socket
 import struct
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from gevent import get_hub, getcurrent, sleep
 from gevent.monkey import get_original
 
+from app.transport.address import Address
+from app.transport.blocking import QUEUE_FULL_S
 from app.transport.deadlines import Deadlines
+from app.transport.limits import Expired
 from app.transport.loopback import family_of, refuse_itself
 
 __all__ = ["Endpoint", "PlainSocket", "connect", "yield_to_loop", "wait_for_either"]
@@ -274,21 +278,35 @@ def yield_to_loop() -> None:
     sleep(1e-9)
 
 
-def connect(address: tuple[str, int], deadlines: Deadlines) -> Endpoint:
-    """Connects to `address`, whose host is an IP address. Raises OSError when refused or unreachable, and Expired."""
-    sock = PlainSocket(family_of(address[0]), socket.SOCK_STREAM)
+def connect(address: Address, deadlines: Deadlines) -> Endpoint:
+    """Connects to an address. Raises OSError when refused or unreachable, and Expired."""
+    sock = PlainSocket(family_of(address.host), socket.SOCK_STREAM)
     endpoint = Endpoint(sock)
     try:
-        # Heads and small bodies are sent whole, so waiting for more to send can only cost time.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        error = sock.connect_ex(address)
+        if address.is_unix:
+            error = _connect_to_path(sock, address.host, deadlines)
+        else:
+            # Heads and small bodies are sent whole, so waiting for more to send can only cost time.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            error = sock.connect_ex(address)
         if error == errno.EINPROGRESS:
             endpoint.wait_writable(deadlines)
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, os.strerror(error))
-        refuse_itself(sock, address[1])
+        if not address.is_unix:
+            refuse_itself(sock, address.port)
     except BaseException:
         endpoint.close()
         raise
     return endpoint
+
+
+def _connect_to_path(sock: socket.socket, path: str, deadlines: Deadlines) -> int:
+    """Connects to a Unix socket; returns the error. Raises Expired."""
+    ends = monotonic() + deadlines.seconds
+    while (error := sock.connect_ex(path)) == errno.EAGAIN:  # its queue is full
+        if deadlines.seconds and monotonic() > ends:
+            raise Expired(deadlines)
+        sleep(QUEUE_FULL_S)
+    return error

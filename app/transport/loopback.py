@@ -1,27 +1,19 @@
-"""Where versions listen: an address of this machine's loopback, IPv4 or IPv6, and a port."""
+"""This machine's loopback, IPv4 or IPv6, where versions listen that run here."""
 
 from __future__ import annotations
 
 import socket
 
-__all__ = ["DEFAULT_ADDRESS", "authority", "family_of", "other_address", "port_is_open", "refuse_itself", "spot"]
+__all__ = ["DEFAULT_ADDRESS", "family_of", "other_address", "port_is_open", "refuse_itself"]
 
 DEFAULT_ADDRESS = "127.0.0.1"
 
 
 def family_of(address: str) -> socket.AddressFamily:
-    """The kind of socket that reaches an address."""
+    """The kind of socket that reaches an IP address, or the path of a Unix socket."""
+    if address.startswith("/"):
+        return socket.AF_UNIX
     return socket.AF_INET6 if ":" in address else socket.AF_INET
-
-
-def authority(address: str, port: int) -> str:
-    """Address and port as a URL or a Host field has them (RFC 3986 §3.2.2)."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def spot(address: str, port: int) -> str:
-    """Address and port for people, who are spared the usual address."""
-    return f"port {port}" if address == DEFAULT_ADDRESS else f"port {port} of {address}"
 
 
 def other_address(address: str) -> str:

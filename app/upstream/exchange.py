@@ -108,13 +108,13 @@ class Exchange:
         except Expired as error:
             if error.limit is limits.reading:
                 raise UpstreamReadTimeout(
-                    f"port {request.port} did not answer within {error.limit.seconds:g} s"
+                    f"{request.address.spot} did not answer within {error.limit.seconds:g} s"
                 ) from error
             if error.limit is limits.receiving:
                 raise RequestTimeout(f"no body bytes from the client for {error.limit.seconds:g} s") from error
             raise  # a limit that somebody above us has set
         except OSError as failure:
-            raise UpstreamReset(f"port {request.port} broke the connection: {failure.strerror}") from failure
+            raise UpstreamReset(f"{request.address.spot} broke the connection: {failure.strerror}") from failure
 
     def _go_on(self, begun: Begun) -> None:
         self.has_written = begun.has_written

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from app.errors import OutOfDescriptors, UpstreamConnectError, UpstreamConnectTimeout
+from app.transport.address import Address
 from app.transport.limits import Expired, Limit
-from app.transport.loopback import DEFAULT_ADDRESS, spot
 from app.upstream.upstream_connection import UpstreamConnection
 
 __all__ = ["Connect", "Connections", "FreshConnections", "open_connection"]
 
-Connect = Callable[[tuple[str, int], Any], Any]
+Connect = Callable[[Address, Any], Any]
 """`app.transport.endpoint.connect` or `app.transport.blocking.connect_blocking`."""
 
 
@@ -42,30 +42,29 @@ class Connections(Protocol):
         """Forgets a connection that somebody else closes: a tunnel is not one of a version's request slots."""
 
 
-def open_connection(address: str, port: int, connect: Connect, limit: Limit) -> UpstreamConnection:
-    """A new connection to a version. Raises UpstreamConnectError, UpstreamConnectTimeout, OutOfDescriptors."""
+def open_connection(address: Address, connect: Connect, limit: Limit) -> UpstreamConnection:
+    """A new connection to a backend. Raises UpstreamConnectError, UpstreamConnectTimeout, OutOfDescriptors."""
     try:
-        return UpstreamConnection(connect((address, port), limit))
+        return UpstreamConnection(connect(address, limit))
     except Expired as error:
-        raise UpstreamConnectTimeout(f"no connection to {spot(address, port)} within {limit.seconds:g} s") from error
+        raise UpstreamConnectTimeout(f"no connection to {address.spot} within {limit.seconds:g} s") from error
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise OutOfDescriptors(f"no connection to {spot(address, port)}: {error.strerror}") from error
-        raise UpstreamConnectError(f"no connection to {spot(address, port)}: {error.strerror}") from error
+            raise OutOfDescriptors(f"no connection to {address.spot}: {error.strerror}") from error
+        raise UpstreamConnectError(f"no connection to {address.spot}: {error.strerror}") from error
 
 
 class FreshConnections:
     """A new connection for each exchange: for plain Python, where no loop could watch an idle one."""
 
-    def __init__(self, port: int, connect: Connect, limit: Limit, address: str = DEFAULT_ADDRESS) -> None:
+    def __init__(self, address: Address, connect: Connect, limit: Limit) -> None:
         self._address = address
-        self._port = port
         self._connect = connect
         self._limit = limit
 
     def acquire(self, fresh: bool = False) -> UpstreamConnection:
-        """A connection to the port. Raises UpstreamConnectError, UpstreamConnectTimeout."""
-        return open_connection(self._address, self._port, self._connect, self._limit)
+        """A new one. Raises UpstreamConnectError, UpstreamConnectTimeout."""
+        return open_connection(self._address, self._connect, self._limit)
 
     def take_idle(self) -> UpstreamConnection | None:
         """None is ever kept."""

@@ -13,6 +13,7 @@ import requests
 from requests.structures import CaseInsensitiveDict
 
 from app.protocol.response import ResponseHead
+from app.transport.address import Address
 from app.upstream.fresh import Connections
 from app.upstream.upload import RequestBody, Upload
 from app.upstream.upstream_connection import ResponseBody, UpstreamConnection
@@ -42,7 +43,7 @@ class UpstreamRequest(requests.PreparedRequest):
     """One request to a version.
 
     Args:
-        port: the version's port.
+        address: where it is sent.
         method, target: as the client sent them.
         head: all bytes of the head.
         body: None when there is none.
@@ -60,7 +61,7 @@ class UpstreamRequest(requests.PreparedRequest):
 
     def __init__(
         self,
-        port: int,
+        address: Address,
         method: bytes,
         target: bytes,
         head: bytes,
@@ -70,7 +71,7 @@ class UpstreamRequest(requests.PreparedRequest):
         upgrades: bytes = b"",
     ) -> None:
         # Not super().__init__(): it makes the containers below for each request, and nobody looks at them.
-        self.port = port
+        self.address = address
         self.raw_method = method
         self.raw_target = target
         self.head = head
@@ -99,7 +100,7 @@ class UpstreamRequest(requests.PreparedRequest):
     @property
     def url(self) -> str:  # type: ignore[override]  # as above
         """The address as `requests` would write it."""
-        return f"http://127.0.0.1:{self.port}{self.raw_target.decode('latin-1')}"
+        return f"http://{self.address.authority}{self.raw_target.decode('latin-1')}"
 
     @property
     def headers(self) -> CaseInsensitiveDict[str]:  # type: ignore[override]  # as above

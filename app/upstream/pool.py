@@ -1,4 +1,4 @@
-"""The bounded pool of a worker's connections to one port."""
+"""The bounded pool of a worker's connections to one backend."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from gevent import Timeout
 from gevent.event import AsyncResult
 
 from app.errors import PoolExhausted
+from app.transport.address import Address
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, connect
-from app.transport.loopback import DEFAULT_ADDRESS
 from app.upstream.fresh import open_connection
 from app.upstream.upstream_connection import UpstreamConnection
 
@@ -23,24 +23,20 @@ _NEAR = 0.9
 
 
 class ConnectionPool:
-    """At most `size` connections of one worker to one port; idle ones are used again, the last one first.
+    """At most `size` connections of one worker to one backend; idle ones are used again, the last one first.
 
     A connection that becomes a tunnel's is counted no more. An idle connection is watched: when the version
     closes it, or says something unasked, it is dropped at once.
 
     Args:
-        port: the version's port.
+        address: where it listens.
         size: most connections, idle ones included.
         connecting: how long connecting may take, and waiting for a place.
         idle_s: how long a connection may be idle; 0 keeps none.
-        address: of the loopback, where the version listens.
     """
 
-    def __init__(
-        self, port: int, size: int, connecting: Deadlines, idle_s: float, address: str = DEFAULT_ADDRESS
-    ) -> None:
+    def __init__(self, address: Address, size: int, connecting: Deadlines, idle_s: float) -> None:
         self._address = address
-        self.port = port
         self._size = size
         self._connecting = connecting
         self._may_keep = self._keeps = idle_s > 0
@@ -87,7 +83,7 @@ class ConnectionPool:
     def _open_in_place(self) -> UpstreamConnection:
         """Opens a connection whose place is already counted."""
         try:
-            return open_connection(self._address, self.port, connect, self._connecting)
+            return open_connection(self._address, connect, self._connecting)
         except BaseException:
             self._free_place()
             raise
@@ -170,5 +166,5 @@ class ConnectionPool:
             else:
                 self._free_place()
             if isinstance(error, Timeout):
-                raise PoolExhausted(f"all {self._size} connections to port {self.port} are in use") from error
+                raise PoolExhausted(f"all {self._size} connections to {self._address.spot} are in use") from error
             raise

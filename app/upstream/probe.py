@@ -1,4 +1,4 @@
-"""Asks one version once whether it is well, over a connection of its own that is closed afterwards.
+"""Asks one backend of a version once whether it is well, over a connection of its own that is closed afterwards.
 
 The answer is read as the router reads any answer. The socket is a plain one: it serves the command line as well as a
 worker that gevent has patched, and a probe must not depend on the pool whose upstream it judges.
@@ -13,12 +13,13 @@ from typing import NamedTuple
 from app.errors import UpstreamError
 from app.protocol.response import ResponseHead
 from app.settings.tables.app_settings import AppConfig
+from app.transport.address import Address
 from app.transport.blocking import connect_blocking
 from app.transport.limits import Expired, TimeLimit
-from app.transport.loopback import authority, other_address, port_is_open, spot
+from app.transport.loopback import other_address, port_is_open
 from app.upstream.upstream_connection import ResponseBody, UpstreamConnection
 
-__all__ = ["ProbeResult", "probe"]
+__all__ = ["ProbeResult", "probe", "probe_at"]
 
 BODY_START_BYTES = 200
 """As much of the answer's body as helps a person to see who answered."""
@@ -44,7 +45,12 @@ class ProbeResult(NamedTuple):
 
 
 def probe(port: int, app: AppConfig) -> ProbeResult:
-    """Send `GET health_path` to a version and judge the answer; never raises.
+    """As `probe_at`, of a version that listens on a port of `[app] address`."""
+    return probe_at(Address(app.address, port), app)
+
+
+def probe_at(address: Address, app: AppConfig) -> ProbeResult:
+    """Send `GET health_path` to a backend and judge the answer; never raises.
 
     `health_timeout` is a deadline for all of it: a version that trickles its answer is as unwell as a
     silent one.
@@ -52,15 +58,15 @@ def probe(port: int, app: AppConfig) -> ProbeResult:
     began = time.monotonic()
     status, location, body_start = None, "", b""
     try:
-        endpoint = connect_blocking((app.address, port), TimeLimit(app.health_timeout))
+        endpoint = connect_blocking(address, TimeLimit(app.health_timeout))
         with closing(UpstreamConnection(endpoint)) as connection:
             exchange = _Exchange(connection, began, app.health_timeout)
-            head = exchange.get(app.health_path, app.health_host or authority(app.address, port))
+            head = exchange.get(app.health_path, app.health_host or address.authority)
             status, location = head.status, _location(head)
             body_start = exchange.body_start(head)
         reason = "" if app.expects(status) else f"status {status}, expected {app.health_statuses}"
     except (OSError, UpstreamError, Expired, ValueError) as error:
-        reason = _reason(error, port, status, app)
+        reason = _reason(error, address, status, app)
     latency_ms = (time.monotonic() - began) * 1000
     return ProbeResult(not reason, status, latency_ms, location, body_start, reason)
 
@@ -103,15 +109,15 @@ def _location(head: ResponseHead) -> str:
     return next((value.decode("latin-1") for name, value in head.fields if name.lower() == b"location"), "")
 
 
-def _reason(error: Exception, port: int, status: int | None, app: AppConfig) -> str:
+def _reason(error: Exception, address: Address, status: int | None, app: AppConfig) -> str:
     answered = "" if status is None else f"status {status}, but "
     if isinstance(error, Expired):
         return f"{answered}no complete answer within {app.health_timeout:g} s"
     if isinstance(error, ConnectionRefusedError):
         other = other_address(app.address)
-        if port_is_open(port, other):
-            return f'nothing listens on {authority(app.address, port)}, but on {other}: [app] address = "{other}"?'
-        return f"nothing listens on {spot(app.address, port)}"
+        if address.host == app.address and port_is_open(address.port, other):
+            return f'nothing listens on {address}, but on {other}: [app] address = "{other}"?'
+        return f"nothing listens on {address.spot}"
     if isinstance(error, ConnectionError):
         return f"{answered}the connection was closed before the answer was complete"
     return f"{answered}{error}"

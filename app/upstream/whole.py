@@ -9,6 +9,7 @@ import requests
 from urllib3 import HTTPHeaderDict
 
 from app.errors import MalformedRequest, UpstreamReadTimeout
+from app.transport.address import Address
 from app.transport.limits import Expired, Limit, TimeLimit
 from app.upstream.fresh import FreshConnections
 from app.upstream.messages import UpstreamRequest, UpstreamResponse
@@ -59,7 +60,9 @@ def adopt(answer: requests.Response, request: UpstreamRequest) -> UpstreamRespon
     lines.append(f"Content-Length: {len(body)}\r\n\r\n")
     connection = UpstreamConnection(_Held(body))
     head = connection.parser.parse("".join(lines).encode("latin-1"), request.raw_method)
-    return UpstreamResponse(request, head, ResponseBody(connection, head), FreshConnections(0, _refused, TimeLimit(0)))
+    return UpstreamResponse(
+        request, head, ResponseBody(connection, head), FreshConnections(Address("", 0), _refused, TimeLimit(0))
+    )
 
 
 class _Held:

@@ -16,6 +16,7 @@ import pytest
 from app.errors import NoActiveVersion
 from app.routing.router import NO_VERSION, NOWHERE, TrafficRouter
 from app.settings.tables.router_settings import RouterConfig
+from app.transport.address import Address
 from app.transport.blocking import connect_blocking
 from app.transport.limits import TimeLimit
 from app.upstream.adapter import UpstreamAdapter
@@ -96,7 +97,7 @@ def test_claim_is_laid_on_the_active_version(state: StateFile, active: str, inde
     state.write(active)
     claims = CountedClaims()
     row, target = router_of(state, claims).claim(b"GET", b"/", 0)
-    assert (target.version, target.name, target.port) == (index, active, port)
+    assert (target.version, target.name, target.address.port) == (index, active, port)
     assert target.authority == b"127.0.0.1:%d" % port
     assert claims.open == {row: index}
 
@@ -107,12 +108,12 @@ def test_router_acts_by_a_state_before_it_says_so(state: StateFile) -> None:
 
     class Connections(FreshConnections):
         def keep_idle(self, keeps: bool) -> None:
-            said.append((self._port, keeps, len(claims.serials)))
+            said.append((self._address.port, keeps, len(claims.serials)))
 
-    def session(port: int) -> UpstreamSession:
+    def session(address: Address) -> UpstreamSession:
         limit = TimeLimit(1)
         return UpstreamSession(
-            UpstreamAdapter(Connections(port, connect_blocking, limit), ExchangeTimeouts(limit, limit, limit))
+            UpstreamAdapter(Connections(address, connect_blocking, limit), ExchangeTimeouts(limit, limit, limit))
         )
 
     router = TrafficRouter(RouterConfig(state_file=str(state.path)), claims, session)
@@ -155,13 +156,13 @@ def test_claim_follows_a_state_that_keeps_moving(state: StateFile) -> None:
         ]
     )
     row, target = router_of(state, claims).claim(b"GET", b"/", 0)
-    assert (target.name, target.port) == ("green", 6002)
+    assert (target.name, target.address.port) == ("green", 6002)
     assert claims.open == {row: 1}
 
 
 def test_new_port_of_the_same_version_is_a_new_state(state: StateFile) -> None:
     claims = CountedClaims(meanwhile=[lambda: state.write("blue", blue=6001)])
-    assert router_of(state, claims).claim(b"GET", b"/", 0)[1].port == 6001
+    assert router_of(state, claims).claim(b"GET", b"/", 0)[1].address.port == 6001
     assert list(claims.open.values()) == [0]
 
 
@@ -215,16 +216,16 @@ def test_claims_need_not_be_counted(state: StateFile) -> None:
 def test_nowhere_is_no_place_to_send_to() -> None:
     assert NOWHERE.version == NO_VERSION
     with pytest.raises(NoActiveVersion):
-        NOWHERE.send(UpstreamRequest(0, b"GET", b"/", b"GET / HTTP/1.1\r\n\r\n"))
+        NOWHERE.send(UpstreamRequest(Address(""), b"GET", b"/", b"GET / HTTP/1.1\r\n\r\n"))
 
 
 def test_sessions_are_made_once_for_each_port(state: StateFile) -> None:
     made: list[int] = []
     inner = router_of(state)
 
-    def open_session(port: int) -> object:
-        made.append(port)
-        return inner.session(port)
+    def open_session(address: Address) -> object:
+        made.append(address.port)
+        return inner.session(address)
 
     router = TrafficRouter(inner.config, None, open_session)  # type: ignore[arg-type]  # a recording stand-in
     for active in ("blue", "green", "blue", "green"):

@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Iterator
 
+from app.transport.address import Address
 from app.transport.endpoint import Endpoint
 
 
@@ -46,7 +47,7 @@ def receive_to_end(sock: socket.socket) -> bytes:
 
 
 @contextlib.contextmanager
-def full_listener() -> Iterator[tuple[str, int]]:
+def full_listener() -> Iterator[Address]:
     """The address of a listener that takes no more connections: further attempts wait for an answer in vain."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -54,11 +55,10 @@ def full_listener() -> Iterator[tuple[str, int]]:
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
-        yield listener.getsockname()
+        yield Address(*listener.getsockname())
 
 
-def closed_address() -> tuple[str, int]:
+def closed_address() -> Address:
     """An address that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        address: tuple[str, int] = listener.getsockname()
-        return address
+        return Address(*listener.getsockname())

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.transport.address import Address
 from app.transport.blocking import BlockingEndpoint, connect_blocking
 from app.transport.limits import Expired, TimeLimit
 from tests.transport.loopback import closed_address, connected, full_listener, receive_to_end, reset
@@ -91,7 +92,7 @@ def test_close_is_harmless_when_repeated(pair: Pair) -> None:
 
 def test_connects_and_speaks() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        endpoint = connect_blocking(listener.getsockname(), PATIENT)
+        endpoint = connect_blocking(Address(*listener.getsockname()), PATIENT)
         far, _ = listener.accept()
         with far:
             endpoint.send(b"x", PATIENT)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import gevent
 import pytest
 
+from app.transport.address import Address
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, connect, wait_for_either, yield_to_loop
 from app.transport.limits import Expired
@@ -358,7 +359,7 @@ def test_silence_of_both_expires(brief: Deadlines, patient: Deadlines) -> None:
 
 def test_connects(patient: Deadlines) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        endpoint = connect(listener.getsockname(), patient)
+        endpoint = connect(Address(*listener.getsockname()), patient)
         far, _ = listener.accept()
         with far:
             endpoint.send(b"x", patient)

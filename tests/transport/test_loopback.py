@@ -10,11 +10,12 @@ import pytest
 from app.cli.router_client import RouterClient, RouterUnreachable
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.router_settings import RouterConfig
+from app.transport.address import Address
 from app.transport.blocking import connect_blocking
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import connect
 from app.transport.limits import TimeLimit
-from app.transport.loopback import authority, port_is_open
+from app.transport.loopback import port_is_open
 from app.upstream.probe import probe
 
 
@@ -55,7 +56,7 @@ def test_socket_can_be_connected_with_itself(port_of_its_own: int) -> None:
 
 
 def test_connection_with_itself_is_a_refused_one(port_of_its_own: int) -> None:
-    address = ("127.0.0.1", port_of_its_own)
+    address = Address("127.0.0.1", port_of_its_own)
     assert not port_is_open(port_of_its_own)
     with pytest.raises(ConnectionRefusedError):
         connect_blocking(address, TimeLimit(1))
@@ -69,7 +70,7 @@ def test_connection_with_itself_is_a_refused_one(port_of_its_own: int) -> None:
 def test_connection_with_itself_leaves_the_port_free(port_of_its_own: int) -> None:
     assert not port_is_open(port_of_its_own)
     with pytest.raises(ConnectionRefusedError):
-        connect_blocking(("127.0.0.1", port_of_its_own), TimeLimit(1))
+        connect_blocking(Address("127.0.0.1", port_of_its_own), TimeLimit(1))
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     assert not [line for line in lines if line[1].endswith(f":{port_of_its_own:04X}")], "not even in TIME-WAIT"
 
@@ -81,8 +82,8 @@ def test_listener_is_found_on_its_address_alone(address: str) -> None:
         port = server.getsockname()[1]
         found = [one for one in ("127.0.0.1", "127.0.0.2", "::1") if port_is_open(port, one)]
         assert found == [address]
-        connect_blocking((address, port), TimeLimit(1)).close()
-        connect((address, port), Deadlines(1)).close()
+        connect_blocking(Address(address, port), TimeLimit(1)).close()
+        connect(Address(address, port), Deadlines(1)).close()
 
 
 def test_probe_names_the_address_on_which_something_listens() -> None:
@@ -96,7 +97,3 @@ def test_probe_names_the_address_on_which_something_listens() -> None:
         assert said == f'nothing listens on [::1]:{port}, but on 127.0.0.1: [app] address = "127.0.0.1"?'
     assert probe(port, AppConfig()).reason == f"nothing listens on port {port}"
     assert probe(port, AppConfig(address="::1")).reason == f"nothing listens on port {port} of ::1"
-
-
-def test_address_in_a_url() -> None:
-    assert (authority("127.0.0.1", 80), authority("::1", 80)) == ("127.0.0.1:80", "[::1]:80")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from app.protocol.request import RequestHead, RequestParser
 from app.proxy.client_request import ClientBody
+from app.transport.address import Address
 from app.transport.blocking import connect_blocking
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, wait_for_either
@@ -31,7 +32,7 @@ class TrackedPool:
     made: ClassVar[list[TrackedPool]] = []
 
     def __init__(self, port: int, size: int, connecting: Deadlines, idle_s: float) -> None:
-        self._pool = ConnectionPool(port, size, connecting, idle_s)
+        self._pool = ConnectionPool(Address("127.0.0.1", port), size, connecting, idle_s)
         self._acquired: list[UpstreamConnection] = []
         self.made.append(self)
 
@@ -94,13 +95,15 @@ class Version:
 def blocking_session(port: int, seconds: float = 10) -> UpstreamSession:
     """A session as plain Python gets it: one connection for each exchange, and no gevent."""
     limit = TimeLimit(seconds)
-    connections = FreshConnections(port, connect_blocking, limit)
+    connections = FreshConnections(Address("127.0.0.1", port), connect_blocking, limit)
     return UpstreamSession(UpstreamAdapter(connections, ExchangeTimeouts(limit, limit, limit)))
 
 
 def plain(port: int, target: bytes = b"/", method: bytes = b"GET", lines: bytes = HOST) -> UpstreamRequest:
     """A request without a body and without a client who waits for it."""
-    return UpstreamRequest(port, method, target, method + b" " + target + b" HTTP/1.1\r\n" + lines + b"\r\n")
+    return UpstreamRequest(
+        Address("127.0.0.1", port), method, target, method + b" " + target + b" HTTP/1.1\r\n" + lines + b"\r\n"
+    )
 
 
 class Client:
@@ -124,7 +127,7 @@ class Client:
         raw = method + b" / HTTP/1.1\r\n" + HOST + lines + b"\r\n"
         head: RequestHead = RequestParser(200).parse(raw)
         body = ClientBody(self.endpoint, head, max_body_bytes, rate_floor) if head.has_body else None
-        return UpstreamRequest(port, method, b"/", raw, body, self.endpoint, True, upgrades)
+        return UpstreamRequest(Address("127.0.0.1", port), method, b"/", raw, body, self.endpoint, True, upgrades)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from urllib3 import HTTPHeaderDict
 from app.errors import UpstreamConnectError, UpstreamConnectTimeout, UpstreamReadTimeout, UpstreamReset
 from app.protocol.request import RequestParser
 from app.proxy.client_request import InputBody
+from app.transport.address import Address
 from app.transport.limits import TimeLimit
 from app.upstream.messages import UpstreamRequest, UpstreamResponse
 from app.upstream.whole import read_whole
@@ -56,7 +57,9 @@ def test_body_from_a_reader_is_streamed(upstream: RawUpstream, lines: bytes, chu
     raw = b"POST / HTTP/1.1\r\n" + HOST + lines + b"\r\n"
     assert RequestParser(200).parse(raw).chunked is chunked
     body = InputBody(lambda size: next(parts), chunked, 0)
-    answer = blocking_session(upstream.port).send(UpstreamRequest(upstream.port, b"POST", b"/", raw, body))
+    answer = blocking_session(upstream.port).send(
+        UpstreamRequest(Address("127.0.0.1", upstream.port), b"POST", b"/", raw, body)
+    )
     assert body_of(answer) == b"ok"
     assert upstream.only.body == b"abcde"
 
@@ -134,7 +137,7 @@ def test_double_may_look_at_fields_and_body(double: responses.RequestsMock) -> N
     )
     body = InputBody(lambda size: next(parts), False, 0)
     raw = b"POST / HTTP/1.1\r\n" + HOST + b"Content-Length: 5\r\n\r\n"
-    answer = blocking_session(5005).send(UpstreamRequest(5005, b"POST", b"/", raw, body))
+    answer = blocking_session(5005).send(UpstreamRequest(Address("127.0.0.1", 5005), b"POST", b"/", raw, body))
     assert body_of(answer) == b"seen"
     assert double.calls[0].request.body == b"hello"
 

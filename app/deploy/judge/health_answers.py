@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from app.settings.tables.app_settings import AppConfig
-from app.transport.loopback import authority
+from app.transport.address import Address
 
 __all__ = ["advice", "meaning", "target_path"]
 
@@ -46,7 +46,7 @@ def meaning(app: AppConfig, port: int, status: int, location: str = "") -> str:
         port: the version's.
         status, location: of the answer.
     """
-    host = app.health_host or authority(app.address, port)
+    host = app.health_host or Address(app.address, port).authority
     if 300 <= status < 400:
         accepts = f'or it counts as healthy: [app] health_statuses = "{app.health_statuses}, {status}"'
         return advice(app.health_path, host, location) or f"it redirects to {location or 'nowhere'}; {accepts}"

@@ -129,10 +129,10 @@ def _warn_of_redirect(deployment: Deployment, version: VersionState, verdict: Ga
     if not location:
         return
     from app.deploy.judge.health_answers import advice
-    from app.transport.loopback import authority
+    from app.transport.address import Address
 
     app = deployment.app
-    if why := advice(app.health_path, app.health_host or authority(app.address, version.port), location):
+    if why := advice(app.health_path, app.health_host or Address(app.address, version.port).authority, location):
         deployment.note(f"{version.name} answers its health check with a redirect to {location}: {why}", warns=True)
 
 

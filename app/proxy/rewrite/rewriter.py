@@ -41,7 +41,7 @@ class Rewriter:
         if upgrades:
             more = b"Connection: Upgrade\r\nUpgrade: " + upgrades + b"\r\n"
         return UpstreamRequest(
-            target.port,
+            target.address,
             head.method,
             head.target,
             self.request_head(transaction, more),

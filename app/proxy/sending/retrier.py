@@ -176,7 +176,7 @@ class Retrier:
     def _takes_connections(self, target: Target) -> bool:
         """One connection attempt for all that wait."""
         try:
-            self._router.session(target.port).reach()
+            self._router.session(target.address).reach()
         except RouterError:
             self._failures.failed(target)
             self._look_gap_s = min(2 * self._look_gap_s, LAST_LOOK_S)
