@@ -57,7 +57,7 @@ def _last_check(service: Service, state: BlueGreenState, active: VersionState) -
     oldest = time.time() - _STALE_INTERVALS * service.config.health_check_interval
     since = max(oldest, active.started_at or 0.0, state.switched_at or 0.0)
     probes = service.metrics.probes(active.index)
-    return probes[-1] if probes and probes[-1].at >= since else service.probe(active.port)
+    return probes[-1] if probes and probes[-1].at >= since else service.probe(active)
 
 
 def _backend(last: Probe) -> dict[str, Any]:

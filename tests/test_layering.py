@@ -17,7 +17,7 @@ LEVELS = [
     # L0, pure: the words that everybody speaks, then the rules that are put in those words
     ["app.command_line"],
     ["app.withheld", "app.shell_text", "app.signed"],
-    ["app.errors", "app.operator_errors", "app.units"],
+    ["app.errors", "app.operator_errors", "app.units", "app.address"],
     ["app.settings"],
     ["app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.access"],
     [
@@ -61,7 +61,7 @@ ROOMS = {
         ["engine"],
         ["checks", "commands", "declaration"],
         ["tables.hold_settings"],
-        ["tables.router_settings", "tables.app_settings", "tables.deploy_settings", "tables.release_settings"],
+        [f"tables.{name}_settings" for name in ("router", "app", "deploy", "release", "backends")],
         ["tables"],
         ["loading"],
         ["toml_file"],
@@ -90,7 +90,7 @@ ROOMS = {
         ["deployer", "modes", "pruning", "repair"],
         ["foreground_run"],
     ],
-    "app.routing": [["circuit"], ["targets"], ["router"], ["failover"]],
+    "app.routing": [["circuit", "choosing"], ["targets"], ["backends"], ["router"], ["failover"]],
 }
 """What lies in a large room, lowest first; on one line nobody knows the others."""
 

@@ -15,6 +15,8 @@
                rows              256 rows × 24 words: what is in flight
                cuts              32 rows × 28 words: the last requests whose answer was broken off
                failures          32 rows × 28 words: the last requests that failed
+               backends          2 versions × 3 columns × 16 words: of each backend the requests in flight, since when
+                                 it is left alone, and whether its health checks fail; 0 where a version has but one
 
     cell       tag               second + 1 (or ten + 1); 0 while the cell is being written or empty
                bytes, total_us   8-byte words, one for each of the three versions
@@ -47,12 +49,13 @@ from __future__ import annotations
 import zlib
 from typing import NamedTuple
 
+from app.address import MAX_BACKENDS
 from app.errors import CAUSES
 from app.metrics.histogram import BUCKETS, COARSE_BUCKETS
 from app.state.model import VERSIONS
 
 MAGIC = int.from_bytes(b"BGROUTER", "little")
-LAYOUT_VERSION = 4
+LAYOUT_VERSION = 5
 WORD = 8
 LARGEST = 2**64 - 1
 PAGE_WORDS = 512
@@ -160,7 +163,10 @@ VERSION_WORDS = HISTOGRAMS_AT + len(LATENCIES) * BUCKETS
 ROWS_AT = SLOT_HEAD_WORDS + len(VERSION_LABELS) * VERSION_WORDS
 CUTS_AT = ROWS_AT + ROWS * ROW_WORDS
 FAILURES_AT = CUTS_AT + ENDED * ENDED_WORDS
-SLOT_WORDS = -(-(FAILURES_AT + ENDED * ENDED_WORDS) // PAGE_WORDS) * PAGE_WORDS
+BACKENDS_AT = FAILURES_AT + ENDED * ENDED_WORDS
+BACKEND_COLUMNS = ("in_flight", "out", "unwell")
+BACKENDS_WORDS = len(VERSIONS) * len(BACKEND_COLUMNS) * MAX_BACKENDS
+SLOT_WORDS = -(-(BACKENDS_AT + BACKENDS_WORDS) // PAGE_WORDS) * PAGE_WORDS
 
 # Offsets inside the file.
 SECONDS_AT = PAGE_WORDS
@@ -191,6 +197,12 @@ def slot_at(slot: int) -> int:
 def version_at(slot: int, version: int) -> int:
     """The first word of a version's block in a slot."""
     return slot_at(slot) + SLOT_HEAD_WORDS + version * VERSION_WORDS
+
+
+def backends_at(slot: int, version: int, column: str) -> int:
+    """The first word of a column of the backends of version 0 or 1 in a slot."""
+    row = version * len(BACKEND_COLUMNS) + BACKEND_COLUMNS.index(column)
+    return slot_at(slot) + BACKENDS_AT + row * MAX_BACKENDS
 
 
 def probe_at(version: int, row: int) -> int:
@@ -227,7 +239,7 @@ def slots_for(workers: int) -> int:
 
 def checksum() -> int:
     """A 32-bit checksum of every name and size above; differs as soon as the meaning of a word would."""
-    names = (HEADER, SLOT, COUNTERS, LATENCIES, ROLES, CELL_SUMS, CODE_CLASSES, VERSION_LABELS, CAUSES)
+    names = (HEADER, SLOT, COUNTERS, LATENCIES, ROLES, BACKEND_COLUMNS, CELL_SUMS, CODE_CLASSES, VERSION_LABELS, CAUSES)
     sizes = (
         LAYOUT_VERSION,
         BUCKETS,
@@ -238,6 +250,7 @@ def checksum() -> int:
         SECOND_CELLS,
         TEN_CELLS,
         PROBES,
+        MAX_BACKENDS,
         CELL_WORDS,
         SLOT_WORDS,
     )

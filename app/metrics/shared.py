@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from app.metrics import file, layout
+from app.metrics.backend_words import BackendWords
 from app.metrics.file import MappedFile
 from app.metrics.layout import C, H, S
 from app.metrics.leader import Leader, Turn
@@ -124,7 +125,16 @@ class SharedMetrics:
 
     def shares(self, writer: SlotWriter) -> Shares:
         """The connections of all workers, as the owner of `writer` sees and publishes them."""
-        return Shares(self._words, self.slots, writer.slot)
+        return Shares(*self._place(writer))
+
+    def backends(self, writer: SlotWriter, version: int) -> BackendWords:
+        """What the workers know of the backends of version 0 or 1, as the owner of `writer` sees and publishes it."""
+        return BackendWords(*self._place(writer), version)
+
+    def _place(self, writer: SlotWriter) -> tuple[memoryview[int], int, int]:
+        """Where a writer's slot lies: in which words, among how many, which one. One that nobody reads is alone."""
+        slots = self.slots if writer.words is self._words else 1
+        return writer.words, slots, writer.slot
 
     def _private_writer(self, fault: str) -> SlotWriter:
         """A writer that nobody reads, so that the process can serve although it cannot be counted."""
@@ -170,6 +180,8 @@ class SharedMetrics:
         words[head + S["holding"]] = 0
         words[head + S["diversion"]] &= ~1
         words[head + S["state_serial"]] = 0
+        for at in range(head + layout.BACKENDS_AT, head + layout.BACKENDS_AT + layout.BACKENDS_WORDS):
+            words[at] = 0
         writer = _writer(self._mapped.memory, self._words, slot, locks.close)
         writer.beat(now_us)
         locks.take(alive_byte(slot))

@@ -155,6 +155,11 @@ class SlotWriter:
         """Counts a request as an event stream or tunnel, by its end: "handed_over", "finished" or "cut"."""
         self._words[layout.version_at(self.slot, version) + C[f"streams_{end}"]] += 1
 
+    @property
+    def words(self) -> memoryview[int]:
+        """Where the slot lies."""
+        return self._words
+
     def requests(self) -> int:
         """How many requests this slot has counted so far, those in flight included; for who budgets by traffic."""
         words = self._words

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from logging import getLogger
 
 import gevent
 
 from app.access import Access
+from app.address import Address
 from app.metrics.layout import slots_for
 from app.metrics.leader import Turn
 from app.metrics.shared import SharedMetrics, monotonic_us, until_next_second
@@ -27,12 +29,11 @@ from app.routing.router import TrafficRouter
 from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS, VersionState
-from app.transport.address import Address
 from app.transport.endpoint import wait_for_either
 from app.upstream.adapter import UpstreamAdapter
 from app.upstream.exchange import ExchangeTimeouts
 from app.upstream.pool import ConnectionPool
-from app.upstream.probe import probe
+from app.upstream.probe import probe_at
 from app.upstream.session import UpstreamSession
 
 __all__ = ["Service", "metrics_slots", "worker_count"]
@@ -77,7 +78,16 @@ class Service:
         if self.metrics.fault:
             logger.warning("%s", self.metrics.fault)
         self.timeouts = Timeouts(config)
-        self.router = TrafficRouter(config, self.slot, self._open_session, app_config.address, app_config.ports)
+        self.router = TrafficRouter(
+            config,
+            self.slot,
+            self._open_session,
+            app_config.address,
+            app_config.ports,
+            settings.backends,
+            partial(self.metrics.backends, self.slot),
+            gevent.get_hub().loop.now,
+        )
         access_log = AccessLog(config.access_log) if config.access_log else None
         self.records = RequestRecorder(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
         chain, self.admission = chain_of(settings, self.router, self.slot)
@@ -141,12 +151,23 @@ class Service:
             state = self.router.state.current()
             if state is not None and self.metrics.try_lead():
                 for index, name in enumerate(VERSIONS):
-                    check = self.probe(state.version(name).port)
+                    check = self.probe(state.version(name))
                     latency_us = int(check.latency_ms * 1000)
                     self.metrics.write_probe(index, check.at, check.ok, check.status, latency_us, check.reason)
             gevent.sleep(self.config.health_check_interval)
 
-    def probe(self, port: int) -> Probe:
-        """Makes one health check now."""
-        result = probe(port, self.app_config)
-        return Probe(time.time(), result.ok, result.status or 0, result.latency_ms, result.reason)
+    def probe(self, version: VersionState) -> Probe:
+        """Makes one health check now; of a version with several backends the best one of theirs.
+
+        The leading worker tells the others which of these are not well.
+        """
+        addresses = [backend.address for backend in self.router.backends_of(version)]
+        checks = [gevent.spawn(probe_at, address, self.app_config) for address in addresses]
+        gevent.joinall(checks, raise_error=True)
+        results = [check.get() for check in checks]
+        if len(results) > 1 and self.metrics.try_lead():
+            words = self.metrics.backends(self.slot, version.index)
+            for number, result in enumerate(results):
+                words.say_unwell(number, not result.ok)
+        best = next((result for result in results if result.ok), results[0])
+        return Probe(time.time(), best.ok, best.status or 0, best.latency_ms, best.reason)

@@ -34,17 +34,24 @@ class FailureDetector:
 
     def failed(self, target: Target) -> None:
         """Counts a gateway failure of a version, whether or not a client will hear of it."""
-        if target.circuit is None:
-            target.circuit = Circuit(self._threshold)
-        if target.circuit.failed():
-            logger.error("%s: its circuit is open after %d failures in a row", target.name, target.circuit.failures)
+        backends = target.whole.backends
+        if target.backend < 0 or backends is None:
+            circuit = target.circuit = target.circuit or Circuit(self._threshold)
+        else:
+            circuit = backends.circuit_of(target)
+        if circuit.failed():
+            logger.error("%s: its circuit is open after %d failures in a row", target.label, circuit.failures)
+            if backends is not None:
+                logger.error("%s: is left alone for %.1f s", target.label, backends.eject(target))
             self._on_open()
 
     def answered(self, target: Target, circuit: Circuit) -> None:
         """A version has answered a request that was sent when it had a circuit; others prove nothing."""
-        if circuit.state is not CircuitState.CLOSED:
-            logger.warning("%s: answers again, its circuit is closed", target.name)
-        circuit.succeeded()
+        was = circuit.state
+        if not circuit.succeeded():
+            return  # more than one answer is asked of it
+        if was is not CircuitState.CLOSED:
+            logger.warning("%s: answers again, its circuit is closed", target.label)
         target.circuit = None
 
 
@@ -108,8 +115,9 @@ class Failover:
     def _return(self, home: Target) -> None:
         """Sends requests back; the first one that fails there opens the circuit again."""
         self._diverted_from = None
-        if home.circuit is not None:
-            home.circuit.try_again()
+        for target in (home, *(home.backends.targets if home.backends is not None else ())):
+            if target.circuit is not None:
+                target.circuit.try_again()
         self._router.divert(home)
         logger.warning("failover: %s is healthy again, requests go back to it", home.name)
 
@@ -129,4 +137,6 @@ class Failover:
 
 def state_of(target: Target) -> CircuitState:
     """What is known about a version by its answers."""
+    if target.backends is not None:
+        return CircuitState.OPEN if target.backends.are_down else CircuitState.CLOSED
     return CircuitState.CLOSED if target.circuit is None else target.circuit.state

@@ -7,18 +7,20 @@ from time import monotonic, monotonic_ns, time
 
 from urllib3 import HTTPHeaderDict
 
+from app.address import DEFAULT_ADDRESS, Address, Backend, backends_of
 from app.errors import NoActiveVersion, RouterError, TrafficPaused, UnderMaintenance
 from app.protocol.forwarding import Forwarding
 from app.protocol.heads import upstream_head
 from app.protocol.request import RequestParser
+from app.routing.backends import Backends, Counts, OwnCounts
+from app.routing.choosing import chooser_of
 from app.routing.targets import NO_VERSION, NOWHERE, Claims, NoClaims, Target
+from app.settings.tables.backends_settings import BackendsConfig
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import PORTS, BlueGreenState, VersionState
 from app.state.watch import StateWatch
-from app.transport.address import Address
 from app.transport.blocking import connect_blocking
 from app.transport.limits import TimeLimit
-from app.transport.loopback import DEFAULT_ADDRESS
 from app.upstream.adapter import UpstreamAdapter
 from app.upstream.exchange import ExchangeTimeouts
 from app.upstream.fresh import FreshConnections
@@ -42,6 +44,9 @@ class TrafficRouter:
         open_session: makes the session of an address, once for each; by default one that blocks its thread.
         address: of the loopback, where versions listen.
         ports: by version, where the state file names none.
+        backends: where versions listen that others run.
+        counts: what the workers know of a version's backends, by its index; by default what this process knows.
+        turn: a number that is another one in each turn of the event loop.
 
     Attributes:
         seen: the state as the last look found it.
@@ -56,8 +61,14 @@ class TrafficRouter:
         open_session: Callable[[Address], UpstreamSession] | None = None,
         address: str = DEFAULT_ADDRESS,
         ports: Mapping[str, int] = PORTS,
+        backends: BackendsConfig | None = None,
+        counts: Callable[[int], Counts] | None = None,
+        turn: Callable[[], float] = monotonic,
     ) -> None:
         self._address = address
+        self._backends = backends or BackendsConfig()
+        self._counts = counts
+        self._turn = turn
         self.config = config or RouterConfig()
         self.state = StateWatch(self.config.state_file, ports)
         self._claims = claims or NoClaims()
@@ -108,13 +119,33 @@ class TrafficRouter:
         self._target = None if is_closed else self._active
         if state is not None:
             for version in state.versions.values():
-                self.session(self._address_of(version)).keep_idle(version.status != "stopping")
+                for backend in self.backends_of(version):
+                    self.session(backend.address).keep_idle(version.status != "stopping")
             self._claims.note_state(state.serial)  # last: whoever stops a version waits for it
 
     def _target_of(self, version: VersionState) -> Target:
+        """The version's target; of one with several backends it chooses among theirs."""
+        listed = self.backends_of(version)
+        whole = self._target_at(version, listed[0].address)
+        if len(listed) > 1:
+            targets = [self._target_at(version, backend.address) for backend in listed]
+            for number, target in enumerate(targets):
+                target.whole, target.backend = whole, number
+            config, count = self._backends, len(listed)
+            counts = self._counts(version.index) if self._counts is not None else OwnCounts(count)
+            choose, key_of = chooser_of(config.balance, listed)
+            threshold = self.config.hold.circuit_failures
+            whole.backends = Backends(targets, choose, key_of, counts, threshold, config.eject_time, self._turn)
+        return whole
+
+    def backends_of(self, version: VersionState) -> tuple[Backend, ...]:
+        """Where a version listens."""
+        texts = version.backends or self._backends.listed(version.name)
+        return backends_of(texts) or (Backend(Address(self._address, version.port)),)
+
+    def _target_at(self, version: VersionState, address: Address) -> Target:
         # A file written by hand says nothing about the process, and "stopped" is what it then is taken for.
         was_ours = version.pid is not None or version.started_at is not None
-        address = self._address_of(version)
         session = self.session(address)
         return Target(
             version.index,
@@ -225,9 +256,6 @@ class TrafficRouter:
                 raise
             self._claims.unclaim(row, target.version)
 
-    def _address_of(self, version: VersionState) -> Address:
-        return Address(self._address, version.port)
-
     def session(self, where: Address | int) -> UpstreamSession:
         """The session of an address, or of a port at the usual one."""
         address = where if isinstance(where, Address) else Address(self._address, where)
@@ -275,13 +303,19 @@ class TrafficRouter:
         body: bytes | None,
     ) -> tuple[int, HTTPHeaderDict, bytes]:
         config = self.config
-        row, target = self.claim(method.encode("latin-1"), path.encode("latin-1"), monotonic_ns() // 1000)
+        row, whole = self.claim(method.encode("latin-1"), path.encode("latin-1"), monotonic_ns() // 1000)
+        target, backends = whole, whole.backends
         try:
-            raw = compose(method, path, headers, body, target.authority)
+            raw = compose(method, path, headers, body, whole.authority)
             head = RequestParser(config.max_fields, allow_trace=config.allow_trace).parse(raw)
-            added = Forwarding(b"127.0.0.1", b"http", config.main_port, config.forwarded_hops).lines(head)
+            forwarding = Forwarding(b"127.0.0.1", b"http", config.main_port, config.forwarded_hops)
+            if backends is not None:
+                target = backends.pick(head, forwarding)
+            added = forwarding.lines(head)
             sent = upstream_head(head, added, target.authority) + (body or b"")
             answer = target.send(UpstreamRequest(target.address, head.method, head.target, sent))
             return read_whole(answer, TimeLimit(config.read_timeout))
         finally:
-            self._claims.unclaim(row, target.version)
+            if backends is not None and target is not whole:
+                backends.done(target.backend)
+            self._claims.unclaim(row, whole.version)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container, Sequence
 from typing import Protocol
 
+from app.address import Address
 from app.errors import NoActiveVersion
+from app.protocol.forwarding import Forwarding
+from app.protocol.request import RequestHead
 from app.routing.circuit import Circuit
-from app.transport.address import Address
 from app.upstream.fresh import Connections
 from app.upstream.messages import UpstreamRequest, UpstreamResponse
 
@@ -44,6 +46,33 @@ class NoClaims:
         """Nobody asks."""
 
 
+class Choice(Protocol):
+    """The choice among the backends of a version: `app.routing.backends.Backends`."""
+
+    @property
+    def targets(self) -> Sequence[Target]:
+        """One for each backend."""
+
+    @property
+    def are_down(self) -> bool:
+        """Whether the circuit of each is open."""
+
+    def pick(self, head: RequestHead, forwarding: Forwarding) -> Target:
+        """The backend for a request, on which it counts as in flight from now on."""
+
+    def another(self, tried: Container[int]) -> Target | None:
+        """One that was not tried yet, likewise; None when there is none."""
+
+    def done(self, backend: int) -> None:
+        """A request is in flight on a backend no more."""
+
+    def circuit_of(self, target: Target) -> Circuit:
+        """The circuit of a backend, made where there is none yet."""
+
+    def eject(self, target: Target) -> float:
+        """Leaves a backend alone; returns for how many seconds."""
+
+
 class Target:
     """A version that requests can be sent to.
 
@@ -56,11 +85,16 @@ class Target:
         is_stopped: the state says that its process was stopped, rather than nothing about it.
         is_starting: the state says that it is on its way up.
         circuit: who counts its failures in a row, from the first one on; before that None.
+        backends: of a version that has several, what chooses among them; None of one that has one, and of a backend.
+        whole: the version's own target; of a version that is itself.
+        backend: a backend's number in its version; -1 of a version.
     """
 
     __slots__ = (
         "address",
         "authority",
+        "backend",
+        "backends",
         "circuit",
         "connections",
         "is_starting",
@@ -69,6 +103,7 @@ class Target:
         "release",
         "send",
         "version",
+        "whole",
     )
 
     def __init__(
@@ -92,6 +127,14 @@ class Target:
         self.is_stopped = is_stopped
         self.is_starting = is_starting
         self.circuit: Circuit | None = None
+        self.backends: Choice | None = None
+        self.whole = self
+        self.backend = -1
+
+    @property
+    def label(self) -> str:
+        """Its name for log lines: the version's, and the address of one of several backends."""
+        return self.name if self.backend < 0 else f"{self.name} ({self.address})"
 
 
 def _send_nowhere(request: UpstreamRequest) -> UpstreamResponse:

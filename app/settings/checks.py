@@ -9,6 +9,7 @@ import ipaddress
 import re
 import shlex
 
+from app.address import Backend
 from app.withheld import is_withheld
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -145,3 +146,18 @@ def is_host_field(text: str) -> bool:
 def is_statuses(text: str) -> bool:
     parts = text.replace(",", " ").split()
     return bool(parts) and all(_STATUSES.fullmatch(part) and part[:3] <= part[-3:] for part in parts)
+
+
+def is_backend(text: str) -> bool:
+    try:
+        Backend.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_balance(text: str) -> bool:
+    kind, _, name = text.partition("=")
+    if kind in ("hash:cookie", "hash:header"):
+        return _TOKEN.fullmatch(name) is not None
+    return text in ("least", "round-robin", "hash:client")

@@ -25,6 +25,7 @@ from app.settings.engine import (
 )
 from app.settings.tables import TABLES
 from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.backends_settings import BackendsConfig
 from app.settings.tables.deploy_settings import DeployConfig
 from app.settings.tables.release_settings import ReleaseConfig
 from app.settings.tables.router_settings import RouterConfig
@@ -67,6 +68,11 @@ class Loaded(NamedTuple):
     def app(self) -> AppConfig:
         """Those of `[app]`."""
         return self.of(AppConfig)
+
+    @property
+    def backends(self) -> BackendsConfig:
+        """Those of `[backends]`."""
+        return self.of(BackendsConfig)
 
     @property
     def deploy(self) -> DeployConfig:

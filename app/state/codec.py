@@ -14,6 +14,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, NamedTuple, cast, get_args
 
+from app.address import backends_of
 from app.operator_errors import StateError
 from app.settings.checks import STOP_SIGNALS, is_network
 from app.state.model import PORTS, VERSIONS, BlueGreenState, Maintenance, Pause, Status, VersionChanges, VersionState
@@ -91,6 +92,8 @@ def _object(value: object, where: str) -> dict[str, object]:
 def _version(name: str, value: object, default_port: int) -> VersionState:
     given = _object(value, f"versions.{name}")
     values = {key: _read(given, key, _VERSION_FIELDS, f"versions.{name}.") for key in _VERSION_FIELDS if key in given}
+    if "backends" in values:
+        values["backends"] = tuple(cast(list[str], values["backends"]))
     fields = cast(VersionChanges, values)  # _read checked each against the field's own rule
     return replace(VersionState(name, default_port), **fields)
 
@@ -157,6 +160,16 @@ def _is_networks(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, str) and is_network(item) for item in value)
 
 
+def _is_backends(value: object) -> bool:
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        return False
+    try:
+        backends_of(value)
+    except ValueError:
+        return False
+    return True
+
+
 _STATUSES = get_args(Status)
 _NAME = _Field("one of the versions or null", _or_null(lambda value: value in VERSIONS))
 _TIME = _Field("a time in seconds or null", _or_null(_is_time))
@@ -198,6 +211,7 @@ _VERSION_FIELDS: Mapping[str, _Field] = {
     "directory": _TEXT,
     "revision": _TEXT,
     "rolled_back_at": _TIME,
+    "backends": _Field("a list of addresses", _is_backends, default=()),
 }
 _KNOWN_KEYS = frozenset((*_TOP_FIELDS, *_MODES, "schema", "versions"))
 

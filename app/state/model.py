@@ -57,6 +57,7 @@ class VersionState:
     `record` is the id of the record (`app.state.releases`) of all that it was started with; `directory`, where that
     was, with links followed, and `revision`, the code's there, are repeated here for those who may not read it.
     `rolled_back_at` is when traffic was taken from this release because it was found wanting (wall time).
+    `backends` are the addresses of a version that does not simply listen on its port (`app.address`).
     """
 
     name: str
@@ -74,6 +75,7 @@ class VersionState:
     directory: str | None = None
     revision: str | None = None
     rolled_back_at: float | None = None
+    backends: tuple[str, ...] = ()
 
     @property
     def started_with(self) -> dict[str, str | None]:
@@ -107,6 +109,7 @@ class VersionChanges(TypedDict, total=False):
     directory: str | None
     revision: str | None
     rolled_back_at: float | None
+    backends: tuple[str, ...]
 
 
 class Pause(NamedTuple):

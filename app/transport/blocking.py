@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 
-from app.transport.address import Address
+from app.address import Address
 from app.transport.limits import Expired, Limit
 from app.transport.loopback import family_of, refuse_itself
 

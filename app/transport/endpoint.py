@@ -13,7 +13,7 @@ from typing import Any
 from gevent import get_hub, getcurrent, sleep
 from gevent.monkey import get_original
 
-from app.transport.address import Address
+from app.address import Address
 from app.transport.blocking import QUEUE_FULL_S
 from app.transport.deadlines import Deadlines
 from app.transport.limits import Expired

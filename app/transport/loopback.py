@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 
-__all__ = ["DEFAULT_ADDRESS", "family_of", "other_address", "port_is_open", "refuse_itself"]
+from app.address import DEFAULT_ADDRESS
 
-DEFAULT_ADDRESS = "127.0.0.1"
+__all__ = ["family_of", "other_address", "port_is_open", "refuse_itself"]
 
 
 def family_of(address: str) -> socket.AddressFamily:

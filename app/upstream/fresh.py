@@ -6,8 +6,8 @@ import errno
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from app.address import Address
 from app.errors import OutOfDescriptors, UpstreamConnectError, UpstreamConnectTimeout
-from app.transport.address import Address
 from app.transport.limits import Expired, Limit
 from app.upstream.upstream_connection import UpstreamConnection
 

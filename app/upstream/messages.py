@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Self
 import requests
 from requests.structures import CaseInsensitiveDict
 
+from app.address import Address
 from app.protocol.response import ResponseHead
-from app.transport.address import Address
 from app.upstream.fresh import Connections
 from app.upstream.upload import RequestBody, Upload
 from app.upstream.upstream_connection import ResponseBody, UpstreamConnection

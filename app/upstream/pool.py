@@ -9,8 +9,8 @@ from time import monotonic
 from gevent import Timeout
 from gevent.event import AsyncResult
 
+from app.address import Address
 from app.errors import PoolExhausted
-from app.transport.address import Address
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, connect
 from app.upstream.fresh import open_connection

@@ -10,10 +10,10 @@ import time
 from contextlib import closing
 from typing import NamedTuple
 
+from app.address import Address
 from app.errors import UpstreamError
 from app.protocol.response import ResponseHead
 from app.settings.tables.app_settings import AppConfig
-from app.transport.address import Address
 from app.transport.blocking import connect_blocking
 from app.transport.limits import Expired, TimeLimit
 from app.transport.loopback import other_address, port_is_open

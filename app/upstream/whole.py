@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 import requests
 from urllib3 import HTTPHeaderDict
 
+from app.address import Address
 from app.errors import MalformedRequest, UpstreamReadTimeout
-from app.transport.address import Address
 from app.transport.limits import Expired, Limit, TimeLimit
 from app.upstream.fresh import FreshConnections
 from app.upstream.messages import UpstreamRequest, UpstreamResponse

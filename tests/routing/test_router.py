@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from app.address import Address
 from app.errors import NoActiveVersion
 from app.routing.router import NO_VERSION, NOWHERE, TrafficRouter
 from app.settings.tables.router_settings import RouterConfig
-from app.transport.address import Address
 from app.transport.blocking import connect_blocking
 from app.transport.limits import TimeLimit
 from app.upstream.adapter import UpstreamAdapter

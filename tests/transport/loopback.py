@@ -7,7 +7,7 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from app.transport.address import Address
+from app.address import Address
 from app.transport.endpoint import Endpoint
 
 

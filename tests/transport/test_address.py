@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.transport.address import Address
+from app.address import Address
 from app.transport.blocking import connect_blocking
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import connect

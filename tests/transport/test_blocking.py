@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.transport.address import Address
+from app.address import Address
 from app.transport.blocking import BlockingEndpoint, connect_blocking
 from app.transport.limits import Expired, TimeLimit
 from tests.transport.loopback import closed_address, connected, full_listener, receive_to_end, reset

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import gevent
 import pytest
 
-from app.transport.address import Address
+from app.address import Address
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, connect, wait_for_either, yield_to_loop
 from app.transport.limits import Expired

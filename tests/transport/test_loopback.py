@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from app.address import Address
 from app.cli.router_client import RouterClient, RouterUnreachable
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.router_settings import RouterConfig
-from app.transport.address import Address
 from app.transport.blocking import connect_blocking
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import connect

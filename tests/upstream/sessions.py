@@ -7,9 +7,9 @@ import socket
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from app.address import Address
 from app.protocol.request import RequestHead, RequestParser
 from app.proxy.client_request import ClientBody
-from app.transport.address import Address
 from app.transport.blocking import connect_blocking
 from app.transport.deadlines import Deadlines
 from app.transport.endpoint import Endpoint, wait_for_either

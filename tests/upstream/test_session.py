@@ -9,10 +9,10 @@ import requests
 import responses
 from urllib3 import HTTPHeaderDict
 
+from app.address import Address
 from app.errors import UpstreamConnectError, UpstreamConnectTimeout, UpstreamReadTimeout, UpstreamReset
 from app.protocol.request import RequestParser
 from app.proxy.client_request import InputBody
-from app.transport.address import Address
 from app.transport.limits import TimeLimit
 from app.upstream.messages import UpstreamRequest, UpstreamResponse
 from app.upstream.whole import read_whole

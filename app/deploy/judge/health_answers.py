@@ -6,8 +6,8 @@ import re
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
+from app.address import Address
 from app.settings.tables.app_settings import AppConfig
-from app.transport.address import Address
 
 __all__ = ["advice", "meaning", "target_path"]
 

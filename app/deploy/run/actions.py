@@ -128,8 +128,8 @@ def _warn_of_redirect(deployment: Deployment, version: VersionState, verdict: Ga
     location = verdict.probes[-1].result.leads_to if verdict.probes else ""
     if not location:
         return
+    from app.address import Address
     from app.deploy.judge.health_answers import advice
-    from app.transport.address import Address
 
     app = deployment.app
     if why := advice(app.health_path, app.health_host or Address(app.address, version.port).authority, location):

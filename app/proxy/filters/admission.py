@@ -50,7 +50,10 @@ class Admission:
             return error
         except RouterError as refusal:
             return refusal
-        transaction.row, transaction.target = claim
+        transaction.row, target = claim
+        if target.backends is not None:
+            target = target.backends.pick(head, request.forwarding)
+        transaction.target = target
         return None
 
     @property

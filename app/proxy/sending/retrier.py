@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from app.errors import CircuitOpen, RouterError, UpstreamConnectError, UpstreamError, UpstreamReset
+from app.errors import (
+    CircuitOpen,
+    RouterError,
+    UpstreamConnectError,
+    UpstreamConnectTimeout,
+    UpstreamError,
+    UpstreamReset,
+)
 from app.proxy.chain import Chain
 from app.proxy.replies.reply import Reply
 from app.proxy.sending.retry_budget import RetryBudget
@@ -81,21 +88,28 @@ class Retrier:
         """
         began = monotonic()
         held_s = 0.0
+        tried: set[int] = set()  # backends, since it waited last
         try:
             while True:
                 self._failures.failed(transaction.target)
-                self._check_can_wait(transaction, error)
-                waits_from = monotonic()
-                left_s = began + self._hold_s - waits_from
-                if left_s <= 0:
-                    raise error
-                self.room.check_space()  # who is turned away is not held
-                try:
-                    reply = self._wait(transaction, left_s, error)
-                finally:
-                    held_s += monotonic() - waits_from
-                if reply is not None:
-                    return reply
+                tried.add(transaction.target.backend)
+                backend = self._another(transaction.target, error, tried)
+                if backend is not None:
+                    transaction.move_to(backend)
+                else:
+                    self._check_can_wait(transaction, error)
+                    waits_from = monotonic()
+                    left_s = began + self._hold_s - waits_from
+                    if left_s <= 0:
+                        raise error
+                    self.room.check_space()  # who is turned away is not held
+                    try:
+                        reply = self._wait(transaction, left_s, error)
+                    finally:
+                        held_s += monotonic() - waits_from
+                    if reply is not None:
+                        return reply
+                    tried.clear()
                 again = compose(transaction)
                 again.continue_from(message)
                 message = again
@@ -115,6 +129,22 @@ class Retrier:
             if held_s:
                 self._recorder.count_held(transaction.target.version, int(held_s * 1e6))
 
+    def _another(self, target: Target, error: UpstreamError, tried: set[int]) -> Target | None:
+        """The backend to go to at once, where the version has several and it does no harm; it counts as in flight."""
+        backends = target.whole.backends
+        if backends is None:
+            return None
+        if isinstance(error, UpstreamReset):
+            if not error.may_be_repeated:
+                return None
+            backend = backends.another(tried)
+            if backend is not None and not self._budget.take():
+                backends.done(backend.backend)
+                return None
+            return backend
+        is_unsent = isinstance(error, UpstreamConnectError | UpstreamConnectTimeout)
+        return backends.another(tried) if is_unsent else None
+
     def _check_can_wait(self, transaction: Transaction, error: UpstreamError) -> None:
         """Raises what the client is told when waiting is of no use, or sending again might do harm."""
         target = transaction.target
@@ -123,14 +153,14 @@ class Retrier:
         if isinstance(error, UpstreamReset):
             if not (error.may_be_repeated and self._budget.take()):
                 raise error
-        elif not isinstance(error, UpstreamConnectError) or self._is_gone(target):
+        elif not isinstance(error, UpstreamConnectError) or self._is_gone(target.whole):
             raise error
         elif target.circuit is not None and self._is_given_up(target, target.circuit):
             raise CircuitOpen(f"{target.name} refuses connections for {target.circuit.failing_for_s:.0f} s") from error
 
     def _wait(self, transaction: Transaction, seconds: float, error: UpstreamError) -> Reply | None:
         """Waits without a claim, then is admitted anew. Raises `error` when the time is over."""
-        failed = transaction.target
+        failed = transaction.target.whole
         self._note_down(failed)
         request = transaction.request
         transaction.release()
@@ -175,13 +205,15 @@ class Retrier:
 
     def _takes_connections(self, target: Target) -> bool:
         """One connection attempt for all that wait."""
-        try:
-            self._router.session(target.address).reach()
-        except RouterError:
-            self._failures.failed(target)
-            self._look_gap_s = min(2 * self._look_gap_s, LAST_LOOK_S)
-            self._look_at = monotonic() + self._look_gap_s
-            return False
-        if self._down is target:
-            self._down = None
-        return True
+        for one in target.backends.targets if target.backends is not None else (target,):
+            try:
+                self._router.session(one.address).reach()
+            except RouterError:
+                self._failures.failed(one)
+            else:
+                if self._down is target:
+                    self._down = None
+                return True
+        self._look_gap_s = min(2 * self._look_gap_s, LAST_LOOK_S)
+        self._look_at = monotonic() + self._look_gap_s
+        return False

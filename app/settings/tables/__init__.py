@@ -6,7 +6,7 @@ Whoever adds a table writes its module and a line here; the file, `config`, the 
 from typing import Final
 
 from app.settings.declaration import Table
-from app.settings.tables import app_settings, deploy_settings, release_settings, router_settings
+from app.settings.tables import app_settings, backends_settings, deploy_settings, release_settings, router_settings
 
 __all__ = ["TABLES"]
 
@@ -15,5 +15,6 @@ TABLES: Final[tuple[Table, ...]] = (
     app_settings.TABLE,
     deploy_settings.TABLE,
     release_settings.TABLE,
+    backends_settings.TABLE,
 )
 """In the order in which they are listed everywhere."""

@@ -1,13 +1,15 @@
-"""Where something listens: an IP address and a port, or a Unix socket."""
+"""Where something listens, an IP address and a port or a Unix socket, and the backends of a version."""
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from app.transport.loopback import DEFAULT_ADDRESS
+__all__ = ["DEFAULT_ADDRESS", "FORMS", "MAX_BACKENDS", "Address", "Backend", "backends_of"]
 
-__all__ = ["FORMS", "Address"]
+DEFAULT_ADDRESS = "127.0.0.1"
+"""Where versions listen that run here, unless `[app] address` says otherwise."""
 
 FORMS = "10.0.0.7:8000, [fd00::7]:8000 or unix:/run/shop.sock"
 """How an address is written, for those who are told that theirs is none."""
@@ -74,3 +76,41 @@ def _path(path: str) -> str:
     if len(path.encode()) > _PATH_BYTES or "\0" in path:
         raise ValueError(f"unix:{path}: the path of a socket has at most {_PATH_BYTES} bytes")
     return path
+
+
+MAX_BACKENDS = 16
+"""How many backends a version may have: the workers count for each in a file of fixed size."""
+
+MAX_WEIGHT = 100
+
+
+class Backend(NamedTuple):
+    """One of the listeners of a version, and its share of the requests beside the others'."""
+
+    address: Address
+    weight: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Backend:
+        """Reads an address, with or without a weight: "10.0.0.7:8000 weight=3". Raises ValueError."""
+        address, *more = text.split()
+        if not more:
+            return cls(Address.parse(address))
+        name, _, weight = more[0].partition("=")
+        if len(more) > 1 or name != "weight" or not weight.isascii() or not weight.isdigit():
+            raise ValueError(f"{text!r}: after the address comes nothing but weight=N")
+        if not 1 <= int(weight) <= MAX_WEIGHT:
+            raise ValueError(f"{text!r}: a weight is from 1 to {MAX_WEIGHT}")
+        return cls(Address.parse(address), int(weight))
+
+
+def backends_of(texts: Iterable[str]) -> tuple[Backend, ...]:
+    """The backends of one version. Raises ValueError for one that is none, for two that are one, and for too many."""
+    found = tuple(map(Backend.parse, texts))
+    addresses = [backend.address for backend in found]
+    for number, address in enumerate(addresses):
+        if address in addresses[:number]:
+            raise ValueError(f"{address} is named twice")
+    if len(found) > MAX_BACKENDS:
+        raise ValueError(f"{len(found)} backends, and a version has at most {MAX_BACKENDS}")
+    return found

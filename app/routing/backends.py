@@ -1,0 +1,228 @@
+"""The backends of one version: which of them a request goes to, and which are left alone for a while.
+
+All workers choose and judge alike: what each has in flight on a backend, and how long a backend is left alone, stands
+in the shared metrics (`app.metrics.backend_words`), and is added up once for each turn of the event loop. A version
+with one backend has none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from logging import getLogger
+from random import uniform
+from time import monotonic_ns
+from typing import NamedTuple, Protocol
+
+from app.metrics.backend_words import Seen
+from app.protocol.forwarding import Forwarding
+from app.protocol.request import RequestHead
+from app.routing.choosing import Chooser, KeyOf
+from app.routing.circuit import Circuit, CircuitState
+from app.routing.targets import Target
+
+__all__ = ["PROOF", "Backends", "Counts", "Ejection", "OwnCounts"]
+
+logger = getLogger(__name__)
+
+PROOF = 3
+"""So many answers in a row, to one request at a time, and a backend that was left alone has all its requests again."""
+
+MAX_EJECTION_S = 60.0
+_SPREAD = 0.2
+"""Backends that fell at one moment do not come back at one moment."""
+
+_TIMES_BITS = 4
+_MOST_TIMES = (1 << _TIMES_BITS) - 1
+
+
+class Counts(Protocol):
+    """What the workers know of the backends; `app.metrics.backend_words.BackendWords` in a worker."""
+
+    def began(self, backend: int) -> None:
+        """One more request of this worker is in flight on a backend."""
+
+    def ended(self, backend: int) -> None:
+        """One less."""
+
+    def own_in_flight(self, backend: int) -> int:
+        """How many requests of this worker are in flight on a backend."""
+
+    def say_out(self, backend: int, word: int) -> None:
+        """Says how long a backend is left alone."""
+
+    def seen(self, count: int) -> Seen:
+        """What all workers say of the first `count`."""
+
+
+class OwnCounts:
+    """What a process alone knows: for plain Python."""
+
+    def __init__(self, count: int) -> None:
+        self._in_flight, self._out = [0] * count, [0] * count
+
+    def began(self, backend: int) -> None:
+        """One more."""
+        self._in_flight[backend] += 1
+
+    def ended(self, backend: int) -> None:
+        """One less."""
+        self._in_flight[backend] -= 1
+
+    def own_in_flight(self, backend: int) -> int:
+        """How many."""
+        return self._in_flight[backend]
+
+    def say_out(self, backend: int, word: int) -> None:
+        """Notes it."""
+        self._out[backend] = word
+
+    def seen(self, count: int) -> Seen:
+        """What was noted."""
+        return Seen(self._in_flight.copy(), self._out.copy(), [0] * count)
+
+
+class Ejection(NamedTuple):
+    """That a backend is left alone until a moment, monotonic µs, for the so manyth time in a row."""
+
+    until_us: int
+    times: int
+
+    @classmethod
+    def of(cls, word: int) -> Ejection:
+        """What a word of the shared metrics says."""
+        return cls(word >> _TIMES_BITS, word & _MOST_TIMES)
+
+    @property
+    def word(self) -> int:
+        """As a word: the later one is the larger one."""
+        return self.until_us << _TIMES_BITS | min(self.times, _MOST_TIMES)
+
+    def next(self, now_us: int, first_s: float) -> Ejection:
+        """The one that follows: twice as long as this one, or as the first when it has been well for a minute."""
+        times = self.times + 1 if now_us < self.until_us + MAX_EJECTION_S * 1e6 else 1
+        seconds = min(first_s * 2 ** (times - 1), MAX_EJECTION_S) * uniform(1 - _SPREAD, 1 + _SPREAD)
+        return Ejection(now_us + int(seconds * 1e6), times)
+
+
+class Backends:
+    """The choice among one version's backends, and its memory of who has failed.
+
+    Args:
+        targets: one for each backend, in order.
+        choose, key_of: see `app.routing.choosing.chooser_of`.
+        counts: what all workers know.
+        threshold: failures in a row after which a backend is left alone; 0 is never.
+        eject_s: for how long, the first time.
+        turn: a number that is another one in each turn of the event loop.
+        clock_us: monotonic µs.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        choose: Chooser,
+        key_of: KeyOf | None,
+        counts: Counts,
+        threshold: int,
+        eject_s: float,
+        turn: Callable[[], float],
+        clock_us: Callable[[], int] = lambda: monotonic_ns() // 1000,
+    ) -> None:
+        self.targets: Sequence[Target] = targets
+        self._choose = choose
+        self._key_of = key_of
+        self._counts = counts
+        self._threshold = threshold
+        self._eject_s = eject_s
+        self._turn = turn
+        self._clock_us = clock_us
+        self._all = tuple(range(len(targets)))
+        self._usable: Sequence[int] = self._all
+        self._in_flight = [0] * len(targets)
+        self._looked_at = -1.0
+        self._out = [0] * len(targets)  # as last seen, and taken up
+        self._is_calm = True
+
+    # --- the choice ---------------------------------------------------------------------------------------
+
+    def pick(self, head: RequestHead, forwarding: Forwarding) -> Target:
+        """The backend for a request, on which it counts as in flight from now on."""
+        self._look()
+        key = b"" if self._key_of is None else self._key_of(head, lambda: forwarding.client_address(head))
+        return self._take(self._choose(self._in_flight, self._usable, key))
+
+    def another(self, tried: Container[int]) -> Target | None:
+        """One that was not tried yet, for a request that another one has refused; None when there is none."""
+        self._look()
+        left = [one for one in self._usable if one not in tried]
+        return self._take(min(left, key=self._in_flight.__getitem__)) if left else None
+
+    def done(self, backend: int) -> None:
+        """A request is in flight on a backend no more."""
+        self._counts.ended(backend)
+        self._in_flight[backend] -= 1
+
+    def _take(self, backend: int) -> Target:
+        self._counts.began(backend)
+        self._in_flight[backend] += 1
+        return self.targets[backend]
+
+    def _look(self) -> None:
+        turn = self._turn()
+        if turn == self._looked_at and self._is_calm:
+            return
+        self._looked_at = turn
+        seen = self._counts.seen(len(self._all))
+        self._in_flight = seen.in_flight
+        if self._is_calm and seen.out == self._out and not any(seen.unwell):
+            return
+        self._judge(seen)
+
+    # --- who is left alone --------------------------------------------------------------------------------
+
+    def _judge(self, seen: Seen) -> None:
+        now_us = self._clock_us()
+        usable, out, unwell = [], 0, 0
+        for one, target in enumerate(self.targets):
+            word = seen.out[one]
+            is_out = word >> _TIMES_BITS > now_us
+            if word != self._out[one]:
+                self._out[one] = word
+                if is_out:
+                    self.circuit_of(target).open()
+            circuit = target.circuit
+            if seen.unwell[one]:
+                unwell += 1
+            elif is_out:
+                out += 1
+            elif circuit is None or circuit.state is CircuitState.CLOSED or self._may_prove(one, circuit):
+                usable.append(one)
+        if 2 * out > len(self._all):  # as many cannot be wrong; it is somebody else's fault
+            usable = [one for one in self._all if not seen.unwell[one]]
+        self._usable = tuple(usable) or self._all
+        self._is_calm = not (out or unwell) and all(target.circuit is None for target in self.targets)
+
+    def _may_prove(self, one: int, circuit: Circuit) -> bool:
+        circuit.try_again()
+        return not self._counts.own_in_flight(one)
+
+    def circuit_of(self, target: Target) -> Circuit:
+        """The circuit of a backend, made where there is none yet."""
+        if target.circuit is None:
+            target.circuit = Circuit(self._threshold, proof=PROOF)
+            self._is_calm = False
+        return target.circuit
+
+    def eject(self, target: Target) -> float:
+        """Leaves a backend alone; returns for how many seconds. All workers know it in their next turn."""
+        now_us, backend = self._clock_us(), target.backend
+        ejection = Ejection.of(max(self._counts.seen(len(self._all)).out[backend], self._out[backend]))
+        ejection = ejection.next(now_us, self._eject_s)
+        self._counts.say_out(backend, ejection.word)
+        self._looked_at = -1.0
+        return (ejection.until_us - now_us) / 1e6
+
+    @property
+    def are_down(self) -> bool:
+        """Whether the circuit of each is open."""
+        return all(target.circuit is not None and target.circuit.is_open for target in self.targets)

@@ -1,0 +1,131 @@
+"""How one of several backends is chosen: by what they have to do, in turn, or by what the request carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from math import log
+from typing import Protocol
+
+from app.address import Backend
+from app.protocol.request import RequestHead
+
+__all__ = ["Chooser", "chooser_of"]
+
+BOUND = 1.25
+"""A backend that a hash has chosen may have so many times the mean to do; else the next one is asked."""
+
+
+class Chooser(Protocol):
+    """Picks one of the backends by their numbers."""
+
+    def __call__(self, in_flight: Sequence[int], usable: Sequence[int], key: bytes) -> int:
+        """The one to take of `usable`, which is not empty. `key` is b"" where the request has none."""
+
+
+class Least:
+    """The one with the fewest requests in flight for its weight; in turn where several have as few."""
+
+    def __init__(self, weights: Sequence[int]) -> None:
+        self._weights = weights
+        self._is_even = len(set(weights)) == 1
+        self._turn = 0
+
+    def __call__(self, in_flight: Sequence[int], usable: Sequence[int], key: bytes) -> int:
+        """As `Chooser`."""
+        count = len(in_flight)
+        turn = self._turn = (self._turn + 1) % count
+        if self._is_even and len(usable) == count:
+            least = min(in_flight)
+            return turn if in_flight[turn] == least else in_flight.index(least)
+        weights = self._weights
+        return min(usable, key=lambda one: ((in_flight[one] + 1) / weights[one], (one - turn) % count))
+
+
+class RoundRobin:
+    """Each in turn, as often as its weight says, evenly spread: the smooth weighted way of nginx."""
+
+    def __init__(self, weights: Sequence[int]) -> None:
+        self._weights = weights
+        self._credit = [0] * len(weights)
+
+    def __call__(self, in_flight: Sequence[int], usable: Sequence[int], key: bytes) -> int:
+        """As `Chooser`."""
+        credit, total = self._credit, 0
+        best = usable[0]
+        for one in usable:
+            total += self._weights[one]
+            credit[one] += self._weights[one]
+            if credit[one] > credit[best]:
+                best = one
+        credit[best] -= total
+        return best
+
+
+class Hashed:
+    """The same one for the same key: rendezvous hashing, so that a backend's end moves no other's keys.
+
+    One that has too much to do is passed over for the next in the key's own order (consistent hashing with bounded
+    loads). Requests without a key go where there is the least to do.
+    """
+
+    def __init__(self, backends: Sequence[Backend]) -> None:
+        self._weights = [backend.weight for backend in backends]
+        self._salts = [blake2b(str(one.address).encode(), digest_size=16).digest() for one in backends]
+        self._least = Least(self._weights)
+
+    def __call__(self, in_flight: Sequence[int], usable: Sequence[int], key: bytes) -> int:
+        """As `Chooser`."""
+        if not key:
+            return self._least(in_flight, usable, key)
+        weights = self._weights
+        share = BOUND * (sum(in_flight[one] for one in usable) + 1) / sum(weights[one] for one in usable)
+        order = sorted(usable, key=lambda one: self._distance(key, one))
+        for one in order:
+            if in_flight[one] + 1 <= max(1, share * weights[one]):
+                return one
+        return self._least(in_flight, usable, key)
+
+    def _distance(self, key: bytes, one: int) -> float:
+        """The lowest is first; with twice the weight it is that twice as often."""
+        found = int.from_bytes(blake2b(key, digest_size=8, salt=self._salts[one]).digest(), "big")
+        # An exponential variable with the weight as its rate: the least of them is a backend's with its share's odds.
+        return -log((found + 1) / 2.0**64) / self._weights[one]
+
+
+_KINDS: dict[str, Callable[[Sequence[Backend]], Chooser]] = {
+    "least": lambda backends: Least([one.weight for one in backends]),
+    "round-robin": lambda backends: RoundRobin([one.weight for one in backends]),
+}
+
+KeyOf = Callable[[RequestHead, Callable[[], str]], bytes]
+"""What a request is hashed by: of its head, and of what tells the client's address."""
+
+
+def chooser_of(balance: str, backends: Sequence[Backend]) -> tuple[Chooser, KeyOf | None]:
+    """What chooses among `backends` as `[backends] balance` says, and what tells it of a request what it goes by."""
+    made = _KINDS.get(balance)
+    if made is not None:
+        return made(backends), None
+    kind, _, name = balance.removeprefix("hash:").partition("=")
+    return Hashed(backends), _key_of(kind, name.encode("latin-1"))
+
+
+def _key_of(kind: str, name: bytes) -> KeyOf:
+    if kind == "client":
+        return lambda head, address: address().encode()
+    if kind == "cookie":
+        return lambda head, address: _cookie(head, name)
+    lower = name.lower()
+    return lambda head, address: next((value for found, value in head.fields if found.lower() == lower), b"")
+
+
+def _cookie(head: RequestHead, name: bytes) -> bytes:
+    """The value of a cookie as it came (RFC 6265 §4.2.1); b"" without one."""
+    for field, value in head.fields:
+        if field.lower() == b"cookie":
+            for pair in value.split(b";"):
+                found, _, content = pair.strip().partition(b"=")
+                if found == name:
+                    return content
+    return b""
