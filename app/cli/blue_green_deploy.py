@@ -137,7 +137,6 @@ from app.deploy.run.interruption import be_interruptible
 from app.operator_errors import OperatorError, UnhealthyVersion
 from app.settings.toml_file import load_settings
 from app.state.given_up import given_up
-from app.upstream.probe import probe
 
 __all__ = ["main"]
 
@@ -207,24 +206,25 @@ def _restart(call: Call) -> int:
 
 
 def _health_check(call: Call) -> int:
-    from app.cli.deploy_views import health_json, health_lines
+    from app.cli.deploy_views import checked_json, health_lines
 
     state, fault = call.known()
     named = call.text("VERSION")
     if named is None:
-        results = call.probes(state)
+        checks = call.checks(state)
     else:
-        results = {named: probe(state.version(named).port, call.app)}
+        checks = {named: call.check(state.version(named))}
     if call.flag("--json"):
-        print(json.dumps({name: health_json(result) for name, result in results.items()}, indent=2))
+        print(json.dumps({name: checked_json(checked) for name, checked in checks.items()}, indent=2))
     else:
-        for name, result in results.items():
-            print(*health_lines(state.version(name), result), sep="\n")
+        for name, checked in checks.items():
+            print(*health_lines(name, checked), sep="\n")
     if fault is not None:
         raise fault
-    if not results:
+    if not checks:
         raise UnhealthyVersion("no version is running", f"{PROGRAM} start blue")
-    return 0 if all(result.ok for result in results.values()) else UnhealthyVersion.exit_code
+    is_well = all(result.ok for checked in checks.values() for result in checked.values())
+    return 0 if is_well else UnhealthyVersion.exit_code
 
 
 def _switch(call: Call) -> int:

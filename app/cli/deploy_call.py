@@ -22,12 +22,13 @@ from app.event_file import EventFile
 from app.operator_errors import StateError, StateMissing, UsageError
 from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
-from app.state.model import BlueGreenState, check_version
+from app.state.model import BlueGreenState, VersionState, check_version
 from app.state.store import StateStore
-from app.transport.loopback import port_is_open
-from app.upstream.probe import ProbeResult, probe
+from app.transport.loopback import is_open
+from app.upstream.probe import probe_at
 
 if TYPE_CHECKING:
+    from app.cli.deploy_views import Checked
     from app.cli.router_process import RunningRouter
     from app.deploy.modes import Modes
     from app.deploy.processes.foreground import ForegroundProcesses
@@ -68,6 +69,7 @@ class Call:
             blind=blind,
             deploy=loaded.deploy,
             release=loaded.release,
+            backends=loaded.backends,
         )
         self._command = command
         self.deployer = Deployer(self.deployment, self.history, command)
@@ -170,13 +172,17 @@ class Call:
 
         return find_router(self.config)
 
-    def probes(self, state: BlueGreenState) -> dict[str, ProbeResult]:
+    def checks(self, state: BlueGreenState) -> dict[str, Checked]:
         """A health check of the active version and of every one that listens."""
         return {
-            version.name: probe(version.port, self.app)
+            version.name: self.check(version)
             for version in state.versions.values()
-            if version == state.active or port_is_open(version.port, self.app.address)
+            if version == state.active or any(map(is_open, self.deployment.addresses(version)))
         }
+
+    def check(self, version: VersionState) -> Checked:
+        """A health check of each backend of a version."""
+        return {address: probe_at(address, self.app) for address in self.deployment.addresses(version)}
 
 
 def _traffic_seen(config: RouterConfig) -> tuple[Traffic | None, str]:

@@ -138,7 +138,7 @@ class EventPrinter:
             return
         how = f"healthy {event.streak}/{event.needed}" if result.ok else result.reason
         self._progress.say(
-            f"Waiting for {event.version} on port {event.port}: {how}", f"  {event.probe.elapsed_s:.1f} s"
+            f"Waiting for {event.version} on {event.address.spot}: {how}", f"  {event.probe.elapsed_s:.1f} s"
         )
 
     def _diagnosed(self, event: ev.Diagnosed) -> None:

@@ -11,7 +11,6 @@ from app.deploy.deployer import LOCK_WAIT_S
 from app.deploy.repair import Repair, find_repair, restore
 from app.operator_errors import OperatorError, StateError, UsageError
 from app.state.store import repair_command
-from app.transport.loopback import port_is_open
 
 __all__ = ["repair"]
 
@@ -40,9 +39,10 @@ def _lines(call: Call, found: Repair) -> list[str]:
     active = found.state.active
     if active is None:
         return [*lines, "⚠️  No version would be active: requests get 503"]
-    if port_is_open(active.port, call.app.address):
-        return [*lines, f"✅ {active.name} would be active, and listens on port {active.port}"]
-    return [*lines, f"⚠️  {active.name} would be active, and nothing listens on port {active.port}"]
+    where = " and ".join(address.spot for address in call.deployment.addresses(active))
+    if call.deployment.runs(active):
+        return [*lines, f"✅ {active.name} would be active, and listens on {where}"]
+    return [*lines, f"⚠️  {active.name} would be active, and nothing listens on {where}"]
 
 
 def _ask(is_quiet: bool) -> None:

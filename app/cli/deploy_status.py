@@ -28,7 +28,8 @@ def print_status(call: Call) -> int:
         return _without_state(call, error)
     overview = Overview(
         state=state,
-        health=call.probes(state),
+        checks=call.checks(state),
+        places={version.name: call.deployment.addresses(version) for version in state.versions.values()},
         traffic=call.traffic,
         router=call.router(),
         state_file=call.store.path,

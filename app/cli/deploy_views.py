@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from app.address import Address
 from app.cli.router_process import RunningRouter
 from app.cli.terminal import bold, dim, heading, mark, moment_text, ms_text
 from app.command_line import PROGRAM
@@ -24,8 +25,11 @@ from app.units import plain
 from app.upstream.probe import ProbeResult
 
 __all__ = [
+    "Checked",
     "Overview",
     "age_text",
+    "best_of",
+    "checked_json",
     "health_json",
     "health_lines",
     "release_text",
@@ -35,14 +39,24 @@ __all__ = [
 
 _CRASH_LOG_LINES = 5
 
+Checked = Mapping[Address, ProbeResult]
+"""The health check of each backend of a version, at least one."""
+
+
+def best_of(checked: Checked) -> ProbeResult:
+    """The health check of a version: a good one while there is one."""
+    return next((result for result in checked.values() if result.ok), next(iter(checked.values())))
+
 
 @dataclass(frozen=True)
 class Overview:
     """One look at a deployment: what is recorded, what is found, what the versions answer."""
 
     state: BlueGreenState
-    health: Mapping[str, ProbeResult]
+    checks: Mapping[str, Checked]
     """By version; a version that cannot be expected to answer is not in it."""
+    places: Mapping[str, tuple[Address, ...]]
+    """By version, where it listens."""
     traffic: Traffic | None
     router: RunningRouter | None
     state_file: Path
@@ -59,6 +73,11 @@ class Overview:
     """The deployment's, where it has one."""
     found: Mapping[str, Found] = field(default_factory=dict)
     """What the versions' processes are found to do."""
+
+    @cached_property
+    def health(self) -> Mapping[str, ProbeResult]:
+        """How each of these versions is: well while one of its backends is."""
+        return {name: best_of(checked) for name, checked in self.checks.items()}
 
     def in_flight(self, name: str) -> int | None:
         """The requests in flight on a version; None when no router runs."""
@@ -137,6 +156,7 @@ def _version_json(overview: Overview, version: VersionState) -> dict[str, object
         "role": _role(overview.state, name),
         "status": version.status,
         "port": version.port,
+        "backends": [str(address) for address in overview.places[name]],
         "pid": version.pid if version.status in _LIVING else None,
         "release": version.release,
         "revision": version.revision,
@@ -149,7 +169,7 @@ def _version_json(overview: Overview, version: VersionState) -> dict[str, object
         "directory": version.directory,
         "record": version.record,
         "environment_digest": overview.environments.get(name),
-        "health": health_json(health) if health else None,
+        "health": checked_json(overview.checks[name]) if health else None,
         "in_flight": overview.in_flight(name),
         "log": str(overview.logs[name]),
     }
@@ -243,7 +263,7 @@ _LIVING = frozenset({"starting", "running", "stopping"})
 def _version_lines(overview: Overview, version: VersionState) -> list[str]:
     name, health = version.name, overview.health.get(version.name)
     sign, word = _judgement(version, health)
-    lines = [f"{sign} {bold(name)} ({_role(overview.state, name)}): {word}", f"   Port: {version.port}"]
+    lines = [f"{sign} {bold(name)} ({_role(overview.state, name)}): {word}", *_place_lines(overview, version)]
     if version.status in _LIVING and version.pid is not None:
         since = f", for {age_text(time.time() - version.started_at)}" if version.started_at else ""
         lines.append(f"   Process: pid {version.pid}{since}")
@@ -264,6 +284,20 @@ def _version_lines(overview: Overview, version: VersionState) -> list[str]:
         lines.append(f"   Log: {_short(log)}")
     if version.status == "crashed":
         lines += [dim(f"   | {line}") for line in tail(log, _CRASH_LOG_LINES)]
+    return lines
+
+
+def _place_lines(overview: Overview, version: VersionState) -> list[str]:
+    """Where it listens; of several backends how each is."""
+    first, *more = overview.places[version.name]
+    checked = overview.checks.get(version.name, {})
+    if not more:
+        return [f"   Port: {version.port}" if first.port == version.port else f"   At: {first}"]
+    lines = ["   Backends:"]
+    for address in (first, *more):
+        result = checked.get(address)
+        sign, how = ("", "") if result is None else (f"{mark(result.ok)} ", f": {_health_text(result)}")
+        lines.append(f"      {sign}{address}{how}")
     return lines
 
 
@@ -303,10 +337,22 @@ def health_json(result: ProbeResult) -> dict[str, object]:
     }
 
 
-def health_lines(version: VersionState, result: ProbeResult) -> list[str]:
-    """One probe for people; the details only when there is something to mend."""
+def checked_json(checked: Checked) -> dict[str, object]:
+    """The probes of a version for programs: the version's, and those of its backends where there are several."""
+    found = health_json(best_of(checked))
+    if len(checked) > 1:
+        found["backends"] = [{"address": str(address), **health_json(one)} for address, one in checked.items()]
+    return found
+
+
+def health_lines(name: str, checked: Checked) -> list[str]:
+    """The probes of a version for people; the details only when there is something to mend."""
+    return [line for address, result in checked.items() for line in _probe_lines(name, address, result)]
+
+
+def _probe_lines(name: str, address: Address, result: ProbeResult) -> list[str]:
     word = "HEALTHY" if result.ok else "UNHEALTHY"
-    lines = [f"{mark(result.ok)} {version.name} on port {version.port}: {word} ({_health_text(result)})"]
+    lines = [f"{mark(result.ok)} {name} on {address.spot}: {word} ({_health_text(result)})"]
     if not result.ok and result.location:
         lines.append(f"   Location: {result.location}")
     if not result.ok and result.body_start:

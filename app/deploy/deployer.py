@@ -86,6 +86,7 @@ class Deployer:
 
         def decide(state: BlueGreenState) -> Plan:
             version = state.version(name)
+            self.deployment.check_is_run_here(version)
             runs = self.deployment.is_alive(version)
             is_new = bool(given) or operation is Operation.RUN  # what a unit or a Procfile says holds, nothing before
             if runs and (is_new or reconfigured):
@@ -111,6 +112,7 @@ class Deployer:
 
         def decide(state: BlueGreenState) -> Plan | None:
             version = state.version(name)
+            self.deployment.check_is_run_here(version)
             runs = self.deployment.is_alive(version)
             if not runs and version.status != "crashed":
                 self.deployment.note(f"{name} is not running")
@@ -147,6 +149,7 @@ class Deployer:
 
         def decide(state: BlueGreenState) -> Plan:
             version = state.version(name)
+            self.deployment.check_is_run_here(version)
             runs = self.deployment.is_alive(version)
             self._check_ours(version)
             self.deployment.check_spare(state, name)
@@ -253,6 +256,11 @@ class Deployer:
         def decide(state: BlueGreenState) -> Plan:
             name = state.standby_version if state.active_version else VERSIONS[0]
             version = state.version(name)
+            is_others = self.deployment.is_run_by_others(version)
+            if is_others and given:
+                self.deployment.check_is_run_here(version)
+            if stop_old and state.active is not None:
+                self.deployment.check_is_run_here(state.active)
             self._check_ours(version)
             self.deployment.check_spare(state, name)
             has_old = state.active_version is not None
@@ -265,10 +273,12 @@ class Deployer:
                 on_timeout=on_timeout,
                 watch_s=watch_s,
             )
-            plan = self._new(plan, is_demo=given.demo)
+            if not is_others:
+                plan = self._new(plan, is_demo=given.demo)
             phases = phases_of(
-                Operation.DEPLOY,
-                target_runs=self.deployment.is_alive(version),
+                # What others have started is gated and switched to.
+                Operation.SWITCH if is_others else Operation.DEPLOY,
+                target_runs=is_others or self.deployment.is_alive(version),
                 drains=has_old,
                 retires=stop_old and has_old,
                 checks=self._checks(version, plan.release)._replace(watch=watch_s > 0 and has_old),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from app.address import Address
 from app.command_line import PROGRAM
 from app.deploy.drain import Drain
 from app.deploy.events import Noted, Reporter, Stopped, Stopping
@@ -19,10 +20,12 @@ from app.deploy.judge.gate import Gate
 from app.deploy.processes.process_table import Found
 from app.deploy.processes.reconcile import as_found
 from app.deploy.traffic import Traffic
-from app.operator_errors import OperatorError
+from app.operator_errors import OperatorError, ProcessError
 from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.backends_settings import BackendsConfig
 from app.settings.tables.deploy_settings import DeployConfig
 from app.settings.tables.release_settings import ReleaseConfig
+from app.state.listening import listed, places
 from app.state.model import (
     VERSIONS,
     BlueGreenState,
@@ -34,7 +37,7 @@ from app.state.model import (
 )
 from app.state.process_birth import birth
 from app.state.store import StateStore
-from app.transport.loopback import port_is_open
+from app.transport.loopback import is_open
 
 if TYPE_CHECKING:
     from app.deploy.processes.launch import Launch
@@ -71,6 +74,7 @@ class Deployment:
     blind: str = ""
     deploy: DeployConfig = field(default_factory=DeployConfig)
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
+    backends: BackendsConfig = field(default_factory=BackendsConfig)
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -91,7 +95,24 @@ class Deployment:
 
     def runs(self, version: VersionState) -> bool:
         """Whether it can be asked for an answer: others (systemd, a container) may run it, then it is not ours."""
-        return self.is_alive(version) or port_is_open(version.port, self.app.address)
+        return self.is_alive(version) or any(is_open(address) for address in self.addresses(version))
+
+    def addresses(self, version: VersionState) -> tuple[Address, ...]:
+        """Where it listens, at least one."""
+        return tuple(backend.address for backend in places(version, self.app.address, self.backends))
+
+    def is_run_by_others(self, version: VersionState) -> bool:
+        """Whether its backends are named: it is gated and switched to then, and neither started nor stopped here."""
+        return bool(listed(version, self.backends))
+
+    def check_is_run_here(self, version: VersionState) -> None:
+        """Raises `ProcessError` for a version that others run."""
+        if self.is_run_by_others(version):
+            named = ", ".join(listed(version, self.backends))
+            raise ProcessError(
+                f"{version.name} is run by others, at {named}, and neither started nor stopped here",
+                f"start it there, then {PROGRAM} switch {version.name}; or take [backends] {version.name} out",
+            )
 
     def check_spare(self, state: BlueGreenState, name: str) -> None:
         """Raises `OperatorError` for the standby while it has the active version's requests (`failover`)."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from app.address import Address
 from app.deploy.record.receipt import Receipt
 from app.deploy.traffic import TrafficSample
 from app.upstream.probe import ProbeResult
@@ -89,7 +90,7 @@ class Probed(NamedTuple):
     """A probe of the health gate: `streak` of the `needed` successes in a row so far."""
 
     version: str
-    port: int
+    address: Address
     probe: TimedProbe
     streak: int
     needed: int

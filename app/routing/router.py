@@ -7,7 +7,7 @@ from time import monotonic, monotonic_ns, time
 
 from urllib3 import HTTPHeaderDict
 
-from app.address import DEFAULT_ADDRESS, Address, Backend, backends_of
+from app.address import DEFAULT_ADDRESS, Address, Backend
 from app.errors import NoActiveVersion, RouterError, TrafficPaused, UnderMaintenance
 from app.protocol.forwarding import Forwarding
 from app.protocol.heads import upstream_head
@@ -17,6 +17,7 @@ from app.routing.choosing import chooser_of
 from app.routing.targets import NO_VERSION, NOWHERE, Claims, NoClaims, Target
 from app.settings.tables.backends_settings import BackendsConfig
 from app.settings.tables.router_settings import RouterConfig
+from app.state.listening import places
 from app.state.model import PORTS, BlueGreenState, VersionState
 from app.state.watch import StateWatch
 from app.transport.blocking import connect_blocking
@@ -140,8 +141,7 @@ class TrafficRouter:
 
     def backends_of(self, version: VersionState) -> tuple[Backend, ...]:
         """Where a version listens."""
-        texts = version.backends or self._backends.listed(version.name)
-        return backends_of(texts) or (Backend(Address(self._address, version.port)),)
+        return places(version, self._address, self._backends)
 
     def _target_at(self, version: VersionState, address: Address) -> Target:
         # A file written by hand says nothing about the process, and "stopped" is what it then is taken for.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 
-from app.address import DEFAULT_ADDRESS
+from app.address import DEFAULT_ADDRESS, Address
 
-__all__ = ["family_of", "other_address", "port_is_open", "refuse_itself"]
+__all__ = ["family_of", "is_open", "other_address", "port_is_open", "refuse_itself"]
 
 
 def family_of(address: str) -> socket.AddressFamily:
@@ -36,11 +36,17 @@ def refuse_itself(sock: socket.socket, port: int) -> None:
 
 def port_is_open(port: int, address: str = DEFAULT_ADDRESS) -> bool:
     """Whether something listens on a port of the loopback."""
+    return is_open(Address(address, port))
+
+
+def is_open(address: Address) -> bool:
+    """Whether something listens at an address."""
     try:
-        with socket.socket(family_of(address)) as attempt:
+        with socket.socket(family_of(address.host)) as attempt:
             attempt.settimeout(1.0)
-            attempt.connect((address, port))
-            refuse_itself(attempt, port)
+            attempt.connect(address.sockaddr)
+            if not address.is_unix:
+                refuse_itself(attempt, address.port)
     except OSError:
         return False
     return True

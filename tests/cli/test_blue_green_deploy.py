@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from app.address import Address
 from app.cli import blue_green_deploy
 from app.cli.deploy_events import probe_text
 from app.cli.deploy_views import age_text, health_lines
@@ -21,7 +22,6 @@ from app.cli.entry import run
 from app.deploy.events import TimedProbe
 from app.deploy.processes.process_table import Processes
 from app.metrics.shared import SharedMetrics, monotonic_us
-from app.state.model import VersionState
 from app.state.process_birth import birth
 from app.state.store import StateStore
 from app.transport.loopback import port_is_open
@@ -566,7 +566,7 @@ def test_ages_are_told_in_their_largest_unit(seconds: float, text: str) -> None:
 
 def test_a_health_check_shows_where_a_refused_redirect_leads() -> None:
     result = ProbeResult(False, 302, 1.5, "/login", b"", "status 302, expected 200")
-    assert health_lines(VersionState("blue", 5005), result) == [
+    assert health_lines("blue", {Address("127.0.0.1", 5005): result}) == [
         "❌ blue on port 5005: UNHEALTHY (status 302, expected 200)",
         "   Location: /login",
     ]

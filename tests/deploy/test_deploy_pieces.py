@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.address import Address
 from app.deploy.drain import Drain, OnTimeout
 from app.deploy.events import Drained, Draining, Event, Noted, Overdue, Probed
 from app.deploy.judge.gate import Gate
@@ -146,22 +147,25 @@ def test_endings_in_words(status: int | None, text: str) -> None:
 # --- gate ------------------------------------------------------------------------------------------------
 
 
+PLACE = Address("127.0.0.1", 1)
+
+
 def gate(results: list[ProbeResult], events: list[Event], **app: float) -> Gate:
     clock, script = Clock(), iter(results)
     settings = {"start_timeout": 1, "healthy_after": 2, "health_timeout": 0.1, **app}
     config = AppConfig(**settings)  # type: ignore[arg-type]  # fields by name
-    return Gate(config, events.append, lambda port, app: next(script), clock, clock.sleep)
+    return Gate(config, events.append, lambda address, app: next(script), clock, clock.sleep)
 
 
 def test_successes_must_come_in_a_row() -> None:
     events: list[Event] = []
-    verdict = gate([BAD, GOOD, BAD, GOOD, GOOD], events).wait("blue", 1, lambda: True)
+    verdict = gate([BAD, GOOD, BAD, GOOD, GOOD], events).wait("blue", PLACE, lambda: True)
     assert verdict.reason == ""
     assert [event.streak for event in events if isinstance(event, Probed)] == [0, 1, 0, 1, 2]
 
 
 def test_the_gate_closes_at_the_deadline_and_keeps_the_last_probes() -> None:
-    verdict = gate([BAD] * 100, []).wait("blue", 1, lambda: True)
+    verdict = gate([BAD] * 100, []).wait("blue", PLACE, lambda: True)
     assert verdict.reason == f"{BAD.reason}, 1 s after its start"
     assert len(verdict.probes) == 5
     assert verdict.probes[-1].elapsed_s == pytest.approx(1.0)
@@ -185,7 +189,7 @@ def answers(status: int, count: int, location: str = "") -> list[ProbeResult]:
 )
 def test_answers_that_no_wait_will_change_are_explained_once(results: list[ProbeResult], at: list[int]) -> None:
     events: list[Event] = []
-    verdict = gate(results + results[-1:] * 100, events, start_timeout=1.6).wait("blue", 1, lambda: True)
+    verdict = gate(results + results[-1:] * 100, events, start_timeout=1.6).wait("blue", PLACE, lambda: True)
     probes = [
         sum(isinstance(one, Probed) for one in events[:i]) for i, it in enumerate(events) if isinstance(it, Noted)
     ]
@@ -194,16 +198,16 @@ def test_answers_that_no_wait_will_change_are_explained_once(results: list[Probe
 
 
 def test_a_stranger_on_the_port_does_not_pass_for_a_dead_version() -> None:
-    verdict = gate([GOOD] * 10, []).wait("blue", 1, lambda: False)
+    verdict = gate([GOOD] * 10, []).wait("blue", PLACE, lambda: False)
     assert verdict.reason == "it has ended"
 
 
 def test_confirming_stops_at_the_first_bad_answer() -> None:
     events: list[Event] = []
-    verdict = gate([GOOD, BAD], events, healthy_after=3).confirm("blue", 1)
+    verdict = gate([GOOD, BAD], events, healthy_after=3).confirm("blue", PLACE)
     assert verdict.reason == BAD.reason
     assert [event.streak for event in events if isinstance(event, Probed)] == [1, 0]
-    assert gate([GOOD] * 3, events, healthy_after=3).confirm("blue", 1).reason == ""
+    assert gate([GOOD] * 3, events, healthy_after=3).confirm("blue", PLACE).reason == ""
 
 
 # --- drain -----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from app.address import Address
 from app.deploy.events import Noted, Probed
 from app.deploy.judge.health_answers import advice, meaning, target_path
 from app.operator_errors import UnhealthyVersion
@@ -75,13 +76,17 @@ def test_an_ordinary_redirect_is_no_reason_to_warn(rehearsal: Rehearsal) -> None
 )
 def test_unhealthy_answers_that_stay_as_they_are_are_told_with_the_setting(status: int, said: str) -> None:
     app = AppConfig(health_path="/up", health_statuses="200-299")
-    found = meaning(app, 5005, status, "/en/" if status == 302 else "")
+    found = meaning(app, Address("127.0.0.1", 5005), status, "/en/" if status == 302 else "")
     assert said in found and bool(said) == bool(found)
 
 
 def test_setting_that_is_printed_is_one_that_is_taken() -> None:
     for status in (302, 401):
-        printed = meaning(AppConfig(), 5005, status, "/x/").partition('health_statuses = "')[2].partition('"')[0]
+        printed = (
+            meaning(AppConfig(), Address("127.0.0.1", 5005), status, "/x/")
+            .partition('health_statuses = "')[2]
+            .partition('"')[0]
+        )
         assert AppConfig(health_statuses=printed).expects(status)
 
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from app.address import Address
 from app.deploy.deployer import Deployer, Overrides
 from app.deploy.deployment import Deployment
 from app.deploy.judge.gate import Gate, GateVerdict
@@ -58,12 +59,12 @@ class Healthy(Gate):
 
     def __init__(self, processes: Loaded) -> None:
         self._processes = processes
-        self.probe = lambda port, app: ProbeResult(True, 200, 1.0)  # for the time after a switch
+        self.probe = lambda address, app: ProbeResult(True, 200, 1.0)  # for the time after a switch
 
-    def wait(self, name: str, port: int, is_alive: object) -> GateVerdict:
-        return self.confirm(name, port)
+    def wait(self, name: str, address: Address, is_alive: object) -> GateVerdict:
+        return self.confirm(name, address)
 
-    def confirm(self, name: str, port: int) -> GateVerdict:
+    def confirm(self, name: str, address: Address) -> GateVerdict:
         loaded = self._processes.running.get(name)
         return GateVerdict(reason="broken" if loaded is None or loaded[0] in BROKEN else "", probes=())
 

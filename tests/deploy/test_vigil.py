@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from app.address import Address
 from app.deploy.deployer import Deployer, Overrides
 from app.deploy.events import (
     Diagnosed,
@@ -133,8 +134,8 @@ def test_one_failed_health_check_is_no_failure(both: Rehearsal) -> None:
     deployment = both.deployment()
     asked: list[bool] = []
 
-    def probe(port: int, app: object) -> object:
-        result = deployment.gate.probe(port, deployment.app)
+    def probe(address: Address, app: object) -> object:
+        result = deployment.gate.probe(address, deployment.app)
         asked.append(True)
         return result._replace(ok=len(asked) != 4, reason="a moment of load") if len(asked) == 4 else result
 

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from app.address import Address
 from app.deploy.events import Noted, Probed, Reporter, TimedProbe
 from app.settings.tables.app_settings import AppConfig
-from app.upstream.probe import ProbeResult, probe
+from app.upstream.probe import ProbeResult, probe_at
 
 __all__ = ["Gate", "Prober", "GateVerdict"]
 
-Prober = Callable[[int, AppConfig], ProbeResult]
+Prober = Callable[[Address, AppConfig], ProbeResult]
 
 _PAUSE_S = 0.2
 """Between probes of a version that is starting: short beside a start, long beside a health check."""
@@ -39,11 +40,11 @@ class Gate:
 
     app: AppConfig
     report: Reporter
-    probe: Prober = probe
+    probe: Prober = probe_at
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
-    def wait(self, version: str, port: int, is_alive: Callable[[], bool]) -> GateVerdict:
+    def wait(self, version: str, address: Address, is_alive: Callable[[], bool]) -> GateVerdict:
         """Probe a version that is starting until it is healthy, has died, or `start_timeout` is over.
 
         An answer that no wait will change is explained as soon as it has come three times. The wait goes on: an
@@ -54,13 +55,13 @@ class Gate:
         while True:
             # Looked at before the probe: a stranger on the port must not pass for a version that has died.
             alive = is_alive()
-            last = self._probe(port, began)
+            last = self._probe(address, began)
             probes.append(last)
             streak = streak + 1 if last.result.ok else 0
-            self.report(Probed(version, port, last, streak, self.app.healthy_after))
+            self.report(Probed(version, address, last, streak, self.app.healthy_after))
             is_same = len(probes) > 1 and last.result.status == probes[-2].result.status
             same = same + 1 if is_same and not last.result.ok else 1
-            if same == _SAME_ANSWERS and (meant := self._meaning(port, last.result)):
+            if same == _SAME_ANSWERS and (meant := self._meaning(address, last.result)):
                 self.report(Noted(f"{version} answers {last.result.status}: {meant}", warns=True))
             if not alive:
                 return GateVerdict("it has ended", tuple(probes))
@@ -72,26 +73,26 @@ class Gate:
                 return GateVerdict(f"{why}; {meant}" if meant and same >= _SAME_ANSWERS else why, tuple(probes))
             self.sleep(_PAUSE_S)
 
-    def confirm(self, version: str, port: int) -> GateVerdict:
-        """Probe a version that should be healthy; the first bad answer decides."""
+    def confirm(self, version: str, address: Address) -> GateVerdict:
+        """Probe a version, or one of its backends, that should be healthy; the first bad answer decides."""
         began, probes = self.clock(), deque[TimedProbe](maxlen=_KEPT_PROBES)
         for streak in range(1, self.app.healthy_after + 1):
-            last = self._probe(port, began)
+            last = self._probe(address, began)
             probes.append(last)
             ok = last.result.ok
-            self.report(Probed(version, port, last, streak if ok else 0, self.app.healthy_after))
+            self.report(Probed(version, address, last, streak if ok else 0, self.app.healthy_after))
             if not ok:
                 return GateVerdict(last.result.reason, tuple(probes))
         return GateVerdict("", tuple(probes))
 
-    def _meaning(self, port: int, result: ProbeResult) -> str:
+    def _meaning(self, address: Address, result: ProbeResult) -> str:
         if result.status is None:
             return ""
         # Imported when a version does not come up: most do.
         from app.deploy.judge.health_answers import meaning
 
-        return meaning(self.app, port, result.status, result.leads_to)
+        return meaning(self.app, address, result.status, result.leads_to)
 
-    def _probe(self, port: int, began: float) -> TimedProbe:
-        result = self.probe(port, self.app)
+    def _probe(self, address: Address, began: float) -> TimedProbe:
+        result = self.probe(address, self.app)
         return TimedProbe(self.clock() - began, result)

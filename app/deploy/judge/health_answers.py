@@ -38,15 +38,15 @@ def advice(path: str, host: str, location: str) -> str:
     return ""
 
 
-def meaning(app: AppConfig, port: int, status: int, location: str = "") -> str:
+def meaning(app: AppConfig, address: Address, status: int, location: str = "") -> str:
     """Why a version is not taken for healthy though it answers; "" where it may be so by itself in a moment.
 
     Args:
         app: what is asked, and what is expected.
-        port: the version's.
+        address: who was asked.
         status, location: of the answer.
     """
-    host = app.health_host or Address(app.address, port).authority
+    host = app.health_host or address.authority
     if 300 <= status < 400:
         accepts = f'or it counts as healthy: [app] health_statuses = "{app.health_statuses}, {status}"'
         return advice(app.health_path, host, location) or f"it redirects to {location or 'nowhere'}; {accepts}"

@@ -69,7 +69,9 @@ class Vigil:
             self._fail(f"has ended ({ending_text(found.exit_status)})")
         if found.restarts is not None and found.restarts.times > self._restarts:
             self._fail(f"had to be started again ({ending_text(found.restarts.last_exit_status)})")
-        result = self._deployment.gate.probe(version.port, self._deployment.app)
+        gate, app = self._deployment.gate, self._deployment.app
+        results = [gate.probe(address, app) for address in self._deployment.addresses(version)]
+        result = next((one for one in results if not one.ok), results[0])
         self._probes.append(TimedProbe(self._deployment.clock() - self._began, result))
         if len(self._probes) == _FAILURES and not any(one.result.ok for one in self._probes):
             self._fail(f"is not healthy any more: {result.reason}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from app.address import Address
 from app.command_line import PROGRAM
 from app.deploy.deployment import Deployment
 from app.deploy.events import Diagnosed, Launched, Promoted
@@ -112,12 +113,13 @@ def _pass_gate(run: PlanRun) -> None:
     """Ask the target for its health: patiently when it was just started, else at once."""
     deployment, plan = run.deployment, run.plan
     version = deployment.store.read_or_new().version(plan.target)
-    if plan.launches:
-        verdict = deployment.gate.wait(version.name, version.port, lambda: deployment.is_alive(version))
-    else:
-        verdict = deployment.gate.confirm(version.name, version.port)
-    if verdict.reason:
-        _fail_gate(run, version, verdict)
+    for address in deployment.addresses(version):
+        if plan.launches:
+            verdict = deployment.gate.wait(version.name, address, lambda: deployment.is_alive(version))
+        else:
+            verdict = deployment.gate.confirm(version.name, address)
+        if verdict.reason:
+            _fail_gate(run, version, address, verdict)
     _warn_of_redirect(deployment, version, verdict)
     if deployment.is_alive(version) and version.status != "running":
         deployment.processes.begin_restarts(version)
@@ -128,11 +130,11 @@ def _warn_of_redirect(deployment: Deployment, version: VersionState, verdict: Ga
     location = verdict.probes[-1].result.leads_to if verdict.probes else ""
     if not location:
         return
-    from app.address import Address
     from app.deploy.judge.health_answers import advice
 
     app = deployment.app
-    if why := advice(app.health_path, app.health_host or Address(app.address, version.port).authority, location):
+    host = app.health_host or deployment.addresses(version)[-1].authority
+    if why := advice(app.health_path, host, location):
         deployment.note(f"{version.name} answers its health check with a redirect to {location}: {why}", warns=True)
 
 
@@ -299,9 +301,9 @@ _ACTIONS: Final[Mapping[Phase, Callable[[PlanRun], None]]] = {
 }
 
 
-def _fail_gate(run: PlanRun, version: VersionState, verdict: GateVerdict) -> None:
+def _fail_gate(run: PlanRun, version: VersionState, address: Address, verdict: GateVerdict) -> None:
     deployment, plan = run.deployment, run.plan
-    reason = f"{version.name} on port {version.port} is not healthy: {verdict.reason}"
+    reason = f"{version.name} on {address.spot} is not healthy: {verdict.reason}"
     found = deployment.processes.find(version)
     answers = any(probe.result.status is not None for probe in verdict.probes)
     if plan.launches and not found.alive:
@@ -322,7 +324,8 @@ def _fail_gate(run: PlanRun, version: VersionState, verdict: GateVerdict) -> Non
     if any("in use" in line for line in log_tail) and (kept := kept_by(version.port)):
         reason += f"; its port has {kept}, which only a server with SO_REUSEADDR may ignore"
     deployment.report(Diagnosed(version.name, verdict.probes, log, tuple(log_tail)))
-    raise UnhealthyVersion(reason, _mending(plan, found.alive or answers))
+    runs = found.alive or answers or deployment.is_run_by_others(version)
+    raise UnhealthyVersion(reason, _mending(plan, runs))
 
 
 def _mending(plan: Plan, runs: bool) -> str:
