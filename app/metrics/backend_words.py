@@ -6,26 +6,24 @@ from operator import add, or_
 from time import monotonic_ns
 from typing import NamedTuple
 
+from app.address import MAX_BACKENDS
 from app.metrics import layout
 from app.metrics.layout import S
 
-__all__ = ["BackendWords", "Seen"]
+__all__ = ["BackendWords", "Verdicts"]
 
 _LOOK_US = 100_000
 """How often it is looked which workers are well."""
 
 
-class Seen(NamedTuple):
+class Verdicts(NamedTuple):
     """What the workers say together, by backend.
 
     Attributes:
-        in_flight: requests in flight, of all workers.
-        out: until when it is left alone, monotonic µs, and how many times in a row by now, as `app.routing.backends`
-            writes them; 0 where it never was.
+        out: until when it is left alone, as `app.routing.backends` writes it; 0 where it never was.
         unwell: 1 where its health checks fail.
     """
 
-    in_flight: list[int]
     out: list[int]
     unwell: list[int]
 
@@ -34,53 +32,63 @@ class BackendWords:
     """One worker's view of one version's backends; made by `SharedMetrics.backends`.
 
     Each worker writes in its own slot alone. Those of one that hangs or died do not count.
+
+    Attributes:
+        own: this worker's requests in flight, by backend.
     """
 
-    __slots__ = ("_columns", "_live", "_looked_us", "_own", "_seen_at", "_words")
+    __slots__ = ("_columns", "_live", "_looked_us", "_own_at", "_seen_at", "_words", "own")
 
     def __init__(self, words: memoryview[int], slots: int, own: int, version: int) -> None:
         self._words = words
-        self._own = tuple(layout.backends_at(own, version, column) for column in layout.BACKEND_COLUMNS)
+        self._own_at = tuple(layout.backends_at(own, version, column) for column in layout.BACKEND_COLUMNS)
+        others = [slot for slot in range(slots) if slot != own]
         self._columns = [
-            tuple(layout.backends_at(slot, version, column) for column in layout.BACKEND_COLUMNS)
-            for slot in range(slots)
-            if slot != own
+            tuple(layout.backends_at(slot, version, column) for column in layout.BACKEND_COLUMNS) for slot in others
         ]
-        self._seen_at = [layout.slot_at(slot) + S["seen_us"] for slot in range(slots) if slot != own]
+        self._seen_at = [layout.slot_at(slot) + S["seen_us"] for slot in others]
         self._live: list[tuple[int, ...]] = []
         self._looked_us = 0
+        self.own = [0] * MAX_BACKENDS
 
     def began(self, backend: int) -> None:
         """One more request of this worker is in flight on a backend."""
-        self._words[self._own[0] + backend] += 1
+        own = self.own
+        own[backend] += 1
+        self._words[self._own_at[0] + backend] = own[backend]
 
     def ended(self, backend: int) -> None:
         """One less."""
-        self._words[self._own[0] + backend] -= 1
-
-    def own_in_flight(self, backend: int) -> int:
-        """How many requests of this worker are in flight on a backend."""
-        return self._words[self._own[0] + backend]
+        own = self.own
+        own[backend] -= 1
+        self._words[self._own_at[0] + backend] = own[backend]
 
     def say_out(self, backend: int, word: int) -> None:
         """Says until when a backend is left alone."""
-        self._words[self._own[1] + backend] = word
+        self._words[self._own_at[1] + backend] = word
 
     def say_unwell(self, backend: int, is_unwell: bool) -> None:
         """Says how its health checks go; for the leading worker."""
-        self._words[self._own[2] + backend] = int(is_unwell)
+        self._words[self._own_at[2] + backend] = int(is_unwell)
 
-    def seen(self, count: int) -> Seen:
-        """What the workers that are well say of the first `count` backends at this moment."""
+    def in_flight(self, count: int) -> list[int]:
+        """The requests in flight on each of the first `count` backends, of all workers that `verdicts` has found well."""
+        words, found = self._words, self.own[:count]
+        for in_flight, _, _ in self._live:
+            found = list(map(add, found, words[in_flight : in_flight + count].tolist()))
+        return found
+
+    def verdicts(self, count: int) -> Verdicts:
+        """What these workers say of the first `count` backends."""
         words = self._words
         now_us = monotonic_ns() // 1000
         if now_us - self._looked_us > _LOOK_US:
             self._looked_us = now_us
             since = now_us - layout.FRESH_US
             self._live = [at for at, seen in zip(self._columns, self._seen_at, strict=True) if words[seen] > since]
-        flying, out, unwell = (words[at : at + count].tolist() for at in self._own)
-        for columns in self._live:
-            flying = list(map(add, flying, words[columns[0] : columns[0] + count].tolist()))
-            out = list(map(max, out, words[columns[1] : columns[1] + count].tolist()))
-            unwell = list(map(or_, unwell, words[columns[2] : columns[2] + count].tolist()))
-        return Seen(flying, out, unwell)
+        _, out_at, unwell_at = self._own_at
+        out, unwell = words[out_at : out_at + count].tolist(), words[unwell_at : unwell_at + count].tolist()
+        for _, out_at, unwell_at in self._live:
+            out = list(map(max, out, words[out_at : out_at + count].tolist()))
+            unwell = list(map(or_, unwell, words[unwell_at : unwell_at + count].tolist()))
+        return Verdicts(out, unwell)

@@ -207,19 +207,15 @@ class Transaction:
         """Gives the claim back: the request waits and is in flight on no version."""
         assert self.row is not None
         self._records.recorder.unclaim(self.row, self.target.version)
-        self._leave_backend()
+        if self.target.leave is not None:
+            self.target.leave()
         self.row, self.target = None, NOWHERE
 
     def move_to(self, backend: Target) -> None:
         """Goes on to another backend of the same version."""
-        self._leave_backend()
+        if self.target.leave is not None:
+            self.target.leave()
         self.target = backend
-
-    def _leave_backend(self) -> None:
-        target = self.target
-        if target.backend >= 0:
-            assert target.whole.backends is not None
-            target.whole.backends.done(target.backend)
 
     def claim(self, target: Target) -> None:
         """Claims a version of which nothing is asked: the one that the request was meant for, or none at all."""
@@ -268,8 +264,8 @@ class Transaction:
         records = self._records
         target = self.target
         version = target.version
-        if target.backend >= 0:
-            self._leave_backend()
+        if target.leave is not None:
+            target.leave()
         now_us = monotonic_ns() // 1000
         bytes_in = self.bytes_in if request.body is None else request.body.size + self.bytes_in
         if self.is_preview or (not records.counts_all and records.leaves_out(request.head.target)):

@@ -8,12 +8,15 @@ with one backend has none of this.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from functools import partial
 from logging import getLogger
+from math import inf
 from random import uniform
 from time import monotonic_ns
 from typing import NamedTuple, Protocol
 
-from app.metrics.backend_words import Seen
+from app.address import MAX_BACKENDS
+from app.metrics.backend_words import Verdicts
 from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestHead
 from app.routing.choosing import Chooser, KeyOf
@@ -31,6 +34,9 @@ MAX_EJECTION_S = 60.0
 _SPREAD = 0.2
 """Backends that fell at one moment do not come back at one moment."""
 
+_JUDGED_FOR_S = 0.01
+"""What other workers have found out is heard this much later at most; until then a request may try for itself."""
+
 _TIMES_BITS = 4
 _MOST_TIMES = (1 << _TIMES_BITS) - 1
 
@@ -38,47 +44,51 @@ _MOST_TIMES = (1 << _TIMES_BITS) - 1
 class Counts(Protocol):
     """What the workers know of the backends; `app.metrics.backend_words.BackendWords` in a worker."""
 
+    @property
+    def own(self) -> list[int]:
+        """This worker's requests in flight, by backend."""
+
     def began(self, backend: int) -> None:
         """One more request of this worker is in flight on a backend."""
 
     def ended(self, backend: int) -> None:
         """One less."""
 
-    def own_in_flight(self, backend: int) -> int:
-        """How many requests of this worker are in flight on a backend."""
-
     def say_out(self, backend: int, word: int) -> None:
         """Says how long a backend is left alone."""
 
-    def seen(self, count: int) -> Seen:
+    def in_flight(self, count: int) -> list[int]:
+        """The requests in flight on each of the first `count` backends, of all workers."""
+
+    def verdicts(self, count: int) -> Verdicts:
         """What all workers say of the first `count`."""
 
 
 class OwnCounts:
     """What a process alone knows: for plain Python."""
 
-    def __init__(self, count: int) -> None:
-        self._in_flight, self._out = [0] * count, [0] * count
+    def __init__(self) -> None:
+        self.own, self._out = [0] * MAX_BACKENDS, [0] * MAX_BACKENDS
 
     def began(self, backend: int) -> None:
         """One more."""
-        self._in_flight[backend] += 1
+        self.own[backend] += 1
 
     def ended(self, backend: int) -> None:
         """One less."""
-        self._in_flight[backend] -= 1
-
-    def own_in_flight(self, backend: int) -> int:
-        """How many."""
-        return self._in_flight[backend]
+        self.own[backend] -= 1
 
     def say_out(self, backend: int, word: int) -> None:
         """Notes it."""
         self._out[backend] = word
 
-    def seen(self, count: int) -> Seen:
+    def in_flight(self, count: int) -> list[int]:
+        """As many as this process has."""
+        return self.own[:count]
+
+    def verdicts(self, count: int) -> Verdicts:
         """What was noted."""
-        return Seen(self._in_flight.copy(), self._out.copy(), [0] * count)
+        return Verdicts(self._out[:count], [0] * count)
 
 
 class Ejection(NamedTuple):
@@ -113,7 +123,7 @@ class Backends:
         counts: what all workers know.
         threshold: failures in a row after which a backend is left alone; 0 is never.
         eject_s: for how long, the first time.
-        turn: a number that is another one in each turn of the event loop.
+        now: seconds, the same for a whole turn of the event loop.
         clock_us: monotonic µs.
     """
 
@@ -125,7 +135,7 @@ class Backends:
         counts: Counts,
         threshold: int,
         eject_s: float,
-        turn: Callable[[], float],
+        now: Callable[[], float],
         clock_us: Callable[[], int] = lambda: monotonic_ns() // 1000,
     ) -> None:
         self.targets: Sequence[Target] = targets
@@ -134,77 +144,79 @@ class Backends:
         self._counts = counts
         self._threshold = threshold
         self._eject_s = eject_s
-        self._turn = turn
+        self._now = now
         self._clock_us = clock_us
         self._all = tuple(range(len(targets)))
         self._usable: Sequence[int] = self._all
         self._in_flight = [0] * len(targets)
-        self._looked_at = -1.0
+        self._counted_at = self._judged_at = -inf
         self._out = [0] * len(targets)  # as last seen, and taken up
         self._is_calm = True
+        for target in targets:
+            target.leave = partial(self._done, target.backend)
 
     # --- the choice ---------------------------------------------------------------------------------------
 
     def pick(self, head: RequestHead, forwarding: Forwarding) -> Target:
-        """The backend for a request, on which it counts as in flight from now on."""
-        self._look()
+        """The backend for a request, on which it counts as in flight from now on, until `leave` of the target."""
+        now = self._now()
+        if now != self._counted_at or not self._is_calm:
+            self._look(now)
         key = b"" if self._key_of is None else self._key_of(head, lambda: forwarding.client_address(head))
         return self._take(self._choose(self._in_flight, self._usable, key))
 
     def another(self, tried: Container[int]) -> Target | None:
         """One that was not tried yet, for a request that another one has refused; None when there is none."""
-        self._look()
+        self._look(self._now())
         left = [one for one in self._usable if one not in tried]
         return self._take(min(left, key=self._in_flight.__getitem__)) if left else None
-
-    def done(self, backend: int) -> None:
-        """A request is in flight on a backend no more."""
-        self._counts.ended(backend)
-        self._in_flight[backend] -= 1
 
     def _take(self, backend: int) -> Target:
         self._counts.began(backend)
         self._in_flight[backend] += 1
         return self.targets[backend]
 
-    def _look(self) -> None:
-        turn = self._turn()
-        if turn == self._looked_at and self._is_calm:
-            return
-        self._looked_at = turn
-        seen = self._counts.seen(len(self._all))
-        self._in_flight = seen.in_flight
-        if self._is_calm and seen.out == self._out and not any(seen.unwell):
-            return
-        self._judge(seen)
+    def _done(self, backend: int) -> None:
+        self._counts.ended(backend)
+        self._in_flight[backend] -= 1
+
+    def _look(self, now: float) -> None:
+        count = len(self._all)
+        self._counted_at = now
+        if not self._is_calm or not 0 <= now - self._judged_at < _JUDGED_FOR_S:
+            self._judged_at = now
+            verdicts = self._counts.verdicts(count)
+            if not self._is_calm or verdicts.out != self._out or any(verdicts.unwell):
+                self._judge(verdicts)
+        self._in_flight = self._counts.in_flight(count)
 
     # --- who is left alone --------------------------------------------------------------------------------
 
-    def _judge(self, seen: Seen) -> None:
+    def _judge(self, said: Verdicts) -> None:
         now_us = self._clock_us()
         usable, out, unwell = [], 0, 0
         for one, target in enumerate(self.targets):
-            word = seen.out[one]
+            word = said.out[one]
             is_out = word >> _TIMES_BITS > now_us
             if word != self._out[one]:
                 self._out[one] = word
                 if is_out:
                     self.circuit_of(target).open()
             circuit = target.circuit
-            if seen.unwell[one]:
+            if said.unwell[one]:
                 unwell += 1
             elif is_out:
                 out += 1
             elif circuit is None or circuit.state is CircuitState.CLOSED or self._may_prove(one, circuit):
                 usable.append(one)
         if 2 * out > len(self._all):  # as many cannot be wrong; it is somebody else's fault
-            usable = [one for one in self._all if not seen.unwell[one]]
+            usable = [one for one in self._all if not said.unwell[one]]
         self._usable = tuple(usable) or self._all
         self._is_calm = not (out or unwell) and all(target.circuit is None for target in self.targets)
 
     def _may_prove(self, one: int, circuit: Circuit) -> bool:
         circuit.try_again()
-        return not self._counts.own_in_flight(one)
+        return not self._counts.own[one]
 
     def circuit_of(self, target: Target) -> Circuit:
         """The circuit of a backend, made where there is none yet."""
@@ -216,10 +228,9 @@ class Backends:
     def eject(self, target: Target) -> float:
         """Leaves a backend alone; returns for how many seconds. All workers know it in their next turn."""
         now_us, backend = self._clock_us(), target.backend
-        ejection = Ejection.of(max(self._counts.seen(len(self._all)).out[backend], self._out[backend]))
-        ejection = ejection.next(now_us, self._eject_s)
+        before = Ejection.of(self._counts.verdicts(len(self._all)).out[backend])
+        ejection = before.next(now_us, self._eject_s)
         self._counts.say_out(backend, ejection.word)
-        self._looked_at = -1.0
         return (ejection.until_us - now_us) / 1e6
 
     @property

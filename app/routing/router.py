@@ -46,8 +46,8 @@ class TrafficRouter:
         address: of the loopback, where versions listen.
         ports: by version, where the state file names none.
         backends: where versions listen that others run.
-        counts: what the workers know of a version's backends, by its index; by default what this process knows.
-        turn: a number that is another one in each turn of the event loop.
+        counts: makes what the workers know of a version's backends, by its index; by default what this process knows.
+        now: seconds, the same for a whole turn of the event loop.
 
     Attributes:
         seen: the state as the last look found it.
@@ -63,13 +63,14 @@ class TrafficRouter:
         address: str = DEFAULT_ADDRESS,
         ports: Mapping[str, int] = PORTS,
         backends: BackendsConfig | None = None,
-        counts: Callable[[int], Counts] | None = None,
-        turn: Callable[[], float] = monotonic,
+        counts: Callable[[int], Counts] = lambda version: OwnCounts(),
+        now: Callable[[], float] = monotonic,
     ) -> None:
         self._address = address
         self._backends = backends or BackendsConfig()
-        self._counts = counts
-        self._turn = turn
+        self._make_counts = counts
+        self._counts: dict[int, Counts] = {}
+        self._now = now
         self.config = config or RouterConfig()
         self.state = StateWatch(self.config.state_file, ports)
         self._claims = claims or NoClaims()
@@ -132,12 +133,19 @@ class TrafficRouter:
             targets = [self._target_at(version, backend.address) for backend in listed]
             for number, target in enumerate(targets):
                 target.whole, target.backend = whole, number
-            config, count = self._backends, len(listed)
-            counts = self._counts(version.index) if self._counts is not None else OwnCounts(count)
+            config = self._backends
+            counts = self._counts_of(version.index)
             choose, key_of = chooser_of(config.balance, listed)
             threshold = self.config.hold.circuit_failures
-            whole.backends = Backends(targets, choose, key_of, counts, threshold, config.eject_time, self._turn)
+            whole.backends = Backends(targets, choose, key_of, counts, threshold, config.eject_time, self._now)
         return whole
+
+    def _counts_of(self, version: int) -> Counts:
+        """One for each version, whatever becomes of the state: requests on their way go on counting in it."""
+        counts = self._counts.get(version)
+        if counts is None:
+            counts = self._counts[version] = self._make_counts(version)
+        return counts
 
     def backends_of(self, version: VersionState) -> tuple[Backend, ...]:
         """Where a version listens."""
@@ -316,6 +324,6 @@ class TrafficRouter:
             answer = target.send(UpstreamRequest(target.address, head.method, head.target, sent))
             return read_whole(answer, TimeLimit(config.read_timeout))
         finally:
-            if backends is not None and target is not whole:
-                backends.done(target.backend)
+            if target.leave is not None:
+                target.leave()
             self._claims.unclaim(row, whole.version)

@@ -63,9 +63,6 @@ class Choice(Protocol):
     def another(self, tried: Container[int]) -> Target | None:
         """One that was not tried yet, likewise; None when there is none."""
 
-    def done(self, backend: int) -> None:
-        """A request is in flight on a backend no more."""
-
     def circuit_of(self, target: Target) -> Circuit:
         """The circuit of a backend, made where there is none yet."""
 
@@ -88,6 +85,7 @@ class Target:
         backends: of a version that has several, what chooses among them; None of one that has one, and of a backend.
         whole: the version's own target; of a version that is itself.
         backend: a backend's number in its version; -1 of a version.
+        leave: of a backend, says that a request that was sent there is in flight no more.
     """
 
     __slots__ = (
@@ -99,6 +97,7 @@ class Target:
         "connections",
         "is_starting",
         "is_stopped",
+        "leave",
         "name",
         "release",
         "send",
@@ -130,6 +129,7 @@ class Target:
         self.backends: Choice | None = None
         self.whole = self
         self.backend = -1
+        self.leave: Callable[[], None] | None = None
 
     @property
     def label(self) -> str:

@@ -20,11 +20,13 @@ def test_workers_see_what_all_have_in_flight(tmp_path: Path) -> None:
     for backend in (0, 0, 2):
         ours.began(backend)
     theirs.began(2)
-    assert ours.seen(3).in_flight == theirs.seen(3).in_flight == [2, 0, 2]
-    assert metrics.backends(here, 0).seen(3).in_flight == [0, 0, 0]
+    for words in (ours, theirs):
+        words.verdicts(3)
+    assert ours.in_flight(3) == theirs.in_flight(3) == [2, 0, 2]
+    assert metrics.backends(here, 0).in_flight(3) == [0, 0, 0]
     ours.ended(0)
-    assert theirs.seen(4).in_flight == [1, 0, 2, 0]
-    assert [ours.own_in_flight(one) for one in range(3)] == [1, 0, 1]
+    assert theirs.in_flight(4) == [1, 0, 2, 0]
+    assert ours.own[:3] == [1, 0, 1]
 
 
 def test_latest_word_and_any_doubt_hold_for_all(tmp_path: Path) -> None:
@@ -33,9 +35,9 @@ def test_latest_word_and_any_doubt_hold_for_all(tmp_path: Path) -> None:
     ours.say_out(1, 500)
     theirs.say_out(1, 400)
     theirs.say_unwell(0, True)
-    assert (ours.seen(2).out, ours.seen(2).unwell) == ([0, 500], [1, 0])
+    assert (ours.verdicts(2).out, ours.verdicts(2).unwell) == ([0, 500], [1, 0])
     theirs.say_unwell(0, False)
-    assert ours.seen(2).unwell == [0, 0]
+    assert ours.verdicts(2).unwell == [0, 0]
 
 
 def test_who_hangs_does_not_count(tmp_path: Path) -> None:
@@ -43,7 +45,9 @@ def test_who_hangs_does_not_count(tmp_path: Path) -> None:
     here, there = (metrics.claim_slot(os.getpid()) for _ in range(2))
     metrics.backends(there, 0).began(0)
     there.beat(monotonic_us() - layout.FRESH_US - 1)
-    assert metrics.backends(here, 0).seen(1).in_flight == [0]
+    ours = metrics.backends(here, 0)
+    ours.verdicts(1)
+    assert ours.in_flight(1) == [0]
 
 
 def test_who_takes_a_dead_workers_place_begins_with_nothing(tmp_path: Path) -> None:
@@ -56,15 +60,19 @@ def test_who_takes_a_dead_workers_place_begins_with_nothing(tmp_path: Path) -> N
     dead.close()
     heir = metrics.claim_slot(os.getpid())
     assert heir.slot == dead.slot
-    assert metrics.backends(heir, 0).seen(4) == ([0] * 4, [0] * 4, [0] * 4)
+    assert metrics.backends(heir, 0).in_flight(4) == [0] * 4
+    assert metrics.backends(heir, 0).verdicts(4) == ([0] * 4, [0] * 4)
 
 
 def test_worker_without_a_place_writes_into_nobody_elses(tmp_path: Path) -> None:
     metrics = SharedMetrics.create_or_attach(tmp_path / "m.mmap", 16)
     first, *_ = [metrics.claim_slot(os.getpid()) for _ in range(metrics.slots)]
     alone = metrics.claim_slot(os.getpid())
-    metrics.backends(alone, 0).began(0)
+    words = metrics.backends(alone, 0)
+    words.began(0)
     metrics.shares(alone).publish(41)
-    assert metrics.backends(first, 0).seen(1).in_flight == [0]
-    assert metrics.backends(alone, 0).seen(1).in_flight == [1]
+    others = metrics.backends(first, 0)
+    others.verdicts(1)
+    assert others.in_flight(1) == [0]
+    assert words.in_flight(1) == [1]
     assert metrics.shares(first).least_of_others(monotonic_us()) is None

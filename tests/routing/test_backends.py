@@ -8,7 +8,7 @@ import pytest
 
 from app.address import Address, Backend
 from app.errors import NoActiveVersion
-from app.metrics.backend_words import Seen
+from app.metrics.backend_words import Verdicts
 from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestParser
 from app.routing.backends import PROOF, Backends, Ejection, OwnCounts
@@ -34,7 +34,7 @@ class Version:
         self, number: int, counts: OwnCounts | None = None, threshold: int = 3, balance: str = "least"
     ) -> None:
         self.now_us = 100 * SECOND_US
-        self.counts = counts or OwnCounts(number)
+        self.counts = counts or OwnCounts()
         places = [Backend(Address("10.0.0.1", port)) for port in range(1, number + 1)]
         self.whole = Target(0, "blue", places[0].address, nowhere)
         targets = [Target(0, "blue", place.address, nowhere) for place in places]
@@ -59,10 +59,15 @@ class Version:
     def pass_s(self, seconds: float) -> None:
         self.now_us += int(seconds * SECOND_US)
 
+    def leave(self, backend: int) -> None:
+        leave = self.backends.targets[backend].leave
+        assert leave is not None
+        leave()
+
     def pick(self) -> int:
         """The backend of a request that is over at once."""
         backend = self.backends.pick(HEAD, FORWARDING).backend
-        self.backends.done(backend)
+        self.leave(backend)
         return backend
 
     def picks(self, times: int = 60) -> set[int]:
@@ -78,9 +83,7 @@ class Version:
             self.detector.answered(target, target.circuit)
 
     def left_alone_s(self, backend: int) -> float:
-        return (
-            Ejection.of(self.counts.seen(16 if backend > 9 else backend + 1).out[backend]).until_us - self.now_us
-        ) / 1e6
+        return (Ejection.of(self.counts.verdicts(backend + 1).out[backend]).until_us - self.now_us) / 1e6
 
 
 def test_every_backend_gets_requests() -> None:
@@ -91,7 +94,7 @@ def test_requests_in_flight_count_until_they_are_done() -> None:
     version = Version(3)
     held = [version.backends.pick(HEAD, FORWARDING).backend for _ in range(6)]
     assert sorted(held) == [0, 0, 1, 1, 2, 2]
-    version.backends.done(1)
+    version.leave(1)
     assert version.backends.pick(HEAD, FORWARDING).backend == 1
 
 
@@ -105,7 +108,7 @@ def test_one_that_fails_is_left_alone_and_then_proves_itself() -> None:
     assert version.picks() == {0, 1, 2, 3}
     trial = next(target for _ in count() if (target := version.backends.pick(HEAD, FORWARDING)).backend == 1)
     assert version.picks() == {0, 2, 3}, "one at a time"
-    version.backends.done(trial.backend)
+    version.leave(trial.backend)
     for answers in range(1, PROOF + 1):
         assert (trial.circuit is not None) and trial.circuit.state is CircuitState.HALF_OPEN
         version.answer(1)
@@ -148,7 +151,7 @@ def test_answers_between_failures_keep_it_in() -> None:
 
 
 def test_what_one_worker_finds_all_act_by() -> None:
-    counts = OwnCounts(4)
+    counts = OwnCounts()
     here, there = Version(4, counts), Version(4, counts)
     assert there.picks() == {0, 1, 2, 3}
     here.fail(2, times=3)
@@ -181,12 +184,12 @@ class Checked(OwnCounts):
 
     unwell: tuple[int, ...] = ()
 
-    def seen(self, count: int) -> Seen:
-        return super().seen(count)._replace(unwell=[int(one in self.unwell) for one in range(count)])
+    def verdicts(self, count: int) -> Verdicts:
+        return super().verdicts(count)._replace(unwell=[int(one in self.unwell) for one in range(count)])
 
 
 def test_one_whose_health_checks_fail_gets_nothing_until_they_do_not() -> None:
-    counts = Checked(3)
+    counts = Checked()
     version = Version(3, counts)
     counts.unwell = (0, 2)
     assert version.picks() == {1}
@@ -202,7 +205,7 @@ def test_another_is_one_that_was_not_tried() -> None:
     while (target := version.backends.another(tried)) is not None:
         assert target.backend not in tried
         tried.add(target.backend)
-        version.backends.done(target.backend)
+        version.leave(target.backend)
     assert tried == {0, 1, 2}
 
 

@@ -138,8 +138,8 @@ class Retrier:
             if not error.may_be_repeated:
                 return None
             backend = backends.another(tried)
-            if backend is not None and not self._budget.take():
-                backends.done(backend.backend)
+            if backend is not None and backend.leave is not None and not self._budget.take():
+                backend.leave()
                 return None
             return backend
         is_unsent = isinstance(error, UpstreamConnectError | UpstreamConnectTimeout)
