@@ -72,7 +72,7 @@ class BackendWords:
         self._words[self._own_at[2] + backend] = int(is_unwell)
 
     def in_flight(self, count: int) -> list[int]:
-        """The requests in flight on each of the first `count` backends, of all workers that `verdicts` has found well."""
+        """The requests in flight on each of the first `count` backends, of all workers that `verdicts` found well."""
         words, found = self._words, self.own[:count]
         for in_flight, _, _ in self._live:
             found = list(map(add, found, words[in_flight : in_flight + count].tolist()))
