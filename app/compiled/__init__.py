@@ -28,6 +28,7 @@ GROUP = "traffic_router"
 """All modules are in one library, so that they call each other as C does; it is named for this."""
 
 MODULES = (
+    "app.metrics.backend_words",
     "app.metrics.slot",
     "app.protocol.chunked",
     "app.protocol.fields",
@@ -46,6 +47,8 @@ MODULES = (
     "app.proxy.relay.websocket_frames",
     "app.proxy.rewrite.rewriter",
     "app.proxy.transaction",
+    "app.routing.backends",
+    "app.routing.choosing",
     "app.routing.router",
     "app.routing.targets",
     "app.server.client_connection",
@@ -62,8 +65,8 @@ MODULES = (
 """Those of which a request without anything unusual runs code, and some that large bodies and messages need."""
 
 _READ = (
-    *("access", "errors", "metrics", "operator_errors", "protocol", "proxy", "routing", "server", "settings", "state"),
-    *("transport", "upstream"),
+    *("access", "address", "errors", "metrics", "operator_errors", "protocol", "proxy", "routing", "server"),
+    *("settings", "state", "transport", "upstream"),
 )
 """What of `app` they import from: a compiler may have written a constant of it into their code."""
 

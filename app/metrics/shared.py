@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from app.metrics import file, layout
-from app.metrics.backend_words import BackendWords
 from app.metrics.file import MappedFile
 from app.metrics.layout import C, H, S
 from app.metrics.leader import Leader, Turn
@@ -32,6 +31,7 @@ from app.operator_errors import MetricsError
 if TYPE_CHECKING:
     import mmap
 
+    from app.metrics.backend_words import BackendWords
     from app.metrics.slot import SlotWriter
 
 
@@ -129,6 +129,8 @@ class SharedMetrics:
 
     def backends(self, writer: SlotWriter, version: int) -> BackendWords:
         """What the workers know of the backends of version 0 or 1, as the owner of `writer` sees and publishes it."""
+        from app.metrics.backend_words import BackendWords  # where it is used, see `_writer`
+
         return BackendWords(*self._place(writer), version)
 
     def _place(self, writer: SlotWriter) -> tuple[memoryview[int], int, int]:
