@@ -55,7 +55,7 @@ floor: $(READY_DEV) ## Tell which branches of the rules (L0) the tests leave out
 		tests/deploy/test_phases.py tests/deploy/test_judgement.py tests/test_*.py $(ARGS)
 	@$(PYTHON) -m tests.coverage_floor
 
-fuzz: $(READY_DEV) ## Feed random messages to the parsers for ten minutes (ARGS="--seconds 60 --seed 1")
+fuzz: $(READY_DEV) ## Feed random messages to parsers and lane for ten minutes (ARGS="--seconds 60 --seed 1")
 	@$(PYTHON) -m tests.fuzz --seconds 600 $(ARGS)
 
 soak: $(READY_DEV) ## Switch, crash, kill and upgrade under load for two minutes, then balance the books

@@ -12,15 +12,17 @@ import time
 from pathlib import Path
 from random import Random, SystemRandom
 
-from tests.fuzz.mutations import inputs
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import TARGETS, stream
 
 FINDING = Path("fuzz-finding.bin")
 
+TURN_S = 0.2
+"""How long a target has its turn."""
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Tries inputs until the time is over; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Random bytes against the parsers.")
+    """Tries inputs until the time is over; the exit code. Raises what is found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Random bytes against all that reads.")
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(1 << 32))
     parser.add_argument("--target", choices=TARGETS, action="append")
@@ -33,20 +35,46 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     _say(f"seed {options.seed}")
     ends = time.monotonic() + options.seconds
-    tried = accepted = 0
-    streams = {name: inputs(name, Random(f"{options.seed} {name}")) for name in names}
+    runs = [Run(name, options.seed) for name in names]
     while time.monotonic() < ends:
-        for name, stream in streams.items():
-            data = next(stream)
-            tried += 1
+        for run in runs:
+            run.go_on(min(ends, time.monotonic() + TURN_S))
+    for run in runs:
+        _say(str(run))
+    _say("no finding")
+    return 0
+
+
+class Run:
+    """The inputs of one target, in turns of some time: one of the slow ones must not keep the others waiting."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        self._name = name
+        self._seed = seed
+        self._inputs = stream(name, Random(f"{seed} {name}"))
+        self._tried = self._accepted = 0
+        self._took_s = 0.0
+
+    def go_on(self, until: float) -> None:
+        """Try inputs until that moment, one at least. Raises what is found."""
+        began = time.monotonic()
+        while True:
+            data = next(self._inputs)
+            self._tried += 1
             try:
-                accepted += TARGETS[name](data)
+                self._accepted += TARGETS[self._name](data)
             except Exception:
                 FINDING.write_bytes(data)
-                _say(f"{name}: a finding after {tried} inputs: {data!r}\nwritten to {FINDING}")
+                where = f"{self._name}, seed {self._seed}: a finding after {self._tried} inputs"
+                _say(f"{where}: {data!r}\nwritten to {FINDING}")
                 raise
-    _say(f"{tried} inputs, {accepted} of them accepted, no finding")
-    return 0
+            if time.monotonic() >= until:
+                break
+        self._took_s += time.monotonic() - began
+
+    def __str__(self) -> str:
+        rate = self._tried / (self._took_s or 1)
+        return f"{self._name}: {self._tried} inputs, {rate:.0f} a second, {self._accepted} of them accepted"
 
 
 def _say(text: str) -> None:

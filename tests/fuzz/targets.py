@@ -7,8 +7,9 @@ An AssertionError, or any exception that is not documented, is a finding.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from random import Random
 
 from httptools import HttpParserError, HttpRequestParser, HttpResponseParser
 
@@ -20,6 +21,9 @@ from app.protocol.heads import client_head, upstream_head
 from app.protocol.request import RequestHead, RequestParser
 from app.protocol.response import Framing, ResponseHead, ResponseParser, check_begun
 from app.protocol.trailers import safe_trailers
+from tests.fuzz.conversations import conversations
+from tests.fuzz.lane import lane
+from tests.fuzz.mutations import inputs
 from tests.support.wire import parse_head
 
 Target = Callable[[bytes], bool]
@@ -242,4 +246,9 @@ def _check_body(head: ResponseHead, framing: bytes, data: bytes, body: bytes) ->
         assert oracle.messages[0].body == body
 
 
-TARGETS: dict[str, Target] = {"requests": requests, "chunks": chunks, "responses": responses}
+TARGETS: dict[str, Target] = {"requests": requests, "chunks": chunks, "responses": responses, "lane": lane}
+
+
+def stream(name: str, random: Random) -> Iterator[bytes]:
+    """An endless stream of inputs for a target."""
+    return conversations(random) if name == "lane" else inputs(name, random)

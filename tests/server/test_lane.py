@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,13 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.server import lane as lane_module
-from app.server.serving import Serving
-from app.settings.loading import Loaded
-from app.settings.tables.hold_settings import HoldConfig
-from app.settings.tables.router_settings import RouterConfig
-from app.web import create_app
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
-from tests.support.router_process import write_state
+from tests.support.two_ways import Way, settled, since, two_ways
 from tests.support.wire import Broken, Truncated, Wire
 from tests.transport.loopback import connected
 
@@ -113,50 +106,31 @@ def requests(draw: st.DrawFn) -> Request:
     return Request(raw, tuple(sorted(set(cuts))), method)
 
 
-class Way:
-    """A worker's connections that go one way, in front of the version that all ways share."""
+class Talk:
+    """The talks of clients that go one way with the version."""
 
-    def __init__(self, folder: Path, upstream: RawUpstream, lane: bool) -> None:
-        folder.mkdir()
-        write_state(folder / "bg_state.json", "blue", blue=upstream.port)
-        self.log = folder / "access.jsonl"
-        hold = HoldConfig(hold_timeout=0, circuit_failures=0)
-        state_file = str(folder / "bg_state.json")
-        config = RouterConfig(state_file=state_file, access_log=str(self.log), read_timeout=5, hold=hold, lane=lane)
-        self.app = create_app(Loaded.just(config))
-        found = Serving.of(self.app)
-        assert found is not None
-        self.serving = found
-        self.upstream = upstream
+    def __init__(self, way: Way, upstream: RawUpstream) -> None:
+        self._way = way
+        self._upstream = upstream
 
     def talk(self, said: list[Request]) -> dict[str, Any]:
         """What the client got, what the version got, and what was recorded."""
-        logged = self.log.stat().st_size
-        before = self.figures()
-        self.upstream.exchanges.clear()
+        before = self._way.figures()
+        self._upstream.exchanges.clear()
         near, far = connected()
         wire = Wire(far)
         got: list[object] = []
         talking = threading.Thread(target=_talk, args=(wire, said, got))
         talking.start()
         with gevent.Timeout(20):
-            self.serving.serve(near, "192.0.2.1")
+            self._way.serving.serve(near, "192.0.2.1")
         talking.join(20)
-        after = self.figures()
         return {
             "client": got,
-            "version": [(_settled(one.head.raw), one.body) for one in self.upstream.exchanges],
-            "figures": {name: after[name] - before[name] for name in after},
-            "log": [_line(text) for text in self.log.read_text()[logged:].splitlines()],
+            "version": [(settled(one.head.raw), one.body) for one in self._upstream.exchanges],
+            "figures": since(self._way.figures(), before),
+            "log": self._way.new_lines(),
         }
-
-    def figures(self) -> dict[str, int]:
-        snapshot = self.app.service.metrics.snapshot()
-        found: dict[str, int] = {}
-        for name, stats in snapshot.versions.items():
-            for figure in ("requests", "failed", "cut", "aborted", "retries", "in_flight", "bytes_in", "bytes_out"):
-                found[f"{name} {figure}"] = getattr(stats, figure)
-        return found
 
 
 def _talk(wire: Wire, said: list[Request], got: list[object]) -> None:
@@ -182,7 +156,7 @@ def _take_answer(wire: Wire, method: bytes, got: list[object]) -> bool:
         head = wire.read_head()
         if head is None:
             return False
-        got.append(_settled(head.raw))
+        got.append(settled(head.raw))
         status = int(head.start_line.split()[1])
         if status >= 200:
             break
@@ -198,30 +172,17 @@ def _take_answer(wire: Wire, method: bytes, got: list[object]) -> bool:
     return True
 
 
-def _settled(raw: bytes) -> bytes:
-    """Without what differs from one time to the next: our request ids and the date."""
-    raw = re.sub(rb"[0-9a-f]{16}-[0-9a-f]+", b"ID", raw)
-    return re.sub(rb"Date: [^\r]+", b"Date: D", raw)
-
-
-def _line(text: str) -> dict[str, object]:
-    line = json.loads(text)
-    kept = ("method", "path", "status", "cause", "version", "bytes_in", "bytes_out", "client")
-    assert set(kept) <= set(line), line
-    return {name: line[name] for name in kept}
-
-
 @pytest.fixture
-def ways(tmp_path: Path, upstream: RawUpstream) -> Iterator[tuple[Way, Way]]:
+def ways(tmp_path: Path, upstream: RawUpstream) -> Iterator[tuple[Talk, Talk]]:
     upstream.handler = handle
-    made = [Way(tmp_path / str(lane), upstream, lane) for lane in (True, False)]
-    yield made[0], made[1]
+    made = two_ways(tmp_path, upstream.port)
+    yield Talk(made[0], upstream), Talk(made[1], upstream)
     for way in made:
-        way.app.service.metrics.close()
+        way.close()
     upstream.faults.clear()  # what a client has broken is passed on, or not
 
 
-def alike(ways: tuple[Way, Way], said: list[Request]) -> dict[str, Any]:
+def alike(ways: tuple[Talk, Talk], said: list[Request]) -> dict[str, Any]:
     on, off = (way.talk(said) for way in ways)
     assert on == off
     return on
@@ -229,7 +190,7 @@ def alike(ways: tuple[Way, Way], said: list[Request]) -> dict[str, Any]:
 
 @settings(suppress_health_check=list(HealthCheck), max_examples=120, deadline=None)
 @given(st.lists(requests(), min_size=1, max_size=4))
-def test_both_ways_give_and_record_the_same(ways: tuple[Way, Way], said: list[Request]) -> None:
+def test_both_ways_give_and_record_the_same(ways: tuple[Talk, Talk], said: list[Request]) -> None:
     alike(ways, said)
 
 
@@ -238,20 +199,20 @@ def get(target: bytes, *lines: bytes) -> Request:
 
 
 @pytest.mark.parametrize("target", ANSWERS)
-def test_each_answer_is_the_same_on_a_connection_that_was_used(ways: tuple[Way, Way], target: bytes) -> None:
+def test_each_answer_is_the_same_on_a_connection_that_was_used(ways: tuple[Talk, Talk], target: bytes) -> None:
     found = alike(ways, [get(b"/whole"), get(target), get(b"/whole")])
     assert found["client"][1] == b"whole"
     assert found["log"]
 
 
-def test_pipelined_requests_are_answered_in_order(ways: tuple[Way, Way]) -> None:
+def test_pipelined_requests_are_answered_in_order(ways: tuple[Talk, Talk]) -> None:
     three = get(b"/whole").raw + get(b"/empty").raw + get(b"/parted").raw
     found = alike(ways, [get(b"/whole"), Request(three, (len(three) - 9,), answers=3)])
     assert [line["status"] for line in found["log"]] == [200, 200, 500, 200]
 
 
 @pytest.mark.sources
-def test_ordinary_requests_stay_in_the_lane(ways: tuple[Way, Way], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ordinary_requests_stay_in_the_lane(ways: tuple[Talk, Talk], monkeypatch: pytest.MonkeyPatch) -> None:
     left: list[object] = []
     proceed = lane_module.Lane._proceed
 
@@ -268,7 +229,7 @@ def test_ordinary_requests_stay_in_the_lane(ways: tuple[Way, Way], monkeypatch: 
 
 
 @pytest.mark.sources
-def test_plain_get_enters_few_frames_in_the_lane(ways: tuple[Way, Way]) -> None:
+def test_plain_get_enters_few_frames_in_the_lane(ways: tuple[Talk, Talk]) -> None:
     """From its bytes to the answer's last one, reading the head and recording included."""
     entered: list[str] = []
 
