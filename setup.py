@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 from setuptools import setup
@@ -34,14 +35,22 @@ def wants_compiled() -> bool:
     return is_wanted and shutil.which(compiler) is not None
 
 
+MADE = Path("app", "compiled", "build")
+
+
 def compile_in(tree: Path) -> bool:
     """Compile the modules of the tree; says whether that was done. A router runs as plain Python as well."""
     if not wants_compiled():
         return False
+    # A minute is saved where the checkout has been compiled; what is of other sources, the compiler takes away again.
+    for folder in (ROOT / MADE).glob(f"{sys.implementation.cache_tag}-*"):
+        shutil.copytree(folder, tree / MADE / folder.name)
     # -B, and no caches: what else this leaves would be in the wheel.
     done = subprocess.run([sys.executable, "-B", "-m", "app.compiled.build"], cwd=tree)
     for cache in tree.glob(".*"):
         shutil.rmtree(cache)
+    if done.returncode:
+        shutil.rmtree(tree / MADE, ignore_errors=True)
     return done.returncode == 0
 
 
@@ -85,10 +94,30 @@ class NoEditable(editable_wheel):
 
 
 def build_requirements() -> list[str]:
-    """What compiles, fetched only where it is of use; from the group in pyproject.toml."""
+    """What compiles, fetched only where it is of use and can be had; from the group in pyproject.toml."""
     with open(ROOT / "pyproject.toml", "rb") as file:
         groups = tomllib.load(file)["dependency-groups"]
-    return groups.get("compile", []) if wants_compiled() else []
+    wanted: list[str] = groups.get("compile", [])
+    return wanted if wanted and wants_compiled() and can_be_fetched(wanted) else []
+
+
+def can_be_fetched(wanted: list[str]) -> bool:
+    """Whether pip finds these packages; if not, says so. What a build requires and nobody has would end it.
+
+    Only pip is asked, as it is configured: what has no pip, as uv, finds out by itself.
+    """
+    if "egg_info" not in sys.argv or find_spec("mypyc") is not None:  # it is not the moment to fetch, or all is here
+        return True
+    # Without what pip hides itself with from a build.
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    pip = [sys.executable, "-m", "pip"]
+    if subprocess.run([*pip, "--version"], env=environ, capture_output=True).returncode:
+        return True
+    words = ["install", "--dry-run", "--quiet", "--ignore-installed", "--disable-pip-version-check", "--retries=1"]
+    done = subprocess.run([*pip, *words, *wanted], env=environ, capture_output=True, text=True)
+    if done.returncode:
+        sys.stderr.write(f"Not compiled, for pip cannot fetch {' and '.join(wanted)}:\n{done.stderr}\n")
+    return not done.returncode
 
 
 setup(

@@ -98,7 +98,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The project as a package in an empty environment; one for all of pytest-xdist's processes."""
+def package_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all of pytest-xdist's processes have in common."""
     base = tmp_path_factory.getbasetemp()
-    return install_once(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def installed(package_base: Path) -> Installed:
+    """The project as a package in an empty environment; one for all of pytest-xdist's processes."""
+    return install_once(package_base)

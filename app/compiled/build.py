@@ -31,8 +31,13 @@ class CannotBuild(Exception):
 def build() -> Path:
     """Compiles what is not compiled yet; returns the folder. Raises `CannotBuild`, OSError."""
     final = place()
-    if final.is_dir():
-        return final
+    if not final.is_dir():
+        _compile(final)
+    _remove_others(final)
+    return final
+
+
+def _compile(final: Path) -> None:
     _check_compiler()
     missing = [name for name in ("mypyc", "setuptools") if find_spec(name) is None]
     if missing:
@@ -50,8 +55,6 @@ def build() -> Path:
         if done.returncode:
             raise CannotBuild(f"the compiler says\n{(done.stdout + done.stderr).strip()[-4000:]}")
         _take_over(Path(made), final)
-    _remove_others(final)
-    return final
 
 
 _COMPILE = """

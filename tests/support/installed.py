@@ -8,11 +8,15 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Mapping
 from pathlib import Path
 
+from app.compiled import place
 from tests.support.router_process import ROOT
 
-__all__ = ["Installed", "build_wheel", "copy_source", "install_once"]
+__all__ = ["STALE", "Installed", "build_isolated_wheel", "build_wheel", "copy_source", "install_once"]
+
+STALE = "of-other-sources"
 
 _NO_SOURCE = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "findings")
 
@@ -23,8 +27,17 @@ def copy_source(folder: Path) -> Path:
 
 
 def build_wheel(source: Path, folder: Path, **environ: str) -> Path:
-    """The wheel of a source, a folder or an archive of one."""
-    words = ["wheel", "--quiet", "--no-build-isolation", "--no-deps", f"--wheel-dir={folder}", str(source)]
+    """The wheel of a source, a folder or an archive of one, made with what is installed here."""
+    return _build(source, folder, ["--no-build-isolation"], environ)
+
+
+def build_isolated_wheel(source: Path, folder: Path, **environ: str) -> Path:
+    """As `build_wheel`, with what pip fetches for it."""
+    return _build(source, folder, [], environ)
+
+
+def _build(source: Path, folder: Path, options: list[str], environ: Mapping[str, str]) -> Path:
+    words = ["wheel", "--quiet", "--no-deps", *options, f"--wheel-dir={folder}", str(source)]
     _must([sys.executable, "-m", "pip", *words], {**os.environ, **environ})
     (wheel,) = folder.glob("*.whl")
     return wheel
@@ -69,18 +82,35 @@ class Installed:
         return done.stdout
 
 
-def install_once(base: Path) -> Installed:
-    """Build and install below a folder, unless another of pytest-xdist's processes has done so."""
-    folder, done = base / "package", base / "package.done"
-    with (base / "package.lock").open("w") as lock:
+def install_once(base: Path, is_compiled: bool = False) -> Installed:
+    """Build and install below a folder, unless another of pytest-xdist's processes has done so.
+
+    What is compiled of these sources already is taken; else it takes a minute.
+    """
+    name = "compiled" if is_compiled else "package"
+    folder, done = base / name, base / f"{name}.done"
+    with (base / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)  # of a try that failed
-            wheel = build_wheel(copy_source(folder / "source"), folder / "wheels", TRAFFIC_ROUTER_PURE="1")
+            source = copy_source(folder / "source")
+            if is_compiled:
+                _take_compiled_along(source)
+            wheel = build_wheel(source, folder / "wheels", TRAFFIC_ROUTER_PURE="" if is_compiled else "1")
             venv.create(folder / "env")
             _must([sys.executable, "-m", "pip", f"--python={folder / 'env'}", "install", "--quiet", str(wheel)])
             done.touch()
     return Installed(folder)
+
+
+def _take_compiled_along(source: Path) -> None:
+    """What the checkout has compiled of its present sources, and something of others beside it."""
+    room = Path("app", "compiled", "build")
+    if place().is_dir():
+        shutil.copytree(place(), source / room / place().name)
+    stale = source / room / f"{sys.implementation.cache_tag}-{STALE}"
+    stale.mkdir(parents=True)
+    (stale / "app.server.lane.so").touch()
 
 
 def _must(command: list[str], environ: dict[str, str] | None = None) -> None:
