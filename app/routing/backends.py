@@ -226,7 +226,7 @@ class Backends:
         return target.circuit
 
     def eject(self, target: Target) -> float:
-        """Leaves a backend alone; returns for how many seconds. All workers know it in their next turn."""
+        """Leaves a backend alone; returns for how many seconds. All workers know it within `_JUDGED_FOR_S`."""
         now_us, backend = self._clock_us(), target.backend
         before = Ejection.of(self._counts.verdicts(len(self._all)).out[backend])
         ejection = before.next(now_us, self._eject_s)

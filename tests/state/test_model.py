@@ -198,6 +198,18 @@ FOREIGN = {
         "retry_after_s is 'a while'",
     ),
     "preview key null": (b'{"active_version": null, "preview_key": null}', "preview_key is None; expected a text"),
+    "backends a text": (
+        b'{"active_version": null, "versions": {"blue": {"backends": "10.0.0.1:80"}}}',
+        "expected a list of addresses",
+    ),
+    "backends a number": (
+        b'{"active_version": null, "versions": {"blue": {"backends": [8000]}}}',
+        "expected a list of addresses",
+    ),
+    "backends no address": (
+        b'{"active_version": null, "versions": {"blue": {"backends": ["8000"]}}}',
+        "expected a list of addresses",
+    ),
     "time infinite": (b'{"active_version": null, "switched_at": 1e999}', "switched_at is inf"),
 }
 
@@ -261,6 +273,13 @@ states = st.builds(
     preview_key=st.text(),
     extra=st.dictionaries(st.text().map(lambda key: "x" + key), json_values, max_size=3),
 )
+
+
+def test_backends_of_a_version_are_kept() -> None:
+    raw = b'{"active_version": "blue", "versions": {"blue": {"backends": ["10.0.0.1:80", "unix:/run/a weight=2"]}}}'
+    state = decode(raw)
+    assert state.version("blue").backends == ("10.0.0.1:80", "unix:/run/a weight=2")
+    assert decode(encode(state)) == state
 
 
 @given(states)

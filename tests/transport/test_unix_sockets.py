@@ -1,4 +1,4 @@
-"""Addresses: read as they are written, and connected to, TCP and Unix sockets alike."""
+"""Unix sockets are connected to as TCP ones are, by workers and by plain Python."""
 
 from __future__ import annotations
 
@@ -22,47 +22,6 @@ WAYS: dict[str, Connect] = {
     "worker": lambda address, seconds: connect(address, Deadlines(seconds)),
     "blocking": lambda address, seconds: connect_blocking(address, TimeLimit(seconds)),
 }
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("10.0.0.7:8000", Address("10.0.0.7", 8000)),
-        ("[fd00::7]:8000", Address("fd00::7", 8000)),
-        ("unix:/run/shop.sock", Address("/run/shop.sock")),
-    ],
-)
-def test_address_is_read_as_it_is_written(text: str, address: Address) -> None:
-    assert Address.parse(text) == address
-    assert str(address) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("8000", "is no address such as 10.0.0.7:8000"),
-        ("10.0.0.7", "is no address such as"),
-        ("10.0.0.7:0", "is no address such as"),
-        ("10.0.0.7:65536", "is no address such as"),
-        ("10.0.0.7:٣", "is no address such as"),
-        ("10.0.0.700:80", "has no IP address"),
-        ("http://10.0.0.7:80", "has no IP address"),
-        ("fd00::7:8000", "in brackets"),
-        ("[10.0.0.7]:8000", "in brackets"),
-        ("unix:shop.sock", "begins with /"),
-        ("unix:/" + 107 * "x", "at most 107 bytes"),
-    ],
-)
-def test_what_is_no_address_is_said(text: str, said: str) -> None:
-    with pytest.raises(ValueError, match="brackets|no|path") as found:
-        Address.parse(text)
-    assert said in str(found.value)
-
-
-def test_address_in_a_url_and_for_people() -> None:
-    kinds = [Address("127.0.0.1", 80), Address("::1", 80), Address("/run/x")]
-    assert [one.authority for one in kinds] == ["127.0.0.1:80", "[::1]:80", "localhost"]
-    assert [one.spot for one in kinds] == ["port 80", "port 80 of ::1", "/run/x"]
 
 
 @pytest.mark.parametrize("way", WAYS)
