@@ -48,6 +48,7 @@ def test_what_is_no_address_is_said(text: str, said: str) -> None:
 def test_address_in_a_url_and_for_people() -> None:
     kinds = [Address("127.0.0.1", 80), Address("::1", 80), Address("/run/x")]
     assert [one.authority for one in kinds] == ["127.0.0.1:80", "[::1]:80", "localhost"]
+    assert [one.sockaddr for one in kinds] == [("127.0.0.1", 80), ("::1", 80), "/run/x"]
     assert [one.spot for one in kinds] == ["port 80", "port 80 of ::1", "/run/x"]
 
 
