@@ -142,10 +142,12 @@ class UpstreamReset(UpstreamError):
     """The active version closed the connection before a byte of its answer's head was complete.
 
     `may_be_repeated`: sending the request again cannot make the application execute it twice.
+    `was_used`: on a connection that had carried a request before, so that it says nothing about who closed it.
     """
 
     cause = "upstream_reset"
     may_be_repeated = False
+    was_used = False
 
 
 class UpstreamProtocolError(UpstreamError):

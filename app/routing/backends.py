@@ -171,6 +171,10 @@ class Backends:
         left = [one for one in self._usable if one not in tried]
         return self._take(min(left, key=self._in_flight.__getitem__)) if left else None
 
+    def again(self, backend: int) -> Target:
+        """The same one once more, for a request that nobody else would take."""
+        return self._take(backend)
+
     def _take(self, backend: int) -> Target:
         self._counts.began(backend)
         self._in_flight[backend] += 1

@@ -59,8 +59,9 @@ class UpstreamAdapter(HTTPAdapter):
                 request.times_written += exchange.has_written
                 if not (isinstance(error, UpstreamReset) and exchange.may_be_repeated()):
                     raise
-                if not connection.reused:
+                if not connection.reused or request.has_others:
                     error.may_be_repeated = True  # but not here: it was no idle connection that had been closed
+                    error.was_used = connection.reused
                     raise
                 connection, begun = connections.acquire(fresh=True), None
             else:

@@ -55,9 +55,11 @@ class UpstreamRequest(requests.PreparedRequest):
         first_part: the bytes that are sent first, kept so that they can be sent again; None before.
         times_written: on how many connections that failed some of it was written.
         begun: the exchange that is to be gone on with; None where it begins anew.
+        has_others: another backend would take it as well, so it is not sent to the same one again.
     """
 
     begun: Begun | None = None
+    has_others = False
 
     def __init__(
         self,

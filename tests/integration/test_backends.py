@@ -114,6 +114,16 @@ def test_get_that_is_reset_goes_to_another_and_a_post_to_nobody(
     assert arrived == 12, "each once"
 
 
+def test_get_that_meets_a_dying_process_goes_to_another_before_it_is_sent_there_twice(
+    router: RouterProcess, backends: list[RawUpstream]
+) -> None:
+    """Its connections are reset one after the other, and the listener goes last."""
+    assert set(answers(router, 30)) == {"0", "1", "2"}
+    backends[0].handler = lambda exchange: exchange.reset()
+    assert set(answers(router, 60)) == {"1", "2"}
+    assert backends[0].faults == []
+
+
 def test_who_fails_its_health_checks_is_left_out(router: RouterProcess, backends: list[RawUpstream]) -> None:
     backends[2].probe_answer = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     wait_until(lambda: set(answers(router, 12)) == {"0", "1"}, "it to be left out", 10)

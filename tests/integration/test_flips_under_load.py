@@ -157,15 +157,22 @@ def asked_after(router: RouterProcess, kept: Kept, number: int, flip: Callable[[
     return [ask().text for ask in asking[first:] + asking[:first]]
 
 
-def kill_a_worker(router: RouterProcess, turn: int) -> float:
-    """Kill one of the two and wait until it is no more; returns the moment."""
+class Kill(NamedTuple):
+    """A worker was killed, and then it was gone; in between it may still have answered."""
+
+    began: float
+    gone: float
+
+
+def kill_a_worker(router: RouterProcess, turn: int) -> Kill:
+    """Kill one of the two and wait until it is no more."""
     wait_until(lambda: len(router.worker_pids) == 2, "two workers", 30)
     victim = sorted(router.worker_pids)[turn % 2]
     moment = time.monotonic()
     os.kill(victim, signal.SIGKILL)
     # Until its master has reaped it: a zombie whose other threads have not ended yet still has its sockets.
     wait_until(lambda: not psutil.pid_exists(victim), "the end of the killed worker")
-    return moment
+    return Kill(moment, time.monotonic())
 
 
 # --- what the load has seen ---------------------------------------------------------------------------------
@@ -184,14 +191,14 @@ FAILURE = re.compile(
 ROUNDED_S = 0.002
 
 
-def is_explained(failure: str, kills: list[float]) -> bool:
-    """Whether a worker was killed between the last answer on the connection and the failure."""
+def is_explained(failure: str, kills: list[Kill]) -> bool:
+    """Whether a worker was dying between the last answer on the connection and the failure."""
     told = FAILURE.match(failure)
     if told is None:
         return False
     end = float(told["end"])
     since = end - float(told["took"]) - float(told["unused"] or 0)
-    return any(since - ROUNDED_S <= kill <= end + ROUNDED_S for kill in kills)
+    return any(since - ROUNDED_S <= kill.gone and kill.began <= end + ROUNDED_S for kill in kills)
 
 
 def test_who_asks_after_a_flip_is_served_by_the_new_version(stage: Stage) -> None:
@@ -199,7 +206,7 @@ def test_who_asks_after_a_flip_is_served_by_the_new_version(stage: Stage) -> Non
     stage.switch("blue")
     kept = Kept(router)
     flips = [Flip(0.0, 0.0, "blue")]
-    kills: list[float] = []
+    kills: list[Kill] = []
     ended = 0
 
     with Hammering(router.port, clients=CLIENTS, kept=(2,)) as load:

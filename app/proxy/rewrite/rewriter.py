@@ -40,7 +40,7 @@ class Rewriter:
         upgrades = head.upgrade if request.endpoint is not None else b""
         if upgrades:
             more = b"Connection: Upgrade\r\nUpgrade: " + upgrades + b"\r\n"
-        return UpstreamRequest(
+        message = UpstreamRequest(
             target.address,
             head.method,
             head.target,
@@ -51,6 +51,9 @@ class Rewriter:
             request.endpoint is not None and not head.http10,
             upgrades,
         )
+        if target.backend >= 0:
+            message.has_others = True
+        return message
 
     def response_lines(self, transaction: Transaction, head: ResponseHead) -> bytes:
         """The field lines that the client's response gets from us."""

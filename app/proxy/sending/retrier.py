@@ -91,7 +91,9 @@ class Retrier:
         tried: set[int] = set()  # backends, since it waited last
         try:
             while True:
-                self._failures.failed(transaction.target)
+                was_used = isinstance(error, UpstreamReset) and error.was_used
+                if not was_used:
+                    self._failures.failed(transaction.target)
                 tried.add(transaction.target.backend)
                 backend = self._another(transaction.target, error, tried)
                 if backend is not None:
@@ -137,6 +139,8 @@ class Retrier:
         if isinstance(error, UpstreamReset):
             if not error.may_be_repeated:
                 return None
+            if error.was_used:  # as if there were one backend: at once, on a new connection
+                return backends.another(tried) or backends.again(target.backend)
             backend = backends.another(tried)
             if backend is not None and backend.leave is not None and not self._budget.take():
                 backend.leave()
