@@ -88,7 +88,7 @@ def conduct_text(conduct: TrafficSample) -> str:
 
 def _goes_to(event: ev.Promoted | ev.RolledBack) -> str:
     """Where requests go, or will when there is a router to send them."""
-    return f"requests {'' if event.has_router else 'will '}go to port {event.port}" + (
+    return f"requests {'' if event.has_router else 'will '}go to {event.place}" + (
         "" if event.has_router else " when the router runs"
     )
 

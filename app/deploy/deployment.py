@@ -101,6 +101,13 @@ class Deployment:
         """Where it listens, at least one."""
         return tuple(backend.address for backend in places(version, self.app.address, self.backends))
 
+    def place(self, version: VersionState) -> str:
+        """Where it listens, for people."""
+        first, *more = self.addresses(version)
+        if more:
+            return f"{first.spot} and {len(more)} more"
+        return first.spot if self.is_run_by_others(version) else f"port {version.port}"
+
     def is_run_by_others(self, version: VersionState) -> bool:
         """Whether its backends are named: it is gated and switched to then, and neither started nor stopped here."""
         return bool(listed(version, self.backends))

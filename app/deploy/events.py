@@ -109,7 +109,7 @@ class Promoted(NamedTuple):
     """From now on each new request goes to `version`; `has_router`: there is somebody who sends them."""
 
     version: str
-    port: int
+    place: str
     previous: str | None
     is_first: bool
     has_router: bool = True
@@ -187,7 +187,7 @@ class RolledBack(NamedTuple):
     """The new version was found wanting under traffic, and the one before it is active again."""
 
     version: str
-    port: int
+    place: str
     gave_up: str
     runs: bool = True
     """The version that was given up, for somebody to look at."""

@@ -113,7 +113,7 @@ def _reason(error: Exception, address: Address, status: int | None, app: AppConf
     answered = "" if status is None else f"status {status}, but "
     if isinstance(error, Expired):
         return f"{answered}no complete answer within {app.health_timeout:g} s"
-    if isinstance(error, ConnectionRefusedError):
+    if isinstance(error, ConnectionRefusedError | FileNotFoundError):  # the second of a Unix socket that is not there
         other = other_address(app.address)
         if address.host == app.address and port_is_open(address.port, other):
             return f'nothing listens on {address}, but on {other}: [app] address = "{other}"?'

@@ -59,6 +59,7 @@ def test_deploy_gates_every_backend_and_switches(site: Site) -> None:
     assert "blue is active" in site.must("switch", "blue")
     said = site.must("deploy")
     assert said.count("✅ green is healthy") == 2
+    assert f"go to port {site.backends[2].port} and 1 more" in said
     assert site.active() == "green"
     site.must("rollback")
     assert site.active() == "blue"

@@ -100,7 +100,7 @@ def test_a_failing_post_command_takes_the_switch_back(both: Rehearsal) -> None:
     with pytest.raises(UnhealthyVersion, match="green was active, and a post command failed: `false`: exit status 1"):
         both.deployer().deploy(Overrides(release="r3"), stop_old=True)
     assert (both.state.active_version, both.state.previous_version) == ("blue", before)
-    assert both.seen(RolledBack) == [RolledBack("blue", both.ports["blue"], "green", has_router=False)]
+    assert both.seen(RolledBack) == [RolledBack("blue", f"port {both.ports['blue']}", "green", has_router=False)]
     assert both.version("green").status == "running"
     entry = both.history.entries()[-1]
     assert (entry.outcome, entry.has_switched) == ("rolled back", False)

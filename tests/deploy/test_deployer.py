@@ -58,7 +58,7 @@ Deployments = Callable[..., Rehearsal]
 
 def test_first_version_becomes_active_and_the_second_does_not(rehearsal: Rehearsal) -> None:
     rehearsal.deployer().start("blue")
-    assert rehearsal.seen(Promoted) == [Promoted("blue", rehearsal.ports["blue"], None, True)]
+    assert rehearsal.seen(Promoted) == [Promoted("blue", f"port {rehearsal.ports['blue']}", None, True)]
     rehearsal.deployer().start("green", Overrides(release="r2"))
     assert rehearsal.state.active_version == "blue"
     green = rehearsal.version("green")

@@ -5,15 +5,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.address import Address
 from app.settings.tables.app_settings import AppConfig
 from app.upstream import probe as probing
-from app.upstream.probe import BODY_START_BYTES, ProbeResult, probe
+from app.upstream.probe import BODY_START_BYTES, ProbeResult, probe, probe_at
 
 Behaviour = Callable[[socket.socket], None]
 
@@ -178,3 +180,8 @@ def test_an_unusable_answer_is_unhealthy_with_its_reason(behaviour: Behaviour, r
 def test_whatever_is_answered_never_raises(answer: bytes) -> None:
     result = ask(says(b"HTTP/1.1 200 OK\r\n" + answer))
     assert result.ok == (result.reason == "")
+
+
+def test_unix_socket_that_nobody_has_made_is_one_where_nothing_listens(tmp_path: Path) -> None:
+    path = tmp_path / "shop.sock"
+    assert probe_at(Address(str(path)), AppConfig()).reason == f"nothing listens on {path}"

@@ -183,7 +183,7 @@ def _make_active(run: PlanRun) -> None:
     is_first = before.active_version is None
     has_router = is_first or deployment.has_router  # before the very first one nobody expects a router
     deployment.report(
-        Promoted(plan.target, after.version(plan.target).port, before.active_version, is_first, has_router)
+        Promoted(plan.target, deployment.place(after.version(plan.target)), before.active_version, is_first, has_router)
     )
 
 

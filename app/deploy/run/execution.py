@@ -241,7 +241,8 @@ class Execution:
             settle(self._deployment, back)
         version = state.version(plan.outgoing)
         runs = self._deployment.runs(state.version(plan.target))
-        self._deployment.report(RolledBack(version.name, version.port, plan.target, runs, self._deployment.has_router))
+        place, has_router = self._deployment.place(version), self._deployment.has_router
+        self._deployment.report(RolledBack(version.name, place, plan.target, runs, has_router))
         return True
 
     def _revert(self, left: VersionState, returned: VersionState) -> None:
