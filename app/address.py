@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["DEFAULT_ADDRESS", "FORMS", "MAX_BACKENDS", "Address", "Backend", "backends_of"]
+__all__ = ["DEFAULT_ADDRESS", "FORMS", "MAX_BACKENDS", "Address", "Backend", "backends_of", "is_port"]
 
 DEFAULT_ADDRESS = "127.0.0.1"
 """Where versions listen that run here, unless `[app] address` says otherwise."""
@@ -31,7 +31,7 @@ class Address(NamedTuple):
         if text.startswith(_UNIX):
             return cls(_path(text.removeprefix(_UNIX)))
         host, colon, port = text.rpartition(":")
-        if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+        if not colon or not is_port(port):
             raise ValueError(f"{text!r} is no address such as {FORMS}")
         is_bracketed = host.startswith("[") and host.endswith("]")
         try:
@@ -68,6 +68,11 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return _UNIX + self.host if self.is_unix else self.authority
+
+
+def is_port(text: str) -> bool:
+    """Whether a text is the number of a port that something can listen on."""
+    return text.isascii() and text.isdigit() and 0 < int(text) < 65536
 
 
 def _path(path: str) -> str:

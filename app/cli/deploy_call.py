@@ -25,7 +25,7 @@ from app.settings.tables.router_settings import RouterConfig
 from app.state.model import BlueGreenState, VersionState, check_version
 from app.state.store import StateStore
 from app.transport.loopback import is_open
-from app.upstream.probe import probe_at
+from app.upstream.probe import probe
 
 if TYPE_CHECKING:
     from app.cli.deploy_views import Checked
@@ -182,7 +182,7 @@ class Call:
 
     def check(self, version: VersionState) -> Checked:
         """A health check of each backend of a version."""
-        return {address: probe_at(address, self.app) for address in self.deployment.addresses(version)}
+        return {address: probe(address, self.app) for address in self.deployment.addresses(version)}
 
 
 def _traffic_seen(config: RouterConfig) -> tuple[Traffic | None, str]:

@@ -29,7 +29,7 @@ def print_status(call: Call) -> int:
     overview = Overview(
         state=state,
         checks=call.checks(state),
-        places={version.name: call.deployment.addresses(version) for version in state.versions.values()},
+        backends={version.name: call.deployment.named_backends(version) for version in state.versions.values()},
         traffic=call.traffic,
         router=call.router(),
         state_file=call.store.path,

@@ -22,13 +22,12 @@ from app.situation import HELD_BACK, Grade, Situation, decide, situation_json
 from app.state.given_up import given_up
 from app.state.model import BlueGreenState, VersionState, other
 from app.units import plain
-from app.upstream.probe import ProbeResult
+from app.upstream.probe import ProbeResult, best_of
 
 __all__ = [
     "Checked",
     "Overview",
     "age_text",
-    "best_of",
     "checked_json",
     "health_json",
     "health_lines",
@@ -43,11 +42,6 @@ Checked = Mapping[Address, ProbeResult]
 """The health check of each backend of a version, at least one."""
 
 
-def best_of(checked: Checked) -> ProbeResult:
-    """The health check of a version: a good one while there is one."""
-    return next((result for result in checked.values() if result.ok), next(iter(checked.values())))
-
-
 @dataclass(frozen=True)
 class Overview:
     """One look at a deployment: what is recorded, what is found, what the versions answer."""
@@ -55,8 +49,8 @@ class Overview:
     state: BlueGreenState
     checks: Mapping[str, Checked]
     """By version; a version that cannot be expected to answer is not in it."""
-    places: Mapping[str, tuple[Address, ...]]
-    """By version, where it listens."""
+    backends: Mapping[str, tuple[Address, ...]]
+    """By version, those that are named for it; none of one that listens on its port here."""
     traffic: Traffic | None
     router: RunningRouter | None
     state_file: Path
@@ -77,7 +71,7 @@ class Overview:
     @cached_property
     def health(self) -> Mapping[str, ProbeResult]:
         """How each of these versions is: well while one of its backends is."""
-        return {name: best_of(checked) for name, checked in self.checks.items()}
+        return {name: best_of(checked.values()) for name, checked in self.checks.items()}
 
     def in_flight(self, name: str) -> int | None:
         """The requests in flight on a version; None when no router runs."""
@@ -156,7 +150,7 @@ def _version_json(overview: Overview, version: VersionState) -> dict[str, object
         "role": _role(overview.state, name),
         "status": version.status,
         "port": version.port,
-        "backends": [str(address) for address in overview.places[name]],
+        "backends": [str(address) for address in overview.backends[name]],
         "pid": version.pid if version.status in _LIVING else None,
         "release": version.release,
         "revision": version.revision,
@@ -289,12 +283,13 @@ def _version_lines(overview: Overview, version: VersionState) -> list[str]:
 
 def _place_lines(overview: Overview, version: VersionState) -> list[str]:
     """Where it listens; of several backends how each is."""
-    first, *more = overview.places[version.name]
-    checked = overview.checks.get(version.name, {})
-    if not more:
-        return [f"   Port: {version.port}" if first.port == version.port else f"   At: {first}"]
-    lines = ["   Backends:"]
-    for address in (first, *more):
+    named = overview.backends[version.name]
+    if not named:
+        return [f"   Port: {version.port}"]
+    if len(named) == 1:
+        return [f"   At: {named[0]}"]
+    lines, checked = ["   Backends:"], overview.checks.get(version.name, {})
+    for address in named:
         result = checked.get(address)
         sign, how = ("", "") if result is None else (f"{mark(result.ok)} ", f": {_health_text(result)}")
         lines.append(f"      {sign}{address}{how}")
@@ -339,7 +334,7 @@ def health_json(result: ProbeResult) -> dict[str, object]:
 
 def checked_json(checked: Checked) -> dict[str, object]:
     """The probes of a version for programs: the version's, and those of its backends where there are several."""
-    found = health_json(best_of(checked))
+    found = health_json(best_of(checked.values()))
     if len(checked) > 1:
         found["backends"] = [{"address": str(address), **health_json(one)} for address, one in checked.items()]
     return found

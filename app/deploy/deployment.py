@@ -112,6 +112,10 @@ class Deployment:
         """Whether its backends are named: it is gated and switched to then, and neither started nor stopped here."""
         return bool(listed(version, self.backends))
 
+    def named_backends(self, version: VersionState) -> tuple[Address, ...]:
+        """Where it listens when others run it; nothing for one that is run here."""
+        return self.addresses(version) if self.is_run_by_others(version) else ()
+
     def check_is_run_here(self, version: VersionState) -> None:
         """Raises `ProcessError` for a version that others run."""
         if self.is_run_by_others(version):

@@ -33,7 +33,7 @@ from app.transport.endpoint import wait_for_either
 from app.upstream.adapter import UpstreamAdapter
 from app.upstream.exchange import ExchangeTimeouts
 from app.upstream.pool import ConnectionPool
-from app.upstream.probe import probe_at
+from app.upstream.probe import best_of, probe
 from app.upstream.session import UpstreamSession
 
 __all__ = ["Service", "metrics_slots", "worker_count"]
@@ -162,12 +162,12 @@ class Service:
         The leading worker tells the others which of these are not well.
         """
         addresses = [backend.address for backend in self.router.backends_of(version)]
-        checks = [gevent.spawn(probe_at, address, self.app_config) for address in addresses]
+        checks = [gevent.spawn(probe, address, self.app_config) for address in addresses]
         gevent.joinall(checks, raise_error=True)
         results = [check.get() for check in checks]
         if len(results) > 1 and self.metrics.try_lead():
             words = self.metrics.backends(self.slot, version.index)
             for number, result in enumerate(results):
                 words.say_unwell(number, not result.ok)
-        best = next((result for result in results if result.ok), results[0])
+        best = best_of(results)
         return Probe(time.time(), best.ok, best.status or 0, best.latency_ms, best.reason)

@@ -163,19 +163,16 @@ class Backends:
         if now != self._counted_at or not self._is_calm:
             self._look(now)
         key = b"" if self._key_of is None else self._key_of(head, lambda: forwarding.client_address(head))
-        return self._take(self._choose(self._in_flight, self._usable, key))
+        return self.take(self._choose(self._in_flight, self._usable, key))
 
     def another(self, tried: Container[int]) -> Target | None:
         """One that was not tried yet, for a request that another one has refused; None when there is none."""
         self._look(self._now())
         left = [one for one in self._usable if one not in tried]
-        return self._take(min(left, key=self._in_flight.__getitem__)) if left else None
+        return self.take(min(left, key=self._in_flight.__getitem__)) if left else None
 
-    def again(self, backend: int) -> Target:
-        """The same one once more, for a request that nobody else would take."""
-        return self._take(backend)
-
-    def _take(self, backend: int) -> Target:
+    def take(self, backend: int) -> Target:
+        """That very one, likewise."""
         self._counts.began(backend)
         self._in_flight[backend] += 1
         return self.targets[backend]

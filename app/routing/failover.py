@@ -34,8 +34,8 @@ class FailureDetector:
 
     def failed(self, target: Target) -> None:
         """Counts a gateway failure of a version, whether or not a client will hear of it."""
-        backends = target.whole.backends
-        if target.backend < 0 or backends is None:
+        backends = target.whole.backends if target.backend >= 0 else None
+        if backends is None:
             circuit = target.circuit = target.circuit or Circuit(self._threshold)
         else:
             circuit = backends.circuit_of(target)

@@ -63,8 +63,8 @@ class Choice(Protocol):
     def another(self, tried: Container[int]) -> Target | None:
         """One that was not tried yet, likewise; None when there is none."""
 
-    def again(self, backend: int) -> Target:
-        """The same one once more, likewise."""
+    def take(self, backend: int) -> Target:
+        """That very one, likewise."""
 
     def circuit_of(self, target: Target) -> Circuit:
         """The circuit of a backend, made where there is none yet."""

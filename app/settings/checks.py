@@ -9,7 +9,7 @@ import ipaddress
 import re
 import shlex
 
-from app.address import Backend
+from app.address import Backend, is_port
 from app.withheld import is_withheld
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -45,8 +45,7 @@ def is_bind(text: str) -> bool:
 
 def is_listen_address(text: str) -> bool:
     host, colon, port = text.rpartition(":")
-    is_port = port.isascii() and port.isdigit() and 0 < int(port) < 65536
-    return text == "" or (bool(colon) and is_port and (is_bind(host[1:-1]) if host[:1] == "[" else is_bind(host)))
+    return text == "" or (bool(colon) and is_port(port) and (is_bind(host[1:-1]) if host[:1] == "[" else is_bind(host)))
 
 
 def is_name(text: str) -> bool:

@@ -7,6 +7,7 @@ worker that gevent has patched, and a probe must not depend on the pool whose up
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextlib import closing
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from app.transport.limits import Expired, TimeLimit
 from app.transport.loopback import other_address, port_is_open
 from app.upstream.upstream_connection import ResponseBody, UpstreamConnection
 
-__all__ = ["ProbeResult", "probe", "probe_at"]
+__all__ = ["ProbeResult", "best_of", "probe"]
 
 BODY_START_BYTES = 200
 """As much of the answer's body as helps a person to see who answered."""
@@ -44,12 +45,13 @@ class ProbeResult(NamedTuple):
         return self.location if self.status is not None and 300 <= self.status < 400 else ""
 
 
-def probe(port: int, app: AppConfig) -> ProbeResult:
-    """As `probe_at`, of a version that listens on a port of `[app] address`."""
-    return probe_at(Address(app.address, port), app)
+def best_of(results: Iterable[ProbeResult]) -> ProbeResult:
+    """How a version is by the probes of its backends, at least one: well while one of them is."""
+    first, *more = results
+    return next((one for one in (first, *more) if one.ok), first)
 
 
-def probe_at(address: Address, app: AppConfig) -> ProbeResult:
+def probe(address: Address, app: AppConfig) -> ProbeResult:
     """Send `GET health_path` to a backend and judge the answer; never raises.
 
     `health_timeout` is a deadline for all of it: a version that trickles its answer is as unwell as a

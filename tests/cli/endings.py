@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from app.address import Address
 from app.cli import blue_green_deploy
 from app.cli.entry import run
 from app.deploy.record.history import Entry, History
@@ -64,7 +65,7 @@ class Scene:
         """The release that the active version's answer names."""
         version = self.store.read().active
         assert version is not None
-        return str(json.loads(probe(version.port, AppConfig()).body_start)["release"])
+        return str(json.loads(probe(Address("127.0.0.1", version.port), AppConfig()).body_start)["release"])
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,13 @@ def test_each_backend_is_shown(site: Site) -> None:
     assert shown["backends"] == [f"127.0.0.1:{backend.port}" for backend in site.backends[2:]]
 
 
+def test_single_backend_is_told_by_its_address_whatever_its_port(site: Site) -> None:
+    site.settings([], ["127.0.0.2:5006"])
+    (site.home / ".local_context").mkdir()
+    (site.home / ".local_context" / "bg_state.json").write_text('{"active_version": "green"}')
+    assert "   At: 127.0.0.2:5006\n" in site.run("status").stdout
+
+
 @pytest.mark.parametrize(
     "words", [("start", "blue"), ("stop", "blue"), ("restart", "blue"), ("deploy", "--release=r2"), ("run", "blue")]
 )

@@ -62,7 +62,7 @@ def test_connection_with_itself_is_a_refused_one(port_of_its_own: int) -> None:
         connect_blocking(address, TimeLimit(1))
     with pytest.raises(ConnectionRefusedError):
         connect(address, Deadlines(1))
-    assert "nothing listens on port" in probe(port_of_its_own, AppConfig()).reason
+    assert "nothing listens on port" in probe(Address("127.0.0.1", port_of_its_own), AppConfig()).reason
     with pytest.raises(RouterUnreachable, match="nothing listens"):
         RouterClient(RouterConfig(main_port=port_of_its_own)).get("/")
 
@@ -89,11 +89,11 @@ def test_listener_is_found_on_its_address_alone(address: str) -> None:
 def test_probe_names_the_address_on_which_something_listens() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
         port = server.getsockname()[1]
-        said = probe(port, AppConfig()).reason
+        said = probe(Address("127.0.0.1", port), AppConfig()).reason
         assert said == f'nothing listens on 127.0.0.1:{port}, but on ::1: [app] address = "::1"?'
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        said = probe(port, AppConfig(address="::1")).reason
+        said = probe(Address("::1", port), AppConfig(address="::1")).reason
         assert said == f'nothing listens on [::1]:{port}, but on 127.0.0.1: [app] address = "127.0.0.1"?'
-    assert probe(port, AppConfig()).reason == f"nothing listens on port {port}"
-    assert probe(port, AppConfig(address="::1")).reason == f"nothing listens on port {port} of ::1"
+    assert probe(Address("127.0.0.1", port), AppConfig()).reason == f"nothing listens on port {port}"
+    assert probe(Address("::1", port), AppConfig(address="::1")).reason == f"nothing listens on port {port} of ::1"

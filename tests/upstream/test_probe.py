@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from app.address import Address
 from app.settings.tables.app_settings import AppConfig
 from app.upstream import probe as probing
-from app.upstream.probe import BODY_START_BYTES, ProbeResult, probe, probe_at
+from app.upstream.probe import BODY_START_BYTES, ProbeResult, probe
 
 Behaviour = Callable[[socket.socket], None]
 
@@ -57,7 +57,7 @@ def says(*parts: bytes) -> Behaviour:
 
 def ask(behaviour: Behaviour, app: AppConfig | None = None) -> ProbeResult:
     with server(behaviour) as (port, _):
-        return probe(port, app or AppConfig(health_timeout=10))
+        return probe(Address("127.0.0.1", port), app or AppConfig(health_timeout=10))
 
 
 def test_a_good_answer_is_healthy_and_shows_who_answered() -> None:
@@ -70,14 +70,14 @@ def test_a_good_answer_is_healthy_and_shows_who_answered() -> None:
 def test_the_configured_path_and_host_are_asked() -> None:
     app = AppConfig(health_path="/up?deep=1", health_host="shop.example")
     with server(says(b"HTTP/1.1 204 No Content\r\n\r\n")) as (port, seen):
-        assert probe(port, app).ok
+        assert probe(Address("127.0.0.1", port), app).ok
     assert seen[0].startswith(b"GET /up?deep=1 HTTP/1.1\r\nHost: shop.example\r\n")
     assert b"Connection" not in seen[0], "the version would close first, and its port would remember it"
 
 
 def test_host_defaults_to_the_address() -> None:
     with server(says(b"HTTP/1.1 204 No Content\r\n\r\n")) as (port, seen):
-        probe(port, AppConfig())
+        probe(Address("127.0.0.1", port), AppConfig())
     assert f"Host: 127.0.0.1:{port}\r\n".encode() in seen[0]
 
 
@@ -113,7 +113,7 @@ def test_only_the_first_bytes_of_a_large_body_are_read() -> None:
 def test_nothing_listening_is_said_with_the_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    result = probe(port, AppConfig())
+    result = probe(Address("127.0.0.1", port), AppConfig())
     assert (result.ok, result.status, result.reason) == (False, None, f"nothing listens on port {port}")
 
 
@@ -150,7 +150,7 @@ def test_a_deadline_that_passes_between_two_steps_counts(monkeypatch: pytest.Mon
     ticks = iter((0.0, 1.0, 6.0, 6.0))  # begin, before sending, before receiving, end
     with server(wait_for_close) as (port, _), monkeypatch.context() as patch:
         patch.setattr(probing, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
-        result = probe(port, AppConfig())
+        result = probe(Address("127.0.0.1", port), AppConfig())
     assert (result.reason, result.latency_ms) == ("no complete answer within 5 s", 6000.0)
 
 
@@ -184,4 +184,4 @@ def test_whatever_is_answered_never_raises(answer: bytes) -> None:
 
 def test_unix_socket_that_nobody_has_made_is_one_where_nothing_listens(tmp_path: Path) -> None:
     path = tmp_path / "shop.sock"
-    assert probe_at(Address(str(path)), AppConfig()).reason == f"nothing listens on {path}"
+    assert probe(Address(str(path)), AppConfig()).reason == f"nothing listens on {path}"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from app.address import Address
 from app.deploy.events import Noted, Probed, Reporter, TimedProbe
 from app.settings.tables.app_settings import AppConfig
-from app.upstream.probe import ProbeResult, probe_at
+from app.upstream.probe import ProbeResult, probe
 
 __all__ = ["Gate", "Prober", "GateVerdict"]
 
@@ -40,7 +40,7 @@ class Gate:
 
     app: AppConfig
     report: Reporter
-    probe: Prober = probe_at
+    probe: Prober = probe
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 

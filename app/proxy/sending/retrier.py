@@ -140,7 +140,7 @@ class Retrier:
             if not error.may_be_repeated:
                 return None
             if error.was_used:  # as if there were one backend: at once, on a new connection
-                return backends.another(tried) or backends.again(target.backend)
+                return backends.another(tried) or backends.take(target.backend)
             backend = backends.another(tried)
             if backend is not None and backend.leave is not None and not self._budget.take():
                 backend.leave()
