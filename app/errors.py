@@ -199,6 +199,24 @@ class HoldQueueFull(RouterError):
     retry_after_s = 1
 
 
+class QueueFull(RouterError):
+    """Each backend has `max_in_flight` requests, and `queue` of them wait already."""
+
+    status = 503
+    cause = "queue_full"
+    text = "Service overloaded"
+    retry_after_s = 1
+
+
+class QueueTimeout(RouterError):
+    """Each backend has had `max_in_flight` requests for `queue_timeout`."""
+
+    status = 503
+    cause = "queue_timeout"
+    text = "Service overloaded"
+    retry_after_s = 5
+
+
 class CircuitOpen(RouterError):
     """The active version has refused connections for longer than `hold_timeout`: nobody is made to wait for it."""
 
@@ -289,6 +307,8 @@ CAUSES: tuple[str, ...] = (
     *("paused", "hold_queue_full", "circuit_open", "maintenance", "preview_refused"),
     # this worker
     *("worker_full", "out_of_descriptors", "handover_cut", "worker_stopped"),
+    # what kept it from going there, again
+    *("queue_full", "queue_timeout"),
 )
 """Every cause code; its index is what the shared metrics file stores, which has room for 64: a new one goes to the end.
 "none" is a request without error."""

@@ -17,6 +17,7 @@
                failures          32 rows × 28 words: the last requests that failed
                backends          2 versions × 3 columns × 16 words: of each backend the requests in flight, since when
                                  it is left alone, and whether its health checks fail; 0 where a version has but one
+               queues            2 versions × 2 words: how many requests wait for room, since when the first of them
 
     cell       tag               second + 1 (or ten + 1); 0 while the cell is being written or empty
                bytes, total_us   8-byte words, one for each of the three versions
@@ -55,7 +56,7 @@ from app.metrics.histogram import BUCKETS, COARSE_BUCKETS
 from app.state.model import VERSIONS
 
 MAGIC = int.from_bytes(b"BGROUTER", "little")
-LAYOUT_VERSION = 5
+LAYOUT_VERSION = 6
 WORD = 8
 LARGEST = 2**64 - 1
 PAGE_WORDS = 512
@@ -116,6 +117,9 @@ COUNTERS = (
     "streams_handed_over",  # event streams and tunnels, by how they ended
     "streams_finished",
     "streams_cut",
+    "queued",  # waited for room on a backend
+    "queued_us",
+    "longest_queued_us",
 )
 LATENCIES = ("total", "first_byte", "upstream", "held")
 ROLES = ("worker", "script")
@@ -166,7 +170,9 @@ FAILURES_AT = CUTS_AT + ENDED * ENDED_WORDS
 BACKENDS_AT = FAILURES_AT + ENDED * ENDED_WORDS
 BACKEND_COLUMNS = ("in_flight", "out", "unwell")
 BACKENDS_WORDS = len(VERSIONS) * len(BACKEND_COLUMNS) * MAX_BACKENDS
-SLOT_WORDS = -(-(BACKENDS_AT + BACKENDS_WORDS) // PAGE_WORDS) * PAGE_WORDS
+QUEUES_AT = BACKENDS_AT + BACKENDS_WORDS
+QUEUE_WORDS = 2
+SLOT_WORDS = -(-(QUEUES_AT + len(VERSIONS) * QUEUE_WORDS) // PAGE_WORDS) * PAGE_WORDS
 
 # Offsets inside the file.
 SECONDS_AT = PAGE_WORDS
@@ -203,6 +209,11 @@ def backends_at(slot: int, version: int, column: str) -> int:
     """The first word of a column of the backends of version 0 or 1 in a slot."""
     row = version * len(BACKEND_COLUMNS) + BACKEND_COLUMNS.index(column)
     return slot_at(slot) + BACKENDS_AT + row * MAX_BACKENDS
+
+
+def queue_at(slot: int, version: int) -> int:
+    """The first word of the queue of version 0 or 1 in a slot."""
+    return slot_at(slot) + QUEUES_AT + version * QUEUE_WORDS
 
 
 def probe_at(version: int, row: int) -> int:

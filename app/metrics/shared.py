@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import mmap
 
     from app.metrics.backend_words import BackendWords
+    from app.metrics.queue_words import QueueWords
     from app.metrics.slot import SlotWriter
 
 
@@ -133,6 +134,12 @@ class SharedMetrics:
 
         return BackendWords(*self._place(writer), version)
 
+    def queue(self, writer: SlotWriter, version: int) -> QueueWords:
+        """What the workers know of the queue of version 0 or 1, likewise."""
+        from app.metrics.queue_words import QueueWords
+
+        return QueueWords(*self._place(writer), version)
+
     def _place(self, writer: SlotWriter) -> tuple[memoryview[int], int, int]:
         """Where a writer's slot lies: in which words, among how many, which one. One that nobody reads is alone."""
         slots = self.slots if writer.words is self._words else 1
@@ -182,7 +189,7 @@ class SharedMetrics:
         words[head + S["holding"]] = 0
         words[head + S["diversion"]] &= ~1
         words[head + S["state_serial"]] = 0
-        for at in range(head + layout.BACKENDS_AT, head + layout.BACKENDS_AT + layout.BACKENDS_WORDS):
+        for at in range(head + layout.BACKENDS_AT, head + layout.SLOT_WORDS):
             words[at] = 0
         writer = _writer(self._mapped.memory, self._words, slot, locks.close)
         writer.beat(now_us)

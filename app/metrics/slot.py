@@ -190,6 +190,13 @@ class SlotWriter:
         words[block + C["longest_held_us"]] = max(words[block + C["longest_held_us"]], held_us)
         words[block + C["held"]] += 1
 
+    def count_queued(self, version: int, queued_us: int) -> None:
+        """Counts a request that has waited for a while for room on a version's backends."""
+        words, block = self._words, layout.version_at(self.slot, version)
+        words[block + C["queued_us"]] += queued_us
+        words[block + C["longest_queued_us"]] = max(words[block + C["longest_queued_us"]], queued_us)
+        words[block + C["queued"]] += 1
+
     def note_state(self, serial: int) -> None:
         """Says by which state this process acts from now on."""
         self._words[self._slot_at + S["state_serial"]] = serial & layout.LARGEST

@@ -25,7 +25,7 @@ from app.errors import RouterError
 from app.proxy.replies.reply import Reply
 from app.proxy.transaction import Transaction
 from app.proxy.waiting_room import HoldExpired, WaitingRoom
-from app.routing.router import NO_VERSION, TrafficRouter
+from app.routing.router import TrafficRouter
 from app.state.model import BlueGreenState
 
 __all__ = ["Chain", "Filter", "Verdict", "Wait"]
@@ -33,9 +33,14 @@ __all__ = ["Chain", "Filter", "Verdict", "Wait"]
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Where a request is to wait for its turn."""
+    """Where a request is to wait for its turn.
+
+    `count` is told afterwards for how long it did, in µs; `seconds` is the longest wait, None is without end.
+    """
 
     room: WaitingRoom
+    count: Callable[[int], None]
+    seconds: float | None = None
 
 
 Verdict = RouterError | Reply | Wait | None
@@ -101,9 +106,9 @@ class Chain:
         wait.room.check_space()  # who is turned away is not held
         began = monotonic()
         try:
-            wait.room.wait(transaction.request.endpoint, transaction.request.started_us)
+            wait.room.wait(transaction.request.endpoint, transaction.request.started_us, wait.seconds)
         except HoldExpired:
             pass  # the filter says what that means
         finally:
             if not is_held:
-                transaction.recorder.count_held(NO_VERSION, int((monotonic() - began) * 1e6))
+                wait.count(int((monotonic() - began) * 1e6))

@@ -90,7 +90,7 @@ class Service:
         )
         access_log = AccessLog(config.access_log) if config.access_log else None
         self.records = RequestRecorder(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
-        chain, self.admission = chain_of(settings, self.router, self.slot)
+        chain, self.admission = chain_of(settings, self.router, self.slot, partial(self.metrics.queue, self.slot))
         self.budget = RetryBudget(config.hold.retry_budget / 100, config.hold.retry_floor, self.slot.requests)
         self.failover = Failover(config, self.router, self.metrics.probes, self._note_diversion)
         failures = FailureDetector(config.hold.circuit_failures, self.failover.divert)

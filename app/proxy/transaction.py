@@ -54,6 +54,9 @@ class Recorder(Claims, Protocol):
     def count_held(self, version: int, held_us: int) -> None:
         """Counts a request that was held back for a while."""
 
+    def count_queued(self, version: int, queued_us: int) -> None:
+        """Counts a request that has waited for a while for room on a version's backends."""
+
 
 class RequestLog(Protocol):
     """Where each request gets a line; `app.proxy.access_log.AccessLog` in a worker."""
@@ -115,6 +118,7 @@ class Transaction:
         pick: what chooses the version, set by a filter; None is the active version.
         tokens: what a preview's link, cookie or field said; None until one was looked for and found.
         is_preview: it visits the standby: it is not held, not counted, and its answer not to be stored.
+        queued_until: monotonic seconds: up to when it waits for room on a backend; 0 where it did not have to.
         row, target: the claim, its row in the in-flight table and the version; the row is None while there is none.
         sent_us, head_us: monotonic microseconds when the request was sent and the answer's head was here; 0 before.
         first_byte_us: when the first byte of the answer was ready to be sent to the client; 0 before, and where it is
@@ -135,6 +139,7 @@ class Transaction:
         "is_preview",
         "tokens",
         "pick",
+        "queued_until",
         "request",
         "request_id",
         "row",
@@ -150,6 +155,7 @@ class Transaction:
         self.pick: Callable[[], Target] | None = None
         self.tokens: PreviewTokens | None = None
         self.is_preview = False
+        self.queued_until = 0.0
         self.row: int | None = None
         self.target = NOWHERE
         self.sent_us = 0

@@ -1,4 +1,4 @@
-"""Requests that wait until they may go on: first in first out, at a bounded rate, each with an eye on its client."""
+"""Requests that wait until they may go on: first in first out, each with an eye on its client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.errors import ClientDisconnected, HoldQueueFull
 from app.transport.endpoint import Endpoint
 from app.upstream.exchange import PIPELINED_BYTES
 
-__all__ = ["HoldExpired", "Pace", "WaitingRoom"]
+__all__ = ["HoldExpired", "HoldRoom", "Pace", "WaitingRoom"]
 
 TICK_S = 0.01
 """How often it is looked whether requests may go on; what nobody notices, and next to nothing in cost."""
@@ -46,13 +46,14 @@ class Pace:
 class _Waiting:
     """One request that waits."""
 
-    __slots__ = ("_client", "has_expired", "has_left", "is_over", "turn")
+    __slots__ = ("_client", "has_expired", "has_left", "has_turn", "is_over", "turn")
 
     def __init__(self, client: Endpoint | None) -> None:
         self._client = client
         self.turn = Event()
         self.has_expired = False
         self.has_left = False
+        self.has_turn = False
         self.is_over = False
 
     def wait(self, seconds: float | None) -> None:
@@ -87,34 +88,46 @@ class _Waiting:
 
 
 class WaitingRoom:
-    """Where the requests of one worker wait for one thing.
+    """Where the requests of one worker wait for one thing; its kinds say for what, and how many may.
 
-    Args:
-        limit: how many may wait.
-        rate: how many are let go each second once they may.
-        may_go: whether they may; asked every few milliseconds while there are any. It may wait itself.
-        note: is told 1 when one comes to wait, and -1 when it goes.
+    Attributes:
+        on_their_way: how many have their turn and have not gone on yet.
     """
 
-    def __init__(
-        self, limit: int, rate: float, may_go: Callable[[], bool], note: Callable[[int], None] = lambda change: None
-    ) -> None:
-        self._limit = limit
-        self._note = note
-        self._rate = rate
-        self._may_go = may_go
+    def __init__(self) -> None:
         self._queue: list[tuple[int, int, _Waiting]] = []
         self._numbers = count()
         self._size = 0
+        self.on_their_way = 0
         self._doorman: Any = None  # the greenlet that lets them go; gevent has no types
 
     def __len__(self) -> int:
         return self._size
 
+    @property
+    def oldest_us(self) -> int:
+        """When the first one in the queue arrived; 0 without one."""
+        queue = self._queue
+        while queue and queue[0][2].is_over:
+            heappop(queue)
+        return queue[0][0] if queue else 0
+
+    # --- what a kind says ---------------------------------------------------------------------------------
+
     def check_space(self) -> None:
-        """Raises HoldQueueFull when nobody else may wait."""
-        if self._size >= self._limit:
-            raise HoldQueueFull(f"{self._size} requests are waiting already")
+        """Raises HoldQueueFull when nobody else may be held."""
+
+    def _begin(self) -> None:
+        """The first one has come."""
+
+    def _due(self) -> int:
+        """How many may go now; asked every few milliseconds while there are any. It may wait itself."""
+        raise NotImplementedError
+
+    def _noted(self, change: int) -> None:
+        """One has come to wait (1), or one has gone (-1)."""
+
+    # --- the wait -----------------------------------------------------------------------------------------
 
     def wait(self, client: Endpoint | None, arrived_us: int, seconds: float | None = None) -> None:
         """Waits for a turn.
@@ -130,15 +143,16 @@ class WaitingRoom:
         waiting = _Waiting(client)
         heappush(self._queue, (arrived_us, next(self._numbers), waiting))
         self._size += 1
-        self._note(1)
+        self._noted(1)
         if not self._doorman:  # a greenlet that has ended is false
             self._doorman = gevent.spawn(self._let_go)
         try:
             waiting.wait(seconds)
         finally:
             self._size -= 1
-            self._note(-1)
+            self.on_their_way -= waiting.has_turn
             self._forget_the_gone()
+            self._noted(-1)
 
     def _forget_the_gone(self) -> None:
         """A long pause with clients that come and go must not fill the queue with those that went."""
@@ -153,18 +167,59 @@ class WaitingRoom:
             waiting.turn.set()
 
     def _let_go(self) -> None:
-        pace = Pace(self._rate)
+        self._begin()
         while self._queue:
-            if self._may_go():
-                for _ in range(pace.due(monotonic())):
-                    self._let_first_go()
-            else:
-                pace = Pace(self._rate)
+            self._let_due_go()
             gevent.sleep(TICK_S)
+
+    def _let_due_go(self) -> None:
+        if self._queue:
+            for _ in range(self._due()):
+                self._let_first_go()
 
     def _let_first_go(self) -> None:
         while self._queue:
             waiting = heappop(self._queue)[2]
             if not waiting.is_over:
+                waiting.has_turn = True
+                self.on_their_way += 1
                 waiting.turn.set()
                 return
+
+
+class HoldRoom(WaitingRoom):
+    """Where requests wait for the end of a pause, or for a version that is down, to go on at a bounded rate.
+
+    Args:
+        limit: how many may wait.
+        rate: how many are let go each second once they may.
+        may_go: whether they may; it may wait itself.
+        note: is told 1 when one comes to wait, and -1 when it goes.
+    """
+
+    def __init__(
+        self, limit: int, rate: float, may_go: Callable[[], bool], note: Callable[[int], None] = lambda change: None
+    ) -> None:
+        super().__init__()
+        self._limit = limit
+        self._note = note
+        self._rate = rate
+        self._may_go = may_go
+        self._pace = Pace(rate)
+
+    def check_space(self) -> None:
+        """Raises HoldQueueFull when nobody else may wait."""
+        if len(self) >= self._limit:
+            raise HoldQueueFull(f"{len(self)} requests are waiting already")
+
+    def _begin(self) -> None:
+        self._pace = Pace(self._rate)
+
+    def _due(self) -> int:
+        if self._may_go():
+            return self._pace.due(monotonic())
+        self._begin()
+        return 0
+
+    def _noted(self, change: int) -> None:
+        self._note(change)

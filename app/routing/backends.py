@@ -1,44 +1,31 @@
-"""The backends of one version: which of them a request goes to, and which are left alone for a while.
+"""The backends of one version: which of them a request goes to.
 
 All workers choose and judge alike: what each has in flight on a backend, and how long a backend is left alone, stands
 in the shared metrics (`app.metrics.backend_words`), and is added up once for each turn of the event loop. A version
-with one backend has none of this.
+with one backend and no limit has none of this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from functools import partial
-from logging import getLogger
 from math import inf
-from random import uniform
 from time import monotonic_ns
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from app.address import MAX_BACKENDS
 from app.metrics.backend_words import Verdicts
 from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestHead
 from app.routing.choosing import Chooser, KeyOf
-from app.routing.circuit import Circuit, CircuitState
+from app.routing.circuit import Circuit
+from app.routing.roster import Roster
 from app.routing.targets import Target
 
-__all__ = ["PROOF", "Backends", "Counts", "Ejection", "OwnCounts"]
-
-logger = getLogger(__name__)
-
-PROOF = 3
-"""So many answers in a row, to one request at a time, and a backend that was left alone has all its requests again."""
-
-MAX_EJECTION_S = 60.0
-_SPREAD = 0.2
-"""Backends that fell at one moment do not come back at one moment."""
+__all__ = ["Backends", "Counts", "OwnCounts"]
 
 _JUDGED_FOR_S = 0.01
 """What other workers have found out is heard this much later at most; until then a request may try for itself."""
-
-_TIMES_BITS = 4
-_MOST_TIMES = (1 << _TIMES_BITS) - 1
 
 
 class Counts(Protocol):
@@ -91,84 +78,89 @@ class OwnCounts:
         return Verdicts(self._out[:count], [0] * count)
 
 
-class Ejection(NamedTuple):
-    """That a backend is left alone until a moment, monotonic µs, for the so manyth time in a row."""
-
-    until_us: int
-    times: int
-
-    @classmethod
-    def of(cls, word: int) -> Ejection:
-        """What a word of the shared metrics says."""
-        return cls(word >> _TIMES_BITS, word & _MOST_TIMES)
-
-    @property
-    def word(self) -> int:
-        """As a word: the later one is the larger one."""
-        return self.until_us << _TIMES_BITS | min(self.times, _MOST_TIMES)
-
-    def next(self, now_us: int, first_s: float) -> Ejection:
-        """The one that follows: twice as long as this one, or as the first when it has been well for a minute."""
-        times = self.times + 1 if now_us < self.until_us + MAX_EJECTION_S * 1e6 else 1
-        seconds = min(first_s * 2 ** (times - 1), MAX_EJECTION_S) * uniform(1 - _SPREAD, 1 + _SPREAD)
-        return Ejection(now_us + int(seconds * 1e6), times)
-
-
 class Backends:
-    """The choice among one version's backends, and its memory of who has failed.
+    """The choice among one version's backends.
 
     Args:
-        targets: one for each backend, in order.
+        roster: who of them gets requests.
         choose, key_of: see `app.routing.choosing.chooser_of`.
         counts: what all workers know.
-        threshold: failures in a row after which a backend is left alone; 0 is never.
-        eject_s: for how long, the first time.
+        limit: the most requests in flight on one backend, of all workers; 0 is any number.
         now: seconds, the same for a whole turn of the event loop.
         clock_us: monotonic µs.
+
+    Attributes:
+        limit: as given.
+        on_room: called when a request has left a backend, for those that wait for one.
     """
 
     def __init__(
         self,
-        targets: Sequence[Target],
+        roster: Roster,
         choose: Chooser,
         key_of: KeyOf | None,
         counts: Counts,
-        threshold: int,
-        eject_s: float,
+        limit: int,
         now: Callable[[], float],
         clock_us: Callable[[], int] = lambda: monotonic_ns() // 1000,
     ) -> None:
-        self.targets: Sequence[Target] = targets
+        self.targets: Sequence[Target] = roster.targets
+        self.limit = limit
+        self.on_room: Callable[[], None] | None = None
+        self._roster = roster
         self._choose = choose
         self._key_of = key_of
         self._counts = counts
-        self._threshold = threshold
-        self._eject_s = eject_s
         self._now = now
         self._clock_us = clock_us
-        self._all = tuple(range(len(targets)))
-        self._usable: Sequence[int] = self._all
-        self._in_flight = [0] * len(targets)
+        self._size = len(self.targets)
+        self._in_flight = [0] * self._size
         self._counted_at = self._judged_at = -inf
-        self._out = [0] * len(targets)  # as last seen, and taken up
-        self._is_calm = True
-        for target in targets:
+        for target in self.targets:
             target.leave = partial(self._done, target.backend)
 
     # --- the choice ---------------------------------------------------------------------------------------
 
-    def pick(self, head: RequestHead, forwarding: Forwarding) -> Target:
-        """The backend for a request, on which it counts as in flight from now on, until `leave` of the target."""
-        now = self._now()
-        if now != self._counted_at or not self._is_calm:
+    def pick(self, head: RequestHead, forwarding: Forwarding) -> Target | None:
+        """The backend for a request, on which it counts as in flight from now on, until `leave` of the target.
+
+        None where each has as many as it may have.
+        """
+        now, roster = self._now(), self._roster
+        if now != self._counted_at or not roster.is_calm or self.limit:
             self._look(now)
         key = b"" if self._key_of is None else self._key_of(head, lambda: forwarding.client_address(head))
-        return self.take(self._choose(self._in_flight, self._usable, key))
+        if self.limit:
+            return self._pick_below_limit(key)
+        return self.take(self._choose(self._in_flight, roster.usable, roster.weights, key))
+
+    def _pick_below_limit(self, key: bytes) -> Target | None:
+        """Counts first and looks then: of two workers that take the last place at once none has it, or one."""
+        free = self._below_limit(self._roster.usable)
+        while free:
+            one = self._choose(self._in_flight, free, self._roster.weights, key)
+            target = self.take(one)
+            self._in_flight = self._counts.in_flight(self._size)
+            if self._in_flight[one] <= self.limit:
+                return target
+            self._give_back(one)
+            free = [other for other in free if other != one]
+        return None
+
+    def _below_limit(self, backends: Sequence[int]) -> list[int]:
+        limit = self.limit or inf
+        return [one for one in backends if self._in_flight[one] < limit]
+
+    @property
+    def room(self) -> int:
+        """How many requests more there is room for at this moment, of all workers; there is a limit."""
+        self._look(self._now())
+        return sum(max(self.limit - self._in_flight[one], 0) for one in self._roster.usable)
 
     def another(self, tried: Container[int]) -> Target | None:
         """One that was not tried yet, for a request that another one has refused; None when there is none."""
         self._look(self._now())
-        left = [one for one in self._usable if one not in tried]
+        left = [one for one in self._below_limit(self._roster.usable) if one not in tried]
         return self.take(min(left, key=self._in_flight.__getitem__)) if left else None
 
     def take(self, backend: int) -> Target:
@@ -177,64 +169,39 @@ class Backends:
         self._in_flight[backend] += 1
         return self.targets[backend]
 
-    def _done(self, backend: int) -> None:
+    def _give_back(self, backend: int) -> None:
         self._counts.ended(backend)
         self._in_flight[backend] -= 1
 
+    def _done(self, backend: int) -> None:
+        self._give_back(backend)
+        if self.on_room is not None:
+            self.on_room()
+
     def _look(self, now: float) -> None:
-        count = len(self._all)
+        roster, counts = self._roster, self._counts
         self._counted_at = now
-        if not self._is_calm or not 0 <= now - self._judged_at < _JUDGED_FOR_S:
+        if not roster.is_calm or not 0 <= now - self._judged_at < _JUDGED_FOR_S:
             self._judged_at = now
-            verdicts = self._counts.verdicts(count)
-            if not self._is_calm or verdicts.out != self._out or any(verdicts.unwell):
-                self._judge(verdicts)
-        self._in_flight = self._counts.in_flight(count)
+            verdicts = counts.verdicts(self._size)
+            if roster.has_news(verdicts):
+                roster.judge(verdicts, counts.own, self._clock_us())
+        self._in_flight = counts.in_flight(self._size)
 
     # --- who is left alone --------------------------------------------------------------------------------
 
-    def _judge(self, said: Verdicts) -> None:
-        now_us = self._clock_us()
-        usable, out, unwell = [], 0, 0
-        for one, target in enumerate(self.targets):
-            word = said.out[one]
-            is_out = word >> _TIMES_BITS > now_us
-            if word != self._out[one]:
-                self._out[one] = word
-                if is_out:
-                    self.circuit_of(target).open()
-            circuit = target.circuit
-            if said.unwell[one]:
-                unwell += 1
-            elif is_out:
-                out += 1
-            elif circuit is None or circuit.state is CircuitState.CLOSED or self._may_prove(one, circuit):
-                usable.append(one)
-        if 2 * out > len(self._all):  # as many cannot be wrong; it is somebody else's fault
-            usable = [one for one in self._all if not said.unwell[one]]
-        self._usable = tuple(usable) or self._all
-        self._is_calm = not (out or unwell) and all(target.circuit is None for target in self.targets)
-
-    def _may_prove(self, one: int, circuit: Circuit) -> bool:
-        circuit.try_again()
-        return not self._counts.own[one]
-
     def circuit_of(self, target: Target) -> Circuit:
         """The circuit of a backend, made where there is none yet."""
-        if target.circuit is None:
-            target.circuit = Circuit(self._threshold, proof=PROOF)
-            self._is_calm = False
-        return target.circuit
+        return self._roster.circuit_of(target)
 
     def eject(self, target: Target) -> float:
         """Leaves a backend alone; returns for how many seconds. All workers know it within `_JUDGED_FOR_S`."""
         now_us, backend = self._clock_us(), target.backend
-        before = Ejection.of(self._counts.verdicts(len(self._all)).out[backend])
-        ejection = before.next(now_us, self._eject_s)
+        ejection = self._roster.next_ejection(self._counts.verdicts(self._size).out[backend], now_us)
         self._counts.say_out(backend, ejection.word)
         return (ejection.until_us - now_us) / 1e6
 
     @property
     def are_down(self) -> bool:
         """Whether the circuit of each is open."""
-        return all(target.circuit is not None and target.circuit.is_open for target in self.targets)
+        return self._roster.are_down

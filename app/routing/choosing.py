@@ -7,7 +7,7 @@ from hashlib import blake2b
 from math import log
 from typing import Protocol
 
-from app.address import Backend
+from app.address import MAX_BACKENDS, Backend
 from app.protocol.request import RequestHead
 
 __all__ = ["Chooser", "chooser_of"]
@@ -19,43 +19,51 @@ BOUND = 1.25
 class Chooser(Protocol):
     """Picks one of the backends by their numbers."""
 
-    def __call__(self, in_flight: Sequence[int], usable: Sequence[int], key: bytes) -> int:
-        """The one to take of `usable`, which is not empty. `key` is b"" where the request has none."""
+    def __call__(
+        self, in_flight: Sequence[int], usable: Sequence[int], weights: Sequence[float] | None, key: bytes
+    ) -> int:
+        """The one to take of `usable`, which is not empty.
+
+        `weights` are those of all; None where they are the same. `key` is b"" where the request has none.
+        """
 
 
 class Least:
     """The one with the fewest requests in flight for its weight; in turn where several have as few."""
 
-    def __init__(self, weights: Sequence[int]) -> None:
-        self._weights = weights
-        self._is_even = len(set(weights)) == 1
+    def __init__(self) -> None:
         self._turn = 0
 
-    def __call__(self, in_flight: Sequence[int], usable: Sequence[int], key: bytes) -> int:
+    def __call__(
+        self, in_flight: Sequence[int], usable: Sequence[int], weights: Sequence[float] | None, key: bytes
+    ) -> int:
         """As `Chooser`."""
         count = len(in_flight)
         turn = self._turn = (self._turn + 1) % count
-        if self._is_even and len(usable) == count:
-            least = min(in_flight)
-            return turn if in_flight[turn] == least else in_flight.index(least)
-        weights = self._weights
+        if weights is None:
+            if len(usable) == count:
+                least = min(in_flight)
+                return turn if in_flight[turn] == least else in_flight.index(least)
+            return min(usable, key=lambda one: (in_flight[one], (one - turn) % count))
         return min(usable, key=lambda one: ((in_flight[one] + 1) / weights[one], (one - turn) % count))
 
 
 class RoundRobin:
     """Each in turn, as often as its weight says, evenly spread: the smooth weighted way of nginx."""
 
-    def __init__(self, weights: Sequence[int]) -> None:
-        self._weights = weights
-        self._credit = [0] * len(weights)
+    def __init__(self) -> None:
+        self._credit: list[float] = [0.0] * MAX_BACKENDS
 
-    def __call__(self, in_flight: Sequence[int], usable: Sequence[int], key: bytes) -> int:
+    def __call__(
+        self, in_flight: Sequence[int], usable: Sequence[int], weights: Sequence[float] | None, key: bytes
+    ) -> int:
         """As `Chooser`."""
-        credit, total = self._credit, 0
+        credit, total = self._credit, 0.0
         best = usable[0]
         for one in usable:
-            total += self._weights[one]
-            credit[one] += self._weights[one]
+            weight = 1.0 if weights is None else weights[one]
+            total += weight
+            credit[one] += weight
             if credit[one] > credit[best]:
                 best = one
         credit[best] -= total
@@ -70,33 +78,32 @@ class Hashed:
     """
 
     def __init__(self, backends: Sequence[Backend]) -> None:
-        self._weights = [backend.weight for backend in backends]
         self._salts = [blake2b(str(one.address).encode(), digest_size=16).digest() for one in backends]
-        self._least = Least(self._weights)
+        self._even = [1.0] * len(backends)
+        self._least = Least()
 
-    def __call__(self, in_flight: Sequence[int], usable: Sequence[int], key: bytes) -> int:
+    def __call__(
+        self, in_flight: Sequence[int], usable: Sequence[int], weights: Sequence[float] | None, key: bytes
+    ) -> int:
         """As `Chooser`."""
         if not key:
-            return self._least(in_flight, usable, key)
-        weights = self._weights
-        share = BOUND * (sum(in_flight[one] for one in usable) + 1) / sum(weights[one] for one in usable)
-        order = sorted(usable, key=lambda one: self._distance(key, one))
+            return self._least(in_flight, usable, weights, key)
+        shares = weights or self._even
+        share = BOUND * (sum(in_flight[one] for one in usable) + 1) / sum(shares[one] for one in usable)
+        order = sorted(usable, key=lambda one: self._distance(key, one, shares[one]))
         for one in order:
-            if in_flight[one] + 1 <= max(1, share * weights[one]):
+            if in_flight[one] + 1 <= max(1, share * shares[one]):
                 return one
-        return self._least(in_flight, usable, key)
+        return self._least(in_flight, usable, weights, key)
 
-    def _distance(self, key: bytes, one: int) -> float:
+    def _distance(self, key: bytes, one: int, weight: float) -> float:
         """The lowest is first; with twice the weight it is that twice as often."""
         found = int.from_bytes(blake2b(key, digest_size=8, salt=self._salts[one]).digest(), "big")
         # An exponential variable with the weight as its rate: the least of them is a backend's with its share's odds.
-        return -log((found + 1) / 2.0**64) / self._weights[one]
+        return -log((found + 1) / 2.0**64) / weight
 
 
-_KINDS: dict[str, Callable[[Sequence[Backend]], Chooser]] = {
-    "least": lambda backends: Least([one.weight for one in backends]),
-    "round-robin": lambda backends: RoundRobin([one.weight for one in backends]),
-}
+_KINDS: dict[str, Callable[[], Chooser]] = {"least": Least, "round-robin": RoundRobin}
 
 KeyOf = Callable[[RequestHead, Callable[[], str]], bytes]
 """What a request is hashed by: of its head, and of what tells the client's address."""
@@ -106,7 +113,7 @@ def chooser_of(balance: str, backends: Sequence[Backend]) -> tuple[Chooser, KeyO
     """What chooses among `backends` as `[backends] balance` says, and what tells it of a request what it goes by."""
     made = _KINDS.get(balance)
     if made is not None:
-        return made(backends), None
+        return made(), None
     kind, _, name = balance.removeprefix("hash:").partition("=")
     return Hashed(backends), _key_of(kind, name.encode("latin-1"))
 

@@ -8,16 +8,15 @@ from time import monotonic, monotonic_ns, time
 from urllib3 import HTTPHeaderDict
 
 from app.address import DEFAULT_ADDRESS, Address, Backend
-from app.errors import NoActiveVersion, RouterError, TrafficPaused, UnderMaintenance
+from app.errors import NoActiveVersion, QueueFull, RouterError, TrafficPaused, UnderMaintenance
 from app.protocol.forwarding import Forwarding
 from app.protocol.heads import upstream_head
 from app.protocol.request import RequestParser
-from app.routing.backends import Backends, Counts, OwnCounts
-from app.routing.choosing import chooser_of
+from app.routing.backends import Counts, OwnCounts
+from app.routing.target_maker import TargetMaker
 from app.routing.targets import NO_VERSION, NOWHERE, Claims, NoClaims, Target
 from app.settings.tables.backends_settings import BackendsConfig
 from app.settings.tables.router_settings import RouterConfig
-from app.state.listening import places
 from app.state.model import PORTS, BlueGreenState, VersionState
 from app.state.watch import StateWatch
 from app.transport.blocking import connect_blocking
@@ -67,15 +66,13 @@ class TrafficRouter:
         now: Callable[[], float] = monotonic,
     ) -> None:
         self._address = address
-        self._backends = backends or BackendsConfig()
-        self._make_counts = counts
-        self._counts: dict[int, Counts] = {}
-        self._now = now
         self.config = config or RouterConfig()
         self.state = StateWatch(self.config.state_file, ports)
         self._claims = claims or NoClaims()
         self._open_session = open_session or self._blocking_session
         self._sessions: dict[Address, UpstreamSession] = {}
+        threshold = self.config.hold.circuit_failures
+        self._maker = TargetMaker(address, backends or BackendsConfig(), threshold, self.session, counts, now)
         self.seen: BlueGreenState | None = None
         self.generation = 0
         self.has_previews = False
@@ -114,7 +111,7 @@ class TrafficRouter:
         self.has_previews = state is not None and bool(state.preview_key)
         self._seen_at = monotonic()
         active = state.active if state is not None else None
-        self._active = self._target_of(active) if active is not None else None
+        self._active = self._maker.target_of(active) if active is not None else None
         self._standby = None
         self._serving = self._active
         is_closed = state is not None and (state.pause is not None or state.maintenance is not None)
@@ -125,46 +122,9 @@ class TrafficRouter:
                     self.session(backend.address).keep_idle(version.status != "stopping")
             self._claims.note_state(state.serial)  # last: whoever stops a version waits for it
 
-    def _target_of(self, version: VersionState) -> Target:
-        """The version's target; of one with several backends it chooses among theirs."""
-        listed = self.backends_of(version)
-        whole = self._target_at(version, listed[0].address)
-        if len(listed) > 1:
-            targets = [self._target_at(version, backend.address) for backend in listed]
-            for number, target in enumerate(targets):
-                target.whole, target.backend = whole, number
-            config = self._backends
-            counts = self._counts_of(version.index)
-            choose, key_of = chooser_of(config.balance, listed)
-            threshold = self.config.hold.circuit_failures
-            whole.backends = Backends(targets, choose, key_of, counts, threshold, config.eject_time, self._now)
-        return whole
-
-    def _counts_of(self, version: int) -> Counts:
-        """One for each version, whatever becomes of the state: requests on their way go on counting in it."""
-        counts = self._counts.get(version)
-        if counts is None:
-            counts = self._counts[version] = self._make_counts(version)
-        return counts
-
     def backends_of(self, version: VersionState) -> tuple[Backend, ...]:
         """Where a version listens."""
-        return places(version, self._address, self._backends)
-
-    def _target_at(self, version: VersionState, address: Address) -> Target:
-        # A file written by hand says nothing about the process, and "stopped" is what it then is taken for.
-        was_ours = version.pid is not None or version.started_at is not None
-        session = self.session(address)
-        return Target(
-            version.index,
-            version.name,
-            address,
-            session.send,
-            was_ours and version.status == "stopped",
-            version.status == "starting",
-            version.release or "",
-            session.connections,
-        )
+        return self._maker.backends_of(version)
 
     def _target_by_the_clock(self) -> Target:
         """What `target` says when that is not simply the active version: pause and maintenance end by themselves."""
@@ -200,7 +160,7 @@ class TrafficRouter:
         self.past_maintenance()
         if self._standby is None:
             assert self.seen is not None
-            self._standby = self._target_of(self.seen.version(self.seen.standby_version))
+            self._standby = self._maker.target_of(self.seen.version(self.seen.standby_version))
         return self._standby
 
     def divert(self, target: Target) -> None:
@@ -318,7 +278,10 @@ class TrafficRouter:
             head = RequestParser(config.max_fields, allow_trace=config.allow_trace).parse(raw)
             forwarding = Forwarding(b"127.0.0.1", b"http", config.main_port, config.forwarded_hops)
             if backends is not None:
-                target = backends.pick(head, forwarding)
+                picked = backends.pick(head, forwarding)
+                if picked is None:
+                    raise QueueFull("each backend has as many requests as it may have")
+                target = picked
             added = forwarding.lines(head)
             sent = upstream_head(head, added, target.authority) + (body or b"")
             answer = target.send(UpstreamRequest(target.address, head.method, head.target, sent))

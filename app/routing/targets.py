@@ -57,8 +57,19 @@ class Choice(Protocol):
     def are_down(self) -> bool:
         """Whether the circuit of each is open."""
 
-    def pick(self, head: RequestHead, forwarding: Forwarding) -> Target:
-        """The backend for a request, on which it counts as in flight from now on."""
+    @property
+    def limit(self) -> int:
+        """The most requests in flight on one backend; 0 is any number."""
+
+    @property
+    def room(self) -> int:
+        """How many requests more there is room for, where there is a limit."""
+
+    on_room: Callable[[], None] | None
+    """Called when a request has left a backend."""
+
+    def pick(self, head: RequestHead, forwarding: Forwarding) -> Target | None:
+        """The backend for a request, on which it counts as in flight from now on; None when there is no room."""
 
     def another(self, tried: Container[int]) -> Target | None:
         """One that was not tried yet, likewise; None when there is none."""

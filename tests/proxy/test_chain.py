@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -18,7 +19,8 @@ from app.proxy.chain import Chain, Filter, Verdict, Wait
 from app.proxy.filters import ORDER
 from app.proxy.replies.reply import Reply
 from app.proxy.transaction import Transaction
-from app.proxy.waiting_room import WaitingRoom
+from app.proxy.waiting_room import HoldRoom
+from app.routing.router import NO_VERSION
 from tests.proxy.flying import Flying
 from tests.support.raw_upstream import RawUpstream, reply
 from tests.support.states import put_state
@@ -115,8 +117,9 @@ def test_refusal_by_a_state_that_is_over_does_not_count(stage: Stage) -> None:
 
 def test_who_waits_holds_no_claim_and_is_asked_from_the_beginning(stage: Stage) -> None:
     open_door = gevent.event.Event()
-    room = WaitingRoom(10, 1000.0, open_door.is_set)
-    chain = stage.chain(stage.says("a"), stage.says("b", Wait(room)), stage.claims)
+    room = HoldRoom(10, 1000.0, open_door.is_set)
+    counted = partial(stage.transaction.recorder.count_held, NO_VERSION)
+    chain = stage.chain(stage.says("a"), stage.says("b", Wait(room, counted)), stage.claims)
     going = gevent.spawn(chain.admit, stage.transaction)
     with gevent.Timeout(5):
         while not len(room):
@@ -131,7 +134,7 @@ def test_who_waits_holds_no_claim_and_is_asked_from_the_beginning(stage: Stage) 
 
 
 def test_full_waiting_room_turns_away_without_counting_a_hold(stage: Stage) -> None:
-    chain = stage.chain(stage.says("a", Wait(WaitingRoom(0, 1.0, lambda: True))), stage.claims)
+    chain = stage.chain(stage.says("a", Wait(HoldRoom(0, 1.0, lambda: True), lambda us: None)), stage.claims)
     with pytest.raises(HoldQueueFull):
         chain.admit(stage.transaction)
     assert stage.flying.counted("router").held == 0

@@ -8,7 +8,7 @@ import gevent
 import pytest
 
 from app.errors import ClientDisconnected, HoldQueueFull
-from app.proxy.waiting_room import HoldExpired, Pace, WaitingRoom
+from app.proxy.waiting_room import HoldExpired, HoldRoom, Pace
 from app.transport.endpoint import Endpoint
 from tests.transport.loopback import connected, reset
 
@@ -29,9 +29,9 @@ def gate() -> Gate:
 
 
 @pytest.fixture
-def room(gate: Gate) -> Iterator[WaitingRoom]:
+def room(gate: Gate) -> Iterator[HoldRoom]:
     """A room for three; in the end nobody is left in it."""
-    made = WaitingRoom(3, 1000, gate)
+    made = HoldRoom(3, 1000, gate)
     yield made
     assert len(made) == 0
 
@@ -58,7 +58,7 @@ def test_fractions_are_not_lost() -> None:
 # --- the room -------------------------------------------------------------------------------------------------
 
 
-def test_they_go_in_the_order_in_which_they_arrived(room: WaitingRoom, gate: Gate) -> None:
+def test_they_go_in_the_order_in_which_they_arrived(room: HoldRoom, gate: Gate) -> None:
     gone: list[int] = []
 
     def wait(arrived_us: int) -> None:
@@ -73,7 +73,7 @@ def test_they_go_in_the_order_in_which_they_arrived(room: WaitingRoom, gate: Gat
     assert gone == [10, 20, 30]
 
 
-def test_room_is_bounded_and_a_place_comes_free(room: WaitingRoom, gate: Gate) -> None:
+def test_room_is_bounded_and_a_place_comes_free(room: HoldRoom, gate: Gate) -> None:
     waiting = [gevent.spawn(room.wait, None, number) for number in range(3)]
     settle()
     with pytest.raises(HoldQueueFull):
@@ -83,13 +83,13 @@ def test_room_is_bounded_and_a_place_comes_free(room: WaitingRoom, gate: Gate) -
     room.wait(None, 5, 5)
 
 
-def test_wait_ends_in_time(room: WaitingRoom) -> None:
+def test_wait_ends_in_time(room: HoldRoom) -> None:
     with pytest.raises(HoldExpired):
         room.wait(None, 1, 0.03)
 
 
 def test_queue_does_not_grow_with_those_that_gave_up(gate: Gate) -> None:
-    room = WaitingRoom(3, 1000, gate)
+    room = HoldRoom(3, 1000, gate)
     for number in range(300):
         with pytest.raises(HoldExpired):
             room.wait(None, number, 0)
@@ -98,7 +98,7 @@ def test_queue_does_not_grow_with_those_that_gave_up(gate: Gate) -> None:
     room.wait(None, 301, 5)
 
 
-def test_room_that_was_left_empty_serves_again(room: WaitingRoom, gate: Gate) -> None:
+def test_room_that_was_left_empty_serves_again(room: HoldRoom, gate: Gate) -> None:
     gate.is_open = True
     for number in range(3):
         room.wait(None, number, 5)
@@ -108,7 +108,7 @@ def test_room_that_was_left_empty_serves_again(room: WaitingRoom, gate: Gate) ->
 # --- clients --------------------------------------------------------------------------------------------------
 
 
-def test_what_a_client_sends_meanwhile_is_kept(room: WaitingRoom, gate: Gate) -> None:
+def test_what_a_client_sends_meanwhile_is_kept(room: HoldRoom, gate: Gate) -> None:
     near, far = connected()
     client = Endpoint(near)
     client.buffered = b"a"
@@ -126,7 +126,7 @@ def test_what_a_client_sends_meanwhile_is_kept(room: WaitingRoom, gate: Gate) ->
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("unread", [0, 140_000], ids=["nothing-unread", "much-unread"])
-def test_client_that_left_does_not_go(room: WaitingRoom, gate: Gate, how: str, unread: int) -> None:
+def test_client_that_left_does_not_go(room: HoldRoom, gate: Gate, how: str, unread: int) -> None:
     near, far = connected()
     client = Endpoint(near)
     waiting = gevent.spawn(room.wait, client, 1)
@@ -141,7 +141,7 @@ def test_client_that_left_does_not_go(room: WaitingRoom, gate: Gate, how: str, u
     client.close()
 
 
-def test_client_may_send_no_more_than_a_bound_ahead(room: WaitingRoom, gate: Gate) -> None:
+def test_client_may_send_no_more_than_a_bound_ahead(room: HoldRoom, gate: Gate) -> None:
     near, far = connected()
     client = Endpoint(near)
     waiting = gevent.spawn(room.wait, client, 1)

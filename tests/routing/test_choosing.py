@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.address import Backend
 from app.protocol.request import RequestHead, RequestParser
-from app.routing.choosing import BOUND, Chooser, chooser_of
+from app.routing.choosing import BOUND, chooser_of
 
 WEIGHTS = st.lists(st.integers(1, 9), min_size=2, max_size=16)
 KINDS = ["least", "round-robin", "hash:client"]
@@ -20,15 +21,19 @@ def backends(weights: list[int]) -> list[Backend]:
     return [Backend.parse(f"10.0.0.{number}:80 weight={weight}") for number, weight in enumerate(weights, 1)]
 
 
-def chooser(balance: str, weights: list[int]) -> Chooser:
-    return chooser_of(balance, backends(weights))[0]
+def chooser(balance: str, weights: list[int]) -> Callable[[Sequence[int], Sequence[int], bytes], int]:
+    choose = chooser_of(balance, backends(weights))[0]
+    shares = None if len(set(weights)) == 1 else [float(weight) for weight in weights]
+    return lambda in_flight, usable, key: choose(in_flight, usable, shares, key)
 
 
 def head(lines: bytes) -> RequestHead:
     return RequestParser(100).parse(b"GET / HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n")
 
 
-def shares(choose: Chooser, count: int, times: int, key: bytes = b"") -> Counter[int]:
+def shares(
+    choose: Callable[[Sequence[int], Sequence[int], bytes], int], count: int, times: int, key: bytes = b""
+) -> Counter[int]:
     """How often each is chosen while nothing is in flight."""
     return Counter(choose([0] * count, range(count), key) for _ in range(times))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
+from app.proxy.backend_queue import BackendQueue, QueuePlace
 from app.proxy.chain import Chain, Concern, Filter
 from app.proxy.filters.admission import Admission
 from app.proxy.filters.maintenance import MaintenanceFilter
@@ -11,25 +13,33 @@ from app.proxy.filters.preview import PreviewFilter
 from app.proxy.transaction import Recorder
 from app.routing.router import TrafficRouter
 from app.settings.loading import Loaded
+from app.state.model import VERSIONS
 
 __all__ = ["ORDER", "Admission", "chain_of"]
 
 ORDER: Final = (
     ("preview", "its token is taken off before anybody else could see it: logs, other filters, applications"),
     ("maintenance", "visitors of the standby pass it, so it comes after them; nobody else need be judged meanwhile"),
-    ("admission", "the claim, and the wait for the end of a pause: after everything that can say no"),
+    ("admission", "the claim, and the wait for the end of a pause or for room: after everything that can say no"),
 )
 """Name of each filter, and why it stands there."""
 
 
-def chain_of(settings: Loaded, router: TrafficRouter, recorder: Recorder) -> tuple[Chain, Admission]:
+def chain_of(
+    settings: Loaded, router: TrafficRouter, recorder: Recorder, place: Callable[[int], QueuePlace]
+) -> tuple[Chain, Admission]:
     """The chain of one worker, and its last filter, where requests may be waiting.
+
+    `place` gives what workers tell one another of their queues, by version.
 
     A filter for which nothing is configured is None here and costs a request nothing. One with a table of its own asks
     for it by its class: `settings.of(ItsConfig)`.
     """
     config = settings.config
-    admission = Admission(config, router, recorder)
+    queues = []
+    if settings.backends.max_in_flight:
+        queues = [BackendQueue(settings.backends, router, place(version)) for version in range(len(VERSIONS))]
+    admission = Admission(config, router, recorder, queues)
     preview = PreviewFilter(config, router)
     maintenance = MaintenanceFilter(config, router, settings.app.health_path)
     filters: dict[str, Filter | None] = {"preview": preview, "maintenance": maintenance, "admission": admission}

@@ -1,15 +1,19 @@
-"""The last filter: a claim on the version that the request goes to, or a wait for the end of a pause."""
+"""The last filter: a claim on the version that the request goes to, or a wait for the end of a pause or for room."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from math import ceil
 from time import time
 
 from app.errors import RouterError, TrafficPaused
+from app.proxy.backend_queue import BackendQueue
 from app.proxy.chain import Verdict, Wait
 from app.proxy.transaction import Recorder, Transaction
-from app.proxy.waiting_room import WaitingRoom
-from app.routing.router import TrafficRouter
+from app.proxy.waiting_room import HoldRoom
+from app.routing.router import NO_VERSION, TrafficRouter
+from app.routing.targets import Choice
 from app.settings.tables.router_settings import RouterConfig
 
 __all__ = ["Admission"]
@@ -22,15 +26,19 @@ class Admission:
         config: the settings.
         router: knows the state, and chooses the version.
         recorder: counts those that wait.
+        queues: where requests wait for room on the backends of a version, by its index; none without a limit.
 
     Attributes:
         room: where requests wait for the end of a pause.
     """
 
-    def __init__(self, config: RouterConfig, router: TrafficRouter, recorder: Recorder) -> None:
+    def __init__(
+        self, config: RouterConfig, router: TrafficRouter, recorder: Recorder, queues: Sequence[BackendQueue] = ()
+    ) -> None:
         self._router = router
-        self.room = WaitingRoom(config.hold.hold_queue, config.hold.resume_rate, self._is_resumed, recorder.hold)
-        self._paused = Wait(self.room)
+        self._queues = queues
+        self.room = HoldRoom(config.hold.hold_queue, config.hold.resume_rate, self._is_resumed, recorder.hold)
+        self._paused = Wait(self.room, partial(recorder.count_held, NO_VERSION))
         self._is_closed = False
 
     def __call__(self, transaction: Transaction) -> Verdict:
@@ -50,11 +58,24 @@ class Admission:
             return error
         except RouterError as refusal:
             return refusal
-        transaction.row, target = claim
-        if target.backends is not None:
-            target = target.backends.pick(head, request.forwarding)
-        transaction.target = target
-        return None
+        transaction.row, transaction.target = claim
+        backends = transaction.target.backends
+        return None if backends is None else self._choose(transaction, backends)
+
+    def _choose(self, transaction: Transaction, backends: Choice) -> Verdict:
+        """One of a version's backends; a wait, without the claim, where each has as many requests as it may have."""
+        request = transaction.request
+        queue = self._queues[transaction.target.version] if backends.limit else None
+        if queue is None or not queue.is_anothers_turn(transaction):
+            backend = backends.pick(request.head, request.forwarding)
+            if backend is not None:
+                transaction.target = backend
+                return None
+        assert queue is not None, "without a limit there is room"
+        turn = queue.turn_for(transaction, backends)
+        if isinstance(turn, Wait):
+            transaction.release()
+        return turn
 
     @property
     def holds_for_s(self) -> float:

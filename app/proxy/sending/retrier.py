@@ -17,7 +17,7 @@ from app.proxy.chain import Chain
 from app.proxy.replies.reply import Reply
 from app.proxy.sending.retry_budget import RetryBudget
 from app.proxy.transaction import Recorder, Transaction
-from app.proxy.waiting_room import HoldExpired, WaitingRoom
+from app.proxy.waiting_room import HoldExpired, HoldRoom
 from app.routing.circuit import Circuit
 from app.routing.failover import FailureDetector
 from app.routing.router import TrafficRouter
@@ -63,7 +63,7 @@ class Retrier:
         self._failures = failures
         self._budget = budget
         self._recorder = recorder
-        self.room = WaitingRoom(config.hold.hold_queue, config.hold.resume_rate, self._may_go, recorder.hold)
+        self.room = HoldRoom(config.hold.hold_queue, config.hold.resume_rate, self._may_go, recorder.hold)
         self._down: Target | None = None
         self._look_at = 0.0  # monotonic seconds
         self._look_gap_s = FIRST_LOOK_S

@@ -50,6 +50,33 @@ class BackendsConfig:
         high=60,
     )
 
+    slow_start: float = setting(
+        0.0,
+        "Let the share of a backend that has come, or come back, grow from a tenth of it to all within this time.",
+        unit="seconds",
+        zero="all of it at once",
+        high=600,
+    )
+    max_in_flight: int = setting(
+        0,
+        "Send a backend at most this many requests at a time, counted over all workers; what comes beyond that waits"
+        " in the router, in order, and may still go to any backend, or to the other version after a switch.",
+        zero="as many as come",
+        high=100_000,
+    )
+    queue: int = setting(
+        100,
+        "Let at most this many requests wait for `max_in_flight`, over all workers; further ones are told 503 at once.",
+        high=100_000,
+    )
+    queue_timeout: float = setting(
+        10.0,
+        "Let a request wait for this long at most; then it is told 503.",
+        unit="seconds",
+        low=0.1,
+        high=3600,
+    )
+
     def __post_init__(self) -> None:
         enforce(self, ())
 
