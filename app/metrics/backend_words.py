@@ -72,20 +72,24 @@ class BackendWords:
         self._words[self._own_at[2] + backend] = int(is_unwell)
 
     def in_flight(self, count: int) -> list[int]:
-        """The requests in flight on each of the first `count` backends, of all workers that `verdicts` found well."""
+        """The requests in flight on each of the first `count` backends, of all workers that were found well."""
         words, found = self._words, self.own[:count]
         for in_flight, _, _ in self._live:
             found = list(map(add, found, words[in_flight : in_flight + count].tolist()))
         return found
 
+    def look(self) -> None:
+        """Looks which workers are well: the others do not count."""
+        words = self._words
+        self._looked_us = monotonic_ns() // 1000
+        since = self._looked_us - layout.FRESH_US
+        self._live = [at for at, seen in zip(self._columns, self._seen_at, strict=True) if words[seen] > since]
+
     def verdicts(self, count: int) -> Verdicts:
         """What these workers say of the first `count` backends."""
         words = self._words
-        now_us = monotonic_ns() // 1000
-        if now_us - self._looked_us > _LOOK_US:
-            self._looked_us = now_us
-            since = now_us - layout.FRESH_US
-            self._live = [at for at, seen in zip(self._columns, self._seen_at, strict=True) if words[seen] > since]
+        if monotonic_ns() // 1000 - self._looked_us > _LOOK_US:
+            self.look()
         _, out_at, unwell_at = self._own_at
         out, unwell = words[out_at : out_at + count].tolist(), words[unwell_at : unwell_at + count].tolist()
         for _, out_at, unwell_at in self._live:

@@ -111,6 +111,7 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         "uptime_s": round(snapshot.uptime_s, 1),
         "in_flight": overall.in_flight,
         "held": snapshot.held,
+        "queued": snapshot.queued,
         "latency_ms": _latency(overall.total),
         **_breakdown(overall),
         "versions": {name: _version(stats) for name, stats in snapshot.versions.items()},
@@ -162,6 +163,8 @@ def _breakdown(stats: VersionStats) -> dict[str, Any]:
             "first_byte_ms": _latency(stats.first_byte),
             "upstream_ms": _latency(stats.upstream),
             "held_ms": _latency(stats.holds),
+            "queued_requests": stats.queue.waits,
+            "longest_queued_ms": rounded(stats.queue.longest_ms),
             "bytes_in": stats.bytes_in,
             "bytes_out": stats.bytes_out,
         }
@@ -239,6 +242,7 @@ def _worker(worker: WorkerStats) -> dict[str, Any]:
         "requests": worker.requests,
         "in_flight": worker.in_flight,
         "held": worker.held,
+        "queued": worker.queued,
         "connections": worker.connections,
         "is_leader": worker.is_leader,
     }

@@ -37,6 +37,8 @@ _COUNTERS: tuple[tuple[str, str, Callable[[VersionStats], float]], ...] = (
     ("aborted_requests", "Requests in flight in a worker when it died.", lambda v: v.aborted),
     ("retries", "Further attempts at requests already counted.", lambda v: v.retries),
     ("held_requests", "Requests held back for a while before they were sent.", lambda v: v.held),
+    ("queued_requests", "Waits for room on a backend, where max_in_flight is set.", lambda v: v.queue.waits),
+    ("queued_seconds", "How long these waits took together.", lambda v: v.queue.total_ms / 1000),
     ("request_body_bytes", "Bytes of request bodies.", lambda v: v.bytes_in or 0),
     ("response_body_bytes", "Bytes of answer bodies.", lambda v: v.bytes_out or 0),
 )
@@ -139,6 +141,7 @@ class SnapshotCollector(Collector):
         workers = sum(worker.role == "worker" for worker in snapshot.workers)
         for name, text, value in (
             ("requests_held", "Requests held back now, in a pause or while their version is down.", snapshot.held),
+            ("requests_queued", "Requests waiting now for room on a backend.", snapshot.queued),
             ("failover_active", "1 while requests go to the standby.", snapshot.failover.workers > 0),
             ("workers", "Live router workers.", workers),
             ("uptime_seconds", "Since the router was started while none was running.", snapshot.uptime_s),

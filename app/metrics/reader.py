@@ -219,6 +219,7 @@ class Reader:
             requests=ended[0] - values[S["base_requests"]],
             in_flight=started - sum(ended),
             held=values[S["holding"]],
+            queued=sum(self._words[layout.queue_at(slot, version)] for version in range(len(VERSIONS))),
             connections=values[S["connections"]] - 1 if values[S["connections"]] else None,
             is_leader=self._words[H["leader_pid"]] == pid,
         )

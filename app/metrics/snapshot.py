@@ -35,6 +35,14 @@ class Streams(NamedTuple):
     cut: int = 0
 
 
+class Queue(NamedTuple):
+    """Waits for room on a version's backends: how many there were, and how long all and the longest took."""
+
+    waits: int = 0
+    total_ms: float = 0.0
+    longest_ms: float = 0.0
+
+
 class VersionStats(NamedTuple):
     """What happened to the requests of one version, or of all together.
 
@@ -73,6 +81,8 @@ class VersionStats(NamedTuple):
     """How long requests were held; None in a window."""
     streams: Streams = Streams()
     """None counted in a window, nor those of a worker that died."""
+    queue: Queue = Queue()
+    """None counted in a window."""
 
     @property
     def failures(self) -> dict[str, int]:
@@ -153,6 +163,8 @@ class WorkerStats(NamedTuple):
     in_flight: int
     held: int
     """Requests it holds back at this moment."""
+    queued: int
+    """Requests that wait there for room on a backend."""
     connections: int | None
     """Client connections it holds; None while it does not accept any."""
     is_leader: bool
@@ -214,6 +226,11 @@ class Snapshot(NamedTuple):
     def held(self) -> int:
         """Requests held back at this moment, by all live workers."""
         return sum(worker.held for worker in self.workers)
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait for room on a backend at this moment, in all live workers."""
+        return sum(worker.queued for worker in self.workers)
 
 
 class Series(NamedTuple):

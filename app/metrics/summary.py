@@ -11,12 +11,12 @@ from app.metrics import layout
 from app.metrics.cells import Cell
 from app.metrics.histogram import BUCKETS, COARSE_SHIFT, merge, quantiles
 from app.metrics.layout import C
-from app.metrics.snapshot import Latency, Streams, VersionStats
+from app.metrics.snapshot import Latency, Queue, Streams, VersionStats
 
 _VERSIONS = range(len(layout.VERSION_LABELS))
 OVERALL = "all"
 
-MAXIMA = ("longest_us", "longest_held_us")
+MAXIMA = ("longest_us", "longest_held_us", "longest_queued_us")
 """The counters that are not added up: of these the highest counts."""
 
 
@@ -99,6 +99,7 @@ def _stats(name: str, block: Sequence[int]) -> VersionStats:
         upstream=_latency(block, 2),
         holds=_latency(block, 3, block[C["longest_held_us"]]),
         streams=Streams(*(block[C[f"streams_{end}"]] for end in Streams._fields)),
+        queue=Queue(block[C["queued"]], block[C["queued_us"]] / 1000, block[C["longest_queued_us"]] / 1000),
     )
 
 

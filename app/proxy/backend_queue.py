@@ -12,7 +12,7 @@ from app.proxy.chain import Wait
 from app.proxy.transaction import Transaction
 from app.proxy.waiting_room import WaitingRoom
 from app.routing.router import TrafficRouter
-from app.routing.targets import Choice
+from app.routing.targets import Choice, Target
 from app.settings.tables.backends_settings import BackendsConfig
 
 __all__ = ["BackendQueue", "QueuePlace"]
@@ -62,7 +62,7 @@ class BackendQueue(WaitingRoom):
         oldest_us = self._place.elsewhere().oldest_us
         return len(self) > 0 or 0 < oldest_us < transaction.request.started_us - SLACK_US
 
-    def turn_for(self, transaction: Transaction, backends: Choice) -> Wait | QueueFull | QueueTimeout:
+    def turn_for(self, transaction: Transaction, whole: Target, backends: Choice) -> Wait | QueueFull | QueueTimeout:
         """What a request that found no room does: it waits, or is told that it has for long enough, or cannot."""
         now, config = monotonic(), self._config
         if not transaction.queued_until:
@@ -75,7 +75,7 @@ class BackendQueue(WaitingRoom):
         self._backends = backends
         self._generation = self._router.generation
         backends.on_room = self._let_due_go
-        counted = partial(transaction.recorder.count_queued, transaction.target.version)
+        counted = partial(transaction.recorder.count_queued, whole.version)
         return Wait(self, counted, transaction.queued_until - now)
 
     def _noted(self, change: int) -> None:

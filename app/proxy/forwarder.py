@@ -171,7 +171,7 @@ class Forwarder:
         """What the router says itself, on the record of the version that was claimed, or of none."""
         is_claimed = transaction.row is not None
         if not is_claimed:
-            transaction.claim(NOWHERE)
+            transaction.claim(transaction.target)
         if isinstance(answer, Reply):
             return LocalReply(transaction, answer, self._timeouts.sending)
         # A visit that never got to the standby is counted as any request that is refused.

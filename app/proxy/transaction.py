@@ -119,7 +119,8 @@ class Transaction:
         tokens: what a preview's link, cookie or field said; None until one was looked for and found.
         is_preview: it visits the standby: it is not held, not counted, and its answer not to be stored.
         queued_until: monotonic seconds: up to when it waits for room on a backend; 0 where it did not have to.
-        row, target: the claim, its row in the in-flight table and the version; the row is None while there is none.
+        row, target: the claim, its row in the in-flight table and the version; the row is None while there is none, and
+            the target then whoever has a refusal to answer for.
         sent_us, head_us: monotonic microseconds when the request was sent and the answer's head was here; 0 before.
         first_byte_us: when the first byte of the answer was ready to be sent to the client; 0 before, and where it is
             known that the client has not got all of the answer's head.

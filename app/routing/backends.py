@@ -44,6 +44,9 @@ class Counts(Protocol):
     def say_out(self, backend: int, word: int) -> None:
         """Says how long a backend is left alone."""
 
+    def look(self) -> None:
+        """Looks anew which workers there are: one that has just begun is counted from now on."""
+
     def in_flight(self, count: int) -> list[int]:
         """The requests in flight on each of the first `count` backends, of all workers."""
 
@@ -68,6 +71,9 @@ class OwnCounts:
     def say_out(self, backend: int, word: int) -> None:
         """Notes it."""
         self._out[backend] = word
+
+    def look(self) -> None:
+        """There is none but this one."""
 
     def in_flight(self, count: int) -> list[int]:
         """As many as this process has."""
@@ -186,6 +192,8 @@ class Backends:
             verdicts = counts.verdicts(self._size)
             if roster.has_news(verdicts):
                 roster.judge(verdicts, counts.own, self._clock_us())
+        if self.limit:
+            counts.look()
         self._in_flight = counts.in_flight(self._size)
 
     # --- who is left alone --------------------------------------------------------------------------------

@@ -72,9 +72,11 @@ class Admission:
                 transaction.target = backend
                 return None
         assert queue is not None, "without a limit there is room"
-        turn = queue.turn_for(transaction, backends)
-        if isinstance(turn, Wait):
-            transaction.release()
+        whole = transaction.target
+        transaction.release()
+        turn = queue.turn_for(transaction, whole, backends)
+        if not isinstance(turn, Wait):
+            transaction.target = whole  # which has it to answer for
         return turn
 
     @property
