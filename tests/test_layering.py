@@ -19,7 +19,10 @@ LEVELS = [
     ["app.withheld", "app.shell_text", "app.signed"],
     ["app.errors", "app.operator_errors", "app.units", "app.address"],
     ["app.settings"],
-    ["app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.access"],
+    [
+        *("app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.state.instances"),
+        "app.access",
+    ],
     [
         *(
             "app.protocol",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from app.shell_text import idiom_in
 
-__all__ = ["as_list", "as_text", "as_texts", "idioms"]
+__all__ = ["as_list", "as_text", "as_texts", "idioms", "takes_socket"]
 
 
 def as_list(value: object) -> Sequence[object]:
@@ -32,3 +32,8 @@ def idioms(commands: Mapping[str, Iterable[str]], *, is_shell: bool) -> list[str
         return []
     found = ((name, idiom_in(command)) for name, each in commands.items() for command in each)
     return [f"{name} has {idiom}" for name, idiom in found if idiom]
+
+
+def takes_socket(texts: Iterable[str]) -> bool:
+    """Whether one of the texts, a command or a variable of its, leads to the socket that it is to listen on."""
+    return any("{socket}" in text or "BG_SOCKET" in text for text in texts)

@@ -28,7 +28,10 @@ SCHEMA: Final = 1
 def encode(state: BlueGreenState) -> bytes:
     """The state file's bytes: indented JSON, for the people who will look into it."""
     versions = {
-        name: {key: getattr(version, key) for key in _VERSION_FIELDS} for name, version in state.versions.items()
+        name: {
+            key: value for key in _VERSION_FIELDS if (value := getattr(version, key)) or key not in _LEFT_OUT_WHEN_EMPTY
+        }
+        for name, version in state.versions.items()
     }
     modes = {key: None if getattr(state, key) is None else getattr(state, key)._asdict() for key in _MODES}
     known = {"schema": SCHEMA, **{key: getattr(state, key) for key in _TOP_FIELDS}, **modes, "versions": versions}
@@ -55,6 +58,8 @@ def decode(raw: bytes, default_ports: Mapping[str, int] = PORTS) -> BlueGreenSta
     ports = [version.port for version in versions.values()]
     if len(set(ports)) < len(ports):
         raise StateError(f"the versions share port {ports[0]}")
+    if shared := set.intersection(*(set(version.instances) for version in versions.values())):
+        raise StateError(f"the versions share {min(shared)}")
     return BlueGreenState(
         active_version=cast(str | None, _read(document, "active_version", _TOP_FIELDS)),
         previous_version=cast(str | None, _read(document, "previous_version", _TOP_FIELDS)),
@@ -92,8 +97,7 @@ def _object(value: object, where: str) -> dict[str, object]:
 def _version(name: str, value: object, default_port: int) -> VersionState:
     given = _object(value, f"versions.{name}")
     values = {key: _read(given, key, _VERSION_FIELDS, f"versions.{name}.") for key in _VERSION_FIELDS if key in given}
-    if "backends" in values:
-        values["backends"] = tuple(cast(list[str], values["backends"]))
+    values |= {key: tuple(cast(list[str], values[key])) for key in _LISTS if key in values}
     fields = cast(VersionChanges, values)  # _read checked each against the field's own rule
     return replace(VersionState(name, default_port), **fields)
 
@@ -170,6 +174,10 @@ def _is_backends(value: object) -> bool:
     return True
 
 
+def _is_addresses(value: object) -> bool:
+    return _is_backends(value) and not any(" " in text for text in cast(list[str], value))  # none has a weight
+
+
 _STATUSES = get_args(Status)
 _NAME = _Field("one of the versions or null", _or_null(lambda value: value in VERSIONS))
 _TIME = _Field("a time in seconds or null", _or_null(_is_time))
@@ -212,7 +220,11 @@ _VERSION_FIELDS: Mapping[str, _Field] = {
     "revision": _TEXT,
     "rolled_back_at": _TIME,
     "backends": _Field("a list of addresses", _is_backends, default=()),
+    "instances": _Field("a list of addresses", _is_addresses, default=()),
+    "drained": _Field("a list of addresses", _is_addresses, default=()),
 }
+_LISTS = ("backends", "instances", "drained")
+_LEFT_OUT_WHEN_EMPTY = ("instances", "drained")
 _KNOWN_KEYS = frozenset((*_TOP_FIELDS, *_MODES, "schema", "versions"))
 
 

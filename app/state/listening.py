@@ -1,4 +1,4 @@
-"""Where a version listens: at the backends that the state or the settings list, else at its port."""
+"""Where a version listens: at the backends that others run, else where its own processes do, else at its port."""
 
 from __future__ import annotations
 
@@ -16,4 +16,5 @@ def listed(version: VersionState, settings: BackendsConfig) -> tuple[str, ...]:
 
 def places(version: VersionState, address: str, settings: BackendsConfig) -> tuple[Backend, ...]:
     """All places where a version listens, at least one; `address` is that of its port."""
-    return backends_of(listed(version, settings)) or (Backend(Address(address, version.port)),)
+    named = listed(version, settings) or version.instances
+    return backends_of(named) or (Backend(Address(address, version.port)),)

@@ -57,7 +57,8 @@ class VersionState:
     `record` is the id of the record (`app.state.releases`) of all that it was started with; `directory`, where that
     was, with links followed, and `revision`, the code's there, are repeated here for those who may not read it.
     `rolled_back_at` is when traffic was taken from this release because it was found wanting (wall time).
-    `backends` are the addresses of a version that does not simply listen on its port (`app.address`).
+    `backends` are the addresses of a version that others run, `instances` those of our own processes where it does not
+    simply listen on its port (`app.address`); those in `drained`, of either, get no new requests.
     """
 
     name: str
@@ -76,6 +77,8 @@ class VersionState:
     revision: str | None = None
     rolled_back_at: float | None = None
     backends: tuple[str, ...] = ()
+    instances: tuple[str, ...] = ()
+    drained: tuple[str, ...] = ()
 
     @property
     def started_with(self) -> dict[str, str | None]:
@@ -110,6 +113,8 @@ class VersionChanges(TypedDict, total=False):
     revision: str | None
     rolled_back_at: float | None
     backends: tuple[str, ...]
+    instances: tuple[str, ...]
+    drained: tuple[str, ...]
 
 
 class Pause(NamedTuple):

@@ -210,6 +210,23 @@ FOREIGN = {
         b'{"active_version": null, "versions": {"blue": {"backends": ["8000"]}}}',
         "expected a list of addresses",
     ),
+    "instances a weight": (
+        b'{"active_version": null, "versions": {"blue": {"instances": ["127.0.0.1:5005 weight=2"]}}}',
+        "versions.blue.instances is ['127.0.0.1:5005 weight=2']; expected a list of addresses",
+    ),
+    "instances a number": (
+        b'{"active_version": null, "versions": {"blue": {"instances": 3}}}',
+        "expected a list of addresses",
+    ),
+    "drained no address": (
+        b'{"active_version": null, "versions": {"blue": {"drained": ["blue.2"]}}}',
+        "versions.blue.drained is ['blue.2']; expected a list of addresses",
+    ),
+    "an address of both": (
+        b'{"active_version": null,'
+        b' "versions": {"blue": {"instances": ["unix:/a"]}, "green": {"instances": ["unix:/a"]}}}',
+        "the versions share unix:/a",
+    ),
     "time infinite": (b'{"active_version": null, "switched_at": 1e999}', "switched_at is inf"),
 }
 
@@ -280,6 +297,18 @@ def test_backends_of_a_version_are_kept() -> None:
     state = decode(raw)
     assert state.version("blue").backends == ("10.0.0.1:80", "unix:/run/a weight=2")
     assert decode(encode(state)) == state
+
+
+def test_instances_are_kept_and_left_out_where_there_are_none() -> None:
+    raw = (
+        b'{"active_version": "blue", "versions": {"blue": {"instances": ["127.0.0.1:5005", "127.0.0.1:5015"], '
+        b'"drained": ["127.0.0.1:5015"]}, "green": {"instances": []}}}'
+    )
+    state = decode(raw)
+    assert state.version("blue").instances == ("127.0.0.1:5005", "127.0.0.1:5015")
+    assert state.version("blue").drained == ("127.0.0.1:5015",)
+    assert decode(encode(state)) == state
+    assert encode(state).count(b'"instances"') == encode(state).count(b'"drained"') == 1
 
 
 @given(states)

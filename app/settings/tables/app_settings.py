@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from app.address import MAX_BACKENDS
 from app.settings import checks
-from app.settings.commands import as_list, as_text, idioms
+from app.settings.commands import as_list, as_text, idioms, takes_socket
 from app.settings.declaration import AllTables, Table
 from app.settings.engine import Rule, enforce, setting
 from app.withheld import CLEAN
@@ -26,7 +27,24 @@ _RULES = (
         "without clean_env, everything is passed on",
     ),
     Rule(("blue_port", "green_port"), lambda blue, green: blue != green, "two versions cannot share a port"),
+    Rule(
+        ("blue_port", "green_port", "instances", "instance_port_step", "bind"),
+        lambda blue, green, count, step, bind: (
+            bind == "unix" or blue == green or not set(_ports(blue, count, step)) & set(_ports(green, count, step))
+        ),
+        "two processes cannot share a port",
+    ),
+    Rule(
+        ("blue_port", "green_port", "instances", "instance_port_step", "bind"),
+        lambda blue, green, count, step, bind: bind == "unix" or _ports(max(blue, green), count, step)[-1] < 65536,
+        "the last port is above 65535",
+    ),
 )
+
+
+def _ports(first: int, count: int, step: int) -> range:
+    """The ports of a version's processes."""
+    return range(first, first + count * step, step)
 
 
 @dataclass(frozen=True)
@@ -36,7 +54,7 @@ class AppConfig:
     command: str = setting(
         "",
         "Command that runs a version, a text or the list of its words, without a shell; `{port}`, `{address}`,"
-        " `{version}`, `{release}` are filled in.",
+        " `{version}`, `{release}`, `{instance}` and `{socket}` are filled in.",
         zero="the bundled demo application, where nothing else ever ran",
         rule="a command with its quotes closed",
         check=checks.is_command,
@@ -50,6 +68,25 @@ class AppConfig:
     )
     blue_port: int = setting(5005, "Where blue listens, unless the state file names another port.", low=1, high=65535)
     green_port: int = setting(5006, "Where green listens, likewise.", low=1, high=65535)
+    instances: int = setting(
+        1,
+        f"Processes that a version is started with, up to {MAX_BACKENDS}; each request goes to one of them.",
+        low=1,
+        high=MAX_BACKENDS,
+    )
+    instance_port_step: int = setting(
+        10,
+        "The second process of a version listens so far above the version's port, the third twice as far.",
+        low=1,
+        high=10_000,
+    )
+    bind: str = setting(
+        "tcp",
+        "What the processes of a version listen on: its port and those above it (tcp), or a socket each (unix) in the"
+        " folder `run` beside the state file, `{socket}` of the command.",
+        rule="one of tcp, unix",
+        check=lambda text: text in ("tcp", "unix"),
+    )
     dir: str = setting(
         ".",
         "Directory in which the command runs; inside the release's directory where `[release] dir` is set.",
@@ -58,7 +95,7 @@ class AppConfig:
     )
     env: dict[str, str] = setting(
         {},
-        "Variables added to a version's environment; `{port}`, `{address}`, `{version}`, `{release}` are filled in.",
+        "Variables added to a version's environment; what is filled into `command` is filled in here.",
         rule="a table of NAME = text",
         check=checks.is_variable,
         secret=True,
@@ -179,6 +216,18 @@ def _settle(found: AllTables) -> list[str]:
         for name in ("blue_port", "green_port")
         if sources[name] != "default" and own[name] == main_port
     ]
+    count, step = own["instances"], own["instance_port_step"]
+    if own["bind"] == "tcp":
+        taken += [
+            f"main_port = {main_port}, [app] {name} = {own[name]}, instances = {count}, instance_port_step = {step}:"
+            " a process would listen where the router does"
+            for name in ("blue_port", "green_port")
+            if main_port in _ports(own[name], count, step)[1:]
+        ]
+    elif own["command"] and not takes_socket([own["command"], *own["env"].values()]):
+        taken.append(
+            'bind = "unix": neither [app] command nor env has {socket} or $BG_SOCKET, so nothing listens there'
+        )
     return [*taken, *idioms({"[app] command": [own["command"]]}, is_shell=own["shell"])]
 
 
