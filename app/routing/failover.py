@@ -52,7 +52,8 @@ class FailureDetector:
             return  # more than one answer is asked of it
         if was is not CircuitState.CLOSED:
             logger.warning("%s: answers again, its circuit is closed", target.label)
-        target.circuit = None
+        if circuit.is_past:
+            target.circuit = None
 
 
 class Failover:

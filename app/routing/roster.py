@@ -164,7 +164,7 @@ class Roster:
     def circuit_of(self, target: Target) -> Circuit:
         """The circuit of a backend, made where there is none yet."""
         if target.circuit is None:
-            target.circuit = Circuit(self._policy.threshold, proof=PROOF)
+            target.circuit = Circuit(self._policy.threshold, proof=PROOF, by_share=True)
             self.is_calm = False
         return target.circuit
 

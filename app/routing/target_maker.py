@@ -66,7 +66,7 @@ class TargetMaker:
         return whole
 
     def _roster(self, version: VersionState, targets: list[Target], listed: tuple[Backend, ...]) -> Roster:
-        drained = [number for number, one in enumerate(listed) if str(one.address) in getattr(version, "drained", ())]
+        drained = [number for number, one in enumerate(listed) if str(one.address) in version.drained]
         came = self._came.setdefault(version.index, {})
         for address in came.keys() - {backend.address for backend in listed}:
             del came[address]

@@ -165,9 +165,23 @@ def test_answers_between_failures_keep_it_in() -> None:
     version = Version(3)
     for _ in range(10):
         version.fail(0, times=2)
-        version.answer(0)
+        for _ in range(3):
+            version.answer(0)
     assert version.opened == 0
     assert version.picks() == {0, 1, 2}
+
+
+def test_one_that_fails_every_other_time_is_left_alone_all_the_same() -> None:
+    version = Version(3)
+    for _ in range(9):
+        version.fail(0)
+        version.answer(0)
+    assert version.opened == 0, "so few may be chance"
+    version.fail(0)
+    version.answer(0)
+    version.fail(0)
+    assert version.opened == 1
+    assert version.picks() == {1, 2}
 
 
 def test_what_one_worker_finds_all_act_by() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.routing.circuit import Circuit, CircuitState
+from app.routing.circuit import Circuit, CircuitState, FailureShare
 from tests.support.fake_clock import FakeSeconds
 
 
@@ -61,3 +61,35 @@ def test_it_knows_since_when_the_version_fails(clock: FakeSeconds) -> None:
     circuit.succeeded()
     clock.now += 1
     assert circuit.failing_for_s == 0
+
+
+class TestFailureShare:
+    """What counts of a backend's failures besides those in a row."""
+
+    def test_failures_of_long_ago_count_no_more(self) -> None:
+        now = 0.0
+        share = FailureShare(lambda: now)
+        for second in range(60):
+            now = float(second)
+            assert not share.count(second % 2), "never as many as twenty within ten seconds"
+        now = 100.0
+        assert share.is_nothing
+        assert not share.count(1)
+        assert not share.is_nothing
+
+    def test_half_of_twenty_are_too_many(self) -> None:
+        now = 0.0
+        share = FailureShare(lambda: now)
+        for _ in range(10):
+            assert not share.count(0)
+        now = 6.0
+        assert [share.count(1) for _ in range(10)] == [False] * 9 + [True]
+        now = 11.0
+        assert not share.count(0), "those before have gone"
+
+    def test_clock_that_goes_back_forgets_nothing(self) -> None:
+        now = 50.0
+        share = FailureShare(lambda: now)
+        share.count(1)
+        now = 0.0
+        assert not share.is_nothing
