@@ -75,6 +75,7 @@ ROOMS = {
         ["access_log", "environ", "rewrite", "relay"],
         ["replies"],
         ["chain"],
+        ["backend_queue"],
         ["filters", "sending"],
         ["forwarder"],
         ["service"],
@@ -93,7 +94,15 @@ ROOMS = {
         ["deployer", "modes", "pruning", "repair"],
         ["foreground_run"],
     ],
-    "app.routing": [["circuit", "choosing"], ["targets"], ["backends"], ["router"], ["failover"]],
+    "app.routing": [
+        ["circuit", "choosing"],
+        ["targets"],
+        ["roster"],
+        ["backends"],
+        ["target_maker"],
+        ["router"],
+        ["failover"],
+    ],
 }
 """What lies in a large room, lowest first; on one line nobody knows the others."""
 

@@ -1,4 +1,4 @@
-"""Requests that wait because each backend has as many as it may have: in order, over all workers, and across a switch."""
+"""Requests that wait because each backend has as many as it may have: in order, over all workers, across a switch."""
 
 from __future__ import annotations
 
@@ -86,6 +86,7 @@ def test_no_backend_has_more_than_its_limit_whatever_worker_sends(tmp_path: Path
         assert [backend.most for backend in backends] == [2, 2]
 
 
+@pytest.mark.alone
 def test_who_came_first_goes_first(tmp_path: Path) -> None:
     with (
         RawUpstream() as upstream,
