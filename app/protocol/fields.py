@@ -8,7 +8,17 @@ from typing import TypeVar
 
 from httptools import HttpParserError, HttpResponseParser
 
-__all__ = ["MEANINGS", "Field", "FieldParser", "Meaning", "fault_in_lines", "meaning_of", "remember", "split_list"]
+__all__ = [
+    "MEANINGS",
+    "Field",
+    "FieldParser",
+    "Meaning",
+    "fault_in_lines",
+    "meaning_of",
+    "parted",
+    "remember",
+    "split_list",
+]
 
 Field = tuple[bytes, bytes]
 """A field as it came: (name, value without leading white space), in wire order."""
@@ -173,3 +183,15 @@ def _classify(lower: bytes) -> Meaning:
 def split_list(value: bytes) -> list[bytes]:
     """The members of a comma-separated list (RFC 9110 §5.6.1), lower-cased, empty ones dropped."""
     return [member for part in value.split(b",") if (member := part.strip(b" \t").lower())]
+
+
+def parted(text: bytes, separator: bytes, name: bytes) -> tuple[bytes, bytes]:
+    """The members of a list of pairs, such as cookies, without those of a name, and the first value of these."""
+    others, found = [], []
+    for member in text.split(separator):
+        own_name, _, value = member.strip(b" \t").partition(b"=")
+        if own_name == name:
+            found.append(value)
+        else:
+            others.append(member)
+    return separator.join(others), next(filter(None, found), b"")

@@ -118,6 +118,7 @@ class Transaction:
         pick: what chooses the version, set by a filter; None is the active version.
         tokens: what a preview's link, cookie or field said; None until one was looked for and found.
         is_preview: it visits the standby: it is not held, not counted, and its answer not to be stored.
+        backend_cookie: the value of the cookie that names the backend which the client has had; b"" for none.
         queued_until: monotonic seconds: up to when it waits for room on a backend; 0 where it did not have to.
         row, target: the claim, its row in the in-flight table and the version; the row is None while there is none, and
             the target then whoever has a refusal to answer for.
@@ -132,6 +133,7 @@ class Transaction:
     __slots__ = (
         "_records",
         "_total",
+        "backend_cookie",
         "bytes_in",
         "bytes_out",
         "first_byte_us",
@@ -156,6 +158,7 @@ class Transaction:
         self.pick: Callable[[], Target] | None = None
         self.tokens: PreviewTokens | None = None
         self.is_preview = False
+        self.backend_cookie = b""
         self.queued_until = 0.0
         self.row: int | None = None
         self.target = NOWHERE

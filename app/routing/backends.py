@@ -120,6 +120,7 @@ class Backends:
         self._now = now
         self._clock_us = clock_us
         self._size = len(self.targets)
+        self._by_cookie = {target.cookie: target.backend for target in self.targets if target.cookie}
         self._in_flight = [0] * self._size
         self._counted_at = self._judged_at = -inf
         for target in self.targets:
@@ -127,14 +128,18 @@ class Backends:
 
     # --- the choice ---------------------------------------------------------------------------------------
 
-    def pick(self, head: RequestHead, forwarding: Forwarding) -> Target | None:
+    def pick(self, head: RequestHead, forwarding: Forwarding, cookie: bytes = b"") -> Target | None:
         """The backend for a request, on which it counts as in flight from now on, until `leave` of the target.
 
-        None where each has as many as it may have.
+        `cookie` names the one that the client has had. None where each has as many as it may have.
         """
         now, roster = self._now(), self._roster
         if now != self._counted_at or not roster.is_calm or self.limit:
             self._look(now)
+        if cookie:
+            before = self._by_cookie.get(cookie, -1)
+            if before in self._below_limit(roster.usable) and (target := self._take_below_limit(before)) is not None:
+                return target
         key = b"" if self._key_of is None else self._key_of(head, lambda: forwarding.client_address(head))
         if self.limit:
             return self._pick_below_limit(key)
@@ -145,13 +150,20 @@ class Backends:
         free = self._below_limit(self._roster.usable)
         while free:
             one = self._choose(self._in_flight, free, self._roster.weights, key)
-            target = self.take(one)
-            self._in_flight = self._counts.in_flight(self._size)
-            if self._in_flight[one] <= self.limit:
+            target = self._take_below_limit(one)
+            if target is not None:
                 return target
-            self._give_back(one)
-            free = [other for other in free if other != one]
+            free.remove(one)
         return None
+
+    def _take_below_limit(self, backend: int) -> Target | None:
+        target = self.take(backend)
+        if self.limit:
+            self._in_flight = self._counts.in_flight(self._size)
+            if self._in_flight[backend] > self.limit:
+                self._give_back(backend)
+                return None
+        return target
 
     def _below_limit(self, backends: Sequence[int]) -> list[int]:
         limit = self.limit or inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
 
 from app.address import Address, Backend
 from app.routing.backends import Backends, Counts
@@ -60,6 +61,8 @@ class TargetMaker:
             targets = [self._target_at(version, backend.address) for backend in listed]
             for number, target in enumerate(targets):
                 target.whole, target.backend = whole, number
+                if self._config.affinity and len(listed) > 1:
+                    target.cookie = _cookie_of(version, target.address)
             choose, key_of = chooser_of(self._config.balance, listed)
             roster = self._roster(version, targets, listed)
             whole.backends = Backends(roster, choose, key_of, self._counts_of(version.index), limit, self._now)
@@ -93,3 +96,8 @@ class TargetMaker:
             version.release or "",
             session.connections,
         )
+
+
+def _cookie_of(version: VersionState, address: Address) -> bytes:
+    """Names a backend to the clients that had it, without telling them where it is."""
+    return blake2b(f"{version.name} {address}".encode(), digest_size=8).hexdigest().encode()

@@ -13,7 +13,10 @@ from app.routing.circuit import Circuit
 from app.upstream.fresh import Connections
 from app.upstream.messages import UpstreamRequest, UpstreamResponse
 
-__all__ = ["NOWHERE", "NO_VERSION", "Claims", "NoClaims", "Target"]
+__all__ = ["AFFINITY_COOKIE", "NOWHERE", "NO_VERSION", "Claims", "NoClaims", "Target"]
+
+AFFINITY_COOKIE = b"__router_backend"
+"""The cookie that has clients stay on their backend, where `[backends] affinity` is set."""
 
 NO_VERSION = 2
 """The index, in the metrics, of requests that no version was picked for."""
@@ -68,7 +71,7 @@ class Choice(Protocol):
     on_room: Callable[[], None] | None
     """Called when a request has left a backend."""
 
-    def pick(self, head: RequestHead, forwarding: Forwarding) -> Target | None:
+    def pick(self, head: RequestHead, forwarding: Forwarding, cookie: bytes = b"") -> Target | None:
         """The backend for a request, on which it counts as in flight from now on; None when there is no room."""
 
     def another(self, tried: Container[int]) -> Target | None:
@@ -99,6 +102,7 @@ class Target:
         backends: of a version that has several, what chooses among them; None of one that has one, and of a backend.
         whole: the version's own target; of a version that is itself.
         backend: a backend's number in its version; -1 of a version.
+        cookie: of a backend to which clients stick, the value that names it; else b"".
         leave: of a backend, says that a request that was sent there is in flight no more.
     """
 
@@ -109,6 +113,7 @@ class Target:
         "backends",
         "circuit",
         "connections",
+        "cookie",
         "is_starting",
         "is_stopped",
         "leave",
@@ -143,6 +148,7 @@ class Target:
         self.backends: Choice | None = None
         self.whole = self
         self.backend = -1
+        self.cookie = b""
         self.leave: Callable[[], None] | None = None
 
     @property

@@ -6,9 +6,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 
 from tests.support.raw_client import RawClient
 from tests.support.raw_upstream import Exchange, RawUpstream, reply
-from tests.support.router_process import ROOT, RouterProcess, free_port, running_router
+from tests.support.router_process import RouterProcess, configured_router, free_port
 from tests.support.states import put_state
 from tests.support.waiting import wait_until
 
@@ -48,18 +47,11 @@ class Slow:
         exchange.send(reply(b"%d" % self.port))
 
 
-@contextmanager
-def limited(folder: Path, port: int, workers: int = 2, **backends: object) -> Iterator[RouterProcess]:
+def limited(folder: Path, port: int, workers: int = 2, **backends: object) -> AbstractContextManager[RouterProcess]:
     """A router with these settings of `[backends]`."""
+    lines = "".join(f"{name} = {value}\n" for name, value in backends.items())
     settings: dict[str, Any] = {"workers": workers, "health_check_interval": 0.5, "graceful_timeout": 5}
-    project = folder / "project"
-    project.mkdir()
-    for name in ("app", "gunicorn.conf.py"):
-        (project / name).symlink_to(ROOT / name)
-    lines = (f"{name} = {value}\n" for name, value in backends.items())
-    (project / "traffic_router.toml").write_text("[backends]\n" + "".join(lines))
-    with running_router(folder / "router", port, root=project, **settings) as router:
-        yield router
+    return configured_router(folder, port, "[backends]\n" + lines, **settings)
 
 
 def waiting(router: RouterProcess) -> int:

@@ -214,3 +214,15 @@ def running_router(
         yield router
     finally:
         router.stop()
+
+
+@contextlib.contextmanager
+def configured_router(folder: Path, upstream_port: int, toml: str, **settings: Any) -> Iterator[RouterProcess]:
+    """As `running_router`, with a `traffic_router.toml` of this content."""
+    project = folder / "project"
+    project.mkdir()
+    for name in ("app", "gunicorn.conf.py"):
+        (project / name).symlink_to(ROOT / name)
+    (project / "traffic_router.toml").write_text(toml)
+    with running_router(folder / "router", upstream_port, root=project, **settings) as router:
+        yield router

@@ -8,6 +8,7 @@ from typing import Final
 from app.proxy.backend_queue import BackendQueue, QueuePlace
 from app.proxy.chain import Chain, Concern, Filter
 from app.proxy.filters.admission import Admission
+from app.proxy.filters.affinity import AffinityFilter
 from app.proxy.filters.maintenance import MaintenanceFilter
 from app.proxy.filters.preview import PreviewFilter
 from app.proxy.transaction import Recorder
@@ -19,6 +20,7 @@ __all__ = ["ORDER", "Admission", "chain_of"]
 
 ORDER: Final = (
     ("preview", "its token is taken off before anybody else could see it: logs, other filters, applications"),
+    ("affinity", "its cookie is taken off likewise; the choice of a backend is the last thing"),
     ("maintenance", "visitors of the standby pass it, so it comes after them; nobody else need be judged meanwhile"),
     ("admission", "the claim, and the wait for the end of a pause or for room: after everything that can say no"),
 )
@@ -42,6 +44,11 @@ def chain_of(
     admission = Admission(config, router, recorder, queues)
     preview = PreviewFilter(config, router)
     maintenance = MaintenanceFilter(config, router, settings.app.health_path)
-    filters: dict[str, Filter | None] = {"preview": preview, "maintenance": maintenance, "admission": admission}
+    filters: dict[str, Filter | None] = {
+        "preview": preview,
+        "affinity": AffinityFilter(config) if settings.backends.affinity else None,
+        "maintenance": maintenance,
+        "admission": admission,
+    }
     concerns: dict[Filter, Concern] = {preview: preview.concerns, maintenance: maintenance.concerns}
     return Chain([ask for name, _ in ORDER if (ask := filters[name]) is not None], router, concerns), admission

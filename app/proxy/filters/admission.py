@@ -67,7 +67,7 @@ class Admission:
         request = transaction.request
         queue = self._queues[transaction.target.version] if backends.limit else None
         if queue is None or not queue.is_anothers_turn(transaction):
-            backend = backends.pick(request.head, request.forwarding)
+            backend = backends.pick(request.head, request.forwarding, transaction.backend_cookie)
             if backend is not None:
                 transaction.target = backend
                 return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import time
 
 from app.errors import NoActiveVersion, PreviewRefused, RouterError
+from app.protocol.fields import parted
 from app.proxy.chain import Verdict
 from app.proxy.client_request import request_parser
 from app.proxy.replies.reply import Reply
@@ -32,7 +33,7 @@ def taken_off(raw: bytes) -> tuple[bytes, PreviewTokens]:
     in_query = b""
     path, _, query = target.partition(b"?")
     if PREVIEW_PARAMETER in query:
-        others, in_query = _parted(query, b"&")
+        others, in_query = parted(query, b"&", PREVIEW_PARAMETER)
         target = path + b"?" + others if others else path
     kept = [b" ".join((method, target, version))]
     in_field = in_cookie = b""
@@ -44,25 +45,13 @@ def taken_off(raw: bytes) -> tuple[bytes, PreviewTokens]:
         if name.lower() == b"referer" and PREVIEW_PARAMETER in value:
             continue  # from a page that is shown under a link's own address, as the answer to a POST is
         if name.lower() == b"cookie" and PREVIEW_PARAMETER in value:
-            others, found = _parted(value, b";")
+            others, found = parted(value, b";", PREVIEW_PARAMETER)
             in_cookie = in_cookie or found
             if not others.strip(b" \t"):
                 continue
             field = name + b": " + others.strip(b" \t")
         kept.append(field)
     return b"\r\n".join(kept) + b"\r\n\r\n", PreviewTokens(in_query, in_field, in_cookie)
-
-
-def _parted(text: bytes, separator: bytes) -> tuple[bytes, bytes]:
-    """The members of a list without ours, and the value of our first one."""
-    others, ours = [], []
-    for member in text.split(separator):
-        name, _, value = member.strip(b" \t").partition(b"=")
-        if name == PREVIEW_PARAMETER:
-            ours.append(value)
-        else:
-            others.append(member)
-    return separator.join(others), next(filter(None, ours), b"")
 
 
 class PreviewFilter:

@@ -8,6 +8,7 @@ from app.protocol.heads import upstream_head
 from app.protocol.response import ResponseHead
 from app.proxy.rewrite.date import date_line
 from app.proxy.transaction import Transaction
+from app.routing.targets import AFFINITY_COOKIE
 from app.settings.tables.router_settings import RouterConfig
 from app.upstream.messages import UpstreamRequest
 
@@ -63,10 +64,19 @@ class Rewriter:
             added = b"%bX-Request-ID: %b\r\n" % (added, transaction.request_id)
         if self._server_timing:
             added += _timing(transaction)
+        target = transaction.target
+        if target.cookie and target.cookie != transaction.backend_cookie:
+            added += _affinity(transaction, target.cookie)
         if transaction.is_preview:
             # A shared cache in front of us would show it to everybody.
-            added += b"Cache-Control: no-store\r\nX-Router-Preview: " + transaction.target.name.encode() + b"\r\n"
+            added += b"Cache-Control: no-store\r\nX-Router-Preview: " + target.name.encode() + b"\r\n"
         return added
+
+
+def _affinity(transaction: Transaction, value: bytes) -> bytes:
+    request = transaction.request
+    secure = b"; Secure" if request.forwarding.is_secure(request.head) else b""
+    return b"Set-Cookie: %b=%b; Path=/; HttpOnly; SameSite=Lax%b\r\n" % (AFFINITY_COOKIE, value, secure)
 
 
 def _timing(transaction: Transaction) -> bytes:

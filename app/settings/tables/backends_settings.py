@@ -41,6 +41,14 @@ class BackendsConfig:
         rule="least, round-robin, hash:client, hash:cookie=NAME or hash:header=NAME",
         check=checks.is_balance,
     )
+    affinity: str = setting(
+        "",
+        "Have a client stay on its backend by a cookie of the router's own, `__router_backend`, that never reaches the"
+        " application; after a switch, or while that one is out or has `max_in_flight`, it goes to another.",
+        zero="none",
+        rule="cookie or nothing",
+        check=lambda text: text in ("", "cookie"),
+    )
     eject_time: float = setting(
         5.0,
         "Leave a backend alone for this long after `circuit_failures` gateway failures in a row; each further time in a"
@@ -92,6 +100,8 @@ def _settle(found: AllTables) -> list[str]:
             backends_of(values[version])
         except ValueError as error:
             faults.append(f"[backends] {version}: {error}")
+    if values["affinity"] and values["balance"].startswith("hash:"):
+        faults.append(f"[backends] affinity: balance = {values['balance']} keeps a client on its backend already")
     shared = {one.split()[0] for one in values["blue"]} & {one.split()[0] for one in values["green"]}
     faults += [f"[backends] blue, green: {address} cannot be both" for address in sorted(shared)]
     return faults
