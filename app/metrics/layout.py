@@ -15,7 +15,9 @@
                rows              256 rows × 24 words: what is in flight
                cuts              32 rows × 28 words: the last requests whose answer was broken off
                failures          32 rows × 28 words: the last requests that failed
-               backends          2 versions × 3 columns × 16 words: of each backend the requests in flight, since when
+               backend totals    2 versions × 3 columns × 16 words: of each backend who it is, the requests begun and
+                                 the gateway failures; as the counters, they stay when the slot changes hands
+               backends          2 versions × 3 columns × 16 words: of each backend the requests in flight, until when
                                  it is left alone, and whether its health checks fail; 0 where a version has but one
 
     cell       tag               second + 1 (or ten + 1); 0 while the cell is being written or empty
@@ -55,7 +57,7 @@ from app.metrics.histogram import BUCKETS, COARSE_BUCKETS
 from app.state.model import VERSIONS
 
 MAGIC = int.from_bytes(b"BGROUTER", "little")
-LAYOUT_VERSION = 5
+LAYOUT_VERSION = 6
 WORD = 8
 LARGEST = 2**64 - 1
 PAGE_WORDS = 512
@@ -163,7 +165,9 @@ VERSION_WORDS = HISTOGRAMS_AT + len(LATENCIES) * BUCKETS
 ROWS_AT = SLOT_HEAD_WORDS + len(VERSION_LABELS) * VERSION_WORDS
 CUTS_AT = ROWS_AT + ROWS * ROW_WORDS
 FAILURES_AT = CUTS_AT + ENDED * ENDED_WORDS
-BACKENDS_AT = FAILURES_AT + ENDED * ENDED_WORDS
+BACKEND_TOTALS_AT = FAILURES_AT + ENDED * ENDED_WORDS
+BACKEND_TOTALS = ("who", "requests", "failures")
+BACKENDS_AT = BACKEND_TOTALS_AT + len(VERSIONS) * len(BACKEND_TOTALS) * MAX_BACKENDS
 BACKEND_COLUMNS = ("in_flight", "out", "unwell")
 BACKENDS_WORDS = len(VERSIONS) * len(BACKEND_COLUMNS) * MAX_BACKENDS
 SLOT_WORDS = -(-(BACKENDS_AT + BACKENDS_WORDS) // PAGE_WORDS) * PAGE_WORDS
@@ -205,6 +209,12 @@ def backends_at(slot: int, version: int, column: str) -> int:
     return slot_at(slot) + BACKENDS_AT + row * MAX_BACKENDS
 
 
+def backend_totals_at(slot: int, version: int, column: str) -> int:
+    """The first word of a column of what is counted of them."""
+    row = version * len(BACKEND_TOTALS) + BACKEND_TOTALS.index(column)
+    return slot_at(slot) + BACKEND_TOTALS_AT + row * MAX_BACKENDS
+
+
 def probe_at(version: int, row: int) -> int:
     """The first word of a probe row."""
     return PROBES_AT + (version * PROBES + row) * PROBE_WORDS
@@ -239,7 +249,8 @@ def slots_for(workers: int) -> int:
 
 def checksum() -> int:
     """A 32-bit checksum of every name and size above; differs as soon as the meaning of a word would."""
-    names = (HEADER, SLOT, COUNTERS, LATENCIES, ROLES, BACKEND_COLUMNS, CELL_SUMS, CODE_CLASSES, VERSION_LABELS, CAUSES)
+    backends = (BACKEND_TOTALS, BACKEND_COLUMNS)
+    names = (HEADER, SLOT, COUNTERS, LATENCIES, ROLES, backends, CELL_SUMS, CODE_CLASSES, VERSION_LABELS, CAUSES)
     sizes = (
         LAYOUT_VERSION,
         BUCKETS,

@@ -7,7 +7,7 @@ with one backend has none of this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from logging import getLogger
 from math import inf
@@ -15,7 +15,8 @@ from random import uniform
 from time import monotonic_ns
 from typing import NamedTuple, Protocol
 
-from app.address import MAX_BACKENDS
+from app.address import MAX_BACKENDS, Address
+from app.metrics.backend_rows import TIMES_BITS
 from app.metrics.backend_words import Verdicts
 from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestHead
@@ -37,8 +38,7 @@ _SPREAD = 0.2
 _JUDGED_FOR_S = 0.01
 """What other workers have found out is heard this much later at most; until then a request may try for itself."""
 
-_TIMES_BITS = 4
-_MOST_TIMES = (1 << _TIMES_BITS) - 1
+_MOST_TIMES = (1 << TIMES_BITS) - 1
 
 
 class Counts(Protocol):
@@ -48,11 +48,17 @@ class Counts(Protocol):
     def own(self) -> list[int]:
         """This worker's requests in flight, by backend."""
 
+    def name(self, addresses: Iterable[Address]) -> None:
+        """Says which backends these are, in their order."""
+
     def began(self, backend: int) -> None:
         """One more request of this worker is in flight on a backend."""
 
     def ended(self, backend: int) -> None:
         """One less."""
+
+    def failed(self, backend: int) -> None:
+        """One more gateway failure of a backend."""
 
     def say_out(self, backend: int, word: int) -> None:
         """Says how long a backend is left alone."""
@@ -70,6 +76,9 @@ class OwnCounts:
     def __init__(self) -> None:
         self.own, self._out = [0] * MAX_BACKENDS, [0] * MAX_BACKENDS
 
+    def name(self, addresses: Iterable[Address]) -> None:
+        """Nobody asks who they are."""
+
     def began(self, backend: int) -> None:
         """One more."""
         self.own[backend] += 1
@@ -77,6 +86,9 @@ class OwnCounts:
     def ended(self, backend: int) -> None:
         """One less."""
         self.own[backend] -= 1
+
+    def failed(self, backend: int) -> None:
+        """Nobody asks how often."""
 
     def say_out(self, backend: int, word: int) -> None:
         """Notes it."""
@@ -100,12 +112,12 @@ class Ejection(NamedTuple):
     @classmethod
     def of(cls, word: int) -> Ejection:
         """What a word of the shared metrics says."""
-        return cls(word >> _TIMES_BITS, word & _MOST_TIMES)
+        return cls(word >> TIMES_BITS, word & _MOST_TIMES)
 
     @property
     def word(self) -> int:
         """As a word: the later one is the larger one."""
-        return self.until_us << _TIMES_BITS | min(self.times, _MOST_TIMES)
+        return self.until_us << TIMES_BITS | min(self.times, _MOST_TIMES)
 
     def next(self, now_us: int, first_s: float) -> Ejection:
         """The one that follows: twice as long as this one, or as the first when it has been well for a minute."""
@@ -198,7 +210,7 @@ class Backends:
         usable, out, unwell = [], 0, 0
         for one, target in enumerate(self.targets):
             word = said.out[one]
-            is_out = word >> _TIMES_BITS > now_us
+            is_out = word >> TIMES_BITS > now_us
             if word != self._out[one]:
                 self._out[one] = word
                 if is_out:
@@ -218,6 +230,10 @@ class Backends:
     def _may_prove(self, one: int, circuit: Circuit) -> bool:
         circuit.try_again()
         return not self._counts.own[one]
+
+    def count_failure(self, target: Target) -> None:
+        """Counts a gateway failure of a backend, for those who look."""
+        self._counts.failed(target.backend)
 
     def circuit_of(self, target: Target) -> Circuit:
         """The circuit of a backend, made where there is none yet."""

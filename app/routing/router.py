@@ -135,6 +135,7 @@ class TrafficRouter:
                 target.whole, target.backend = whole, number
             config = self._backends
             counts = self._counts_of(version.index)
+            counts.name(backend.address for backend in listed)
             choose, key_of = chooser_of(config.balance, listed)
             threshold = self.config.hold.circuit_failures
             whole.backends = Backends(targets, choose, key_of, counts, threshold, config.eject_time, self._now)
