@@ -20,6 +20,7 @@ LEVELS = [
     ["app.errors", "app.operator_errors", "app.units", "app.address"],
     ["app.settings"],
     ["app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.access"],
+    ["app.metrics.layout", "app.metrics.histogram", "app.metrics.backend_rows"],
     [
         *(
             "app.protocol",
@@ -29,7 +30,6 @@ LEVELS = [
             "app.deploy.phases",
             "app.deploy.judge.judgement",
         ),
-        *("app.metrics.layout", "app.metrics.backend_rows", "app.metrics.histogram"),
         *("app.metrics.snapshot", "app.metrics.exposition"),
     ],
     # L1, adapters: one outside thing each
