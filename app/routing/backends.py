@@ -7,13 +7,13 @@ with one backend and no limit has none of this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from math import inf
 from time import monotonic_ns
 from typing import Protocol
 
-from app.address import MAX_BACKENDS
+from app.address import MAX_BACKENDS, Address
 from app.metrics.backend_words import Verdicts
 from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestHead
@@ -35,11 +35,17 @@ class Counts(Protocol):
     def own(self) -> list[int]:
         """This worker's requests in flight, by backend."""
 
+    def name(self, addresses: Iterable[Address]) -> None:
+        """Says which backends these are, in their order."""
+
     def began(self, backend: int) -> None:
         """One more request of this worker is in flight on a backend."""
 
     def ended(self, backend: int) -> None:
         """One less."""
+
+    def failed(self, backend: int) -> None:
+        """One more gateway failure of a backend."""
 
     def say_out(self, backend: int, word: int) -> None:
         """Says how long a backend is left alone."""
@@ -60,6 +66,9 @@ class OwnCounts:
     def __init__(self) -> None:
         self.own, self._out = [0] * MAX_BACKENDS, [0] * MAX_BACKENDS
 
+    def name(self, addresses: Iterable[Address]) -> None:
+        """Nobody asks who they are."""
+
     def began(self, backend: int) -> None:
         """One more."""
         self.own[backend] += 1
@@ -67,6 +76,9 @@ class OwnCounts:
     def ended(self, backend: int) -> None:
         """One less."""
         self.own[backend] -= 1
+
+    def failed(self, backend: int) -> None:
+        """Nobody asks how often."""
 
     def say_out(self, backend: int, word: int) -> None:
         """Notes it."""
@@ -209,6 +221,10 @@ class Backends:
         self._in_flight = counts.in_flight(self._size)
 
     # --- who is left alone --------------------------------------------------------------------------------
+
+    def count_failure(self, target: Target) -> None:
+        """Counts a gateway failure of a backend, for those who look."""
+        self._counts.failed(target.backend)
 
     def circuit_of(self, target: Target) -> Circuit:
         """The circuit of a backend, made where there is none yet."""

@@ -65,7 +65,9 @@ class TargetMaker:
                     target.cookie = _cookie_of(version, target.address)
             choose, key_of = chooser_of(self._config.balance, listed)
             roster = self._roster(version, targets, listed)
-            whole.backends = Backends(roster, choose, key_of, self._counts_of(version.index), limit, self._now)
+            counts = self._counts_of(version.index)
+            counts.name(backend.address for backend in listed)
+            whole.backends = Backends(roster, choose, key_of, counts, limit, self._now)
         return whole
 
     def _roster(self, version: VersionState, targets: list[Target], listed: tuple[Backend, ...]) -> Roster:
