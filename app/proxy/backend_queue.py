@@ -20,7 +20,7 @@ __all__ = ["BackendQueue", "QueuePlace"]
 SLACK_US = 20_000
 """Between workers, who came this much later may go first: their clocks tick apart."""
 
-YIELD_S = 0.05
+YIELD_S = 0.25
 """So long a worker leaves room to another one whose request has waited longer; that one may hang."""
 
 
