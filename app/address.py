@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-__all__ = ["DEFAULT_ADDRESS", "FORMS", "MAX_BACKENDS", "Address", "Backend", "backends_of", "is_port"]
+__all__ = [
+    "DEFAULT_ADDRESS",
+    "FORMS",
+    "MAX_BACKENDS",
+    "Address",
+    "Backend",
+    "backends_of",
+    "is_name",
+    "is_port",
+    "resolved",
+]
 
 DEFAULT_ADDRESS = "127.0.0.1"
 """Where versions listen that run here, unless `[app] address` says otherwise."""
 
-FORMS = "10.0.0.7:8000, [fd00::7]:8000 or unix:/run/shop.sock"
+FORMS = "10.0.0.7:8000, [fd00::7]:8000, shop.internal:8000 or unix:/run/shop.sock"
 """How an address is written, for those who are told that theirs is none."""
 
 _UNIX = "unix:"
@@ -19,8 +30,12 @@ _PATH_BYTES = 107
 """What `sockaddr_un` has room for on Linux, without its final NUL (unix(7))."""
 
 
+_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_NAME = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*")
+
+
 class Address(NamedTuple):
-    """An IP address and a port; of a Unix socket its absolute path, and 0."""
+    """An IP address, or a name that has some, and a port; of a Unix socket its absolute path, and 0."""
 
     host: str
     port: int = 0
@@ -33,11 +48,15 @@ class Address(NamedTuple):
         host, colon, port = text.rpartition(":")
         if not colon or not is_port(port):
             raise ValueError(f"{text!r} is no address such as {FORMS}")
+        if is_name(host) and _NAME.fullmatch(host):
+            if host.lower() == "localhost":  # where most servers listen on one of the two
+                raise ValueError(f"{text!r} has two addresses: 127.0.0.1:{port} or [::1]:{port}?")
+            return cls(host.lower(), int(port))
         is_bracketed = host.startswith("[") and host.endswith("]")
         try:
             parsed = ipaddress.ip_address(host[1:-1] if is_bracketed else host)
         except ValueError:
-            raise ValueError(f"{text!r} has no IP address; an address is such as {FORMS}") from None
+            raise ValueError(f"{text!r} has no IP address and no name; an address is such as {FORMS}") from None
         if is_bracketed != (parsed.version == 6):
             raise ValueError(f"{text!r}: an IPv6 address, and no other, stands in brackets")
         return cls(str(parsed), int(port))
@@ -68,6 +87,11 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return _UNIX + self.host if self.is_unix else self.authority
+
+
+def is_name(host: str) -> bool:
+    """Whether the host of an address is a name: what ends with a number is an IPv4 address (WHATWG URL §3.5)."""
+    return ":" not in host and not host.startswith("/") and not host.rpartition(".")[2].isdigit()
 
 
 def is_port(text: str) -> bool:
@@ -119,3 +143,16 @@ def backends_of(texts: Iterable[str]) -> tuple[Backend, ...]:
     if len(found) > MAX_BACKENDS:
         raise ValueError(f"{len(found)} backends, and a version has at most {MAX_BACKENDS}")
     return found
+
+
+def resolved(backends: tuple[Backend, ...], addresses_of: Callable[[str], Iterable[str]]) -> tuple[Backend, ...]:
+    """The backends with one for each address that a name has; a name without any stays. `MAX_BACKENDS` at most."""
+    if not any(is_name(backend.address.host) for backend in backends):
+        return backends
+    found: dict[Address, Backend] = {}
+    for backend in backends:
+        (host, port), weight = backend.address, backend.weight
+        places = [Address(one, port) for one in addresses_of(host)] if is_name(host) else []
+        for place in places or [backend.address]:
+            found.setdefault(place, Backend(place, weight))
+    return tuple(found.values())[:MAX_BACKENDS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.address import Address, Backend, backends_of
+from app.address import MAX_BACKENDS, Address, Backend, backends_of, resolved
 from app.operator_errors import ConfigError
 from app.settings.loading import load
 from app.settings.tables.backends_settings import BackendsConfig
@@ -16,6 +16,7 @@ from app.settings.tables.backends_settings import BackendsConfig
         ("10.0.0.7:8000", Address("10.0.0.7", 8000)),
         ("[fd00::7]:8000", Address("fd00::7", 8000)),
         ("unix:/run/shop.sock", Address("/run/shop.sock")),
+        ("shop-1.internal:8000", Address("shop-1.internal", 8000)),
     ],
 )
 def test_address_is_read_as_it_is_written(text: str, address: Address) -> None:
@@ -33,6 +34,7 @@ def test_address_is_read_as_it_is_written(text: str, address: Address) -> None:
         ("10.0.0.7:٣", "is no address such as"),
         ("10.0.0.700:80", "has no IP address"),
         ("http://10.0.0.7:80", "has no IP address"),
+        ("localhost:80", "has two addresses"),
         ("fd00::7:8000", "in brackets"),
         ("[10.0.0.7]:8000", "in brackets"),
         ("unix:shop.sock", "begins with /"),
@@ -40,7 +42,7 @@ def test_address_is_read_as_it_is_written(text: str, address: Address) -> None:
     ],
 )
 def test_what_is_no_address_is_said(text: str, said: str) -> None:
-    with pytest.raises(ValueError, match="brackets|no|path") as found:
+    with pytest.raises(ValueError, match="brackets|no|path|two") as found:
         Address.parse(text)
     assert said in str(found.value)
 
@@ -107,3 +109,25 @@ def test_other_ways_cannot(balance: str) -> None:
 def test_each_version_has_its_own() -> None:
     config = BackendsConfig(blue=("10.0.0.1:80",), green=("10.0.0.2:80",))
     assert (config.listed("blue"), config.listed("green")) == (("10.0.0.1:80",), ("10.0.0.2:80",))
+
+
+KNOWN = {"shop.internal": ("10.0.0.1", "10.0.0.2", "fd00::7"), "many.internal": tuple(f"10.0.1.{n}" for n in range(20))}
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        (["10.0.0.9:80"], ["10.0.0.9:80 1"]),
+        (["shop.internal:80 weight=2"], ["10.0.0.1:80 2", "10.0.0.2:80 2", "[fd00::7]:80 2"]),
+        (["10.0.0.2:80", "shop.internal:80"], ["10.0.0.2:80 1", "10.0.0.1:80 1", "[fd00::7]:80 1"]),
+        (["gone.internal:80"], ["gone.internal:80 1"]),
+        (["unix:/run/shop.sock", "gone.internal:80"], ["unix:/run/shop.sock 1", "gone.internal:80 1"]),
+    ],
+)
+def test_each_address_of_a_name_is_a_backend(named: list[str], found: list[str]) -> None:
+    backends = resolved(backends_of(named), lambda name: KNOWN.get(name, ()))
+    assert [f"{backend.address} {backend.weight}" for backend in backends] == found
+
+
+def test_name_with_more_addresses_than_there_is_room_for_has_the_first() -> None:
+    assert len(resolved(backends_of(["many.internal:80"]), KNOWN.__getitem__)) == MAX_BACKENDS

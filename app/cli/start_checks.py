@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from app.address import backends_of, is_name
 from app.cli.router_process import check_port_is_free, find_router
 from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.deploy.processes.port_use import given_away_text
@@ -13,8 +14,10 @@ from app.operator_errors import ConfigError, ProcessError, StateError, StateMiss
 from app.proxy.access_log import AccessLog
 from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
+from app.state.listening import listed
 from app.state.model import BlueGreenState, versions_on
 from app.state.store import StateStore, make_folder, mending
+from app.transport.names import addresses_of
 
 __all__ = ["check_start"]
 
@@ -27,6 +30,7 @@ def check_start(loaded: Loaded) -> None:
     _check_files(config)
     state, reason, hint = _state(store)
     _check_address(config, state)
+    _check_names(loaded, state)
     ports = {"the router": config.main_port} | {version.name: version.port for version in state.versions.values()}
     if given_away := given_away_text(ports):
         print("⚠️  {}\n   Try: {}".format(*given_away), file=sys.stderr)
@@ -56,6 +60,19 @@ def _state(store: StateStore) -> tuple[BlueGreenState, str, str]:
             return BlueGreenState(versions=versions_on(store.ports)), _NO_VERSION, error.hint
         return last or BlueGreenState(versions=versions_on(store.ports)), str(error), error.hint
     return (state, "", "") if state.active else (state, _NO_VERSION, f"{PROGRAM} start blue")
+
+
+def _check_names(loaded: Loaded, state: BlueGreenState) -> None:
+    """Raises `ConfigError` for names without an address: at a start that is most likely a typing error."""
+    places = {
+        (version.name, backend.address.host)
+        for version in state.versions.values()
+        for backend in backends_of(listed(version, loaded.backends))
+        if is_name(backend.address.host) and not addresses_of(backend.address.host)
+    }
+    if places:
+        faults = [f"[backends] {version}: no address of {host} is known" for version, host in sorted(places)]
+        raise ConfigError("\n".join(faults), " && ".join(f"getent hosts {host}" for _, host in sorted(places)))
 
 
 def _check_address(config: RouterConfig, state: BlueGreenState) -> None:

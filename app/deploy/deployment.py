@@ -38,6 +38,7 @@ from app.state.model import (
 from app.state.process_birth import birth
 from app.state.store import StateStore
 from app.transport.loopback import is_open
+from app.transport.names import addresses_of
 
 if TYPE_CHECKING:
     from app.deploy.processes.launch import Launch
@@ -99,7 +100,7 @@ class Deployment:
 
     def addresses(self, version: VersionState) -> tuple[Address, ...]:
         """Where it listens, at least one."""
-        return tuple(backend.address for backend in places(version, self.app.address, self.backends))
+        return tuple(backend.address for backend in places(version, self.app.address, self.backends, addresses_of))
 
     def place(self, version: VersionState) -> str:
         """Where it listens, for people."""

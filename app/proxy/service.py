@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 from logging import getLogger
+from typing import Any
 
 import gevent
+from gevent.event import Event
 
 from app.access import Access
 from app.address import Address
@@ -30,6 +32,7 @@ from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS, VersionState
 from app.transport.endpoint import wait_for_either
+from app.transport.names import Names
 from app.upstream.adapter import UpstreamAdapter
 from app.upstream.exchange import ExchangeTimeouts
 from app.upstream.pool import ConnectionPool
@@ -78,6 +81,9 @@ class Service:
         if self.metrics.fault:
             logger.warning("%s", self.metrics.fault)
         self.timeouts = Timeouts(config)
+        self.names = Names(self._look_up_soon)
+        self._looking_up = Event()
+        self._resolver: Any = None  # a greenlet, once there is a name; gevent has no types
         self.router = TrafficRouter(
             config,
             self.slot,
@@ -87,6 +93,7 @@ class Service:
             settings.backends,
             partial(self.metrics.backends, self.slot),
             gevent.get_hub().loop.now,
+            self.names,
         )
         access_log = AccessLog(config.access_log) if config.access_log else None
         self.records = RequestRecorder(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
@@ -128,6 +135,18 @@ class Service:
                 self.metrics.fold()
                 self._follow_failover(active)
             gevent.sleep(until_next_second())
+
+    def _look_up_soon(self) -> None:
+        self._looking_up.set()
+        self._resolver = self._resolver or gevent.spawn(self._look_up)
+
+    def _look_up(self) -> None:
+        """Looks up the names of backends, each `resolve_interval` and when there is a new one."""
+        while True:
+            self._looking_up.clear()
+            if self.names.look():
+                self.router.renew()
+            self._looking_up.wait(self.settings.backends.resolve_interval)
 
     def _note_diversion(self, version: int | None) -> None:
         self.slot.divert(version, monotonic_us())

@@ -21,6 +21,7 @@ from app.state.model import PORTS, BlueGreenState, VersionState
 from app.state.watch import StateWatch
 from app.transport.blocking import connect_blocking
 from app.transport.limits import TimeLimit
+from app.transport.names import addresses_of
 from app.upstream.adapter import UpstreamAdapter
 from app.upstream.exchange import ExchangeTimeouts
 from app.upstream.fresh import FreshConnections
@@ -47,6 +48,7 @@ class TrafficRouter:
         backends: where versions listen that others run.
         counts: makes what the workers know of a version's backends, by its index; by default what this process knows.
         now: seconds, the same for a whole turn of the event loop.
+        names: the addresses of a backend's name; they are asked for again after `renew`.
 
     Attributes:
         seen: the state as the last look found it.
@@ -64,6 +66,7 @@ class TrafficRouter:
         backends: BackendsConfig | None = None,
         counts: Callable[[int], Counts] = lambda version: OwnCounts(),
         now: Callable[[], float] = monotonic,
+        names: Callable[[str], Iterable[str]] = addresses_of,
     ) -> None:
         self._address = address
         self.config = config or RouterConfig()
@@ -72,7 +75,7 @@ class TrafficRouter:
         self._open_session = open_session or self._blocking_session
         self._sessions: dict[Address, UpstreamSession] = {}
         threshold = self.config.hold.circuit_failures
-        self._maker = TargetMaker(address, backends or BackendsConfig(), threshold, self.session, counts, now)
+        self._maker = TargetMaker(address, backends or BackendsConfig(), threshold, self.session, counts, now, names)
         self.seen: BlueGreenState | None = None
         self.generation = 0
         self.has_previews = False
@@ -100,6 +103,11 @@ class TrafficRouter:
         if state is not self.seen:
             self._look_at(state)
         return state
+
+    def renew(self) -> None:
+        """Works out anew where the versions of the state are: a name has other addresses."""
+        state, self.seen = self.seen, None
+        self._look_at(state)
 
     def _look_at(self, state: BlueGreenState | None) -> None:
         """Decides, once for each state, what each request then only looks up."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 from app.address import Address, Backend
@@ -28,6 +28,7 @@ class TargetMaker:
         session: the session of an address.
         counts: makes what the workers know of a version's backends, by its index.
         now: seconds, the same for a whole turn of the event loop.
+        names: the addresses of names, as they are known.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class TargetMaker:
         session: Callable[[Address], UpstreamSession],
         counts: Callable[[int], Counts],
         now: Callable[[], float],
+        names: Callable[[str], Iterable[str]],
     ) -> None:
         self._address = address
         self._config = config
@@ -47,10 +49,11 @@ class TargetMaker:
         self._counts: dict[int, Counts] = {}
         self._came: dict[int, dict[Address, float]] = {}
         self._now = now
+        self._names = names
 
     def backends_of(self, version: VersionState) -> tuple[Backend, ...]:
         """Where a version listens."""
-        return places(version, self._address, self._config)
+        return places(version, self._address, self._config, self._names)
 
     def target_of(self, version: VersionState) -> Target:
         """The version's target; of one with several backends it chooses among theirs."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from app.address import Address, Backend, backends_of
+from collections.abc import Callable, Iterable
+
+from app.address import Address, Backend, backends_of, resolved
 from app.settings.tables.backends_settings import BackendsConfig
 from app.state.model import VersionState
 
@@ -14,7 +16,14 @@ def listed(version: VersionState, settings: BackendsConfig) -> tuple[str, ...]:
     return version.backends or settings.listed(version.name)
 
 
-def places(version: VersionState, address: str, settings: BackendsConfig) -> tuple[Backend, ...]:
-    """All places where a version listens, at least one; `address` is that of its port."""
+def places(
+    version: VersionState, address: str, settings: BackendsConfig, addresses_of: Callable[[str], Iterable[str]]
+) -> tuple[Backend, ...]:
+    """All places where a version listens, at least one.
+
+    Args:
+        address: that of its port.
+        addresses_of: the IP addresses of a name.
+    """
     named = listed(version, settings) or version.instances
-    return backends_of(named) or (Backend(Address(address, version.port)),)
+    return resolved(backends_of(named), addresses_of) or (Backend(Address(address, version.port)),)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import socket
 
-from app.address import DEFAULT_ADDRESS, Address
+from app.address import DEFAULT_ADDRESS, Address, is_name
 
 __all__ = ["family_of", "is_open", "other_address", "port_is_open", "refuse_itself"]
 
 
 def family_of(address: str) -> socket.AddressFamily:
-    """The kind of socket that reaches an IP address, or the path of a Unix socket."""
+    """The kind of socket that reaches an IP address, or the path of a Unix socket. Raises OSError for a name."""
     if address.startswith("/"):
         return socket.AF_UNIX
+    if is_name(address):
+        raise OSError(f"no address of {address} is known")
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 

@@ -63,7 +63,7 @@ def test_one_process_on_the_port_is_not_listed() -> None:
     ids=["port", "instances", "settings of others", "state of others"],
 )
 def test_where_a_version_listens(version: VersionState, settings: BackendsConfig, found: list[str]) -> None:
-    assert [str(backend.address) for backend in places(version, "127.0.0.1", settings)] == found
+    assert [str(backend.address) for backend in places(version, "127.0.0.1", settings, lambda name: ())] == found
 
 
 def faults(**table: Any) -> str:

@@ -169,8 +169,8 @@ def answering(raw: bytes, *, after: threading.Event | None = None, then_close: b
 class RawUpstream:
     """The listening upstream; use as a context manager, `reset()` between tests. `port` 0 is any free one."""
 
-    def __init__(self, port: int = 0) -> None:
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=1024)
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+        self._listener = socket.create_server((host, port), backlog=1024)
         self.port: int = self._listener.getsockname()[1]
         self.handler: Handler = answering(OK)
         self.connections: list[Connection] = []

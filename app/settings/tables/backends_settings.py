@@ -12,7 +12,7 @@ from app.settings.engine import enforce, setting
 
 __all__ = ["BackendsConfig"]
 
-_LISTED = 'a list of addresses such as "10.0.0.7:8000", "[fd00::7]:8000 weight=3" or "unix:/run/shop.sock"'
+_LISTED = 'a list of addresses such as "10.0.0.7:8000", "[fd00::7]:8000 weight=3", "shop:8000" or "unix:/run/shop.sock"'
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,13 @@ class BackendsConfig:
         zero="`[app] green_port` of this machine",
         rule=_LISTED,
         check=checks.is_backend,
+    )
+    resolve_interval: float = setting(
+        5.0,
+        "Look up the addresses of backends that are given by name anew, this often; each address is a backend.",
+        unit="seconds",
+        low=0.1,
+        high=3600,
     )
     balance: str = setting(
         "least",
