@@ -32,7 +32,8 @@ LEVELS = [
             "app.deploy.phases",
             "app.deploy.judge.judgement",
         ),
-        *("app.metrics.layout", "app.metrics.histogram", "app.metrics.snapshot", "app.metrics.exposition"),
+        *("app.metrics.layout", "app.metrics.backend_rows", "app.metrics.histogram"),
+        *("app.metrics.snapshot", "app.metrics.exposition"),
     ],
     # L1, adapters: one outside thing each
     ["app.installation", "app.setup"],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from operator import add, or_
 from time import monotonic_ns
 from typing import NamedTuple
 
-from app.address import MAX_BACKENDS
+from app.address import MAX_BACKENDS, Address
 from app.metrics import layout
+from app.metrics.backend_rows import who
 from app.metrics.layout import S
 
 __all__ = ["BackendWords", "Verdicts"]
@@ -37,11 +39,12 @@ class BackendWords:
         own: this worker's requests in flight, by backend.
     """
 
-    __slots__ = ("_columns", "_live", "_looked_us", "_own_at", "_seen_at", "_words", "own")
+    __slots__ = ("_columns", "_live", "_looked_us", "_own_at", "_seen_at", "_totals_at", "_words", "own")
 
     def __init__(self, words: memoryview[int], slots: int, own: int, version: int) -> None:
         self._words = words
         self._own_at = tuple(layout.backends_at(own, version, column) for column in layout.BACKEND_COLUMNS)
+        self._totals_at = tuple(layout.backend_totals_at(own, version, column) for column in layout.BACKEND_TOTALS)
         others = [slot for slot in range(slots) if slot != own]
         self._columns = [
             tuple(layout.backends_at(slot, version, column) for column in layout.BACKEND_COLUMNS) for slot in others
@@ -51,17 +54,51 @@ class BackendWords:
         self._looked_us = 0
         self.own = [0] * MAX_BACKENDS
 
+    def name(self, addresses: Iterable[Address]) -> None:
+        """Says which backends these are, in their order.
+
+        What is counted and said of a backend stays its own, wherever it stood in the list before.
+        """
+        words, (who_at, *totals_at) = self._words, self._totals_at
+        moved = (*totals_at, *self._own_at[1:])
+        now = [who(str(address)) for address in addresses]
+        now += [0] * (MAX_BACKENDS - len(now))
+        before = words[who_at : who_at + MAX_BACKENDS].tolist()
+        if now == before:
+            return
+        known = {one: [words[at + number] for at in moved] for number, one in enumerate(before) if one}
+        for number, one in enumerate(now):
+            words[who_at + number] = 0  # meanwhile it is nobody's
+            for at, value in zip(moved, known.get(one, [0] * len(moved)), strict=True):
+                words[at + number] = value
+            words[who_at + number] = one
+
     def began(self, backend: int) -> None:
-        """One more request of this worker is in flight on a backend."""
+        """One more request of this worker is in flight on a backend, and counted."""
+        own, words = self.own, self._words
+        own[backend] += 1
+        words[self._own_at[0] + backend] = own[backend]
+        words[self._totals_at[1] + backend] += 1
+
+    def reserved(self, backend: int) -> None:
+        """One more is in flight; `counted` follows where it is sent."""
         own = self.own
         own[backend] += 1
         self._words[self._own_at[0] + backend] = own[backend]
 
+    def counted(self, backend: int) -> None:
+        """One that was reserved is sent."""
+        self._words[self._totals_at[1] + backend] += 1
+
     def ended(self, backend: int) -> None:
-        """One less."""
+        """One less in flight."""
         own = self.own
         own[backend] -= 1
         self._words[self._own_at[0] + backend] = own[backend]
+
+    def failed(self, backend: int) -> None:
+        """One more gateway failure of a backend."""
+        self._words[self._totals_at[2] + backend] += 1
 
     def say_out(self, backend: int, word: int) -> None:
         """Says until when a backend is left alone."""

@@ -15,7 +15,9 @@
                rows              256 rows × 24 words: what is in flight
                cuts              32 rows × 28 words: the last requests whose answer was broken off
                failures          32 rows × 28 words: the last requests that failed
-               backends          2 versions × 3 columns × 16 words: of each backend the requests in flight, since when
+               backend totals    2 versions × 3 columns × 16 words: of each backend who it is, the requests begun and
+                                 the gateway failures; as the counters, they stay when the slot changes hands
+               backends          2 versions × 3 columns × 16 words: of each backend the requests in flight, until when
                                  it is left alone, and whether its health checks fail; 0 where a version has but one
                queues            2 versions × 2 words: how many requests wait for room, since when the first of them
 
@@ -167,7 +169,9 @@ VERSION_WORDS = HISTOGRAMS_AT + len(LATENCIES) * BUCKETS
 ROWS_AT = SLOT_HEAD_WORDS + len(VERSION_LABELS) * VERSION_WORDS
 CUTS_AT = ROWS_AT + ROWS * ROW_WORDS
 FAILURES_AT = CUTS_AT + ENDED * ENDED_WORDS
-BACKENDS_AT = FAILURES_AT + ENDED * ENDED_WORDS
+BACKEND_TOTALS_AT = FAILURES_AT + ENDED * ENDED_WORDS
+BACKEND_TOTALS = ("who", "requests", "failures")
+BACKENDS_AT = BACKEND_TOTALS_AT + len(VERSIONS) * len(BACKEND_TOTALS) * MAX_BACKENDS
 BACKEND_COLUMNS = ("in_flight", "out", "unwell")
 BACKENDS_WORDS = len(VERSIONS) * len(BACKEND_COLUMNS) * MAX_BACKENDS
 QUEUES_AT = BACKENDS_AT + BACKENDS_WORDS
@@ -216,6 +220,12 @@ def queue_at(slot: int, version: int) -> int:
     return slot_at(slot) + QUEUES_AT + version * QUEUE_WORDS
 
 
+def backend_totals_at(slot: int, version: int, column: str) -> int:
+    """The first word of a column of what is counted of them."""
+    row = version * len(BACKEND_TOTALS) + BACKEND_TOTALS.index(column)
+    return slot_at(slot) + BACKEND_TOTALS_AT + row * MAX_BACKENDS
+
+
 def probe_at(version: int, row: int) -> int:
     """The first word of a probe row."""
     return PROBES_AT + (version * PROBES + row) * PROBE_WORDS
@@ -250,7 +260,8 @@ def slots_for(workers: int) -> int:
 
 def checksum() -> int:
     """A 32-bit checksum of every name and size above; differs as soon as the meaning of a word would."""
-    names = (HEADER, SLOT, COUNTERS, LATENCIES, ROLES, BACKEND_COLUMNS, CELL_SUMS, CODE_CLASSES, VERSION_LABELS, CAUSES)
+    backends = (BACKEND_TOTALS, BACKEND_COLUMNS)
+    names = (HEADER, SLOT, COUNTERS, LATENCIES, ROLES, backends, CELL_SUMS, CODE_CLASSES, VERSION_LABELS, CAUSES)
     sizes = (
         LAYOUT_VERSION,
         BUCKETS,

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import mmap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
+from app.address import Address
 from app.metrics import layout, summary
+from app.metrics.backend_rows import BackendRow, Source, backend_rows
 from app.metrics.cells import Cell, read_cell, read_tally, spread, together
 from app.metrics.file import MappedFile, followed
 from app.metrics.layout import C, H, S
@@ -262,6 +264,15 @@ class Reader:
                 probe = Probe(at_us / 1e6, bool(outcome >> 16), outcome & 0xFFFF, latency_us / 1000, reason)
                 found.append((serial, probe))
         return [probe for _, probe in sorted(found, key=lambda pair: pair[0])]
+
+    def backends(
+        self, version: int, addresses: Sequence[Address], drained: Collection[str], now_us: int
+    ) -> tuple[BackendRow, ...]:
+        """The backends of version 0 or 1; what a worker that hangs or died says of this moment does not count."""
+        since = now_us - layout.FRESH_US
+        used = ((slot, self._words[layout.slot_at(slot) + S["seen_us"]]) for slot in self._used())
+        sources = [Source(slot, seen_us > since and self._is_alive(slot)) for slot, seen_us in used]
+        return backend_rows(self._words, sources, version, addresses, now_us, drained)
 
     # Rings --------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -31,6 +31,8 @@ from app.operator_errors import MetricsError
 if TYPE_CHECKING:
     import mmap
 
+    from app.address import Address
+    from app.metrics.backend_rows import BackendRow
     from app.metrics.backend_words import BackendWords
     from app.metrics.queue_words import QueueWords
     from app.metrics.slot import SlotWriter
@@ -304,6 +306,12 @@ class SharedMetrics:
     def probes(self, version: int) -> list[Probe]:
         """The last eight health probes of version 0 or 1, oldest first."""
         return self._reader.probes(version)
+
+    def backend_rows(
+        self, version: int, addresses: Sequence[Address], drained: Collection[str] = ()
+    ) -> tuple[BackendRow, ...]:
+        """How each backend of version 0 or 1 is; none of one that listens at one address only."""
+        return self._reader.backends(version, addresses, drained, self._clock()) if len(addresses) > 1 else ()
 
     # Owning -------------------------------------------------------------------------------------------------
 

@@ -167,6 +167,7 @@ class Service:
         results = [check.get() for check in checks]
         if len(results) > 1 and self.metrics.try_lead():
             words = self.metrics.backends(self.slot, version.index)
+            words.name(addresses)
             for number, result in enumerate(results):
                 words.say_unwell(number, not result.ok)
         best = best_of(results)

@@ -7,13 +7,13 @@ with one backend and no limit has none of this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from math import inf
 from time import monotonic_ns
 from typing import Protocol
 
-from app.address import MAX_BACKENDS
+from app.address import MAX_BACKENDS, Address
 from app.metrics.backend_words import Verdicts
 from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestHead
@@ -35,11 +35,23 @@ class Counts(Protocol):
     def own(self) -> list[int]:
         """This worker's requests in flight, by backend."""
 
+    def name(self, addresses: Iterable[Address]) -> None:
+        """Says which backends these are, in their order."""
+
     def began(self, backend: int) -> None:
-        """One more request of this worker is in flight on a backend."""
+        """One more request of this worker is in flight on a backend, and counted."""
+
+    def reserved(self, backend: int) -> None:
+        """One more is in flight as far as a limit goes; it may not be sent, so it is not counted yet."""
+
+    def counted(self, backend: int) -> None:
+        """It is sent."""
 
     def ended(self, backend: int) -> None:
-        """One less."""
+        """One less in flight."""
+
+    def failed(self, backend: int) -> None:
+        """One more gateway failure of a backend."""
 
     def say_out(self, backend: int, word: int) -> None:
         """Says how long a backend is left alone."""
@@ -60,13 +72,24 @@ class OwnCounts:
     def __init__(self) -> None:
         self.own, self._out = [0] * MAX_BACKENDS, [0] * MAX_BACKENDS
 
+    def name(self, addresses: Iterable[Address]) -> None:
+        """Nobody asks who they are."""
+
     def began(self, backend: int) -> None:
         """One more."""
         self.own[backend] += 1
 
+    reserved = began
+
+    def counted(self, backend: int) -> None:
+        """Nobody asks how many there were."""
+
     def ended(self, backend: int) -> None:
         """One less."""
         self.own[backend] -= 1
+
+    def failed(self, backend: int) -> None:
+        """Nobody asks how often."""
 
     def say_out(self, backend: int, word: int) -> None:
         """Notes it."""
@@ -145,10 +168,11 @@ class Backends:
         free = self._below_limit(self._roster.usable)
         while free:
             one = self._choose(self._in_flight, free, self._roster.weights, key)
-            target = self.take(one)
+            self._counts.reserved(one)
             self._in_flight = self._counts.in_flight(self._size)
             if self._in_flight[one] <= self.limit:
-                return target
+                self._counts.counted(one)
+                return self.targets[one]
             self._give_back(one)
             free = [other for other in free if other != one]
         return None
@@ -197,6 +221,10 @@ class Backends:
         self._in_flight = counts.in_flight(self._size)
 
     # --- who is left alone --------------------------------------------------------------------------------
+
+    def count_failure(self, target: Target) -> None:
+        """Counts a gateway failure of a backend, for those who look."""
+        self._counts.failed(target.backend)
 
     def circuit_of(self, target: Target) -> Circuit:
         """The circuit of a backend, made where there is none yet."""

@@ -38,6 +38,7 @@ class FailureDetector:
         if backends is None:
             circuit = target.circuit = target.circuit or Circuit(self._threshold)
         else:
+            backends.count_failure(target)
             circuit = backends.circuit_of(target)
         if circuit.failed():
             logger.error("%s: its circuit is open after %d failures in a row", target.label, circuit.failures)

@@ -8,6 +8,7 @@ from random import uniform
 from typing import NamedTuple
 
 from app.address import Address
+from app.metrics.backend_rows import TIMES_BITS
 from app.metrics.backend_words import Verdicts
 from app.routing.circuit import Circuit, CircuitState
 from app.routing.targets import Target
@@ -24,8 +25,7 @@ _SPREAD = 0.2
 FIRST_SHARE = 0.1
 """What a backend that has just come gets of its share, where `slow_start` is set."""
 
-_TIMES_BITS = 4
-_MOST_TIMES = (1 << _TIMES_BITS) - 1
+_MOST_TIMES = (1 << TIMES_BITS) - 1
 
 
 class Ejection(NamedTuple):
@@ -37,12 +37,12 @@ class Ejection(NamedTuple):
     @classmethod
     def of(cls, word: int) -> Ejection:
         """What a word of the shared metrics says."""
-        return cls(word >> _TIMES_BITS, word & _MOST_TIMES)
+        return cls(word >> TIMES_BITS, word & _MOST_TIMES)
 
     @property
     def word(self) -> int:
         """As a word: the later one is the larger one."""
-        return self.until_us << _TIMES_BITS | min(self.times, _MOST_TIMES)
+        return self.until_us << TIMES_BITS | min(self.times, _MOST_TIMES)
 
     def next(self, now_us: int, first_s: float) -> Ejection:
         """The one that follows: twice as long as this one, or as the first when it has been well for a minute."""
@@ -123,7 +123,7 @@ class Roster:
         usable, out, unwell = [], 0, 0
         for one in self._serving:
             target, word = self.targets[one], said.out[one]
-            is_out = word >> _TIMES_BITS > now_us
+            is_out = word >> TIMES_BITS > now_us
             if word != self._out[one]:
                 self._out[one] = word
                 if is_out:

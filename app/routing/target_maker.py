@@ -61,8 +61,9 @@ class TargetMaker:
             for number, target in enumerate(targets):
                 target.whole, target.backend = whole, number
             choose, key_of = chooser_of(self._config.balance, listed)
-            roster = self._roster(version, targets, listed)
-            whole.backends = Backends(roster, choose, key_of, self._counts_of(version.index), limit, self._now)
+            roster, counts = self._roster(version, targets, listed), self._counts_of(version.index)
+            counts.name(backend.address for backend in listed)
+            whole.backends = Backends(roster, choose, key_of, counts, limit, self._now)
         return whole
 
     def _roster(self, version: VersionState, targets: list[Target], listed: tuple[Backend, ...]) -> Roster:

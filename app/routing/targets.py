@@ -77,6 +77,9 @@ class Choice(Protocol):
     def take(self, backend: int) -> Target:
         """That very one, likewise."""
 
+    def count_failure(self, target: Target) -> None:
+        """Counts a gateway failure of a backend."""
+
     def circuit_of(self, target: Target) -> Circuit:
         """The circuit of a backend, made where there is none yet."""
 

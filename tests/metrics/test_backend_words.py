@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from app.address import Address
 from app.metrics import layout
+from app.metrics.backend_rows import TIMES_BITS
 from app.metrics.shared import SharedMetrics, monotonic_us
 
 
@@ -76,3 +78,53 @@ def test_worker_without_a_place_writes_into_nobody_elses(tmp_path: Path) -> None
     assert others.in_flight(1) == [0]
     assert words.in_flight(1) == [1]
     assert metrics.shares(first).least_of_others(monotonic_us()) is None
+
+
+A, B, C = (Address("10.0.0.1", port) for port in (8001, 8002, 8003))
+
+
+def counted(metrics: SharedMetrics, *addresses: Address) -> list[tuple[int, int]]:
+    """The requests and the failures of each."""
+    return [(row.requests, row.failures) for row in metrics.backend_rows(0, addresses)]
+
+
+def test_what_was_counted_outlives_its_worker_and_goes_on_with_its_heir(tmp_path: Path) -> None:
+    metrics = made(tmp_path)
+    dead, other = (metrics.claim_slot(os.getpid()) for _ in range(2))
+    for writer in (dead, other):
+        words = metrics.backends(writer, 0)
+        words.name((A, B))
+        words.began(1)
+        words.failed(1)
+    assert counted(metrics, A, B) == [(0, 0), (2, 2)]
+    dead.close()
+    assert counted(metrics, A, B) == [(0, 0), (2, 2)]
+    heir = metrics.claim_slot(os.getpid())
+    assert (heir.slot, counted(metrics, A, B)) == (dead.slot, [(0, 0), (2, 2)])
+    words = metrics.backends(heir, 0)
+    words.name((A, B))
+    words.began(1)
+    assert counted(metrics, A, B) == [(0, 0), (3, 2)]
+    assert metrics.backend_rows(0, (A, B))[1].in_flight == 2, "the dead one's is over"
+
+
+def test_what_was_counted_stays_with_its_address_when_the_list_changes(tmp_path: Path) -> None:
+    metrics = made(tmp_path)
+    ours, theirs = (metrics.backends(metrics.claim_slot(os.getpid()), 0) for _ in range(2))
+    until = (monotonic_us() + 60_000_000) << TIMES_BITS
+    for words in (ours, theirs):
+        words.name((A, B))
+        words.began(1)
+    ours.say_out(1, until)
+    ours.name((B, C))
+    assert counted(metrics, B, C) == [(2, 0), (0, 0)], "one worker has taken the new list up, the other has not yet"
+    assert [row.state for row in metrics.backend_rows(0, (B, C))] == ["ejected", "ok"]
+    ours.began(1)
+    theirs.name((B, C))
+    assert counted(metrics, A, B, C) == [(0, 0), (2, 0), (1, 0)], "who is not in the list begins anew"
+    ours.name((C,))
+    assert counted(metrics, C, B) == [(1, 0), (1, 0)]
+
+
+def test_version_with_one_backend_has_no_rows(tmp_path: Path) -> None:
+    assert made(tmp_path).backend_rows(0, (A,)) == ()

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from app.address import MAX_BACKENDS
 from app.errors import CAUSES
 from app.metrics import layout
 
@@ -35,7 +36,9 @@ def test_parts_of_a_slot_follow_one_another() -> None:
     last_version = layout.version_at(0, len(layout.VERSION_LABELS) - 1)
     assert last_version + layout.VERSION_WORDS == layout.slot_at(0) + layout.ROWS_AT
     assert layout.ROWS_AT + layout.ROWS * layout.ROW_WORDS <= layout.CUTS_AT
-    assert layout.FAILURES_AT + layout.ENDED * layout.ENDED_WORDS <= layout.SLOT_WORDS
+    assert layout.FAILURES_AT + layout.ENDED * layout.ENDED_WORDS <= layout.BACKEND_TOTALS_AT
+    assert layout.backend_totals_at(0, 1, "failures") + MAX_BACKENDS <= layout.backends_at(0, 0, "in_flight")
+    assert layout.BACKENDS_AT + layout.BACKENDS_WORDS <= layout.SLOT_WORDS
 
 
 def test_slots_begin_on_a_page_of_their_own() -> None:
