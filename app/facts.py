@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from app.metrics.backend_rows import BackendRow
 from app.state.model import BlueGreenState, VersionState
 
 __all__ = ["Checks", "Facts", "Failure", "Recent", "Restarts"]
@@ -68,6 +69,7 @@ class Facts:
     answers, "" while one does. `checks` has the versions that were checked since they were started. `failover_from`
     is the version whose requests go to the other one. `recent` is the active version's. `ended_at` says when a
     crashed version's process ended, where somebody saw it, and `restarts` how those fare that are started again then.
+    `backends` are those of versions that have several, and `elsewhere` the addresses of versions that others run.
     """
 
     at: float
@@ -82,6 +84,8 @@ class Facts:
     oldest_s: Mapping[str, float] = field(default_factory=dict)
     ended_at: Mapping[str, float] = field(default_factory=dict)
     restarts: Mapping[str, Restarts] = field(default_factory=dict)
+    backends: Mapping[str, Sequence[BackendRow]] = field(default_factory=dict)
+    elsewhere: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def is_well(self, version: VersionState) -> bool:
         """Whether it could take the traffic."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app import __version__
+from app.metrics.exposition import backends_member
 from app.metrics.snapshot import Probe
 from app.proxy.service import Service
 from app.routing.failover import state_of
@@ -32,7 +33,8 @@ def health_report(service: Service, survey: Survey) -> dict[str, Any]:
     state = service.router.state.current()
     active = state.active if state is not None else None
     last = _last_check(service, state, active) if state is not None and active is not None else None
-    situation = survey.situation((active.name, last) if active is not None and last is not None else None)
+    seen = survey.look((active.name, last) if active is not None and last is not None else None)
+    situation = seen.situation
     report: dict[str, Any] = {"name": service.config.name} if service.config.name else {}
     report |= {"status": "healthy" if situation.kind.is_fit else "unhealthy"}
     if not situation.kind.is_fit:
@@ -41,6 +43,8 @@ def health_report(service: Service, survey: Survey) -> dict[str, Any]:
     report["active_port"] = active.port if active is not None else None
     report["active_version"] = active.name if active is not None else None
     report["backend"] = _backend(last) if last is not None else None
+    if seen.backends:
+        report["versions"] = {name: backends_member(rows) for name, rows in seen.backends.items()}
     report["traffic"] = _traffic(service, state)
     report["state"] = {"fault": service.router.state.fault or None}
     report["metrics"] = {"fault": service.metrics.fault or None}

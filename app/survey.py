@@ -3,22 +3,54 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from app.address import Address
 from app.deploy.processes.process_table import Found, Processes
 from app.deploy.processes.reconcile import as_found, ends_of_crashed, restarts_of
 from app.facts import Checks, Facts, Recent, Restarts
+from app.metrics.backend_rows import BackendRow
 from app.metrics.recent import Recently
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Probe, Snapshot
 from app.situation import Situation, decide
-from app.state.model import VERSIONS, BlueGreenState, put_version
+from app.state.model import VERSIONS, BlueGreenState, VersionState, put_version
 from app.state.watch import StateWatch
 
-__all__ = ["Look", "Survey", "as_they_are", "facts", "failing_probes", "recent_of"]
+__all__ = ["HERE", "Look", "Survey", "Whereabouts", "as_they_are", "facts", "failing_probes", "recent_of"]
+
+
+class Whereabouts(NamedTuple):
+    """Where versions listen.
+
+    Attributes:
+        addresses: of a version, at least one.
+        others: of a version that others run; none of one that the commands start.
+    """
+
+    addresses: Callable[[VersionState], Sequence[Address]]
+    others: Callable[[VersionState], Sequence[Address]]
+
+    def elsewhere(self, state: BlueGreenState | None) -> dict[str, tuple[str, ...]]:
+        """The addresses of the versions that others run."""
+        found = {version.name: self.others(version) for version in _versions(state)}
+        return {name: tuple(map(str, addresses)) for name, addresses in found.items() if addresses}
+
+    def backends(self, state: BlueGreenState | None, metrics: SharedMetrics) -> dict[str, tuple[BackendRow, ...]]:
+        """How each backend is of the versions that have several."""
+        found = {it.name: metrics.backend_rows(it.index, self.addresses(it)) for it in _versions(state)}
+        return {name: rows for name, rows in found.items() if rows}
+
+
+def _versions(state: BlueGreenState | None) -> Sequence[VersionState]:
+    return () if state is None else tuple(state.versions.values())
+
+
+HERE = Whereabouts(lambda version: (), lambda version: ())
+"""Each version at its port, and nowhere else."""
 
 
 def as_they_are(state: BlueGreenState, found: Mapping[str, Found], *, is_settled: bool) -> BlueGreenState:
@@ -50,6 +82,7 @@ def facts(
     recent: Recent,
     ended_at: Mapping[str, float],
     restarts: Mapping[str, Restarts],
+    elsewhere: Mapping[str, Sequence[str]],
 ) -> Facts:
     """The facts at wall time `at`, out of the last minute's figures; `state` is as the processes are found."""
     checks = {}
@@ -72,15 +105,21 @@ def facts(
         oldest_s={name: age_s for name, age_s in oldest_s.items() if age_s is not None},
         ended_at=ended_at,
         restarts=restarts,
+        backends=minute.backends,
+        elsewhere=elsewhere,
     )
 
 
 class Look(NamedTuple):
-    """What is seen at one moment; `state` is what is recorded, corrected by what the processes are `found` to do."""
+    """What is seen at one moment; `state` is what is recorded, corrected by what the processes are `found` to do.
+
+    `backends` are those of versions that have several.
+    """
 
     situation: Situation
     state: BlueGreenState | None
     found: Mapping[str, Found]
+    backends: Mapping[str, Sequence[BackendRow]]
 
 
 class Survey:
@@ -90,17 +129,23 @@ class Survey:
         state_file: the processes are recorded beside it.
         metrics: the figures of all workers.
         watch: the state file.
+        where: where the versions listen.
     """
 
-    def __init__(self, state_file: str, metrics: SharedMetrics, watch: StateWatch) -> None:
+    def __init__(self, state_file: str, metrics: SharedMetrics, watch: StateWatch, where: Whereabouts = HERE) -> None:
         self._processes = Processes(Path(state_file).parent)
         self._metrics = metrics
         self._watch = watch
+        self._where = where
         self._recently = Recently(metrics)
 
     def situation(self, last: tuple[str, Probe] | None = None) -> Situation:
         """What it is in at this moment; `last` is a version and its last health check, where that was just made."""
         return self.look(last).situation
+
+    def backends(self) -> Mapping[str, Sequence[BackendRow]]:
+        """How each backend is of the versions that have several."""
+        return self._where.backends(self._watch.current(), self._metrics)
 
     def look(self, last: tuple[str, Probe] | None = None) -> Look:
         """The situation, and what it follows from."""
@@ -111,7 +156,11 @@ class Survey:
             probes[last[0]] = [last[1]]
         versions = {name: stats._replace(in_flight=metrics.in_flight(name)) for name, stats in minute.versions.items()}
         minute = minute._replace(
-            versions=versions, probes=probes, rows=metrics.in_flight_rows(), failover=metrics.failover()
+            versions=versions,
+            probes=probes,
+            rows=metrics.in_flight_rows(),
+            failover=metrics.failover(),
+            backends=self._where.backends(state, metrics),
         )
         found = self._processes.find_all(state)
         if state is not None:
@@ -119,5 +168,6 @@ class Survey:
         ended_at = ends_of_crashed(state, found)
         at = time.time()
         recent = recent_of(self._recently, state, at)
-        seen = facts(at, state, self._watch.fault, minute, recent, ended_at, restarts_of(found))
-        return Look(decide(seen), state, found)
+        elsewhere = self._where.elsewhere(state)
+        seen = facts(at, state, self._watch.fault, minute, recent, ended_at, restarts_of(found), elsewhere)
+        return Look(decide(seen), state, found, minute.backends)

@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import PathConverter
 
 from app.access import COOKIE, Access
+from app.address import Address
 from app.dashboard.routes import Routes
 from app.errors import MalformedRequest, RouterError
 from app.event_file import EventFile
@@ -31,8 +32,9 @@ from app.proxy.replies.reply import error_reply
 from app.proxy.service import Service
 from app.settings.loading import TOML_NAME, Loaded, load
 from app.settings.toml_file import read_toml
-from app.situation import Situation
-from app.survey import Survey
+from app.state.listening import listed
+from app.state.model import VersionState
+from app.survey import Survey, Whereabouts
 
 __all__ = ["RouterApp", "create_app", "create_app_from_environment"]
 
@@ -136,10 +138,11 @@ def create_app(
     service = Service(settings, shared_metrics, failovers.write)
     app = RouterApp(service)
     access = service.access
-    survey = Survey(config.state_file, service.metrics, service.router.state)
+    where = _whereabouts(service)
+    survey = Survey(config.state_file, service.metrics, service.router.state, where)
     events = EventFile(Path(config.beside_state("events.jsonl")))
     app.recorder = EventRecorder(events, service.metrics.try_lead, survey.look)
-    dashboard = Routes(service, access) if config.dashboard_path else None
+    dashboard = Routes(service, access, where) if config.dashboard_path else None
     if dashboard is not None:
         app.register_blueprint(dashboard.blueprint)
         app.on_stop = dashboard.stop
@@ -155,7 +158,7 @@ def create_app(
 
         @app.get(METRICS_PATH)
         def metrics() -> Response:
-            return _metrics(service, survey.situation)
+            return _metrics(service, survey)
 
     @app.after_request
     def keep_out_of_caches(answer: Response) -> Response:
@@ -219,20 +222,29 @@ def _guard(app: RouterApp, access: Access, dashboard: Routes | None) -> None:
         abort(401, www_authenticate=WWWAuthenticate("bearer"))
 
 
-def _metrics(service: Service, situation: Callable[[], Situation]) -> Response:
+def _whereabouts(service: Service) -> Whereabouts:
+    router, backends = service.router, service.settings.backends
+
+    def addresses(version: VersionState) -> list[Address]:
+        return [backend.address for backend in router.backends_of(version)]
+
+    return Whereabouts(addresses, lambda version: addresses(version) if listed(version, backends) else ())
+
+
+def _metrics(service: Service, survey: Survey) -> Response:
     """The figures in the format and of the window that the request asks for. Raises MalformedRequest."""
     window_s = window_seconds(request.args.get("window"))
     form = chosen_format(request.args.get("format"), request.headers.get("Accept", ""))
+    snapshot = service.metrics.snapshot(window_s)._replace(backends=survey.backends())
     if form == "json":
-        return _json(as_json(service.metrics.snapshot(window_s)))
+        return _json(as_json(snapshot))
     if window_s is not None:
         raise MalformedRequest("window goes with format=json only: counters for Prometheus never begin anew")
     # Imported by the first scrape: prometheus_client costs start-up time and memory that many never need.
     from app.metrics.prometheus import render
 
-    body, content_type = render(
-        service.metrics.snapshot(), form, situation().word, service.router.look(), service.config.name
-    )
+    word, state, name = survey.situation().word, service.router.look(), service.config.name
+    body, content_type = render(snapshot, form, word, state, name)
     return Response(body, content_type=content_type)
 
 

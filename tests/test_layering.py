@@ -23,6 +23,7 @@ LEVELS = [
         *("app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.state.instances"),
         "app.access",
     ],
+    ["app.metrics.layout", "app.metrics.histogram", "app.metrics.backend_rows"],
     [
         *(
             "app.protocol",
@@ -32,7 +33,6 @@ LEVELS = [
             "app.deploy.phases",
             "app.deploy.judge.judgement",
         ),
-        *("app.metrics.layout", "app.metrics.backend_rows", "app.metrics.histogram"),
         *("app.metrics.snapshot", "app.metrics.exposition"),
     ],
     # L1, adapters: one outside thing each

@@ -86,7 +86,8 @@ class Observation:
     version's process ended, where somebody saw it, and `restarts` how those fare that are started again. `lifetime`
     and `minute` are the metrics since the file was made and of the last 60 seconds, and `recent` is how the active
     version does. `commands` are the deploy history and `events` what happened without one, oldest first; `at_work` are
-    the commands whose process runs at this moment. `worker_rates` are requests per second, by pid.
+    the commands whose process runs at this moment. `elsewhere` are the addresses of versions that others run.
+    `worker_rates` are requests per second, by pid.
     """
 
     at: float
@@ -102,11 +103,12 @@ class Observation:
     recent: Recent = Recent()
     ended_at: Mapping[str, float] = field(default_factory=dict)
     restarts: Mapping[str, Restarts] = field(default_factory=dict)
+    elsewhere: Mapping[str, Sequence[str]] = field(default_factory=dict)
     worker_rates: Mapping[int, float] = field(default_factory=dict)
     metrics_on: bool = True
 
     @cached_property
     def situation(self) -> Situation:
         """What state the deployment is in."""
-        seen = facts(self.at, self.state, self.state_fault, self.minute, self.recent, self.ended_at, self.restarts)
-        return decide(seen)
+        past = (self.recent, self.ended_at, self.restarts)
+        return decide(facts(self.at, self.state, self.state_fault, self.minute, *past, self.elsewhere))

@@ -22,7 +22,7 @@ from app.operator_errors import StateError
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS
 from app.state.watch import StateWatch
-from app.survey import as_they_are, recent_of
+from app.survey import HERE, Whereabouts, as_they_are, recent_of
 
 __all__ = ["Observer"]
 
@@ -47,6 +47,7 @@ class Observer:
         metrics: the figures of all workers.
         watch: the state file.
         pause: lets others work in the middle of a long look.
+        where: where the versions listen.
         clock, now: monotonic and wall time in seconds.
     """
 
@@ -56,6 +57,7 @@ class Observer:
         metrics: SharedMetrics,
         watch: StateWatch,
         pause: Callable[[], None],
+        where: Whereabouts = HERE,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -63,6 +65,7 @@ class Observer:
         self._metrics = metrics
         self._watch = watch
         self._pause = pause
+        self._where = where
         self._clock = clock
         self._now = now
         self._short = Timeline(*SHORT, metrics.series, pause, is_counted=config.metrics_enabled)
@@ -94,6 +97,7 @@ class Observer:
         commands = self._commands.read()
         state = self._watch.current()
         at_work = [entry for entry in commands if entry.outcome is None and is_same_process(entry.pid, entry.birth)]
+        minute = minute._replace(backends=self._where.backends(state, self._metrics))
         found = self._processes.find_all(state)
         if state is not None:
             state = as_they_are(state, found, is_settled=not at_work)
@@ -111,6 +115,7 @@ class Observer:
             recent=recent_of(self._recently, state, at),
             ended_at=ends_of_crashed(state, found),
             restarts=restarts_of(found),
+            elsewhere=self._where.elsewhere(state),
             worker_rates=self._rates.update(minute),
             metrics_on=self._config.metrics_enabled,
         )

@@ -16,6 +16,7 @@ from gevent.lock import RLock
 from app.access import Access
 from app.dashboard.paths import ASSETS, PREFIX
 from app.proxy.service import Service
+from app.survey import Whereabouts
 from app.transport.endpoint import yield_to_loop
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ class Pauses:
 class Routes:
     """The dashboard of one worker, as far as it is there from the start: its paths, in `blueprint`."""
 
-    def __init__(self, service: Service, access: Access) -> None:
+    def __init__(self, service: Service, access: Access, where: Whereabouts) -> None:
         self._service = service
+        self._where = where
         self._access = access
         self._view: View | None = None
         self._making = RLock()
@@ -100,5 +102,5 @@ class Routes:
 
         pause()
         service = self._service
-        observer = Observer(service.config, service.metrics, service.router.state, pause)
+        observer = Observer(service.config, service.metrics, service.router.state, pause, self._where)
         return View(service, self._access, observer, pause)

@@ -6,9 +6,11 @@ The documented fields come first and keep their names, types and rounding; every
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from app.errors import MalformedRequest
+from app.metrics.backend_rows import BackendRow
 from app.metrics.snapshot import (
     CutRequest,
     FailedRequest,
@@ -114,7 +116,10 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         "queued": snapshot.queued,
         "latency_ms": _latency(overall.total),
         **_breakdown(overall),
-        "versions": {name: _version(stats) for name, stats in snapshot.versions.items()},
+        "versions": {
+            name: _version(stats) | backends_member(snapshot.backends.get(name, ()))
+            for name, stats in snapshot.versions.items()
+        },
         "oldest_in_flight": [_row(row) for row in snapshot.rows[:MAX_ROWS]],
         "last_failed": [_failed(one) for one in snapshot.failures[-MAX_ROWS:]],
         "last_cut": [_cut(cut) for cut in snapshot.cuts[-MAX_ROWS:]],
@@ -129,6 +134,23 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         "state_fault": snapshot.state_fault,
         "metrics_fault": snapshot.fault,
     }
+
+
+def backends_member(rows: Iterable[BackendRow]) -> dict[str, Any]:
+    """The member `backends` of a version that has several; nothing of one that has one."""
+    found = [
+        {
+            "address": row.address,
+            "state": row.state,
+            "reason": row.reason or None,
+            "ejected_for_s": round(row.ejected_for_s, 1) or None,
+            "in_flight": row.in_flight,
+            "requests": row.requests,
+            "failures": row.failures,
+        }
+        for row in rows
+    ]
+    return {"backends": found} if found else {}
 
 
 def _version(stats: VersionStats) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from app.errors import CAUSES
 from app.metrics.exposition import Format
 from app.metrics.histogram import count_up_to
+from app.metrics.prometheus_backends import backend_families
 from app.metrics.prometheus_state import PREFIX, StateCollector, gauge
 from app.metrics.snapshot import Latency, Snapshot, VersionStats
 from app.situation import KINDS, SEEN_FROM_OUTSIDE
@@ -138,6 +139,8 @@ class SnapshotCollector(Collector):
         for word in [word for word in KINDS if word not in SEEN_FROM_OUTSIDE]:
             situation.add_metric([word], word == self._situation)
         yield situation
+        if snapshot.backends:
+            yield from backend_families(snapshot.backends)
         workers = sum(worker.role == "worker" for worker in snapshot.workers)
         for name, text, value in (
             ("requests_held", "Requests held back now, in a pause or while their version is down.", snapshot.held),

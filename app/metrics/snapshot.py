@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from app.errors import FAILURES
+from app.metrics.backend_rows import BackendRow
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,8 @@ class Snapshot(NamedTuple):
     """Why the file could not be used, "" when all is well."""
     failures: Sequence[FailedRequest] = ()
     """The last failed requests, newest last; at most 32 of each slot are remembered."""
+    backends: Mapping[str, Sequence[BackendRow]] = MappingProxyType({})
+    """Those of versions that have several; put in by who knows their addresses, which the file does not."""
 
     @property
     def held(self) -> int:
