@@ -6,7 +6,7 @@ gather what they can see of `Facts`, and say what it says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -30,8 +30,10 @@ MISSING = "is missing"
 """What is said of a state file that is not there; any other fault is one of its content."""
 
 MOST_CAUSES = 3
+MOST_NAMED = 3
 OWN_5XX = "the application's own 5xx"
-"""A sentence names so many causes; a request that failed without one was answered so by the application."""
+"""A sentence names so many causes, and so many addresses; a request that failed without a cause was answered so by the
+application."""
 
 SLOW_REQUESTS = 100
 SLOW_TIMES = 3
@@ -70,6 +72,7 @@ class Kind(NamedTuple):
 _DOWN = Kind(Grade.NO_TRAFFIC, 1, False, "alarm")
 _HELD = Kind(Grade.NO_TRAFFIC, HELD_BACK, True, "busy")
 _DOUBTFUL = Kind(Grade.WARNS, 0, True, "alarm")
+_REDUCED = Kind(Grade.WARNS, 0, True, "busy")
 _MOVING = Kind(Grade.OK, 0, True, "busy")
 _WELL = Kind(Grade.OK, 0, True, "calm")
 
@@ -85,6 +88,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "failing": _DOWN,
         "erring": _DOUBTFUL,
         "slow": _DOUBTFUL,
+        "reduced": _REDUCED,
         "stale": _DOUBTFUL,
         "draining": _MOVING,
         "switched": _WELL,
@@ -180,18 +184,30 @@ def _silent(facts: Facts) -> _Told | None:
 
 
 def _new(facts: Facts) -> _Told | None:
-    return _Told("Nothing was started here yet.", "new", f"{PROGRAM} start blue")
+    return _begun(facts, "blue", "Nothing was started here yet.", "new")
+
+
+def _begun(facts: Facts, name: str, text: str, topic: str, command: str = "start") -> _Told:
+    """What is told, and how a version comes to life; one that others run is not for the commands to start."""
+    if where := facts.elsewhere.get(name):
+        return _Told(f"{text} Others run {name}: start it where it runs, at {_some(where)}.", topic)
+    return _Told(text, topic, f"{PROGRAM} {command} {name}")
+
+
+def _some(texts: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = len(texts) - MOST_NAMED
+    return ", ".join(texts[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _unknown(facts: Facts) -> _Told | None:
     if facts.state is not None or facts.silence:
         return None
     reason = facts.state_fault or "there is no state file"
-    is_broken = facts.state_fault and MISSING not in facts.state_fault
-    advice = "status" if is_broken else "start blue"
-    return _Told(
-        f"No version is known, so every request is answered with 503: {reason}.", "no state", f"{PROGRAM} {advice}"
-    )
+    text = f"No version is known, so every request is answered with 503: {reason}."
+    if facts.state_fault and MISSING not in facts.state_fault:
+        return _Told(text, "no state", f"{PROGRAM} status")
+    return _begun(facts, "blue", text, "no state")
 
 
 def _inactive(facts: Facts) -> _Told | None:
@@ -199,8 +215,8 @@ def _inactive(facts: Facts) -> _Told | None:
         return None
     well = [version for version in facts.state.versions.values() if facts.is_well(version)]
     fit = next((version for version in well if version.rolled_back_at is None), None)
-    advice = f"switch {fit.name}" if fit else f"start {VERSIONS[0]}"
-    return _Told("No version is active, so every request is answered with 503.", "none active", f"{PROGRAM} {advice}")
+    text, topic = "No version is active, so every request is answered with 503.", "none active"
+    return _Told(text, topic, f"{PROGRAM} switch {fit.name}") if fit else _begun(facts, VERSIONS[0], text, topic)
 
 
 def _maintenance(facts: Facts) -> _Told | None:
@@ -316,6 +332,18 @@ def _slow(facts: Facts) -> _Told | None:
     return _way_out(facts, text, f"{active.name} {active.release} is slow")
 
 
+def _reduced(facts: Facts) -> _Told | None:
+    """It is well, but not with all that it has."""
+    active = facts.state.active if facts.state is not None else None
+    rows = facts.backends.get(active.name, ()) if active is not None else ()
+    out = [f"{row.address} is {row.state}" for row in rows if row.is_out]
+    if active is None or not out:
+        return None
+    are = "is" if len(out) == 1 else "are"
+    text = f"{named(active)} serves all traffic, but {len(out)} of its {len(rows)} backends {are} out: {_some(out)}."
+    return _Told(text, f"{active.name} {active.release} is reduced", f"{PROGRAM} health-check")
+
+
 def _way_out(facts: Facts, text: str, topic: str) -> _Told:
     """Away from an active version that does not work, or back to life with it; never to what was rolled back."""
     assert facts.state is not None and facts.state.active is not None
@@ -327,9 +355,9 @@ def _way_out(facts: Facts, text: str, topic: str) -> _Told:
         ago = ago_text(facts.at - standby.rolled_back_at)
         text = f"{text} {named(standby)} answers, but was rolled back {ago}."
     if facts.is_well(active):
-        return _Told(text, topic, f"{PROGRAM} logs {active.name}")
+        return _Told(text, topic, "" if active.name in facts.elsewhere else f"{PROGRAM} logs {active.name}")
     has_process = active.status in ("starting", "running", "stopping")
-    return _Told(text, topic, f"{PROGRAM} {'restart' if has_process else 'start'} {active.name}")
+    return _begun(facts, active.name, text, topic, "restart" if has_process else "start")
 
 
 # --- traffic flows ---------------------------------------------------------------------------------------
@@ -405,6 +433,7 @@ _JUDGES: Final[Mapping[str, Callable[[Facts], _Told | None]]] = {
     "failing": _failing,
     "erring": _erring,
     "slow": _slow,
+    "reduced": _reduced,
     "stale": _stale,
     "draining": _draining,
     "switched": _switched,

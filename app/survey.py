@@ -36,7 +36,7 @@ class Whereabouts(NamedTuple):
 
     def elsewhere(self, state: BlueGreenState | None) -> dict[str, tuple[str, ...]]:
         """The addresses of the versions that others run."""
-        found = {version.name: self.others(version) for version in _versions(state)}
+        found = {version.name: self.others(version) for version in _versions(state or BlueGreenState())}
         return {name: tuple(map(str, addresses)) for name, addresses in found.items() if addresses}
 
     def backends(self, state: BlueGreenState | None, metrics: SharedMetrics) -> dict[str, tuple[BackendRow, ...]]:

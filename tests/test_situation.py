@@ -16,15 +16,19 @@ from pathlib import Path
 
 import pytest
 
+from app.address import Address
 from app.cli import blue_green_deploy, traffic_router
 from app.cli.entry import run
+from app.command_line import PROGRAM
 from app.facts import Checks, Facts, Recent, Restarts
 from app.metrics import layout
+from app.metrics.backend_rows import BackendRow
 from app.metrics.cells import Cell, write_cell
 from app.metrics.histogram import COARSE_SHIFT, bucket_index
 from app.metrics.recent import recent
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.metrics.snapshot import FailedRequest
+from app.routing.backends import Ejection
 from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from app.situation import HELD_BACK, KINDS, SEEN_FROM_OUTSIDE, Grade, decide
@@ -188,6 +192,17 @@ def slow(site: Site) -> None:
     wait_for_blue(metrics, "requests", 120)
 
 
+def reduced(site: Site) -> None:
+    """One of two backends is left alone for a minute."""
+    places = [Address("127.0.0.1", port) for port in (site.ports["blue"], free_port())]
+    site.put(with_version(site.state, "blue", backends=tuple(map(str, places))))
+    metrics, slot = site.worker.service.metrics, site.worker.service.slot
+    words = metrics.backends(slot, 0)
+    words.name(places)
+    words.say_out(1, Ejection(monotonic_us() + 60_000_000, 1).word)
+    slot.beat(monotonic_us() + 60_000_000)
+
+
 def stale(site: Site) -> None:
     site.get("/__router_health")
     StateStore(site.path).keep_as_good()
@@ -227,6 +242,9 @@ ROWS = {
     "failing": Row(failing, "Blue 1.4.2 is active but failed the last health check: ", "switch green"),
     "erring": Row(erring, ERRING, "switch green"),
     "slow": Row(slow, "Blue 1.4.2 serves all traffic, but slowly: in the last minute 95 % of its", "switch green"),
+    "reduced": Row(
+        reduced, "Blue 1.4.2 serves all traffic, but 1 of its 2 backends is out: 127.0.0.1:", "health-check"
+    ),
     "draining": Row(draining, "Switched to blue 1.4.2 1 h 6 min ago; green still finishes 1 request"),
     "stale": Row(stale, "Blue 1.4.2 serves all traffic. The state file is broken: ", "repair"),
     "switched": Row(switched, "Switched to green 1.5.0 "),
@@ -326,6 +344,56 @@ def test_trouble_during_maintenance_is_told_and_mended_first(site: Site) -> None
     assert (said["word"], said["exit_code"]) == ("maintenance", HELD_BACK)
     assert "Blue 1.4.2 is active but crashed" in said["sentence"]
     assert said["advice"].endswith("switch green")
+
+
+# --- what others run -------------------------------------------------------------------------------------
+
+ELSEWHERE = {
+    "blue": ("10.0.0.7:8000", "10.0.0.8:8000"),
+    "green": ("unix:/run/1", "unix:/run/2", "unix:/run/3", "unix:/run/4"),
+}
+START_BLUE = "Others run blue: start it where it runs, at 10.0.0.7:8000, 10.0.0.8:8000."
+START_GREEN = "Others run green: start it where it runs, at unix:/run/1, unix:/run/2, unix:/run/3 and 1 more."
+
+
+@pytest.mark.parametrize(
+    ("facts", "said", "advice"),
+    [
+        (Facts(1.0, BlueGreenState(), silence="none"), START_BLUE, ""),
+        (Facts(1.0, None, state_fault="it is missing"), START_BLUE, ""),
+        (Facts(1.0, None, state_fault="it is broken"), "it is broken", "status"),
+        (Facts(1.0, BlueGreenState(extra={"a": 1}), state_fault=""), START_BLUE, ""),
+        (Facts(1.0, BlueGreenState(), checks={"green": Checks()}), "No version is active", "switch green"),
+        (Facts(1.0, promote(BlueGreenState(), "green", 0.5), checks={"green": Checks(1)}), START_GREEN, ""),
+        (Facts(1.0, ON_BLUE, checks={"blue": Checks()}, recent=Recent(100, 50)), "50 %", ""),
+    ],
+    ids=["nothing yet", "no state file", "broken state file", "none active", "another is well", "fails", "errs"],
+)
+def test_nothing_advises_to_start_here_what_others_run(facts: Facts, said: str, advice: str) -> None:
+    found = decide(replace(facts, elsewhere=ELSEWHERE))
+    assert said in plain(found.text)
+    assert found.advice.removeprefix(f"{PROGRAM} ") == advice
+
+
+def backend(number: int, state: str) -> BackendRow:
+    return BackendRow(f"10.0.0.{number}:8000", state, "", 0, 0, 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        (["ok", "drained"], None),
+        (["ok", "unhealthy"], "1 of its 2 backends is out: 10.0.0.1:8000 is unhealthy."),
+        (["ejected", "ok", "unhealthy"], "2 of its 3 backends are out: 10.0.0.0:8000 is ejected, 10.0.0.2:8000 is"),
+        (["ejected"] * 5, "5 of its 5 backends are out: 10.0.0.0:8000 is ejected, 10.0.0.1:8000 is ejected, "),
+    ],
+    ids=["one was taken out", "one", "two", "all"],
+)
+def test_backends_that_are_out_are_named(states: list[str], said: str | None) -> None:
+    rows = [backend(number, state) for number, state in enumerate(states)]
+    found = decide(Facts(1.0, ON_BLUE, backends={"blue": rows, "green": [backend(0, "ejected")]}))
+    assert found.word == ("reduced" if said else "serving")
+    assert said is None or said in found.text
 
 
 # --- what was rolled back --------------------------------------------------------------------------------

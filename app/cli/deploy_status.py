@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 from app.cli.deploy_call import Call
+from app.cli.deploy_traffic import backend_rows
 from app.cli.deploy_views import Overview, status_json, status_text
 from app.cli.entry import print_error
 from app.deploy.release.current_link import look
@@ -30,6 +31,7 @@ def print_status(call: Call) -> int:
         state=state,
         checks=call.checks(state),
         backends={version.name: call.deployment.named_backends(version) for version in state.versions.values()},
+        rows=backend_rows(call.config, {it.name: call.deployment.addresses(it) for it in state.versions.values()}),
         traffic=call.traffic,
         router=call.router(),
         state_file=call.store.path,

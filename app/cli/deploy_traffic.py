@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from app.address import Address
 from app.deploy.traffic import Row, Tally, Traffic, TrafficSample
+from app.metrics.backend_rows import BackendRow
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import CutRequest, VersionStats
 from app.operator_errors import MetricsError
 from app.settings.tables.router_settings import RouterConfig
+from app.state.model import VERSIONS
 
 if TYPE_CHECKING:
     from app.facts import Recent
 
-__all__ = ["open_traffic"]
+__all__ = ["backend_rows", "open_traffic"]
 
 
 def open_traffic(config: RouterConfig) -> Traffic | None:
@@ -28,6 +31,24 @@ def open_traffic(config: RouterConfig) -> Traffic | None:
         metrics.close()
         return None
     return _RouterTraffic(metrics)
+
+
+def backend_rows(config: RouterConfig, addresses: Mapping[str, Sequence[Address]]) -> dict[str, tuple[BackendRow, ...]]:
+    """How the router that runs finds each backend of the versions that have several; nothing where none runs.
+
+    `addresses` are those of every version, by name.
+    """
+    several = {name: listed for name, listed in addresses.items() if len(listed) > 1}
+    if not several:
+        return {}
+    with suppress(MetricsError):
+        metrics = SharedMetrics.open(config.metrics_path)
+        try:
+            if metrics.live_slots():
+                return {name: metrics.backend_rows(VERSIONS.index(name), listed) for name, listed in several.items()}
+        finally:
+            metrics.close()
+    return {}
 
 
 class _RouterTraffic:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from app.deploy.processes.reconcile import ending_text, ends_of_crashed, restart
 from app.deploy.release.current_link import Link
 from app.deploy.traffic import Traffic
 from app.facts import Checks, Facts, Recent
+from app.metrics.backend_rows import BackendRow
 from app.situation import HELD_BACK, Grade, Situation, decide, situation_json
 from app.state.given_up import given_up
 from app.state.model import BlueGreenState, VersionState, other
@@ -51,6 +52,8 @@ class Overview:
     """By version; a version that cannot be expected to answer is not in it."""
     backends: Mapping[str, tuple[Address, ...]]
     """By version, those that are named for it; none of one that listens on its port here."""
+    rows: Mapping[str, Sequence[BackendRow]]
+    """By version that has several backends, how a router that runs finds each."""
     traffic: Traffic | None
     router: RunningRouter | None
     state_file: Path
@@ -114,6 +117,8 @@ class Overview:
                 oldest_s={name: found[0].age_s for name, found in rows.items() if found},
                 ended_at=ends_of_crashed(state, self.found) if self.found else {},
                 restarts=restarts_of(self.found),
+                backends=self.rows,
+                elsewhere={name: tuple(map(str, named)) for name, named in self.backends.items() if named},
             )
         )
 
