@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.dashboard.backend_list import BackendLine, backend_lines
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import own_probes
 from app.dashboard.words import clock_text, count_text, ms_text, percent_text, printable, rate_text, when_text
@@ -48,7 +49,7 @@ class Card:
     """What is shown of one version.
 
     `is_reached`: new requests go to it. `tone` is "good", "bad", "busy" or "off". `figures` are the large ones,
-    `percentiles` those of the last minute.
+    `percentiles` those of the last minute. `backends` is empty for a version that has one.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Card:
     figures: Sequence[tuple[str, str, str]]
     percentiles: Sequence[Row]
     totals: Sequence[Row]
+    backends: Sequence[BackendLine]
     checks: Sequence[Check]
     last_check: str
 
@@ -94,6 +96,7 @@ def _card(seen: Observation, name: str) -> Card:
         ),
         percentiles=_percentiles(minute),
         totals=[(label, value if seen.metrics_on else NONE) for label, value in _totals(lifetime)],
+        backends=backend_lines(seen, name),
         checks=[_check(probe, is_expected=_is_expected(version, probe, is_active=is_active)) for probe in probes],
         last_check=_last_check(version, probes, is_active=is_active),
     )
@@ -135,10 +138,13 @@ def _status(seen: Observation, version: VersionState | None, *, is_active: bool)
             return f"Healthy, but {100 * seen.recent.failed / seen.recent.requests:.0f}{GAP}% fail", "bad"
         if is_active and seen.situation.word == "slow":
             return "Healthy, but slow", "bad"
+        rows = seen.minute.backends.get(version.name, ())
+        if out := sum(row.is_out for row in rows):
+            return f"Healthy, {out} of {len(rows)} out", "busy"
         return "Healthy", "good"
     if recorded == "running" or (is_active and failing):
         return ("Not checked yet", "busy") if not probes else (f"Failing for {_checks(failing)}", "bad")
-    return "Stopped", "off"
+    return "Not answering" if version.name in seen.elsewhere else "Stopped", "off"
 
 
 def _checks(count: int) -> str:
@@ -148,6 +154,9 @@ def _checks(count: int) -> str:
 def _facts(seen: Observation, version: VersionState | None) -> list[Row]:
     if version is None:
         return [("Release", NONE), ("Port", NONE), ("Pid", NONE), ("Up", NONE)]
+    if where := seen.elsewhere.get(version.name):
+        at = where[0] if len(where) == 1 else f"{len(where)} backends"
+        return [("Release", printable(version.release or NONE)), ("At", printable(at))]
     has_process = version.status in ("running", "starting", "stopping")
     uptime = duration_text(seen.at - version.started_at) if has_process and version.started_at else NONE
     pid = str(version.pid) if has_process and version.pid else NONE

@@ -87,7 +87,8 @@ class Observation:
     and `minute` are the metrics since the file was made and of the last 60 seconds, and `recent` is how the active
     version does. `commands` are the deploy history and `events` what happened without one, oldest first; `at_work` are
     the commands whose process runs at this moment. `elsewhere` are the addresses of versions that others run.
-    `worker_rates` are requests per second, by pid.
+    `backend_requests` are the last minute's by version and address, of versions with several backends. `worker_rates`
+    are requests per second, by pid.
     """
 
     at: float
@@ -104,6 +105,7 @@ class Observation:
     ended_at: Mapping[str, float] = field(default_factory=dict)
     restarts: Mapping[str, Restarts] = field(default_factory=dict)
     elsewhere: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    backend_requests: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     worker_rates: Mapping[int, float] = field(default_factory=dict)
     metrics_on: bool = True
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from app.dashboard.backend_list import RecentRequests
 from app.dashboard.observation import Observation, Past
 from app.dashboard.timeline import Timeline
 from app.deploy.processes.process_table import Processes, is_same_process
@@ -77,6 +78,7 @@ class Observer:
         self._commands = _Kept(history, lambda: tuple(History(history).entries(HISTORY_BYTES)))
         self._events = _Kept(events, lambda: tuple(EventFile(events).read(self._now() - HISTORY_S, HISTORY_BYTES)))
         self._rates = _WorkerRates()
+        self._backend_requests = RecentRequests()
 
     @property
     def pasts(self) -> Mapping[str, Past]:
@@ -116,6 +118,7 @@ class Observer:
             ended_at=ends_of_crashed(state, found),
             restarts=restarts_of(found),
             elsewhere=self._where.elsewhere(state),
+            backend_requests=self._backend_requests.update(minute.backends, monotonic_s),
             worker_rates=self._rates.update(minute),
             metrics_on=self._config.metrics_enabled,
         )

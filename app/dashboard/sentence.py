@@ -65,7 +65,9 @@ def _standby(seen: Observation, version: VersionState) -> Message:
     """How the other version stands."""
     probes = own_probes(seen, version)
     said = _STANDBY.get(version.status)
-    if said is None and probes and not probes[-1].ok:
+    if version.name in seen.elsewhere and probes and not probes[-1].ok:
+        said = "does not answer"  # nobody told us whether it is meant to
+    elif said is None and probes and not probes[-1].ok:
         said = "is running but fails its health checks"
     elif said is None and not probes:
         said = "is running and has not been checked yet"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 from unittest.mock import Mock
 
@@ -17,6 +18,7 @@ from app.dashboard.observation import Observation, Past
 from app.dashboard.observer import Observer
 from app.dashboard.view import View
 from app.facts import Recent, Restarts
+from app.metrics.backend_rows import DRAINED, EJECTED, OK, UNHEALTHY, BackendRow
 from app.metrics.snapshot import FailedRequest, Probe, VersionStats
 from app.state.model import Maintenance, Pause, with_version
 from app.web import RouterApp
@@ -64,13 +66,14 @@ def _seen(
     moved_at: float = 2.0,
     erring: float = 0.0,
     failures: Sequence[FailedRequest] = (),
+    backends: Mapping[str, Sequence[BackendRow]] = MappingProxyType({}),
     **changes: object,
 ) -> Observation:
     """Blue serves a busy shop, unless something else is said."""
     workers = [WORKERS[0]._replace(held=held), *WORKERS[1:]]
     given = versions or (BUSY,)
     minute = snapshot(*given, rows=ROWS, workers=workers, probes=checks, fault=fault, failover_from=failover_from)
-    minute = minute._replace(failures=failures)
+    minute = minute._replace(failures=failures, backends=backends)
     known = {
         "minute": minute,
         "lifetime": minute,
@@ -100,6 +103,15 @@ _FAILURES = [
     FailedRequest("blue", "1961a69783c7143f-007", "POST", "/checkout/step/2", 500, "", AT - 9, 41.7),
     FailedRequest("blue", "1961a69783c7143f-00a", "POST", "/checkout/step/2", 500, "", AT - 2, 38.0),
 ]
+
+_BACKENDS = [
+    BackendRow("127.0.0.1:5005", OK, "", 2, 90_120, 0, 0.0),
+    BackendRow("127.0.0.1:5015", OK, "", 1, 88_031, 3, 0.0),
+    BackendRow("127.0.0.1:5025", EJECTED, "too many requests failed in a row", 0, 51_007, 41, 17.2),
+    BackendRow("127.0.0.1:5035", UNHEALTHY, "its health checks fail", 0, 60_311, 12, 0.0),
+    BackendRow("127.0.0.1:5045", DRAINED, "taken out by hand", 1, 10, 0, 0.0),
+]
+_MANY = [BackendRow(f"[fd00:51a7:9c10:ab00::{number:x}]:8000", OK, "", 2, 90_120, 0, 0.0) for number in range(16)]
 
 STATES: dict[str, Observation] = {
     "both": _seen(commands=[_DEPLOYED]),
@@ -161,6 +173,17 @@ STATES: dict[str, Observation] = {
         recent=Recent(2_410, 2, p95_ms=1_240.0, usual_p95_ms=150.0),
     ),
     "restarted": _seen(restarts={"blue": Restarts(True, False, 2, AT - 130, None, -9, AT - 130)}),
+    "backends": _seen(
+        state=with_version(state(), "green", backends=("unix:/run/shop/green-1.sock",), status="stopped", pid=None),
+        elsewhere={"green": ("unix:/run/shop/releases/2026-11-28/green-1.sock",)},
+        backends={"blue": _BACKENDS},
+        backend_requests={"blue": {row.address: 830 * (row.state == OK) for row in _BACKENDS}},
+    ),
+    "many-backends": _seen(
+        elsewhere={name: tuple(row.address for row in _MANY) for name in ("blue", "green")},
+        backends={"blue": _MANY, "green": _BACKENDS},
+        backend_requests={"blue": {row.address: row.requests for row in _MANY}},
+    ),
     "metrics-off": _seen(metrics_on=False, fault="the file was made by another version: stop all workers, remove it"),
 }
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from app.dashboard import content
+from app.dashboard.backend_list import RecentRequests
 from app.dashboard.observation import Column, Figures, Observation
+from app.dashboard.sentence import sentence
+from app.metrics.backend_rows import BackendRow
 from app.settings.loading import Loaded, load
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.router_settings import RouterConfig
@@ -239,3 +243,54 @@ def test_notices_tell_what_is_wrong_with_the_router() -> None:
 def test_headline() -> None:
     assert content.headline(observation()) == "Blue 1.4.2"
     assert content.headline(observation(state=BlueGreenState())) == "No active version"
+
+
+class TestBackends:
+    """Of a version that has several, and of one that others run"""
+
+    ROWS = (
+        BackendRow("10.0.0.7:8000", "ok", "", 12_345, 300, 0, 0.0),
+        BackendRow("10.0.0.8:8000", "ejected", "too many requests failed in a row", 0, 100, 9, 17.6),
+        BackendRow("unix:/run/x", "drained", "taken out by hand", 0, 0, 0, 0.0),
+    )
+
+    def seen(self, rows: Sequence[BackendRow] = ROWS, **changes: object) -> Observation:
+        minute = snapshot(probes={"blue": probes("+"), "green": probes("+-")})._replace(backends={"blue": rows})
+        return observation(minute=minute, **changes)
+
+    def test_each_has_a_line(self) -> None:
+        requests = {"blue": {row.address: row.requests for row in self.ROWS}}
+        lines = card(self.seen(backend_requests=requests), "blue").backends
+        assert [tuple(map(plain, line)) for line in lines] == [
+            ("good", "10.0.0.7:8000", "ok", "12,345", "75 %"),
+            ("bad", "10.0.0.8:8000", "ejected, 17 s left", "0", "25 %"),
+            ("off", "unix:/run/x", "drained", "0", "0 %"),
+        ]
+        assert card(self.seen(), "green").backends == ()
+
+    def test_without_requests_there_are_no_shares(self) -> None:
+        assert {line.share for line in card(self.seen(), "blue").backends} == {"–"}
+
+    def test_status_says_how_many_are_out(self) -> None:
+        found = card(self.seen(), "blue")
+        assert (found.status, found.tone) == ("Healthy, 1 of 3 out", "busy")
+        assert card(self.seen(self.ROWS[:1]), "blue").status == "Healthy"
+
+    def test_place_of_a_version_that_others_run_stands_for_port_and_pid(self) -> None:
+        seen = self.seen(elsewhere={"blue": ("10.0.0.7:8000",), "green": ("unix:/run/1", "unix:/run/2")})
+        assert card(seen, "blue").facts == [("Release", "1.4.2"), ("At", "10.0.0.7:8000")]
+        assert card(seen, "green").facts == [("Release", "1.5.0"), ("At", "2 backends")]
+
+    def test_standby_that_others_run_is_not_called_stopped(self) -> None:
+        known = {"state": state(green="stopped"), "elsewhere": {"green": ("10.0.0.9:1",)}}
+        seen = self.seen(self.ROWS[:1], **known)
+        assert card(seen, "green").status == "Not answering"
+        assert sentence(seen, seen.situation).text == "Blue 1.4.2 serves all traffic. Green 1.5.0 does not answer."
+
+    def test_shares_are_those_of_the_last_minute_once_somebody_has_looked(self) -> None:
+        recent, first = RecentRequests(), self.ROWS[0]
+        looks = [recent.update({"blue": [first._replace(requests=count)]}, at) for count, at in ((300, 10), (340, 40))]
+        assert looks == [{"blue": {first.address: 300}}, {"blue": {first.address: 40}}]
+        assert recent.update({"blue": [first._replace(requests=350)]}, 71.0) == {"blue": {first.address: 10}}
+        assert recent.update({"blue": [first._replace(requests=4)]}, 72.0) == {"blue": {first.address: 0}}
+        assert recent.update({}, 500.0) == {}
