@@ -40,8 +40,10 @@ def health_report(service: Service, survey: Survey) -> dict[str, Any]:
     if not situation.kind.is_fit:
         report["reason"] = plain(situation.text)
     report["situation"] = situation_json(situation)
-    report["active_port"] = active.port if active is not None else None
+    report["active_port"] = _port(service, active) if active is not None else None
     report["active_version"] = active.name if active is not None else None
+    if active is not None and active.name in seen.elsewhere:
+        report["active_addresses"] = list(seen.elsewhere[active.name])
     report["backend"] = _backend(last) if last is not None else None
     if seen.backends:
         report["versions"] = {name: backends_member(rows) for name, rows in seen.backends.items()}
@@ -50,6 +52,12 @@ def health_report(service: Service, survey: Survey) -> dict[str, Any]:
     report["metrics"] = {"fault": service.metrics.fault or None}
     report["router_version"] = __version__
     return report
+
+
+def _port(service: Service, version: VersionState) -> int | None:
+    """Where the version listens: its own port, or the one that all its backends have; None where there is no such."""
+    ports = {backend.address.port for backend in service.router.backends_of(version)}
+    return version.port if version.port in ports else (ports.pop() or None) if len(ports) == 1 else None
 
 
 def _last_check(service: Service, state: BlueGreenState, active: VersionState) -> Probe:

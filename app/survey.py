@@ -113,13 +113,14 @@ def facts(
 class Look(NamedTuple):
     """What is seen at one moment; `state` is what is recorded, corrected by what the processes are `found` to do.
 
-    `backends` are those of versions that have several.
+    `backends` are those of versions that have several, `elsewhere` the addresses of versions that others run.
     """
 
     situation: Situation
     state: BlueGreenState | None
     found: Mapping[str, Found]
     backends: Mapping[str, Sequence[BackendRow]]
+    elsewhere: Mapping[str, Sequence[str]]
 
 
 class Survey:
@@ -170,4 +171,4 @@ class Survey:
         recent = recent_of(self._recently, state, at)
         elsewhere = self._where.elsewhere(state)
         seen = facts(at, state, self._watch.fault, minute, recent, ended_at, restarts_of(found), elsewhere)
-        return Look(decide(seen), state, found, minute.backends)
+        return Look(decide(seen), state, found, minute.backends, elsewhere)

@@ -49,7 +49,7 @@ def noted(words: list[str], last: str = "", step_s: float = 100.0) -> list[str]:
 
 
 def look(situation: Situation = CALM, found: Found | None = None, state: BlueGreenState = STATE) -> Look:
-    return Look(situation, state, {"blue": found} if found is not None else {}, {})
+    return Look(situation, state, {"blue": found} if found is not None else {}, {}, {})
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from app.address import Address
+from app.cli.backend_view import backend_text
 from app.cli.router_process import RunningRouter
 from app.cli.terminal import bold, dim, heading, mark, moment_text, ms_text
 from app.command_line import PROGRAM
@@ -19,6 +20,7 @@ from app.deploy.release.current_link import Link
 from app.deploy.traffic import Traffic
 from app.facts import Checks, Facts, Recent
 from app.metrics.backend_rows import BackendRow
+from app.metrics.exposition import backends_member
 from app.situation import HELD_BACK, Grade, Situation, decide, situation_json
 from app.state.given_up import given_up
 from app.state.model import BlueGreenState, VersionState, other
@@ -156,6 +158,7 @@ def _version_json(overview: Overview, version: VersionState) -> dict[str, object
         "status": version.status,
         "port": version.port,
         "backends": [str(address) for address in overview.backends[name]],
+        **backends_member(overview.rows.get(name, ()), "backend_states"),
         "pid": version.pid if version.status in _LIVING else None,
         "release": version.release,
         "revision": version.revision,
@@ -293,12 +296,18 @@ def _place_lines(overview: Overview, version: VersionState) -> list[str]:
         return [f"   Port: {version.port}"]
     if len(named) == 1:
         return [f"   At: {named[0]}"]
-    lines, checked = ["   Backends:"], overview.checks.get(version.name, {})
-    for address in named:
-        result = checked.get(address)
-        sign, how = ("", "") if result is None else (f"{mark(result.ok)} ", f": {_health_text(result)}")
-        lines.append(f"      {sign}{address}{how}")
-    return lines
+    checked = overview.checks.get(version.name, {})
+    rows = {row.address: row for row in overview.rows.get(version.name, ())}
+    lines = [_backend_line(address, checked.get(address), rows.get(str(address))) for address in named]
+    return ["   Backends:", *lines]
+
+
+def _backend_line(address: Address, result: ProbeResult | None, row: BackendRow | None) -> str:
+    """Its own health check, and how the router finds it."""
+    told = [] if result is None else [_health_text(result)]
+    told += [] if row is None else [backend_text(row._asdict())]
+    sign = "" if result is None else f"{mark(result.ok and not (row is not None and row.is_out))} "
+    return f"      {sign}{address}{': ' if told else ''}{'; '.join(told)}"
 
 
 def release_text(version: VersionState) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from app.cli.backend_view import listed_lines, places_text
 from app.cli.router_client import HEALTH_PATH, Answer, RouterClient, RouterUnreachable
 from app.cli.terminal import heading, mark
 from app.command_line import PROGRAM
@@ -84,7 +85,10 @@ def status_text(health: Health) -> str:
         if not flows:
             lines.append(f"   Reason: {health.get('reason') or now.text}")
     if health.get("active_version"):
-        lines.append(f"   Active port: {health.get('active_port')}")
+        if addresses := health.get("active_addresses"):
+            lines.append(f"   Active at: {', '.join(addresses)}")
+        else:
+            lines.append(f"   Active port: {health.get('active_port')}")
         lines.append(f"   Active version: {health['active_version']}")
         lines += _backend_lines(health)
     if now.kind.grade is Grade.WARNS:
@@ -99,7 +103,9 @@ def status_text(health: Health) -> str:
 
 
 def _backend_lines(health: Health) -> list[str]:
-    name = f"Backend ({health['active_version']} on {health.get('active_port')})"
+    active, addresses = health["active_version"], health.get("active_addresses")
+    place = places_text(addresses) if addresses else health.get("active_port")
+    name = f"Backend ({active} on {place})"
     backend = health.get("backend")
     if not backend:
         return [f"⏳ {name}: NOT CHECKED YET"]
@@ -110,4 +116,5 @@ def _backend_lines(health: Health) -> list[str]:
     ]
     if not is_good:
         lines.append(f"   Reason: {backend.get('reason') or 'the health check failed'}")
-    return lines
+    several = ((health.get("versions") or {}).get(active) or {}).get("backends", ())
+    return [*lines, *listed_lines(several)]

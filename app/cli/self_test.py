@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from app.cli.backend_view import places_text
 from app.cli.health_view import health_in, read_health, situation_in
 from app.cli.metrics_view import read_metrics
 from app.cli.router_client import HEALTH_PATH, METRICS_PATH, RouterClient
@@ -96,10 +97,11 @@ def redirect_loop(app: AppConfig, client: RouterClient) -> str:
 def _test_router(_loaded: Loaded, client: RouterClient) -> tuple[bool, str]:
     answer = client.get(HEALTH_PATH)
     health = health_in(answer, client.port)
-    version, port = health.get("active_version"), health.get("active_port")
+    version, addresses = health.get("active_version"), health.get("active_addresses")
     took = ms_text(answer.elapsed_ms)
     if version and answer.status == 200:
-        return True, f"{version} is active on port {port}, found in {took}"
+        place = places_text(addresses) if addresses else f"port {health.get('active_port')}"
+        return True, f"{version} is active on {place}, found in {took}"
     return False, f"{health.get('reason') or f'status {answer.status}'}, found in {took}"
 
 

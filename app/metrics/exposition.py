@@ -136,8 +136,8 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
     }
 
 
-def backends_member(rows: Iterable[BackendRow]) -> dict[str, Any]:
-    """The member `backends` of a version that has several; nothing of one that has one."""
+def backends_member(rows: Iterable[BackendRow], member: str = "backends") -> dict[str, Any]:
+    """The member that lists the backends of a version that has several; nothing of one that has one."""
     found = [
         {
             "address": row.address,
@@ -150,7 +150,7 @@ def backends_member(rows: Iterable[BackendRow]) -> dict[str, Any]:
         }
         for row in rows
     ]
-    return {"backends": found} if found else {}
+    return {member: found} if found else {}
 
 
 def _version(stats: VersionStats) -> dict[str, Any]:

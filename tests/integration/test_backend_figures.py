@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.test_backends import answers, backends, name, router  # noqa: F401
+from tests.support.environment import own_environment
 from tests.support.raw_client import Response
 from tests.support.raw_upstream import RawUpstream, reply
-from tests.support.router_process import RouterProcess
+from tests.support.router_process import ROOT, RouterProcess
 from tests.support.waiting import wait_until
 
 UNWELL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -107,3 +111,47 @@ def test_version_with_one_backend_is_told_of_as_ever(router: RouterProcess, back
     text = page(router, "/__router_metrics?format=prometheus").text
     assert "backend_requests" not in text
     assert "backend_available" not in text
+
+
+def status(router: RouterProcess, program: str, *words: str) -> str:  # noqa: F811
+    """What `status` prints for that router."""
+    found = {"MAIN_PORT": router.port, "STATE_FILE": router.state_file}
+    found |= {"METRICS_FILE": router.folder / "router_metrics.mmap"}
+    environ = own_environment() | {f"TRAFFIC_ROUTER_{name}": str(value) for name, value in found.items()}
+    command = [sys.executable, str(ROOT / "bin" / program), "status", *words]
+    return subprocess.run(command, env=environ, cwd=router.folder, capture_output=True, text=True, timeout=60).stdout
+
+
+def test_both_commands_tell_how_the_router_finds_each(router: RouterProcess, backends: list[RawUpstream]) -> None:  # noqa: F811
+    backends[2].probe_answer = UNWELL
+    wait_until(lambda: column(router, "state")[2] == "unhealthy", "its failure", 10)
+    first, _, third = column(router, "address")
+    said = status(router, "traffic_router")
+    assert "   Active at: 127.0.0.1:" in said
+    assert "✅ Backend (blue on 3 backends): HEALTHY\n   Status: true\n" in said
+    assert f"      ✅ {first}: ok\n" in said
+    assert f"      ❌ {third}: unhealthy (its health checks fail)\n" in said
+    assert f"1 of its 3 backends is out: {third} is unhealthy." in said
+    said = status(router, "blue_green_deploy")
+    assert re.search(rf"      ✅ {first}: 200 in [0-9.]+ ms; ok\n", said)
+    assert f"      ❌ {third}: status 503" in said
+    assert "; unhealthy (its health checks fail)\n" in said
+    versions = json.loads(status(router, "blue_green_deploy", "--json"))["versions"]
+    assert [one["state"] for one in versions["blue"]["backend_states"]] == ["ok", "ok", "unhealthy"]
+    assert "backend_states" not in versions["green"]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "port"),
+    [
+        (["127.0.0.1:7001"], 7001),
+        (["127.0.0.1:7001", "127.0.0.2:7001"], 7001),
+        (["127.0.0.1:7001", "127.0.0.1:7002"], None),
+        (["unix:/run/shop.sock"], None),
+    ],
+    ids=["one", "two machines", "two ports", "a socket"],
+)
+def test_active_port_is_where_requests_go(router: RouterProcess, addresses: list[str], port: int | None) -> None:  # noqa: F811
+    name(router, addresses)
+    report = json.loads(page(router, "/__router_health").body)
+    assert (report["active_port"], report["active_addresses"]) == (port, addresses)
