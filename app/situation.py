@@ -184,7 +184,9 @@ def _silent(facts: Facts) -> _Told | None:
 
 
 def _new(facts: Facts) -> _Told | None:
-    return _begun(facts, "blue", "Nothing was started here yet.", "new")
+    text = "Nothing was started here yet."
+    well = next((name for name in facts.elsewhere if name in facts.checks and not facts.checks[name].failing), None)
+    return _Told(text, "new", f"{PROGRAM} switch {well}") if well else _begun(facts, "blue", text, "new")
 
 
 def _begun(facts: Facts, name: str, text: str, topic: str, command: str = "start") -> _Told:

@@ -362,12 +362,13 @@ START_GREEN = "Others run green: start it where it runs, at unix:/run/1, unix:/r
         (Facts(1.0, BlueGreenState(), silence="none"), START_BLUE, ""),
         (Facts(1.0, None, state_fault="it is missing"), START_BLUE, ""),
         (Facts(1.0, None, state_fault="it is broken"), "it is broken", "status"),
-        (Facts(1.0, BlueGreenState(extra={"a": 1}), state_fault=""), START_BLUE, ""),
+        (Facts(1.0, BlueGreenState(), silence="none", checks={"green": Checks()}), "Nothing was", "switch green"),
+        (Facts(1.0, BlueGreenState(), checks={"green": Checks(1)}), START_BLUE, ""),
         (Facts(1.0, BlueGreenState(), checks={"green": Checks()}), "No version is active", "switch green"),
         (Facts(1.0, promote(BlueGreenState(), "green", 0.5), checks={"green": Checks(1)}), START_GREEN, ""),
         (Facts(1.0, ON_BLUE, checks={"blue": Checks()}, recent=Recent(100, 50)), "50 %", ""),
     ],
-    ids=["nothing yet", "no state file", "broken state file", "none active", "another is well", "fails", "errs"],
+    ids=["new", "no file", "broken file", "new and well", "none active", "another is well", "fails", "errs"],
 )
 def test_nothing_advises_to_start_here_what_others_run(facts: Facts, said: str, advice: str) -> None:
     found = decide(replace(facts, elsewhere=ELSEWHERE))

@@ -222,7 +222,9 @@ def _situation_lines(overview: Overview) -> list[str]:
     """What is wrong and the command that helps; the modes have said at the top what they are and how they end."""
     now, lines = overview.situation, list[str]()
     if now.word == "new":  # or somebody asks in the wrong place
-        lines.append(f"   {now.text[:-1]}: there is no {overview.state_file.absolute()}")
+        first, _, more = now.text.partition(".")
+        lines.append(f"   {first}: there is no {overview.state_file.absolute()}")
+        lines += [f"  {more}"] if more else []
     if now.kind.exit_code == HELD_BACK and now.advice.endswith(("maintenance off", "resume")):
         return lines
     if now.kind.grade is not Grade.OK:

@@ -74,14 +74,24 @@ class BackendWords:
             words[who_at + number] = one
 
     def began(self, backend: int) -> None:
-        """One more request of this worker is in flight on a backend."""
+        """One more request of this worker is in flight on a backend, and counted."""
         own, words = self.own, self._words
         own[backend] += 1
         words[self._own_at[0] + backend] = own[backend]
         words[self._totals_at[1] + backend] += 1
 
+    def reserved(self, backend: int) -> None:
+        """One more is in flight; `counted` follows where it is sent."""
+        own = self.own
+        own[backend] += 1
+        self._words[self._own_at[0] + backend] = own[backend]
+
+    def counted(self, backend: int) -> None:
+        """One that was reserved is sent."""
+        self._words[self._totals_at[1] + backend] += 1
+
     def ended(self, backend: int) -> None:
-        """One less."""
+        """One less in flight."""
         own = self.own
         own[backend] -= 1
         self._words[self._own_at[0] + backend] = own[backend]

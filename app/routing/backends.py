@@ -39,10 +39,16 @@ class Counts(Protocol):
         """Says which backends these are, in their order."""
 
     def began(self, backend: int) -> None:
-        """One more request of this worker is in flight on a backend."""
+        """One more request of this worker is in flight on a backend, and counted."""
+
+    def reserved(self, backend: int) -> None:
+        """One more is in flight as far as a limit goes; it may not be sent, so it is not counted yet."""
+
+    def counted(self, backend: int) -> None:
+        """It is sent."""
 
     def ended(self, backend: int) -> None:
-        """One less."""
+        """One less in flight."""
 
     def failed(self, backend: int) -> None:
         """One more gateway failure of a backend."""
@@ -72,6 +78,11 @@ class OwnCounts:
     def began(self, backend: int) -> None:
         """One more."""
         self.own[backend] += 1
+
+    reserved = began
+
+    def counted(self, backend: int) -> None:
+        """Nobody asks how many there were."""
 
     def ended(self, backend: int) -> None:
         """One less."""
@@ -169,13 +180,15 @@ class Backends:
         return None
 
     def _take_below_limit(self, backend: int) -> Target | None:
-        target = self.take(backend)
-        if self.limit:
-            self._in_flight = self._counts.in_flight(self._size)
-            if self._in_flight[backend] > self.limit:
-                self._give_back(backend)
-                return None
-        return target
+        if not self.limit:
+            return self.take(backend)
+        self._counts.reserved(backend)
+        self._in_flight = self._counts.in_flight(self._size)
+        if self._in_flight[backend] > self.limit:
+            self._give_back(backend)
+            return None
+        self._counts.counted(backend)
+        return self.targets[backend]
 
     def _below_limit(self, backends: Sequence[int]) -> list[int]:
         limit = self.limit or inf

@@ -67,8 +67,7 @@ class TargetMaker:
                 if self._config.affinity and len(listed) > 1:
                     target.cookie = _cookie_of(version, target.address)
             choose, key_of = chooser_of(self._config.balance, listed)
-            roster = self._roster(version, targets, listed)
-            counts = self._counts_of(version.index)
+            roster, counts = self._roster(version, targets, listed), self._counts_of(version.index)
             counts.name(backend.address for backend in listed)
             whole.backends = Backends(roster, choose, key_of, counts, limit, self._now)
         return whole
