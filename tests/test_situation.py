@@ -28,7 +28,7 @@ from app.metrics.histogram import COARSE_SHIFT, bucket_index
 from app.metrics.recent import recent
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.metrics.snapshot import FailedRequest
-from app.routing.backends import Ejection
+from app.routing.roster import Ejection
 from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from app.situation import HELD_BACK, KINDS, SEEN_FROM_OUTSIDE, Grade, decide
