@@ -344,8 +344,8 @@ class Racing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._counts, name)
 
-    def began(self, backend: int) -> None:
-        self._counts.began(backend)
+    def reserved(self, backend: int) -> None:
+        self._counts.reserved(backend)
         self.elsewhere[backend] = 1
 
     def in_flight(self, count: int) -> list[int]:
