@@ -41,7 +41,7 @@ class Whereabouts(NamedTuple):
 
     def backends(self, state: BlueGreenState | None, metrics: SharedMetrics) -> dict[str, tuple[BackendRow, ...]]:
         """How each backend is of the versions that have several."""
-        found = {it.name: metrics.backend_rows(it.index, self.addresses(it)) for it in _versions(state)}
+        found = {it.name: metrics.backend_rows(it.index, self.addresses(it), it.drained) for it in _versions(state)}
         return {name: rows for name, rows in found.items() if rows}
 
 

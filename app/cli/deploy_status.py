@@ -31,7 +31,7 @@ def print_status(call: Call) -> int:
         state=state,
         checks=call.checks(state),
         backends={version.name: call.deployment.named_backends(version) for version in state.versions.values()},
-        rows=backend_rows(call.config, {it.name: call.deployment.addresses(it) for it in state.versions.values()}),
+        rows=backend_rows(call.config, state, call.deployment.addresses),
         traffic=call.traffic,
         router=call.router(),
         state_file=call.store.path,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import CutRequest, VersionStats
 from app.operator_errors import MetricsError
 from app.settings.tables.router_settings import RouterConfig
-from app.state.model import VERSIONS
+from app.state.model import BlueGreenState, VersionState
 
 if TYPE_CHECKING:
     from app.facts import Recent
@@ -33,19 +33,21 @@ def open_traffic(config: RouterConfig) -> Traffic | None:
     return _RouterTraffic(metrics)
 
 
-def backend_rows(config: RouterConfig, addresses: Mapping[str, Sequence[Address]]) -> dict[str, tuple[BackendRow, ...]]:
+def backend_rows(
+    config: RouterConfig, state: BlueGreenState, addresses: Callable[[VersionState], Sequence[Address]]
+) -> dict[str, tuple[BackendRow, ...]]:
     """How the router that runs finds each backend of the versions that have several; nothing where none runs.
 
-    `addresses` are those of every version, by name.
+    `addresses` gives those of a version.
     """
-    several = {name: listed for name, listed in addresses.items() if len(listed) > 1}
+    several = [(it, listed) for it in state.versions.values() if len(listed := addresses(it)) > 1]
     if not several:
         return {}
     with suppress(MetricsError):
         metrics = SharedMetrics.open(config.metrics_path)
         try:
             if metrics.live_slots():
-                return {name: metrics.backend_rows(VERSIONS.index(name), listed) for name, listed in several.items()}
+                return {it.name: metrics.backend_rows(it.index, listed, it.drained) for it, listed in several}
         finally:
             metrics.close()
     return {}

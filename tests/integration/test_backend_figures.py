@@ -18,6 +18,7 @@ from tests.support.environment import own_environment
 from tests.support.raw_client import Response
 from tests.support.raw_upstream import RawUpstream, reply
 from tests.support.router_process import ROOT, RouterProcess
+from tests.support.states import put_state
 from tests.support.waiting import wait_until
 
 UNWELL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -155,3 +156,14 @@ def test_active_port_is_where_requests_go(router: RouterProcess, addresses: list
     name(router, addresses)
     report = json.loads(page(router, "/__router_health").body)
     assert (report["active_port"], report["active_addresses"]) == (port, addresses)
+
+
+def test_backend_that_was_taken_out_by_hand_is_told_of_as_drained(router: RouterProcess) -> None:  # noqa: F811
+    first, *more = column(router, "address")
+    put_state(router.state_file, "blue", {"blue": {"backends": [first, *more], "drained": [first]}})
+    assert column(router, "state") == ["drained", "ok", "ok"]
+    before = column(router, "requests")[0]
+    answers(router, 20)
+    assert column(router, "requests")[0] == before
+    assert samples(router, "backend_available") == [0, 1, 1]
+    assert json.loads(page(router, "/__router_health").body)["situation"]["word"] == "serving"

@@ -126,5 +126,17 @@ def test_what_was_counted_stays_with_its_address_when_the_list_changes(tmp_path:
     assert counted(metrics, C, B) == [(1, 0), (1, 0)]
 
 
+def test_place_that_is_given_back_was_no_request(tmp_path: Path) -> None:
+    metrics = made(tmp_path)
+    words = metrics.backends(metrics.claim_slot(os.getpid()), 0)
+    words.name((A, B))
+    words.reserved(0)
+    assert (words.own[0], counted(metrics, A, B)) == (1, [(0, 0), (0, 0)])
+    words.ended(0)
+    words.reserved(1)
+    words.counted(1)
+    assert (words.own[:2], counted(metrics, A, B)) == ([0, 1], [(0, 0), (1, 0)])
+
+
 def test_version_with_one_backend_has_no_rows(tmp_path: Path) -> None:
     assert made(tmp_path).backend_rows(0, (A,)) == ()
