@@ -30,7 +30,7 @@ from bench.backends import run_backends, served
 from bench.balancers import BALANCERS
 from bench.benchmark import Bench
 from bench.kills import Tally, kill_in_turn, total
-from bench.load import apply_load, generator
+from bench.load import GeneratorFailed, apply_load, generator
 from bench.peers import Peer, installed, serving, start_peers
 from bench.processes import Server, free_port
 from bench.record import conditions, save_record
@@ -51,6 +51,9 @@ ON_ITS_PORT = "on its port"
 COUNTS = {ON_ITS_PORT: 0, "1 named": 1, "4 named": 4, "16 named": 16}
 """Routers of the scenario `cpu`, by how many backends the settings name."""
 
+TURNS = 8
+"""What differs by a hundredth shows in many short turns beside one another, not in a few long ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Slow:
@@ -64,18 +67,23 @@ def slow(bench: Bench, peers: Mapping[str, Peer], rounds: int) -> dict[str, list
     """Every proxy in turn in front of the same 3 fast backends and a slow one."""
     cores, ports = bench.cores, [free_port() for _ in range(4)]
     delays_ms = dict(zip(ports, (SLOW_MS, FAST_MS, FAST_MS, FAST_MS), strict=True))
-    load = LoadSpec("/", _seconds(bench, 5), CONNECTIONS)
+    load = LoadSpec("/", 1 if bench.options["--quick"] else 5, CONNECTIONS)
     with ExitStack() as stack:
         backends = stack.enter_context(run_backends(bench.folder / "slow", delays_ms, cores.load))
         us = router(bench.folder / "slow-router", ports[0], cores.proxy, backends=ports)
         servers = {ROUTER: stack.enter_context(us)} | start_peers(stack, peers, bench.folder / "slow", ports, cores)
         samples = {name: list[Slow]() for name in servers}
+        for server in servers.values():
+            apply_load(server.port, load.path, 1, load.connections, cores.load)  # to warm it up
         for name, server in _in_turns(servers, rounds, "slow"):
-            apply_load(server.port, "/", 1, CONNECTIONS, cores.load)  # to warm it up
             before = served(backends)
-            taken = take_sample(server, backends, load, cores)
-            counts = {port: count - before[port] for port, count in served(backends).items()}
-            samples[name].append(Slow(taken, counts[ports[0]] / max(1, sum(counts.values()))))
+            try:
+                taken = take_sample(server, backends, load, cores)
+            except GeneratorFailed as error:
+                print(f"\n{name}: {error}")
+                continue
+            counts = [count - before[port] for port, count in served(backends).items()]  # the slow one's first
+            samples[name].append(Slow(taken, counts[0] / max(1, sum(counts))))
     return samples
 
 
@@ -87,14 +95,17 @@ def kills(bench: Bench, peers: Mapping[str, Peer], rounds: int) -> dict[str, lis
     tallies = {name: list[Tally]() for name in starts}
     for turn, (name, start) in enumerate(_in_turns(starts, rounds, "kills")):
         folder = bench.folder / f"kills-{turn}"
-        tallies[name].append(kill_in_turn(number, folder, cores, partial(start, folder / name)))
+        try:
+            tallies[name].append(kill_in_turn(number, folder, cores, partial(start, folder / name)))
+        except RuntimeError as error:  # it did not start
+            print(f"\n{name}: left out of this round: {error}")
     return tallies
 
 
 def cpu(bench: Bench, peers: Mapping[str, Peer], rounds: int) -> dict[str, list[Sample]]:
     """Routers that differ in how many backends they have; no peers. All backends are one process."""
     cores, ports = bench.cores, [free_port() for _ in range(max(COUNTS.values()))]
-    load = LoadSpec("/", _seconds(bench, 3), 32)
+    turns, load = 1 if bench.options["--quick"] else rounds * TURNS, LoadSpec("/", 1, 32)
     samples = {name: list[Sample]() for name in COUNTS}
     with ExitStack() as stack:
         backends = stack.enter_context(run_backends(bench.folder / "cpu", dict.fromkeys(ports, 0.0), cores.load))
@@ -104,8 +115,9 @@ def cpu(bench: Bench, peers: Mapping[str, Peer], rounds: int) -> dict[str, list[
             )
             for name, count in COUNTS.items()
         }
-        for name, server in _in_turns(servers, rounds, "cpu"):
-            apply_load(server.port, "/", 1, load.connections, cores.load)
+        for server in servers.values():
+            apply_load(server.port, load.path, 1, load.connections, cores.load)
+        for name, server in _in_turns(servers, turns, "cpu"):
             samples[name].append(take_sample(server, backends, load, cores))
     return samples
 
@@ -137,16 +149,17 @@ def render_kills(tallies: dict[str, list[Tally]]) -> str:
 
 
 def render_cpu(samples: dict[str, list[Sample]]) -> str:
-    """Medians over the rounds, and how many times the figure of a backend on its port each is."""
+    """Medians over the turns; × is the median of what each is beside a backend on its port in the same turn."""
+    base = samples[ON_ITS_PORT]
     rows = []
     for name, taken in samples.items():
-        cells = [name]
-        for of, digits in (("cpu_us_per_request", 1), ("requests_per_s", 0)):
-            value = median_of(taken, of)
-            cells += [figure(value, digits), ratio(value, median_of(samples[ON_ITS_PORT], of))]
-        errors = sum(sample.errors for sample in taken)
-        rows.append([*cells, str(errors), _percent(median_of(taken, "foreign"))])
-    return render_table(("backends", "CPU µs/req", "×", "req/s", "×", "errors", "foreign CPU"), rows)
+        costs = [sample.cpu_us_per_request for sample in taken]
+        beside = [cost / one.cpu_us_per_request for cost, one in zip(costs, base, strict=True)]
+        low, _, high = statistics.quantiles(costs, method="inclusive") if len(costs) > 1 else costs * 3
+        cells = [name, figure(statistics.median(costs), 1), f"{low:.1f}–{high:.1f}", f"{statistics.median(beside):.3f}"]
+        cells += [figure(median_of(taken, "requests_per_s")), str(sum(sample.errors for sample in taken))]
+        rows.append([*cells, _percent(median_of(taken, "foreign"))])
+    return render_table(("backends", "CPU µs/req", "half of them", "×", "req/s", "errors", "foreign CPU"), rows)
 
 
 SCENARIOS: Final[dict[str, tuple[Callable[..., dict[str, Any]], Callable[..., str]]]] = {
@@ -185,16 +198,14 @@ def _chosen(bench: Bench, option: str, known: dict[str, Any], what: str) -> list
     return names
 
 
-def _seconds(bench: Bench, usual: int) -> int:
-    return 1 if bench.options["--quick"] else usual
-
-
 def _in_turns(servers: Mapping[str, T], rounds: int, what: str) -> Iterator[tuple[str, T]]:
-    """Each by its name once per round, every other round backwards; says which one it is."""
+    """Each by its name once per round, every other round backwards; prints a line for the round as it goes."""
     for number in range(rounds):
+        print(f"{what}, round {number + 1} of {rounds}:", end="", flush=True)
         for name in servers if number % 2 == 0 else reversed(list(servers)):
-            print(f"{what}, round {number + 1} of {rounds}: {name}", flush=True)
+            print(f" {name}", end="", flush=True)
             yield name, servers[name]
+        print()
 
 
 def _percent(share: float | None) -> str:

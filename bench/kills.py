@@ -39,7 +39,7 @@ class Tally:
         hit: of these, how many had been given a POST since their start; the others the proxy had left alone.
         in_killed: failed POSTs that only a killed process had received: what no proxy can answer.
         elsewhere: failed POSTs that a process which lived on had received.
-        unreceived: failed POSTs that no process had received, so that another could have had them.
+        unreceived: failed POSTs that no process had taken: refused, or unread in the socket of a killed one.
         doubled: POSTs that were executed more than once.
     """
 

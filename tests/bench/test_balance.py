@@ -73,9 +73,15 @@ def test_table_of_slow_has_medians_beside_the_routers() -> None:
     assert cells(table, "nginx") == "nginx 0.3 88.0 2.00 250 0.50 25.00% 1 4%".split()
 
 
-def test_table_of_cpu_has_multiples_of_one_backend_on_its_port() -> None:
-    table = render_cpu({ON_ITS_PORT: [sample(1)], "4 named": [sample(1, cpu_s=0.055)]})
-    assert cells(table, "4 named") == ["4 named", "55.0", "1.10", "500", "1.00", "1", "4%"]
+def test_table_of_cpu_compares_within_a_turn() -> None:
+    base, four = ([sample(1, cpu_s=cpu_s) for cpu_s in each] for each in ((0.05, 0.1, 0.2), (0.055, 0.11, 0.21)))
+    table = render_cpu({ON_ITS_PORT: base, "4 named": four})
+    assert cells(table, ON_ITS_PORT) == [ON_ITS_PORT, "100.0", "75.0–150.0", "1.000", "500", "3", "4%"]
+    assert cells(table, "4 named") == ["4 named", "110.0", "82.5–160.0", "1.100", "500", "3", "4%"]
+
+
+def test_one_turn_is_a_table_too() -> None:
+    assert cells(render_cpu({ON_ITS_PORT: [sample(1)]}), ON_ITS_PORT)[1:4] == ["50.0", "50.0–50.0", "1.000"]
 
 
 def test_client_goes_on_after_a_failure_and_names_it() -> None:
