@@ -10,7 +10,7 @@ PEERS := .venv-peers
 READY_PEERS := $(PEERS)/.ready
 TOOLS := .venv-compile
 READY_TOOLS := $(TOOLS)/.ready
-BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers)
+BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers balance)
 
 # Prints the packages of a dependency group of pyproject.toml, one a line.
 GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
@@ -92,6 +92,7 @@ bench-switch: ## Measure a switch and a rollback, from the command to the last r
 bench-workers: ## Measure two workers beside one
 bench-viewers: ## Measure what viewers of the live page cost the traffic
 bench-layers: ## Measure the pieces of a request's way, without sockets
+bench-balance: ## Measure several backends, one slow or killed, beside nginx, HAProxy, Envoy and Traefik
 $(BENCHES): bench-%: $(READY)
 	@$(PYTHON) -m bench $* $(ARGS)
 

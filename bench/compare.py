@@ -21,8 +21,8 @@ from app.settings.loading import PURE_VARIABLE
 from bench.accounting import Memory, memory
 from bench.benchmark import Bench
 from bench.load import GeneratorFailed, apply_load, generator
-from bench.peers import PEERS, find_program, peer_version
-from bench.processes import Cores, Server, free_port, running
+from bench.peers import PEERS, installed, start_peers
+from bench.processes import Cores, Server
 from bench.record import conditions, save_record
 from bench.router import router
 from bench.sampling import LOADS, Sample, median_of, take_sample
@@ -41,28 +41,6 @@ TITLES = (
     *("proxy", "CPU µs/req", "×", "req/s", "×", "p50 µs", "p99 µs"),
     *("CPU s/GiB 64k", "×", "CPU s/GiB 1m", "×", "RSS MiB", "×", "errors", "foreign CPU"),
 )
-
-
-def start_peers(stack: ExitStack, names: Sequence[str], folder: Path, origin: Server, cores: Cores) -> list[Server]:
-    """Starts what is installed of the peers, and says what is not."""
-    servers = []
-    for name in names:
-        peer = PEERS[name]
-        program = find_program(peer)
-        if not program:
-            print(f"{name}: not installed, left out ({peer.install})")
-            continue
-        home, port = folder / name, free_port()
-        home.mkdir()
-        environ = {"HOME": str(home), "ORIGIN_PORT": str(origin.port), **peer.environ}
-        command = peer.command(program, port, origin.port, home)
-        try:
-            servers.append(stack.enter_context(running(name, command, port, home, cores.proxy, environ)))
-        except RuntimeError as error:
-            print(f"{name}: left out: {error}")
-            continue
-        print(f"{name}: {peer_version(peer, program)}")
-    return servers
 
 
 def measure(servers: Sequence[Server], origin: Server, rounds: int, cores: Cores) -> Samples:
@@ -124,7 +102,8 @@ def run(bench: Bench) -> None:
         sources = {PURE_VARIABLE: "1"}
         pure = router(bench.folder / PURE, origin.port, cores.proxy, settings=sources, name=PURE)
         servers = [Server(DIRECT, origin.port, origin.pid), us, stack.enter_context(pure)]
-        servers += start_peers(stack, names, bench.folder, origin, cores)
+        peers = installed({name: PEERS[name] for name in names})
+        servers += start_peers(stack, peers, bench.folder, [origin.port], cores).values()
         samples = measure(servers, origin, rounds, cores)
         memories = {server.name: memory(server.pid) for server in servers if server.name != DIRECT}
     print(f"\n{render_comparison(samples, memories)}\n")

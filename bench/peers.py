@@ -7,12 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["PEERS", "Peer", "find_program", "peer_version"]
+from bench.processes import Cores, Server, free_port, running
+
+__all__ = ["PEERS", "Peer", "find_program", "installed", "peer_version", "serving", "start_peers"]
 
 NGINX = """
 {user}
@@ -67,7 +70,7 @@ listen proxy
     http-reuse always
     unique-id-format %{{+X}}o\\ %ci:%cp_%Ts_%rt
     unique-id-header X-Request-ID
-    server origin 127.0.0.1:{origin} pool-max-conn 256
+    server origin-{origin} 127.0.0.1:{origin} pool-max-conn 256
 """
 
 CADDY = """
@@ -118,7 +121,7 @@ class Peer:
     Attributes:
         program: its name on PATH, or "python" for the one we run in.
         install: how to get it.
-        config: its configuration, with {port}, {origin}, {folder} and {user} to fill in.
+        config: its configuration, with {port}, {folder} and {user} to fill in, and {origin} in a line for each origin.
         arguments: the command, from the program and the configuration file.
         version_option: makes it print its version; "" to take that of the Python packages.
         environ: variables to set.
@@ -131,11 +134,15 @@ class Peer:
     version_option: str
     environ: dict[str, str] = field(default_factory=dict)
 
-    def command(self, program: str, port: int, origin_port: int, folder: Path) -> list[str]:
+    def command(self, program: str, port: int, origin_ports: Sequence[int], folder: Path) -> list[str]:
         """Writes the configuration into `folder` and returns the command that serves it."""
-        user = "user root;" if os.geteuid() == 0 else ""
+        values = {"port": port, "folder": folder, "user": "user root;" if os.geteuid() == 0 else ""}
+        lines = []
+        for line in self.config.splitlines(keepends=True):
+            origins = origin_ports if "{origin}" in line else origin_ports[:1]
+            lines += [line.format(origin=origin, **values) for origin in origins]
         path = folder / "configuration"
-        path.write_text(self.config.format(port=port, origin=origin_port, folder=folder, user=user))
+        path.write_text("".join(lines))
         return self.arguments(program, str(path))
 
 
@@ -166,3 +173,38 @@ def peer_version(peer: Peer, program: str) -> str:
     done = subprocess.run([program, peer.version_option], capture_output=True, text=True, timeout=20, check=False)
     found = re.search(r"\d+\.\d+[\w.-]*", done.stdout + done.stderr)
     return found[0] if found else "unknown"
+
+
+def installed(peers: Mapping[str, Peer]) -> dict[str, Peer]:
+    """Those of the peers that are installed; says which versions, and what is not there."""
+    found = {}
+    for name, peer in peers.items():
+        program = find_program(peer)
+        print(f"{name}: {peer_version(peer, program) if program else f'not installed, left out ({peer.install})'}")
+        if program:
+            found[name] = peer
+    return found
+
+
+@contextmanager
+def serving(name: str, peer: Peer, folder: Path, origin_ports: Sequence[int], cores: Cores) -> Iterator[Server]:
+    """An installed peer in front of the origins until the block is left. Raises RuntimeError when it does not start."""
+    port = free_port()
+    folder.mkdir(parents=True)
+    environ = {"HOME": str(folder), "ORIGIN_PORT": str(origin_ports[0]), **peer.environ}
+    command = peer.command(find_program(peer), port, origin_ports, folder)
+    with running(name, command, port, folder, cores.proxy, environ) as server:
+        yield server
+
+
+def start_peers(
+    stack: ExitStack, peers: Mapping[str, Peer], folder: Path, origin_ports: Sequence[int], cores: Cores
+) -> dict[str, Server]:
+    """Starts installed peers, each with a folder of its own, and says which do not start."""
+    servers = {}
+    for name, peer in peers.items():
+        try:
+            servers[name] = stack.enter_context(serving(name, peer, folder / name, origin_ports, cores))
+        except RuntimeError as error:
+            print(f"{name}: left out: {error}")
+    return servers

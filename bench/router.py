@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from bench.processes import ROOT, Server, free_port, running
 
 __all__ = ["COMMAND", "environment", "router", "worker_figures", "write_state"]
 
-COMMAND = (sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "app:wsgi")
+COMMAND = (sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "app:wsgi")
 
 
 def write_state(folder: Path, blue_port: int, green_port: int = 0, active: str = "blue") -> Path:
@@ -47,16 +47,21 @@ def router(
     workers: int = 1,
     settings: Mapping[str, str] = MappingProxyType({}),
     name: str = "router",
+    backends: Sequence[int] = (),
 ) -> Iterator[Server]:
     """A router in front of the origin until the block is left; its state file is in `folder`.
 
-    `settings` come on top of those of `environment`, under the names of their environment variables.
+    `settings` come on top of those of `environment`, under the names of their environment variables. `backends` are
+    ports to name in the settings file; then the origin's port is not used.
     """
     folder.mkdir(exist_ok=True)
+    if backends:
+        named = json.dumps([f"127.0.0.1:{port}" for port in backends])
+        (folder / "traffic_router.toml").write_text(f"[backends]\nblue = {named}\n")
     write_state(folder, origin_port)
     port = free_port()
     environ = {**environment(folder, port, workers), **settings}
-    with running(name, COMMAND, port, folder, cores, environ, cwd=ROOT) as server:
+    with running(name, COMMAND, port, folder, cores, environ) as server:
         yield server
 
 
