@@ -125,10 +125,20 @@ class TrafficRouter:
         is_closed = state is not None and (state.pause is not None or state.maintenance is not None)
         self._target = None if is_closed else self._active
         if state is not None:
-            for version in state.versions.values():
-                for backend in self.backends_of(version):
-                    self.session(backend.address).keep_idle(version.status != "stopping")
+            self._keep_sessions(state)
             self._claims.note_state(state.serial)  # last: whoever stops a version waits for it
+
+    def _keep_sessions(self, state: BlueGreenState) -> None:
+        """One for each place that the state names; requests that are still on others end there."""
+        places = {
+            backend.address: version.status != "stopping"
+            for version in state.versions.values()
+            for backend in self.backends_of(version)
+        }
+        for address in self._sessions.keys() - places.keys():
+            self._sessions.pop(address).keep_idle(False)
+        for address, keeps in places.items():
+            self.session(address).keep_idle(keeps)
 
     def backends_of(self, version: VersionState) -> tuple[Backend, ...]:
         """Where a version listens."""

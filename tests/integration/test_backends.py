@@ -172,6 +172,21 @@ def test_one_backend_alone_can_be_at_a_unix_socket(tmp_path: Path) -> None:
         application.wait(20)
 
 
+def test_idle_connections_to_one_that_is_named_no_more_are_ended(
+    router: RouterProcess, backends: list[RawUpstream]
+) -> None:
+    assert set(answers(router, 24)) == {"0", "1", "2"}
+    name(router, [f"127.0.0.1:{backend.port}" for backend in backends[:2]])
+
+    def are_ended() -> bool:
+        router.ask(GET)
+        return all(connection.ended.is_set() for connection in backends[2].connections)
+
+    wait_until(are_ended, "their end", 10)
+    name(router, [f"127.0.0.1:{backend.port}" for backend in backends])
+    wait_until(lambda: "2" in answers(router, 6), "it to have requests again", 10)
+
+
 class Backend:
     """A real process that can be killed at any moment."""
 
