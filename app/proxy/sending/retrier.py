@@ -36,6 +36,17 @@ SETTLED_S = 2.0
 on a busy machine; a version that has been stopped for this long is."""
 
 
+class _Attempts:
+    """What one request has been through: since when, how long it was held, and which backends refused it since."""
+
+    __slots__ = ("began", "held_s", "tried")
+
+    def __init__(self, began: float) -> None:
+        self.began = began
+        self.held_s = 0.0
+        self.tried: set[int] = set()
+
+
 class Retrier:
     """Holds the requests of one worker while their version is down, and sends them again.
 
@@ -86,39 +97,19 @@ class Retrier:
         Raises the error of the last attempt when nothing more can be done, HoldQueueFull, ClientDisconnected,
         and what the filters say against it by then.
         """
-        began = monotonic()
-        held_s = 0.0
-        tried: set[int] = set()  # backends, since it waited last
+        attempts = _Attempts(monotonic())
         try:
             while True:
-                was_used = isinstance(error, UpstreamReset) and error.was_used
-                if not was_used:
-                    self._failures.failed(transaction.target)
-                tried.add(transaction.target.backend)
-                backend = self._another(transaction.target, error, tried)
-                if backend is not None:
-                    transaction.move_to(backend)
-                else:
-                    self._check_can_wait(transaction, error)
-                    waits_from = monotonic()
-                    left_s = began + self._hold_s - waits_from
-                    if left_s <= 0:
-                        raise error
-                    self.room.check_space()  # who is turned away is not held
-                    try:
-                        reply = self._wait(transaction, left_s, error)
-                    finally:
-                        held_s += monotonic() - waits_from
-                    if reply is not None:
-                        return reply
-                    tried.clear()
+                reply = self._find_place(transaction, error, attempts)
+                if reply is not None:
+                    return reply
                 again = compose(transaction)
                 again.continue_from(message)
                 message = again
-                self._recorder.count_retry(transaction.target.version)
-                transaction.depart()
                 target = transaction.target
                 circuit = target.circuit
+                self._recorder.count_retry(target.version)
+                transaction.depart()
                 try:
                     response = target.send(message)
                 except UpstreamError as next_error:
@@ -128,8 +119,31 @@ class Retrier:
                         self._failures.answered(target, circuit)
                     return response
         finally:
-            if held_s:
-                self._recorder.count_held(transaction.target.version, int(held_s * 1e6))
+            if attempts.held_s:
+                self._recorder.count_held(transaction.target.version, int(attempts.held_s * 1e6))
+
+    def _find_place(self, transaction: Transaction, error: UpstreamError, attempts: _Attempts) -> Reply | None:
+        """Claims another backend, or waits until the version is back; raises `error` when neither is of any use."""
+        target = transaction.target
+        if not (isinstance(error, UpstreamReset) and error.was_used):
+            self._failures.failed(target)
+        attempts.tried.add(target.backend)
+        backend = self._another(target, error, attempts.tried)
+        if backend is not None:
+            transaction.move_to(backend)
+            return None
+        self._check_can_wait(transaction, error)
+        waits_from = monotonic()
+        left_s = attempts.began + self._hold_s - waits_from
+        if left_s <= 0:
+            raise error
+        self.room.check_space()  # who is turned away is not held
+        try:
+            reply = self._wait(transaction, left_s, error)
+        finally:
+            attempts.held_s += monotonic() - waits_from
+        attempts.tried.clear()
+        return reply
 
     def _another(self, target: Target, error: UpstreamError, tried: set[int]) -> Target | None:
         """The backend to go to at once, where the version has several and it does no harm; it counts as in flight."""
