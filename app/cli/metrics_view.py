@@ -116,6 +116,8 @@ def _other_figures(metrics: Metrics) -> dict[str, str]:
         figures["In flight"] = count_text(metrics["in_flight"])
     if metrics.get("held"):
         figures["Held now"] = count_text(metrics["held"])
+    if metrics.get("queued"):
+        figures["Queued now"] = count_text(metrics["queued"])
     if "uptime_s" in metrics:
         figures["Uptime"] = duration_text(metrics["uptime_s"])
     return figures

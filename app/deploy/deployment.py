@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -77,6 +78,8 @@ class Deployment:
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
     backends: BackendsConfig = field(default_factory=BackendsConfig)
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    # A command asks for each name once: one that has no address may take long to say so.
+    look_up: Callable[[str], tuple[str, ...]] = field(default_factory=lambda: cache(addresses_of))
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.time
@@ -100,7 +103,7 @@ class Deployment:
 
     def addresses(self, version: VersionState) -> tuple[Address, ...]:
         """Where it listens, at least one."""
-        return tuple(backend.address for backend in places(version, self.app.address, self.backends, addresses_of))
+        return tuple(backend.address for backend in places(version, self.app.address, self.backends, self.look_up))
 
     def place(self, version: VersionState) -> str:
         """Where it listens, for people."""

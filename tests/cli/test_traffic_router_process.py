@@ -363,6 +363,18 @@ def test_pid_file_is_believed_only_with_the_process_birth(home: Path, content: s
     assert find_router(RouterConfig()) is None
 
 
+def test_start_with_names_that_have_no_address_tells_all_of_them(home: Path) -> None:
+    names = 'blue = ["shop.invalid:80", "10.0.0.7:80"]\ngreen = ["next.invalid:80"]\n'
+    (home / "traffic_router.toml").write_text(f"[backends]\n{names}")
+
+    done = cli("start")
+
+    assert done.returncode == 2
+    for said in ("blue: no address of shop.invalid is known", "green: no address of next.invalid", "getent hosts"):
+        assert said in done.stderr
+    assert find_router(RouterConfig()) is None
+
+
 def test_reload_with_a_faulty_setting_leaves_the_router_alone(master: psutil.Process, home: Path) -> None:
     workers = master.children()
     (home / "traffic_router.toml").write_text("pol_size = 5\n")
