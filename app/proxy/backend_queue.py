@@ -46,6 +46,8 @@ class BackendQueue(WaitingRoom):
         place: what workers tell one another.
     """
 
+    _LONGEST_TICK_S = 0.1  # to wake up costs more than to look; what leaves in this worker is heard at once
+
     def __init__(self, config: BackendsConfig, router: TrafficRouter, place: QueuePlace) -> None:
         super().__init__()
         self._config = config
@@ -74,9 +76,12 @@ class BackendQueue(WaitingRoom):
             return QueueTimeout(f"no backend had room within {config.queue_timeout:g} s")
         self._backends = backends
         self._generation = self._router.generation
-        backends.on_room = self._let_due_go
+        backends.on_room = self._hear_of_room
         counted = partial(transaction.recorder.count_queued, whole.version)
         return Wait(self, counted, transaction.queued_until - now)
+
+    def _hear_of_room(self) -> None:
+        self._let_due_go()
 
     def _noted(self, change: int) -> None:
         self._place.publish(len(self), self.oldest_us)

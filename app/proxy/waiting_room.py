@@ -6,7 +6,7 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 import gevent
 from gevent.event import Event
@@ -18,7 +18,7 @@ from app.upstream.exchange import PIPELINED_BYTES
 __all__ = ["HoldExpired", "HoldRoom", "Pace", "WaitingRoom"]
 
 TICK_S = 0.01
-"""How often it is looked whether requests may go on; what nobody notices, and next to nothing in cost."""
+"""How often it is looked whether requests may go on; what nobody notices."""
 
 
 class HoldExpired(Exception):
@@ -94,6 +94,9 @@ class WaitingRoom:
         on_their_way: how many have their turn and have not gone on yet.
     """
 
+    _LONGEST_TICK_S: ClassVar[float] = TICK_S
+    """How seldom it is looked at last while nobody may go on."""
+
     def __init__(self) -> None:
         self._queue: list[tuple[int, int, _Waiting]] = []
         self._numbers = count()
@@ -168,14 +171,17 @@ class WaitingRoom:
 
     def _let_go(self) -> None:
         self._begin()
+        tick_s = TICK_S
         while self._queue:
-            self._let_due_go()
-            gevent.sleep(TICK_S)
+            tick_s = TICK_S if self._let_due_go() else min(2 * tick_s, self._LONGEST_TICK_S)
+            gevent.sleep(tick_s)
 
-    def _let_due_go(self) -> None:
-        if self._queue:
-            for _ in range(self._due()):
-                self._let_first_go()
+    def _let_due_go(self) -> int:
+        """Lets those go that may; returns how many may."""
+        due = self._due() if self._queue else 0
+        for _ in range(due):
+            self._let_first_go()
+        return due
 
     def _let_first_go(self) -> None:
         while self._queue:
