@@ -3,7 +3,7 @@
 Usage: bench-balance [--scenarios=NAMES] [--rounds=N] [--kills=N] [--only=NAMES] [--json=FILE] [--quick]
 
 Options:
-  --scenarios=NAMES  comma-separated, of those below [default: slow,kills,cpu]
+  --scenarios=NAMES  comma-separated, of those below [default: slow,queue,kills,cpu]
   --rounds=N         rounds, each with every proxy once [default: 3]
   --kills=N          how many backends are killed in a round [default: 20]
   --only=NAMES       comma-separated peers, to leave the others out
@@ -11,6 +11,8 @@ Options:
   --quick            a second where else there are several; to see that it works, not for figures
 
 slow: 4 backends, one of them 20 times slower than the others (40 ms and 2 ms), 64 connections without pause.
+queue: 4 backends that have one request at a time, as a plain Python server does, and need 10 ms for it, one of them
+200; also with a limit of one, for those proxies that let requests wait for it.
 kills: 4 backends that work 5 ms for an answer; one after the other is killed with SIGKILL and is back after half a
 second, under GETs and POSTs without pause, and each proxy with its own defaults.
 cpu: CPU per request of the router with its backend on its port, and with 1, 4 and 16 backends that are named.
@@ -27,7 +29,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from bench.backends import run_backends, served
-from bench.balancers import BALANCERS
+from bench.balancers import BALANCERS, QUEUING
 from bench.benchmark import Bench
 from bench.kills import Tally, kill_in_turn, total
 from bench.load import GeneratorFailed, apply_load, generator
@@ -38,15 +40,17 @@ from bench.router import router
 from bench.sampling import LoadSpec, Sample, median_of, take_sample
 from bench.table import figure, ratio, render_table
 
-__all__ = ["Slow", "render_cpu", "render_kills", "render_slow", "run"]
+__all__ = ["LIMITED", "ON_ITS_PORT", "SCENARIOS", "Slow", "render_cpu", "render_kills", "render_slow", "run"]
 
 T = TypeVar("T")
 Start = Callable[[Path, Sequence[int]], AbstractContextManager[Server]]
 """Starts a proxy, which has a folder for its files, in front of backends at some ports."""
 
 ROUTER: Final = "router"
-FAST_MS, SLOW_MS = 2.0, 40.0
+FAST_MS, SERIAL_MS, SLOWER = 2.0, 10.0, 20
+"""What a backend needs for an answer; what one needs that has one request at a time; how often as long the slow one."""
 CONNECTIONS = 64
+LIMITED: Final = "router, max_in_flight 1"
 ON_ITS_PORT = "on its port"
 COUNTS = {ON_ITS_PORT: 0, "1 named": 1, "4 named": 4, "16 named": 16}
 """Routers of the scenario `cpu`, by how many backends the settings name."""
@@ -64,18 +68,40 @@ class Slow:
 
 
 def slow(bench: Bench, peers: Mapping[str, Peer], rounds: int) -> dict[str, list[Slow]]:
-    """Every proxy in turn in front of the same 3 fast backends and a slow one."""
+    """Every proxy in turn in front of 3 fast backends and a slow one."""
+    return _before_a_slow_one(bench, {ROUTER: 0}, peers, rounds, FAST_MS)
+
+
+def queue(bench: Bench, peers: Mapping[str, Peer], rounds: int) -> dict[str, list[Slow]]:
+    """The same before backends that have one request at a time, and with that as a limit."""
+    limited = {name: peer for name, peer in QUEUING.items() if name.partition(",")[0] in peers}
+    return _before_a_slow_one(bench, {ROUTER: 0, LIMITED: 1}, {**peers, **limited}, rounds, SERIAL_MS, is_serial=True)
+
+
+def _before_a_slow_one(
+    bench: Bench,
+    routers: Mapping[str, int],
+    peers: Mapping[str, Peer],
+    rounds: int,
+    fast_ms: float,
+    is_serial: bool = False,
+) -> dict[str, list[Slow]]:
+    """All in turn before the same backends; `routers` are names with the setting `max_in_flight`."""
     cores, ports = bench.cores, [free_port() for _ in range(4)]
-    delays_ms = dict(zip(ports, (SLOW_MS, FAST_MS, FAST_MS, FAST_MS), strict=True))
+    delays_ms = {port: fast_ms if port != ports[0] else fast_ms * SLOWER for port in ports}
     load = LoadSpec("/", 1 if bench.options["--quick"] else 5, CONNECTIONS)
+    folder = bench.folder / ("queue" if is_serial else "slow")
     with ExitStack() as stack:
-        backends = stack.enter_context(run_backends(bench.folder / "slow", delays_ms, cores.load))
-        us = router(bench.folder / "slow-router", ports[0], cores.proxy, backends=ports)
-        servers = {ROUTER: stack.enter_context(us)} | start_peers(stack, peers, bench.folder / "slow", ports, cores)
-        samples = {name: list[Slow]() for name in servers}
+        backends = stack.enter_context(run_backends(folder, delays_ms, cores.load, is_serial=is_serial))
+        servers = {}
+        for name, limit in routers.items():
+            us = router(folder / name, ports[0], cores.proxy, backends=ports, max_in_flight=limit)
+            servers[name] = stack.enter_context(us)
+        servers |= start_peers(stack, peers, folder, ports, cores)
         for server in servers.values():
             apply_load(server.port, load.path, 1, load.connections, cores.load)  # to warm it up
-        for name, server in _in_turns(servers, rounds, "slow"):
+        samples = {name: list[Slow]() for name in servers}
+        for name, server in _in_turns(servers, rounds, folder.name):
             before = served(backends)
             try:
                 taken = take_sample(server, backends, load, cores)
@@ -164,6 +190,7 @@ def render_cpu(samples: dict[str, list[Sample]]) -> str:
 
 SCENARIOS: Final[dict[str, tuple[Callable[..., dict[str, Any]], Callable[..., str]]]] = {
     "slow": (slow, render_slow),
+    "queue": (queue, render_slow),
     "kills": (kills, render_kills),
     "cpu": (cpu, render_cpu),
 }
