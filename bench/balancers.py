@@ -88,4 +88,4 @@ BALANCERS: Final = {
 QUEUING: Final = {
     "haproxy, maxconn 1": _with(BALANCERS["haproxy"], "{origin} pool-max-conn", "{origin} maxconn 1 pool-max-conn")
 }
-"""Those that can keep a request until a backend has room for it. nginx and Envoy have a limit too, and refuse then."""
+"""Those that can be told to keep a request until some backend has room for it."""
