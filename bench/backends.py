@@ -1,7 +1,8 @@
-"""Backends that take their time: `python -m bench.backends JOURNAL PORT=MS...`, several ports in one process.
+"""Backends that take their time: `python -m bench.backends JOURNAL PORT=MS[/1]...`, several ports in one process.
 
-Each port waits so many milliseconds with an answer, at least, and serves others meanwhile. One epoll loop, because
-what a thread or a coroutine costs would hide what the proxies do.
+Each port waits so many milliseconds with an answer, at least, and serves others meanwhile; with `/1` it has one
+request at a time, the others in the order in which they came. One epoll loop, because what a thread or a coroutine
+costs would hide what the proxies do.
 
     /served     how many requests each port has taken so far, as JSON, at once; does not count itself
     POST /ID    is executed when it has been received: a line "PID /ID" in JOURNAL, unless that is "-"
@@ -36,13 +37,20 @@ _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 class _Port:
     """A backend: its socket, its delay, the answers it owes in the order in which they are due, what it has served."""
 
-    __slots__ = ("delay_s", "due", "listener", "served")
+    __slots__ = ("delay_s", "due", "is_serial", "listener", "served")
 
-    def __init__(self, listener: socket.socket, delay_s: float) -> None:
+    def __init__(self, listener: socket.socket, delay_s: float, is_serial: bool) -> None:
         self.listener = listener
         self.delay_s = delay_s
+        self.is_serial = is_serial
         self.due: deque[tuple[float, socket.socket]] = deque()
         self.served = 0
+
+    def owe(self, sock: socket.socket) -> None:
+        """Takes a request, whose answer goes to `sock` in its time."""
+        begins = self.due[-1][0] if self.is_serial and self.due else time.monotonic()
+        self.due.append((begins + self.delay_s, sock))
+        self.served += 1
 
 
 class _Connection:
@@ -57,10 +65,10 @@ class _Connection:
 
 
 class Backends:
-    """Answers on several listening sockets, each with its delay in seconds, until the process ends."""
+    """Answers at several ports until the process ends."""
 
-    def __init__(self, listeners: Sequence[tuple[socket.socket, float]], journal: str = NO_JOURNAL) -> None:
-        self._ports = {listener.fileno(): _Port(listener, delay_s) for listener, delay_s in listeners}
+    def __init__(self, ports: Sequence[_Port], journal: str = NO_JOURNAL) -> None:
+        self._ports = {port.listener.fileno(): port for port in ports}
         self._connections: dict[int, _Connection] = {}
         self._epoll = select.epoll()
         self._journal = -1 if journal == NO_JOURNAL else os.open(journal, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -122,9 +130,7 @@ class Backends:
             return
         if method == b"POST" and self._journal >= 0:
             os.write(self._journal, b"%d %b\n" % (os.getpid(), path))
-        port = connection.port
-        port.served += 1
-        port.due.append((time.monotonic() + port.delay_s, connection.sock))
+        connection.port.owe(connection.sock)
 
     def _answer_what_is_due(self) -> None:
         now = time.monotonic()
@@ -144,12 +150,16 @@ _SMALL = _answer(TEXT)
 
 @contextmanager
 def run_backends(
-    folder: Path, delays_ms: Mapping[int, float], cores: frozenset[int], journal: str = NO_JOURNAL
+    folder: Path,
+    delays_ms: Mapping[int, float],
+    cores: frozenset[int],
+    journal: str = NO_JOURNAL,
+    is_serial: bool = False,
 ) -> Iterator[Server]:
     """Backends at these ports in a process of their own until the block is left; the server's port is the first."""
     folder.mkdir(parents=True, exist_ok=True)
     first = next(iter(delays_ms))
-    ports = [f"{port}={delay_ms}" for port, delay_ms in delays_ms.items()]
+    ports = [f"{port}={delay_ms}{'/1' * is_serial}" for port, delay_ms in delays_ms.items()]
     command = [sys.executable, "-m", "bench.backends", journal, *ports]
     with running(f"backend-{first}", command, first, folder, cores, cwd=ROOT) as server:
         yield server
@@ -168,10 +178,11 @@ def served(server: Server) -> dict[int, int]:
 def main() -> None:
     """Listens on the ports given until it is ended."""
     journal, *ports = sys.argv[1:]
-    listeners = []
-    for port, _, delay_ms in (each.partition("=") for each in ports):
-        listeners.append((socket.create_server(("127.0.0.1", int(port)), backlog=4096), float(delay_ms) / 1e3))
-    Backends(listeners, journal).serve_for_ever()
+    served_at = []
+    for port, _, takes in (each.partition("=") for each in ports):
+        listener = socket.create_server(("127.0.0.1", int(port)), backlog=4096)
+        served_at.append(_Port(listener, float(takes.removesuffix("/1")) / 1e3, takes.endswith("/1")))
+    Backends(served_at, journal).serve_for_ever()
 
 
 if __name__ == "__main__":

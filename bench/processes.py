@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.accounting import process_tree
 
-__all__ = ["Cores", "Server", "allow_many_files", "free_port", "on_cores", "raise_exit_on_signal", "running"]
+__all__ = ["Cores", "Server", "allow_many_files", "answers", "free_port", "on_cores", "raise_exit_on_signal", "running"]
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0

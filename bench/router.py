@@ -48,16 +48,17 @@ def router(
     settings: Mapping[str, str] = MappingProxyType({}),
     name: str = "router",
     backends: Sequence[int] = (),
+    max_in_flight: int = 0,
 ) -> Iterator[Server]:
     """A router in front of the origin until the block is left; its state file is in `folder`.
 
     `settings` come on top of those of `environment`, under the names of their environment variables. `backends` are
-    ports to name in the settings file; then the origin's port is not used.
+    ports to name in the settings file, with the setting `max_in_flight`; then the origin's port is not used.
     """
     folder.mkdir(exist_ok=True)
     if backends:
         named = json.dumps([f"127.0.0.1:{port}" for port in backends])
-        (folder / "traffic_router.toml").write_text(f"[backends]\nblue = {named}\n")
+        (folder / "traffic_router.toml").write_text(f"[backends]\nblue = {named}\nmax_in_flight = {max_in_flight}\n")
     write_state(folder, origin_port)
     port = free_port()
     environ = {**environment(folder, port, workers), **settings}

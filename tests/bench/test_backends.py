@@ -32,6 +32,13 @@ def test_answers_wait_beside_one_another(backends: Server) -> None:
     assert load.requests > 0.5 * 1e3 / DELAY_MS  # more than one connection can have
 
 
+def test_backend_that_has_one_request_at_a_time_makes_the_others_wait(tmp_path: Path) -> None:
+    with run_backends(tmp_path, {free_port(): DELAY_MS}, Cores.chosen().load, is_serial=True) as server:
+        load = run_load(server.port, "/", 0.5, 4)
+    assert load.p99_us >= 4 * DELAY_MS * 1e3
+    assert 0 < load.requests <= load.seconds * 1e3 / DELAY_MS
+
+
 def test_each_port_counts_its_own(backends: Server) -> None:
     before = served(backends)
     slow, fast = before

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench import kills
-from bench.balance import ON_ITS_PORT, Slow, render_cpu, render_kills, render_slow
+from bench.balance import LIMITED, ON_ITS_PORT, SCENARIOS, Slow, render_cpu, render_kills, render_slow
 from bench.benchmark import main
 from bench.kills import Clients, Tally, kill_in_turn, tally, total
 from bench.processes import Cores, Server
@@ -111,9 +111,10 @@ def test_quick_run_measures_every_scenario(tmp_path: Path, capsys: pytest.Captur
     record = tmp_path / "record.json"
     main(["balance", "--quick", "--only=nginx", f"--json={record}"])
     said, figures = capsys.readouterr().out, json.loads(record.read_text())
-    assert [title for title in ("slow", "kills", "cpu") if f"\n{title}\n\n|" in said] == ["slow", "kills", "cpu"]
+    assert [title for title in SCENARIOS if f"\n{title}\n\n|" in said] == ["slow", "queue", "kills", "cpu"]
     assert figures["slow"]["router"][0]["sample"]["errors"] == 0
     assert 0 < figures["slow"]["router"][0]["slow_share"] < 0.25
+    assert figures["queue"][LIMITED][0]["sample"]["errors"] == 0
     [killed] = figures["kills"]["router"]
     assert (killed["kills"], killed["doubled"], killed["elsewhere"]) == (2, 0, 0)
     assert all(taken["requests"] > 0 for [taken] in figures["cpu"].values())

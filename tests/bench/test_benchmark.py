@@ -35,7 +35,7 @@ def test_without_a_name_all_are_listed(capsys: pytest.CaptureFixture[str]) -> No
         (["start", "--times=two"], "--times=two: a whole number from 1 on"),
         (["compare", "--only=nobody"], "no such peer: nobody; there are "),
         (["balance", "--only=nobody"], "no such peer: nobody; there are nginx, haproxy"),
-        (["balance", "--scenarios=none"], "no such scenario: none; there are slow, kills, cpu"),
+        (["balance", "--scenarios=none"], "no such scenario: none; there are slow, queue, kills, cpu"),
     ],
 )
 def test_what_cannot_be_run_is_said_before_anything_starts(arguments: list[str], said: str) -> None:

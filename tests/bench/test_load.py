@@ -28,6 +28,10 @@ def test_wrk_figures_are_read_in_their_units() -> None:
     assert parse_wrk(WRK) == Load(35583, 0, 2.0, 950.0, 1_020_000.0)
 
 
+def test_wrk_pads_seconds_with_a_space() -> None:
+    assert parse_wrk(WRK.replace("1.02s", "1.02s ")).p99_us == 1_020_000.0
+
+
 def test_wrk_errors_of_every_kind_are_added_up() -> None:
     text = WRK + "  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 5\n"
 
