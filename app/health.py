@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from app import __version__
+from app.address import Address
 from app.metrics.exposition import backends_member
 from app.metrics.snapshot import Probe
 from app.proxy.service import Service
@@ -40,10 +42,11 @@ def health_report(service: Service, survey: Survey) -> dict[str, Any]:
     if not situation.kind.is_fit:
         report["reason"] = plain(situation.text)
     report["situation"] = situation_json(situation)
-    report["active_port"] = _port(service, active) if active is not None else None
+    elsewhere = seen.elsewhere.get(active.name, ()) if active is not None else ()
+    report["active_port"] = _port(service, active, elsewhere) if active is not None else None
     report["active_version"] = active.name if active is not None else None
-    if active is not None and active.name in seen.elsewhere:
-        report["active_addresses"] = list(seen.elsewhere[active.name])
+    if elsewhere:
+        report["active_addresses"] = list(elsewhere)
     report["backend"] = _backend(last) if last is not None else None
     if seen.backends:
         report["versions"] = {name: backends_member(rows) for name, rows in seen.backends.items()}
@@ -54,9 +57,13 @@ def health_report(service: Service, survey: Survey) -> dict[str, Any]:
     return report
 
 
-def _port(service: Service, version: VersionState) -> int | None:
-    """Where the version listens: its own port, or the one that all its backends have; None where there is no such."""
-    ports = {backend.address.port for backend in service.router.backends_of(version)}
+def _port(service: Service, version: VersionState, elsewhere: Sequence[str]) -> int | None:
+    """Where the version listens: its own port, or the one that all its backends have; None where there is no such.
+
+    `elsewhere` is where others run it.
+    """
+    named = map(Address.parse, elsewhere)
+    ports = {one.port for one in named} or {one.address.port for one in service.router.backends_of(version)}
     return version.port if version.port in ports else (ports.pop() or None) if len(ports) == 1 else None
 
 

@@ -28,16 +28,16 @@ class Whereabouts(NamedTuple):
 
     Attributes:
         addresses: of a version, at least one.
-        others: of a version that others run; none of one that the commands start.
+        others: those of a version that others run, as they are written; none of one that the commands start.
     """
 
     addresses: Callable[[VersionState], Sequence[Address]]
-    others: Callable[[VersionState], Sequence[Address]]
+    others: Callable[[VersionState], Sequence[str]]
 
     def elsewhere(self, state: BlueGreenState | None) -> dict[str, tuple[str, ...]]:
         """The addresses of the versions that others run."""
         found = {version.name: self.others(version) for version in _versions(state or BlueGreenState())}
-        return {name: tuple(map(str, addresses)) for name, addresses in found.items() if addresses}
+        return {name: tuple(addresses) for name, addresses in found.items() if addresses}
 
     def backends(self, state: BlueGreenState | None, metrics: SharedMetrics) -> dict[str, tuple[BackendRow, ...]]:
         """How each backend is of the versions that have several."""

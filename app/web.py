@@ -32,7 +32,7 @@ from app.proxy.replies.reply import error_reply
 from app.proxy.service import Service
 from app.settings.loading import TOML_NAME, Loaded, load
 from app.settings.toml_file import read_toml
-from app.state.listening import listed
+from app.state.listening import written
 from app.state.model import VersionState
 from app.survey import Survey, Whereabouts
 
@@ -228,7 +228,7 @@ def _whereabouts(service: Service) -> Whereabouts:
     def addresses(version: VersionState) -> list[Address]:
         return [backend.address for backend in router.backends_of(version)]
 
-    return Whereabouts(addresses, lambda version: addresses(version) if listed(version, backends) else ())
+    return Whereabouts(addresses, lambda version: written(version, backends))
 
 
 def _metrics(service: Service, survey: Survey) -> Response:

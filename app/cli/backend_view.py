@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app.cli.terminal import mark
+from app.cli.terminal import duration_text, mark
 from app.metrics.backend_rows import DRAINED, EJECTED, OK
-from app.units import duration_text
 
-__all__ = ["backend_text", "listed_lines", "places_text"]
+__all__ = ["backend_text", "listed_lines", "places_text", "state_text"]
 
 
-def backend_text(row: Mapping[str, Any]) -> str:
-    """What a member of `backends` of the health report says, without its address: ok, 2 in flight."""
+def state_text(row: Mapping[str, Any]) -> str:
+    """The state in a member of `backends` of the health report: ok, or what else and why."""
     state = str(row.get("state"))
     if state == EJECTED:
         state = f"ejected for {duration_text(float(row.get('ejected_for_s') or 0.0))} more"
-    reason = f" ({row['reason']})" if row.get("reason") else ""
-    in_flight = f", {row['in_flight']} in flight" if row.get("in_flight") else ""
-    return f"{state}{reason}{in_flight}"
+    return f"{state} ({row['reason']})" if row.get("reason") else state
+
+
+def backend_text(row: Mapping[str, Any]) -> str:
+    """What such a member says but for its address: ok, 2 in flight."""
+    return f"{state_text(row)}, {row['in_flight']} in flight" if row.get("in_flight") else state_text(row)
 
 
 def listed_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -15,6 +15,7 @@ from app.deploy.release.differences import differences
 from app.facts import Facts
 from app.operator_errors import StateError, StateMissing
 from app.situation import Situation, decide, situation_json
+from app.state.listening import written
 
 __all__ = ["print_status"]
 
@@ -31,6 +32,7 @@ def print_status(call: Call) -> int:
         state=state,
         checks=call.checks(state),
         backends={version.name: call.deployment.named_backends(version) for version in state.versions.values()},
+        elsewhere={it.name: at for it in state.versions.values() if (at := written(it, call.deployment.backends))},
         rows=backend_rows(call.config, state, call.deployment.addresses),
         traffic=call.traffic,
         router=call.router(),

@@ -54,6 +54,8 @@ class Overview:
     """By version; a version that cannot be expected to answer is not in it."""
     backends: Mapping[str, tuple[Address, ...]]
     """By version, those that are named for it; none of one that listens on its port here."""
+    elsewhere: Mapping[str, Sequence[str]]
+    """By version that others run, where, as it is written."""
     rows: Mapping[str, Sequence[BackendRow]]
     """By version that has several backends, how a router that runs finds each."""
     traffic: Traffic | None
@@ -120,7 +122,7 @@ class Overview:
                 ended_at=ends_of_crashed(state, self.found) if self.found else {},
                 restarts=restarts_of(self.found),
                 backends=self.rows,
-                elsewhere={name: tuple(map(str, named)) for name, named in self.backends.items() if named},
+                elsewhere=self.elsewhere,
             )
         )
 

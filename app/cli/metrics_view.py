@@ -14,6 +14,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from app.cli.backend_view import state_text
 from app.cli.health_view import read_health
 from app.cli.router_client import METRICS_PATH, RouterClient, RouterUnreachable
 from app.cli.terminal import Progress, bytes_text, count_text, duration_text, heading, is_plain, moment_text, ms_text
@@ -77,7 +78,8 @@ def metrics_lines(metrics: Metrics, title: str = "TRAFFIC ROUTER METRICS", name:
     }
     width = max(map(len, figures))
     rows = [f"   {name:<{width}}  {value:>12}" for name, value in figures.items()]
-    return [*heading(title, name).splitlines(), "", *rows, "", *_version_lines(metrics), *_failure_lines(metrics)]
+    parts = (_version_lines(metrics), _backend_lines(metrics), _failure_lines(metrics))
+    return [*heading(title, name).splitlines(), "", *rows, "", *(line for part in parts for line in part)]
 
 
 def _failure_lines(metrics: Metrics) -> list[str]:
@@ -138,6 +140,22 @@ def _version_lines(metrics: Metrics) -> list[str]:
         times = [ms_text(latency.get(point)) for point in ("p50", "p95")]
         lines.append(f"   {name:<8} {count_text(count):>12} {share:>8} {rate:>9} {times[0]:>10} {times[1]:>10}")
     return lines
+
+
+def _backend_lines(metrics: Metrics) -> list[str]:
+    """One row for each backend of the versions that have several, in their order; nothing where none has."""
+    found = [
+        (f"{version} {row['address']}", *(count_text(row[name]) for name in ("requests", "failures", "in_flight")), row)
+        for version, about in (metrics.get("versions") or {}).items()
+        for row in about.get("backends", ())
+    ]
+    if not found:
+        return []
+    width = max(len(name) for name, *_ in found)
+    lines = [f"   {'Backend':<{width}} {'Requests':>12} {'Failures':>9} {'In flight':>9}  State"]
+    for name, requests, failures, in_flight, row in found:
+        lines.append(f"   {name:<{width}} {requests:>12} {failures:>9} {in_flight:>9}  {state_text(row)}")
+    return ["", *lines]
 
 
 # --- watching ------------------------------------------------------------------------------------------

@@ -8,12 +8,17 @@ from app.address import Address, Backend, backends_of, resolved
 from app.settings.tables.backends_settings import BackendsConfig
 from app.state.model import VersionState
 
-__all__ = ["listed", "places"]
+__all__ = ["listed", "places", "written"]
 
 
 def listed(version: VersionState, settings: BackendsConfig) -> tuple[str, ...]:
     """The backends that are named for a version, by the state before the settings: others run it. None of any other."""
     return version.backends or settings.listed(version.name)
+
+
+def written(version: VersionState, settings: BackendsConfig) -> tuple[str, ...]:
+    """The addresses of these as they are written, names unresolved, without their weights."""
+    return tuple(text.split()[0] for text in listed(version, settings))
 
 
 def places(

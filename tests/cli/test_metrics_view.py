@@ -30,3 +30,18 @@ def test_failures_by_cause() -> None:
 def test_nothing_is_said_where_nothing_failed() -> None:
     lines = metrics_lines(metrics(blue={"code_classes": {"2xx": 100}, "causes": {"client_disconnected": 3}}))
     assert [line for line in lines if "by" in line.split()] == []
+
+
+def test_backends_have_a_line_each_where_a_version_has_several() -> None:
+    def backend(address: str, state: str = "ok", reason: str | None = None, left_s: float | None = None) -> object:
+        known = {"address": address, "state": state, "reason": reason, "ejected_for_s": left_s}
+        return {**known, "in_flight": 2, "requests": 12_345, "failures": 7}
+
+    rows = [backend("10.0.0.7:8000"), backend("unix:/run/x", "ejected", "too many requests failed in a row", 4.4)]
+    lines = metrics_lines(metrics(blue={"backends": rows}, green={}))
+    assert [line.split(maxsplit=5) for line in lines[-3:]] == [
+        ["Backend", "Requests", "Failures", "In", "flight", "State"],
+        ["blue", "10.0.0.7:8000", "12,345", "7", "2", "ok"],
+        ["blue", "unix:/run/x", "12,345", "7", "2", "ejected for 4 s more (too many requests failed in a row)"],
+    ]
+    assert lines[-4] == ""

@@ -149,8 +149,9 @@ def test_both_commands_tell_how_the_router_finds_each(router: RouterProcess, bac
         (["127.0.0.1:7001", "127.0.0.2:7001"], 7001),
         (["127.0.0.1:7001", "127.0.0.1:7002"], None),
         (["unix:/run/shop.sock"], None),
+        (["shop.invalid:7001"], 7001),
     ],
-    ids=["one", "two machines", "two ports", "a socket"],
+    ids=["one", "two machines", "two ports", "a socket", "a name"],
 )
 def test_active_port_is_where_requests_go(router: RouterProcess, addresses: list[str], port: int | None) -> None:  # noqa: F811
     name(router, addresses)
