@@ -29,6 +29,7 @@ GROUP = "traffic_router"
 
 MODULES = (
     "app.metrics.backend_words",
+    "app.metrics.queue_words",
     "app.metrics.slot",
     "app.protocol.chunked",
     "app.protocol.fields",
@@ -36,6 +37,7 @@ MODULES = (
     "app.protocol.heads",
     "app.protocol.request",
     "app.protocol.response",
+    "app.proxy.backend_queue",
     "app.proxy.chain",
     "app.proxy.client_request",
     "app.proxy.filters.admission",
@@ -47,8 +49,10 @@ MODULES = (
     "app.proxy.relay.websocket_frames",
     "app.proxy.rewrite.rewriter",
     "app.proxy.transaction",
+    "app.proxy.waiting_room",
     "app.routing.backends",
     "app.routing.choosing",
+    "app.routing.roster",
     "app.routing.router",
     "app.routing.targets",
     "app.server.client_connection",

@@ -38,14 +38,15 @@ class Least:
         self, in_flight: Sequence[int], usable: Sequence[int], weights: Sequence[float] | None, key: bytes
     ) -> int:
         """As `Chooser`."""
-        count = len(in_flight)
+        count = len(usable)
         turn = self._turn = (self._turn + 1) % count
+        if weights is None and count == len(in_flight):
+            least = min(in_flight)
+            return turn if in_flight[turn] == least else in_flight.index(least)
+        in_turn = (*usable[turn:], *usable[:turn])
         if weights is None:
-            if len(usable) == count:
-                least = min(in_flight)
-                return turn if in_flight[turn] == least else in_flight.index(least)
-            return min(usable, key=lambda one: (in_flight[one], (one - turn) % count))
-        return min(usable, key=lambda one: ((in_flight[one] + 1) / weights[one], (one - turn) % count))
+            return min(in_turn, key=in_flight.__getitem__)
+        return min(in_turn, key=lambda one: (in_flight[one] + 1) / weights[one])
 
 
 class RoundRobin:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
-from logging import getLogger
 
 __all__ = ["Names", "addresses_of", "look_up"]
-
-logger = getLogger(__name__)
 
 
 def look_up(name: str) -> tuple[str, ...]:
@@ -54,6 +51,9 @@ class Names:
         return bool(changed)
 
     def _has_changed(self, name: str) -> bool:
+        from logging import getLogger  # a command looks a name up and does without it
+
+        logger = getLogger(__name__)
         try:
             found = tuple(self._look_up(name))
         except OSError as error:

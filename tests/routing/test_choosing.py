@@ -58,7 +58,7 @@ def test_idle_ones_are_taken_in_turn(usable: list[int]) -> None:
     choose = chooser("least", [1, 1, 1, 1])
     found = Counter(choose([0] * 4, usable, b"") for _ in range(400))
     assert set(found) == set(usable)
-    assert min(found.values()) >= 100
+    assert max(found.values()) - min(found.values()) <= 1
 
 
 def test_least_fills_by_weight() -> None:
