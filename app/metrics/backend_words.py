@@ -39,12 +39,24 @@ class BackendWords:
         own: this worker's requests in flight, by backend.
     """
 
-    __slots__ = ("_columns", "_live", "_looked_us", "_own_at", "_seen_at", "_totals_at", "_words", "own")
+    __slots__ = (
+        "_columns",
+        "_in_flight_at",
+        "_live",
+        "_looked_us",
+        "_own_at",
+        "_requests_at",
+        "_seen_at",
+        "_totals_at",
+        "_words",
+        "own",
+    )
 
     def __init__(self, words: memoryview[int], slots: int, own: int, version: int) -> None:
         self._words = words
         self._own_at = tuple(layout.backends_at(own, version, column) for column in layout.BACKEND_COLUMNS)
         self._totals_at = tuple(layout.backend_totals_at(own, version, column) for column in layout.BACKEND_TOTALS)
+        self._in_flight_at, self._requests_at = self._own_at[0], self._totals_at[1]
         others = [slot for slot in range(slots) if slot != own]
         self._columns = [
             tuple(layout.backends_at(slot, version, column) for column in layout.BACKEND_COLUMNS) for slot in others
@@ -77,24 +89,24 @@ class BackendWords:
         """One more request of this worker is in flight on a backend, and counted."""
         own, words = self.own, self._words
         own[backend] += 1
-        words[self._own_at[0] + backend] = own[backend]
-        words[self._totals_at[1] + backend] += 1
+        words[self._in_flight_at + backend] = own[backend]
+        words[self._requests_at + backend] += 1
 
     def reserved(self, backend: int) -> None:
         """One more is in flight; `counted` follows where it is sent."""
         own = self.own
         own[backend] += 1
-        self._words[self._own_at[0] + backend] = own[backend]
+        self._words[self._in_flight_at + backend] = own[backend]
 
     def counted(self, backend: int) -> None:
         """One that was reserved is sent."""
-        self._words[self._totals_at[1] + backend] += 1
+        self._words[self._requests_at + backend] += 1
 
     def ended(self, backend: int) -> None:
         """One less in flight."""
         own = self.own
         own[backend] -= 1
-        self._words[self._own_at[0] + backend] = own[backend]
+        self._words[self._in_flight_at + backend] = own[backend]
 
     def failed(self, backend: int) -> None:
         """One more gateway failure of a backend."""

@@ -140,14 +140,17 @@ class Backends:
         self._choose = choose
         self._key_of = key_of
         self._counts = counts
+        self._began = counts.began
         self._now = now
         self._clock_us = clock_us
         self._size = len(self.targets)
         self._by_cookie = {target.cookie: target.backend for target in self.targets if target.cookie}
         self._in_flight = [0] * self._size
         self._counted_at = self._judged_at = -inf
+        # What leaves is seen with the next turn of the event loop; only where requests wait for it must it be told.
+        leave = self._leave if limit else counts.ended
         for target in self.targets:
-            target.leave = partial(self._done, target.backend)
+            target.leave = partial(leave, target.backend)
 
     # --- the choice ---------------------------------------------------------------------------------------
 
@@ -159,18 +162,20 @@ class Backends:
         now, roster = self._now(), self._roster
         if now != self._counted_at or not roster.is_calm or self.limit:
             self._look(now)
-        if cookie:
-            before = self._by_cookie.get(cookie, -1)
-            if before in self._below_limit(roster.usable) and (target := self._take_below_limit(before)) is not None:
-                return target
-        key = b"" if self._key_of is None else self._key_of(head, lambda: forwarding.client_address(head))
-        if self.limit:
-            return self._pick_below_limit(key)
-        return self.take(self._choose(self._in_flight, roster.usable, roster.weights, key))
+        key = b"" if self._key_of is None else self._key_of(head, forwarding)
+        if cookie or self.limit:
+            return self._pick_below_limit(key, cookie)
+        in_flight = self._in_flight
+        one = self._choose(in_flight, roster.usable, roster.weights, key)
+        self._began(one)
+        in_flight[one] += 1
+        return self.targets[one]
 
-    def _pick_below_limit(self, key: bytes) -> Target | None:
-        """Counts first and looks then: of two workers that take the last place at once none has it, or one."""
+    def _pick_below_limit(self, key: bytes, cookie: bytes) -> Target | None:
         free = self._below_limit(self._roster.usable)
+        before = self._by_cookie.get(cookie, -1)
+        if before in free and (target := self._take_below_limit(before)) is not None:
+            return target
         while free:
             one = self._choose(self._in_flight, free, self._roster.weights, key)
             target = self._take_below_limit(one)
@@ -180,12 +185,13 @@ class Backends:
         return None
 
     def _take_below_limit(self, backend: int) -> Target | None:
+        """Counts first and looks then: of two workers that take the last place at once none has it, or one."""
         if not self.limit:
             return self.take(backend)
         self._counts.reserved(backend)
         self._in_flight = self._counts.in_flight(self._size)
         if self._in_flight[backend] > self.limit:
-            self._give_back(backend)
+            self._counts.ended(backend)
             return None
         self._counts.counted(backend)
         return self.targets[backend]
@@ -208,16 +214,12 @@ class Backends:
 
     def take(self, backend: int) -> Target:
         """That very one, likewise."""
-        self._counts.began(backend)
+        self._began(backend)
         self._in_flight[backend] += 1
         return self.targets[backend]
 
-    def _give_back(self, backend: int) -> None:
+    def _leave(self, backend: int) -> None:
         self._counts.ended(backend)
-        self._in_flight[backend] -= 1
-
-    def _done(self, backend: int) -> None:
-        self._give_back(backend)
         if self.on_room is not None:
             self.on_room()
 

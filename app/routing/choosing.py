@@ -8,6 +8,7 @@ from math import log
 from typing import Protocol
 
 from app.address import MAX_BACKENDS, Backend
+from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestHead
 
 __all__ = ["Chooser", "chooser_of"]
@@ -106,8 +107,8 @@ class Hashed:
 
 _KINDS: dict[str, Callable[[], Chooser]] = {"least": Least, "round-robin": RoundRobin}
 
-KeyOf = Callable[[RequestHead, Callable[[], str]], bytes]
-"""What a request is hashed by: of its head, and of what tells the client's address."""
+KeyOf = Callable[[RequestHead, Forwarding], bytes]
+"""What a request is hashed by: of its head, and of what knows the client's address."""
 
 
 def chooser_of(balance: str, backends: Sequence[Backend]) -> tuple[Chooser, KeyOf | None]:
@@ -121,11 +122,11 @@ def chooser_of(balance: str, backends: Sequence[Backend]) -> tuple[Chooser, KeyO
 
 def _key_of(kind: str, name: bytes) -> KeyOf:
     if kind == "client":
-        return lambda head, address: address().encode()
+        return lambda head, forwarding: forwarding.client_address(head).encode()
     if kind == "cookie":
-        return lambda head, address: _cookie(head, name)
+        return lambda head, forwarding: _cookie(head, name)
     lower = name.lower()
-    return lambda head, address: next((value for found, value in head.fields if found.lower() == lower), b"")
+    return lambda head, forwarding: next((value for found, value in head.fields if found.lower() == lower), b"")
 
 
 def _cookie(head: RequestHead, name: bytes) -> bytes:

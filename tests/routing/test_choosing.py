@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.address import Backend
+from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestHead, RequestParser
 from app.routing.choosing import BOUND, chooser_of
 
@@ -119,7 +120,7 @@ def test_no_key_overloads_its_backend(in_flight: list[int], key: bytes) -> None:
 def test_key_is_what_the_request_carries(balance: str, lines: bytes, key: bytes) -> None:
     _, key_of = chooser_of(balance, backends([1, 1]))
     assert key_of is not None
-    assert key_of(head(lines), lambda: "192.0.2.9") == key
+    assert key_of(head(lines), Forwarding(b"192.0.2.9", b"http", 5004, 0)) == key
 
 
 @pytest.mark.parametrize("balance", ["least", "round-robin"])

@@ -58,9 +58,9 @@ class Admission:
             return error
         except RouterError as refusal:
             return refusal
-        transaction.row, transaction.target = claim
-        backends = transaction.target.backends
-        return None if backends is None else self._choose(transaction, backends)
+        transaction.row, target = claim
+        transaction.target = target
+        return None if target.backends is None else self._choose(transaction, target.backends)
 
     def _choose(self, transaction: Transaction, backends: Choice) -> Verdict:
         """One of a version's backends; a wait, without the claim, where each has as many requests as it may have."""
