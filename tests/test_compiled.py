@@ -58,6 +58,16 @@ def test_no_two_except_clauses_of_a_function_bind_one_name(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
+def test_no_class_body_refers_to_its_own_methods(module: str) -> None:
+    """`other = method` would be a KeyError (findings/mypyc-method-under-a-second-name.sh)."""
+    for node in ast.walk(ast.parse(sources()[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef):
+            methods = {one.name for one in node.body if isinstance(one, ast.FunctionDef)}
+            assigned = [one.value for one in node.body if isinstance(one, ast.Assign)]
+            assert not [one for one in assigned if isinstance(one, ast.Name) and one.id in methods]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_no_generator_is_compiled(module: str) -> None:
     """A dropped one would not run its `finally` (findings/mypyc-raise-from-and-a-dropped-generator.sh)."""
     tree = ast.parse(sources()[module].read_text(encoding="utf-8"))

@@ -79,7 +79,9 @@ class OwnCounts:
         """One more."""
         self.own[backend] += 1
 
-    reserved = began
+    def reserved(self, backend: int) -> None:
+        """One more, in this process at once."""
+        self.own[backend] += 1
 
     def counted(self, backend: int) -> None:
         """Nobody asks how many there were."""
