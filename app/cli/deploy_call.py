@@ -70,6 +70,7 @@ class Call:
             deploy=loaded.deploy,
             release=loaded.release,
             backends=loaded.backends,
+            main_port=self.config.main_port,
         )
         self._command = command
         self.deployer = Deployer(self.deployment, self.history, command)

@@ -306,6 +306,7 @@ class Deployer:
         """The command, with a new release for what it starts, of the demo where that is asked for."""
         from app.deploy.release.making import StartSpec, make, spec_of
         from app.deploy.release.missing_command import check_command_is_set
+        from app.deploy.release.placing import placed
         from app.deploy.release.remaking import known_as, tell_of_shared_place
 
         if not is_demo and StartSpec.of(plan.spec, self.deployment.app).is_demo:
@@ -313,17 +314,21 @@ class Deployer:
         release = make(self.deployment, plan.spec, is_deploy=plan.operation is Operation.DEPLOY, is_demo=is_demo)
         if plan.operation is Operation.RUN:
             release = known_as(self.deployment, release)
-        plan = plan._replace(spec=spec_of(plan.spec, release), release=release)
+        spec = placed(self.deployment, spec_of(plan.spec, release), release, is_new=True)
+        plan = plan._replace(spec=spec, release=release)
         tell_of_shared_place(self.deployment, plan)
         return plan
 
     def _as_before(self, plan: Plan, **how: bool) -> Plan:
         """The command, with what its target was started with before; `how` is as in `as_before`."""
         from app.deploy.release.making import spec_of
+        from app.deploy.release.placing import placed
         from app.deploy.release.remaking import as_before
 
         release = as_before(self.deployment, plan.spec, **how)
-        return plan._replace(spec=spec_of(plan.spec, release), release=release)
+        is_new = bool(how.get("reconfigured"))
+        spec = placed(self.deployment, spec_of(plan.spec, release), release, is_new=is_new)
+        return plan._replace(spec=spec, release=release)
 
     def _check_ours(self, version: VersionState) -> None:
         found = self.deployment.processes.find(version)

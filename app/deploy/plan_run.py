@@ -22,7 +22,7 @@ class PlanRun:
     """A plan, the deployment that it is carried out on, and what has come of it so far.
 
     Attributes:
-        log_begin: where the log of the process that was started begins; before it are its predecessors' lines.
+        log_begins: where the log of each process that was started begins; before it are its predecessors' lines.
         account: opened by a switch.
         own_pause: made by this command, be it for a restart of the active version.
         doubt: what a watch has found against the new version and could not prove.
@@ -31,7 +31,7 @@ class PlanRun:
 
     deployment: Deployment
     plan: Plan
-    log_begin: int = 0
+    log_begins: dict[str, int] = field(default_factory=dict)
     account: SwitchAccount | None = None
     own_pause: Pause | None = None
     doubt: str = ""
