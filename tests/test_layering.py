@@ -93,7 +93,7 @@ ROOMS = {
         ["judge"],
         ["run"],
         ["deployer", "modes", "pruning", "repair"],
-        ["foreground_run"],
+        ["foreground_run", "scaling"],
     ],
     "app.routing": [
         ["circuit", "choosing"],

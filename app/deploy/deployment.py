@@ -233,6 +233,6 @@ class Deployment:
             self.processes.stop(stray, *how)
         return self.processes.stop(version, *how)
 
-    def drain_of(self, traffic: Traffic) -> Drain:
-        """What waits for requests of that traffic."""
-        return Drain(traffic, self.report, self.clock, self.sleep)
+    def drain_of(self, traffic: Traffic, listeners: Mapping[str, Address] | None = None) -> Drain:
+        """What waits for requests of that traffic, be it those of some listeners alone."""
+        return Drain(traffic, self.report, self.clock, self.sleep, listeners or {})

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from app.address import Address
 from app.deploy.deployer import Deployer
 from app.deploy.deployment import Deployment
 from app.deploy.events import Event
@@ -71,6 +72,10 @@ class FakeTraffic:
 
     def in_flight(self, version: str) -> int:
         return _next(self.looks.get(version, [0]))
+
+    def in_flight_on(self, version: str, addresses: Sequence[Address]) -> int:
+        """Those of an address are in the script under its text."""
+        return sum(_next(self.looks.get(str(address), [0])) for address in addresses)
 
     def in_flight_rows(self, version: str) -> Sequence[Row]:
         return self.rows

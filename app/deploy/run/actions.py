@@ -164,6 +164,9 @@ def _wait_for_drain(run: PlanRun) -> None:
     if plan.operation is Operation.PAUSE:
         _wait_for_quiet(run)
         return
+    if run.turn:
+        run.drain([plan.target], f"{plan.target} runs on")
+        return
     if plan.outgoing is None:
         return
     consequence = f"{plan.outgoing} keeps running"
@@ -207,6 +210,30 @@ def _retire(run: PlanRun) -> None:
         _vigil(run).confirm()
 
 
+def _spare(run: PlanRun) -> None:
+    from app.deploy.run.turns import spare
+
+    spare(run)
+
+
+def _replace(run: PlanRun) -> None:
+    from app.deploy.run.turns import replace_some
+
+    replace_some(run)
+
+
+def _add(run: PlanRun) -> None:
+    from app.deploy.run.turns import add
+
+    add(run)
+
+
+def _remove(run: PlanRun) -> None:
+    from app.deploy.run.turns import remove
+
+    remove(run)
+
+
 def _vigil(run: PlanRun) -> Vigil:
     from app.deploy.judge.vigil import Vigil
 
@@ -227,4 +254,8 @@ _ACTIONS: Final[Mapping[Phase, Callable[[PlanRun], None]]] = {
     Phase.WRITE_STATE: _set,
     Phase.DRAINING: _wait_for_drain,
     Phase.RETIRING: _retire,
+    Phase.SPARING: _spare,
+    Phase.REPLACING: _replace,
+    Phase.ADDING: _add,
+    Phase.REMOVING: _remove,
 }

@@ -17,7 +17,7 @@ from app.state.model import VersionState
 from app.state.process_birth import birth
 from app.state.release import Release
 
-__all__ = ["launch", "launch_one"]
+__all__ = ["get_place", "launch", "launch_one"]
 
 
 def launch(run: PlanRun) -> None:
@@ -33,7 +33,7 @@ def launch(run: PlanRun) -> None:
     # What a crashed process has left behind would keep the port.
     deployment.end(replace(version, instances=before.instances))
     for number in numbers:
-        _get_place(run, version, number)
+        get_place(run, version, number)
     is_same = version.release == before.release and (version.release or version.started_with == before.started_with)
     fresh = replace(
         version,
@@ -78,7 +78,8 @@ def launch_one(run: PlanRun, version: VersionState, number: int, release: Releas
     return pid
 
 
-def _get_place(run: PlanRun, version: VersionState, number: int) -> None:
+def get_place(run: PlanRun, version: VersionState, number: int) -> None:
+    """See to it that one of a version's processes can listen where it is to."""
     if socket := socket_of(version, number):
         get_socket(run.deployment, one_of(version, number).name, socket)
     else:
