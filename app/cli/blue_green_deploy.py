@@ -53,7 +53,7 @@ Commands:
                 when no request is in flight any more.
   resume        Let them through, in the order in which they came.
   maintenance   Answer with a page that says so, but for those whom --allow lets through.
-  logs          The end of a version's output.
+  logs          The end of a version's output; of its second process with `logs blue.2`, and so on.
   history       Who changed what, when, and what came of it.
   events        The same, and what happened without a command: crashes, failing health checks, failovers,
                 reloads, the end of a pause; of the last hour.

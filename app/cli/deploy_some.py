@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from app.cli.deploy_call import Call
+from app.command_line import PROGRAM
 from app.deploy.scaling import drain, scale, undrain
 
 __all__ = ["COMMANDS"]
@@ -21,22 +22,15 @@ def _scale(call: Call) -> int:
 def _drain(call: Call) -> int:
     name, which = call.version(), call.text("--backend") or ""
     drain(call.deployer, name, which, force=call.flag("--force"), on_timeout=call.on_timeout())
-    print(f"   It gets no new requests until: {undrain_command(name, which)}")
+    print(f"   It gets no new requests until: {PROGRAM} undrain {name} --backend={which}")
     return 0
 
 
 def _undrain(call: Call) -> int:
     name, which = call.version(), call.text("--backend") or ""
     undrain(call.deployer, name, which)
-    print(f"✅ {name}: {which} gets requests")
+    print(f"✅ {name}: backend {which} gets requests")
     return 0
-
-
-def undrain_command(name: str, which: str) -> str:
-    """What gives it requests again."""
-    from app.command_line import PROGRAM
-
-    return f"{PROGRAM} undrain {name} --backend={which}"
 
 
 COMMANDS: Final[Mapping[str, Callable[[Call], int]]] = {"scale": _scale, "drain": _drain, "undrain": _undrain}

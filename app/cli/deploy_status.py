@@ -7,7 +7,11 @@ import time
 from dataclasses import replace
 
 from app.cli.deploy_call import Call
+<<<<<<< HEAD
 from app.cli.deploy_traffic import backend_rows
+=======
+from app.cli.deploy_listeners import listeners_of
+>>>>>>> 3c5f440a (status: shows each process of a version that has several; logs takes the name of one)
 from app.cli.deploy_views import Overview, status_json, status_text
 from app.cli.entry import print_error
 from app.deploy.release.current_link import look
@@ -44,6 +48,7 @@ def print_status(call: Call) -> int:
         fault=str(fault or ""),
         name=call.config.name,
         found=call.processes.find_all(state),
+        listeners={version.name: listeners_of(call.deployment, version) for version in state.versions.values()},
     )
     print(json.dumps(status_json(overview), indent=2) if call.flag("--json") else status_text(overview))
     if fault is not None:
