@@ -93,7 +93,8 @@ ROOMS = {
         ["judge"],
         ["run"],
         ["deployer", "modes", "pruning", "repair"],
-        ["foreground_run", "scaling"],
+        ["scaling"],
+        ["foreground_run"],
     ],
     "app.routing": [
         ["circuit", "choosing"],

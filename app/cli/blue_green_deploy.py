@@ -5,8 +5,8 @@ Usage:
   blue_green_deploy start VERSION [--dir=DIR] [--release=NAME] [--command=COMMAND]
   blue_green_deploy start VERSION --reconfigure
   blue_green_deploy start VERSION --demo [--release=NAME]
-  blue_green_deploy run VERSION [--dir=DIR] [--release=NAME] [--command=COMMAND]
-  blue_green_deploy run VERSION --demo [--release=NAME]
+  blue_green_deploy run VERSION [--instance=N] [--dir=DIR] [--release=NAME] [--command=COMMAND]
+  blue_green_deploy run VERSION --demo [--instance=N] [--release=NAME]
   blue_green_deploy stop VERSION [--force] [--on-timeout=WHAT]
   blue_green_deploy restart VERSION [--reconfigure] [--on-timeout=WHAT]
   blue_green_deploy scale VERSION COUNT [--on-timeout=WHAT]
@@ -72,6 +72,7 @@ Options:
                           where nothing else ever did.
   --reconfigure           The same release in the same directory, but with the settings and the
                           environment of now.
+  --instance=N            The process of that number alone, of as many as [app] instances says.
   --backend=WHICH         Its number or its address, as status shows them.
   --force                 Switch to an unhealthy version; stop the active one, or a busy one; drain the
                           last process that serves.
@@ -203,7 +204,8 @@ def _start(call: Call) -> int:
 def _run(call: Call) -> int:
     from app.deploy.foreground_run import run_in_foreground
 
-    return run_in_foreground(call.deployer, call.version(), call.foreground, call.overrides())
+    number = call.count("--instance") if call.text("--instance") else None
+    return run_in_foreground(call.deployer, call.version(), call.foreground, call.overrides(), number)
 
 
 def _stop(call: Call) -> int:

@@ -7,11 +7,8 @@ import time
 from dataclasses import replace
 
 from app.cli.deploy_call import Call
-<<<<<<< HEAD
-from app.cli.deploy_traffic import backend_rows
-=======
 from app.cli.deploy_listeners import listeners_of
->>>>>>> 3c5f440a (status: shows each process of a version that has several; logs takes the name of one)
+from app.cli.deploy_traffic import backend_rows
 from app.cli.deploy_views import Overview, status_json, status_text
 from app.cli.entry import print_error
 from app.deploy.release.current_link import look

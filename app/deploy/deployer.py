@@ -99,7 +99,7 @@ class Deployer:
             if runs:
                 return plan
             if is_new:
-                return self._new(plan, is_demo=given.demo)
+                return self.new(plan, is_demo=given.demo)
             return self.as_before(plan, reconfigured=reconfigured, takes_what_is_there=True)
 
         self.execution.carry_out(decide)
@@ -284,7 +284,7 @@ class Deployer:
                 watch_s=watch_s,
             )
             if not is_others:
-                plan = self._new(plan, is_demo=given.demo)
+                plan = self.new(plan, is_demo=given.demo)
             phases = phases_of(
                 # What others have started is gated and switched to.
                 Operation.SWITCH if is_others else Operation.DEPLOY,
@@ -312,7 +312,7 @@ class Deployer:
 
     # What is to be started is worked out and found to be there now: better than to learn of it half way.
 
-    def _new(self, plan: Plan, *, is_demo: bool) -> Plan:
+    def new(self, plan: Plan, *, is_demo: bool) -> Plan:
         """The command, with a new release for what it starts, of the demo where that is asked for."""
         from app.deploy.release.making import StartSpec, make, spec_of
         from app.deploy.release.missing_command import check_command_is_set

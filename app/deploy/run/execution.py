@@ -187,7 +187,7 @@ class Execution:
         rule, plan = PHASES[phase] if phase is not None else None, run.plan
         if rule is None:
             return False
-        if plan.turns or rule.undo is Undo.PUT_BACK:
+        if rule.undo is Undo.PUT_BACK or (phase is Phase.DRAINING and plan.turns):
             self._put_back(plan, lock, rule.locked)
         elif rule.undo is Undo.STOP_TARGET and plan.launches:
             self._undo_start(plan, before.version(plan.target))

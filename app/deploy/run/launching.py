@@ -21,12 +21,12 @@ __all__ = ["get_place", "launch", "launch_one"]
 
 
 def launch(run: PlanRun) -> None:
-    """Start the target's processes and record them."""
+    """Start the target's processes, or those of the plan's turn, and record them."""
     deployment, plan = run.deployment, run.plan
     version, release = plan.spec, plan.release
     if release is None:
         raise ProcessError(f"nothing says what {version.name} is to be started with", f"{PROGRAM} status")
-    numbers = range(1, count_of(version) + 1)
+    numbers = run.turn or range(1, count_of(version) + 1)
     for number in numbers:
         launch_of(release, version, deployment.app.address, number)  # before anything is touched
     before = deployment.store.read_or_new().version(version.name)
