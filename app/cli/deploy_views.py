@@ -186,7 +186,11 @@ def _version_json(overview: Overview, version: VersionState) -> dict[str, object
         "in_flight": overview.in_flight(name),
         "log": str(overview.logs[name]),
         **({"drained": list(version.drained)} if version.drained else {}),
-        **({"instances": [listener_json(one, checked.get(one.address), rows.get(str(one.address))) for one in ours]} if ours else {}),
+        **(
+            {"instances": [listener_json(one, checked.get(one.address), rows.get(str(one.address))) for one in ours]}
+            if ours
+            else {}
+        ),
     }
 
 

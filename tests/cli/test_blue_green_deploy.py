@@ -464,7 +464,7 @@ def test_run_tells_all_processes_to_end(site: Path) -> None:
 def test_each_process_can_be_run_by_a_manager_of_its_own(site: Path, capsys: Captured) -> None:
     in_processes(site, 2)
     with typed("run", "blue", "--instance=2") as second, typed("run", "blue", "--instance=1") as first:
-        wait_until(lambda: version(site, "blue").get("drained", []) == [], "both serve", 20)
+        wait_until(lambda: {"instances", "drained"} & version(site, "blue").keys() == {"instances"}, "both serve", 20)
         instances = version(site, "blue")["instances"]
         assert isinstance(instances, list)
         assert deploy("run", "blue", "--instance=2") == 1

@@ -163,5 +163,6 @@ class Rehearsal:
         os.kill(pid, number)
 
     def close(self) -> None:
-        for name in VERSIONS:
-            self.processes.stop(self.store.read_or_new().version(name), 0)
+        for version in self.store.read_or_new().versions.values():
+            for one in (version, *self.processes.strays(version)):
+                self.processes.stop(one, 0)

@@ -236,6 +236,21 @@ def test_backend_that_others_run_can_be_drained(rehearsal: Rehearsal) -> None:
 # --- kill -9 at every call -------------------------------------------------------------------------------
 
 
+def test_start_that_is_killed_anywhere_leaves_no_process_that_nobody_knows(deployments: Make) -> None:
+    it = deployments(instances=3, instance_port_step=step())
+    it.deployer().start("blue")
+    start = lambda: it.deployer("start green").start("green")  # noqa: E731  # it is said twice
+    calls = calls_of(start)
+    for at in range(2, calls + 1, 7):
+        it.deployer("stop green").stop("green")
+        assert living(it, "green") == [] and it.version("green").instances == ()
+        killed_at(start, at, after=bool(at % 2))
+        it.deployer("switch blue").switch("blue")
+        green = it.version("green")
+        assert living(it, "green") == ([1, 2, 3] if green.status == "running" else [])
+    assert list(it.history.unfinished()) == []
+
+
 TURNS: dict[str, Callable[[Rehearsal], None]] = {
     "restart": lambda it: it.deployer("restart blue").restart("blue"),
     "scale 3": lambda it: scale(it.deployer("scale blue 3"), "blue", 3),

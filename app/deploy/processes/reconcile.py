@@ -31,14 +31,14 @@ def as_found(version: VersionState, found: Found, *, is_settled: bool) -> Versio
         pid = found.pid if found.number == 1 else version.pid  # that of the first one, though it has ended
         return replace(version, pid=pid, status=status, exit_status=None)
     if version.status == "starting" and found.pid is None:
-        return replace(version, status="stopped") if is_settled else version
+        return replace(version, status="stopped", instances=(), drained=()) if is_settled else version
     if version.status in ("starting", "running"):
         # Recorded without a pid: somebody wrote the file by hand for a version that is not our child.
         if found.pid is None:
             return version
         return replace(version, pid=found.pid, status="crashed", exit_status=found.exit_status)
     if version.status == "stopping":
-        return replace(version, status="stopped", exit_status=found.exit_status)
+        return replace(version, status="stopped", exit_status=found.exit_status, instances=(), drained=())
     return version
 
 
