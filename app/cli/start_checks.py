@@ -31,13 +31,9 @@ def check_start(loaded: Loaded) -> None:
     _check_files(config)
     state, reason, hint = _state(store)
     _check_address(config, state)
-<<<<<<< HEAD
     _check_names(loaded, state)
-    ports = {"the router": config.main_port} | {version.name: version.port for version in state.versions.values()}
-=======
     ones = [one for version in state.versions.values() for one in all_of(version)]
     ports = {"the router": config.main_port} | {one.name: one.port for one in ones}
->>>>>>> 359f14f6 (repair: finds all processes of a version again, each where it was told to listen)
     if given_away := given_away_text(ports):
         print("⚠️  {}\n   Try: {}".format(*given_away), file=sys.stderr)
     if state.active_version is not None and hint:

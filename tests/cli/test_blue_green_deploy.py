@@ -493,7 +493,7 @@ def test_each_process_is_shown(site: Path, capsys: Captured) -> None:
     assert [one["name"] for one in shown(capsys)] == ["blue", "blue.2", "blue.3"]
     deploy("status")
     lines = capsys.readouterr().out.splitlines()
-    assert any("✅ 2 " in line and "drained, so it gets no new requests" in line for line in lines)
+    assert any("✅ 2 " in line and "; drained" in line for line in lines)
     assert any("💥 3 " in line and "ended (killed by SIGKILL)" in line for line in lines)
     assert any("restart blue" in line for line in lines)
     assert deploy("logs", "blue.2") == 0

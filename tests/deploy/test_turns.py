@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from app.address import Address
 from app.deploy.drain import OnTimeout
 from app.deploy.events import Drained, Launched, Noted, Stopped
 from app.deploy.scaling import drain, scale, undrain
@@ -45,7 +46,9 @@ def told(it: Rehearsal) -> list[str]:
 
 
 def script(it: Rehearsal, **looks: list[int]) -> None:
-    it.traffic = FakeTraffic({name.replace("_", "."): counts for name, counts in looks.items()})
+    """What each process has in flight: `blue_2` is the second one."""
+    listed = it.version("blue").instances
+    it.traffic = FakeTraffic({listed[int(name.removeprefix("blue_")) - 1]: counts for name, counts in looks.items()})
 
 
 def break_releases(it: Rehearsal, *, broken: bool = True) -> None:
@@ -128,7 +131,7 @@ def test_command_that_comes_in_between_wins(three: Rehearsal) -> None:
     before = pids(three)
 
     class Meddling(FakeTraffic):
-        def in_flight_on(self, version: str, listeners: Sequence[int]) -> int:
+        def in_flight_on(self, version: str, addresses: Sequence[Address]) -> int:
             state = three.store.read()
             three.store.write(put_version(state, replace(state.version("blue"), record="9-other")))
             return 0

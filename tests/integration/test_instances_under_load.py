@@ -80,10 +80,11 @@ def test_deploy_and_rollback_lose_nothing(site: Site) -> None:
 
 def test_drained_one_gets_no_request(site: Site) -> None:
     drain(site.deployer, "blue", "2")
+    second = site.deployment.addresses(site.deployment.store.read().version("blue"))[1]
     with Hammering(site.router.port, clients=4) as clients:
         for _ in range(20):
             site.wait_for_requests(10)
-            assert site.traffic.in_flight_on("blue", [2]) == 0
+            assert site.traffic.in_flight_on("blue", [second]) == 0
     assert clients.failures == []
 
 
