@@ -137,8 +137,14 @@ class Processes:
         return Found(False, version.pid)
 
     def find_all(self, state: BlueGreenState | None) -> dict[str, Found]:
-        """What the process of each version is found to do, by the version's name."""
-        return {version.name: self.find(version) for version in state.versions.values()} if state is not None else {}
+        """What the process of each version is found to do, by the version's name; of several also each, as "blue.1"."""
+        versions = state.versions.values() if state is not None else ()
+        found = {version.name: self.find(version) for version in versions}
+        for version in versions:
+            if count_of(version) > 1:
+                each = enumerate(all_of(version), start=1)
+                found |= {f"{version.name}.{number}": self._find(one) for number, one in each}
+        return found
 
     def start(self, name: str, launch: Launch) -> int:
         """Start a version's process, detached from this one; gives its pid.
