@@ -175,6 +175,24 @@ def test_one_that_stays_busy_is_not_removed(three: Rehearsal) -> None:
     assert living(three, "blue") == [1, 2, 3] and three.version("blue").drained == ()
 
 
+def test_scale_that_fails_leaves_alone_what_was_drained_by_hand(three: Rehearsal) -> None:
+    drain(three.deployer(), "blue", "1")
+    drained = three.version("blue").drained
+    script(three, blue_3=[1])
+    with pytest.raises(DrainTimedOut):
+        scale(three.deployer(drain_timeout_s=0.2), "blue", 2)
+    assert three.version("blue").drained == drained
+
+
+def test_what_is_down_is_mended_by_the_command_that_is_told(three: Rehearsal) -> None:
+    kill(three, "blue", 2)
+    with pytest.raises(UnhealthyVersion) as caught:
+        three.deployer().start("blue")
+    assert "restart blue" in caught.value.hint
+    three.deployer().restart("blue")
+    three.deployer().start("blue")
+
+
 def test_scale_refuses_what_makes_no_sense(three: Rehearsal) -> None:
     for count in (0, 17):
         with pytest.raises(UsageError, match="from 1 to 16"):

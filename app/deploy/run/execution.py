@@ -188,7 +188,7 @@ class Execution:
         if rule is None:
             return False
         if rule.undo is Undo.PUT_BACK or (phase is Phase.DRAINING and plan.turns):
-            self._put_back(plan, lock, rule.locked)
+            self._put_back(run, lock, rule.locked)
         elif rule.undo is Undo.STOP_TARGET and plan.launches:
             self._undo_start(plan, before.version(plan.target))
         elif rule.undo is Undo.ROLL_BACK or (
@@ -200,15 +200,15 @@ class Execution:
             run.lift_own_pause()
         return False
 
-    def _put_back(self, plan: Plan, lock: ExitStack, is_locked: bool) -> None:
-        """Give the target's processes requests again, unless an operator is to do so."""
-        if plan.operation is Operation.DRAIN:
+    def _put_back(self, run: PlanRun, lock: ExitStack, is_locked: bool) -> None:
+        """Give the processes of this turn requests again, unless an operator is to do so."""
+        if run.plan.operation is Operation.DRAIN:
             return
         from app.deploy.run.turns import put_back
 
         if not is_locked:
             self.take_lock(lock)
-        put_back(self._deployment, plan.target)
+        put_back(self._deployment, run.plan.target, run.turn)
 
     def _undo_start(self, plan: Plan, before: VersionState) -> None:
         try:

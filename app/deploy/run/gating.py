@@ -97,7 +97,9 @@ def _fail(run: PlanRun, asked: _Asked) -> None:
     if any("in use" in line for line in log_tail) and (kept := kept_by(one.port)):
         reason += f"; its port has {kept}, which only a server with SO_REUSEADDR may ignore"
     deployment.report(Diagnosed(one.name, asked.verdict.probes, log, tuple(log_tail)))
-    raise UnhealthyVersion(reason, _mending(plan, asked, found.alive or deployment.is_run_by_others(asked.version)))
+    # One of several may be down, and a restart begins with that one.
+    runs = deployment.is_alive(asked.version) or deployment.is_run_by_others(asked.version)
+    raise UnhealthyVersion(reason, _mending(plan, asked, runs))
 
 
 def _why(asked: _Asked, found: Found) -> str:

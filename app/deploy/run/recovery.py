@@ -146,11 +146,12 @@ def _finish_stop(deployment: Deployment, entry: Entry) -> str:
 
 def _put_back(deployment: Deployment, entry: Entry) -> str:
     """Give the processes of a version requests again that live, and end those that the state does not list."""
-    from app.deploy.run.turns import put_back
+    from app.deploy.run.turns import last_drained, put_back
 
     if entry.target not in VERSIONS:
         return ""
-    put_back(deployment, entry.target)
+    version = deployment.store.read_or_new().version(entry.target)
+    put_back(deployment, version.name, last_drained(version) if entry.operation == Operation.SCALE else None)
     version = deployment.store.read_or_new().version(entry.target)
     stopped = [one.name for one in all_of(version) if not deployment.is_alive(one)]
     if not stopped or version.status != "running":

@@ -6,6 +6,7 @@ have them again. In between other commands may come: the wait for requests holds
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 
 from app.address import Address
@@ -21,7 +22,7 @@ from app.state.model import VersionState
 from app.state.process_birth import birth
 from app.state.release import Release
 
-__all__ = ["add", "end_strays", "put_back", "remove", "replace_some", "rolling", "spare", "without"]
+__all__ = ["add", "end_strays", "last_drained", "put_back", "remove", "replace_some", "rolling", "spare", "without"]
 
 
 def rolling(deployment: Deployment, version: VersionState) -> tuple[tuple[int, ...], ...]:
@@ -98,14 +99,25 @@ def remove(run: PlanRun) -> None:
     deployment.put(replace(version, instances=recorded(kept), drained=drained))
 
 
-def put_back(deployment: Deployment, name: str) -> None:
-    """Give requests again to those processes of a version that live; what the state does not list is ended."""
+def put_back(deployment: Deployment, name: str, turn: Container[int] | None = None) -> None:
+    """Give requests again to those processes of a turn that live, of all without one; what is not listed is ended."""
     version = deployment.store.read().version(name)
     end_strays(deployment, version)
-    dead = [str(address) for one, address in deployment.each(version) if not deployment.is_alive(one)]
-    drained = tuple(text for text in version.drained if text in dead)
+    back = [
+        str(address)
+        for number, (one, address) in enumerate(deployment.each(version), start=1)
+        if (turn is None or number in turn) and deployment.is_alive(one)
+    ]
+    drained = tuple(text for text in version.drained if text not in back)
     if drained != version.drained:
         deployment.put(replace(version, drained=drained))
+
+
+def last_drained(version: VersionState) -> tuple[int, ...]:
+    """The numbers of the last processes that get no requests: those that a `scale` was about to remove."""
+    drained = [text in version.drained for text in version.instances]
+    serving = max((number for number, is_drained in enumerate(drained, start=1) if not is_drained), default=0)
+    return tuple(range(serving + 1, len(drained) + 1))
 
 
 def end_strays(deployment: Deployment, version: VersionState) -> None:
