@@ -12,7 +12,7 @@ from app.operator_errors import ConfigError
 from app.settings.loading import load
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.backends_settings import BackendsConfig
-from app.state.instances import addresses_for, all_of, count_of, name_of, number_of, one_of, recorded
+from app.state.instances import addresses_for, all_of, count_of, name_of, number_of, one_of, recorded, socket_of
 from app.state.listening import places
 from app.state.model import VersionState
 
@@ -36,6 +36,14 @@ def test_each_process_is_a_version_of_its_own_for_the_process_table() -> None:
 def test_a_process_that_the_state_does_not_list_has_a_name_all_the_same() -> None:
     assert one_of(THREE, 4).name == "blue.4"
     assert one_of(replace(BLUE, instances=("unix:/run/blue.1.sock",)), 1).port == 5005
+
+
+def test_path_of_a_socket_is_told() -> None:
+    assert [socket_of(replace(BLUE, instances=("unix:/run/blue.1.sock",)), number) for number in (1, 2)] == [
+        "/run/blue.1.sock",
+        "",
+    ]
+    assert socket_of(THREE, 2) == ""
 
 
 def test_addresses_follow_the_settings() -> None:
