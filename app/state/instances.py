@@ -5,13 +5,14 @@ The first is called as its version is, the others by their number: "blue", "blue
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from app.address import Address
 from app.settings.tables.app_settings import AppConfig
 from app.state.model import VersionState
 
-__all__ = ["addresses_for", "all_of", "count_of", "name_of", "number_of", "one_of", "recorded", "socket_of"]
+__all__ = ["addresses_for", "all_of", "count_of", "name_in", "name_of", "number_of", "one_of", "recorded", "socket_of"]
 
 
 def name_of(version: str, number: int) -> str:
@@ -23,6 +24,12 @@ def number_of(name: str) -> tuple[str, int]:
     """The version, and the number of its process, that a name is of; the first where there is no number."""
     version, _, number = name.partition(".")
     return version, int(number) if number.isascii() and number.isdigit() else 1
+
+
+def name_in(environ: Mapping[str, str]) -> str:
+    """What a process is called that was started with this environment; "" for none of ours."""
+    number = environ.get("BG_INSTANCE", "1")
+    return name_of(environ.get("BG_VERSION", ""), int(number) if number.isascii() and number.isdigit() else 1)
 
 
 def count_of(version: VersionState) -> int:

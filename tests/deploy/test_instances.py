@@ -18,6 +18,8 @@ import pytest
 from app.deploy.deployer import Overrides
 from app.deploy.events import Launched, Stopped
 from app.operator_errors import ConfigError, OperatorError, UnhealthyVersion
+from app.state.instances import one_of
+from app.state.process_birth import is_zombie
 from app.state.store import StateStore
 from app.transport.loopback import port_is_open
 from tests.deploy.instances import kill, living, pid_of, step
@@ -116,6 +118,18 @@ def test_each_is_started_again_by_its_own_supervisor(deployments: Make) -> None:
     wait_until(lambda: living(it, "blue") == [1, 2] and pid_of(it, "blue", 2) != before, "it is there again")
     it.deployer().stop("blue", force=True)
     assert living(it, "blue") == []
+
+
+def test_process_whose_supervisor_was_killed_is_found_all_the_same(three: Rehearsal) -> None:
+    three.deployer().start("blue")
+    before = pid_of(three, "blue", 2)
+    keeper = three.processes.find(one_of(three.version("blue"), 2)).supervisor
+    assert keeper is not None
+    os.kill(keeper, signal.SIGKILL)
+    wait_until(lambda: three.processes.find(one_of(three.version("blue"), 2)).supervisor is None, "its end")
+    assert (living(three, "blue"), pid_of(three, "blue", 2)) == ([1, 2, 3], before)
+    three.deployer().stop("blue", force=True)
+    assert living(three, "blue") == [] and is_zombie(before)
 
 
 def test_what_cannot_listen_is_told_at_once_and_nothing_is_started(three: Rehearsal) -> None:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from app.deploy.processes.orphans import is_orphan
 from app.operator_errors import ProcessError
 from app.state.instances import all_of, count_of, number_of, one_of
 from app.state.model import BlueGreenState, VersionState
@@ -128,6 +129,9 @@ class Processes:
             return Found(True, record.pid, None, record.supervisor, record.in_foreground, record.restarts)
         if version.pid is not None and is_same_process(version.pid, version.pid_birth):
             return Found(True, version.pid)
+        is_further = number_of(version.name)[1] > 1  # the state file has the birth of the first one alone
+        if is_further and record is not None and record.exit_status is None and is_orphan(record.pid, version.name):
+            return Found(True, record.pid)
         # A record of an earlier process says nothing about how this one ended; a restarted one has had several.
         if record is not None and (version.pid in (None, record.pid) or record.restarts):
             keeper = record.supervisor if record.is_held else None

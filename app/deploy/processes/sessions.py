@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
 import psutil
 
 from app.operator_errors import ProcessError
-from app.state.instances import name_of
+from app.state.instances import name_in
 
 __all__ = ["Session", "end_all", "port_holder"]
 
@@ -60,15 +60,9 @@ class Session:
             process = psutil.Process(pid)
             if process.status() == psutil.STATUS_ZOMBIE:
                 return None
-            return process if self._is_trusted or _name_in(process.environ()) == self.name else None
+            return process if self._is_trusted or name_in(process.environ()) == self.name else None
         except (psutil.Error, OSError):
             return None
-
-
-def _name_in(environ: Mapping[str, str]) -> str:
-    """What a process is called that has this environment."""
-    number = environ.get("BG_INSTANCE", "1")
-    return name_of(environ.get("BG_VERSION", ""), int(number) if number.isdecimal() else 1)
 
 
 def end_all(
