@@ -72,6 +72,9 @@ class Traffic(Protocol):
     def in_flight_on(self, version: str, addresses: Sequence[Address]) -> int:
         """The same for some of its addresses; where it has several, they are counted."""
 
+    def uses(self, version: str, address: Address) -> bool:
+        """Whether the workers send requests to one of a version's addresses, as far as its health goes."""
+
     def in_flight_rows(self, version: str) -> Sequence[Row]:
         """The requests themselves, oldest first."""
 

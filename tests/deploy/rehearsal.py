@@ -66,6 +66,7 @@ class FakeTraffic:
     cut: list[list[CutRequest]] = field(default_factory=lambda: [[]])
     conducts: dict[str, list[TrafficSample]] = field(default_factory=dict)
     down: str | None = None
+    used: list[bool] = field(default_factory=lambda: [True])
     known: list[bool] = field(default_factory=lambda: [True])
     asked: list[int] = field(default_factory=list)
     """The serials of states that workers were waited for to know."""
@@ -76,6 +77,9 @@ class FakeTraffic:
     def in_flight_on(self, version: str, addresses: Sequence[Address]) -> int:
         """Those of an address are in the script under its text."""
         return sum(_next(self.looks.get(str(address), [0])) for address in addresses)
+
+    def uses(self, version: str, address: Address) -> bool:
+        return _next(self.used)
 
     def in_flight_rows(self, version: str) -> Sequence[Row]:
         return self.rows

@@ -84,6 +84,14 @@ def test_workers_know_before_their_requests_are_waited_for(three: Rehearsal) -> 
     assert len(set(three.traffic.asked)) == 3, "a state for each turn"
 
 
+def test_next_one_is_taken_when_the_router_uses_the_one_before(three: Rehearsal) -> None:
+    """A health check that failed while it was down keeps it from requests until the next one."""
+    assert isinstance(three.traffic, FakeTraffic)
+    three.traffic.used = [False, False, True]
+    three.deployer().restart("blue")
+    assert three.traffic.used == [True] and living(three, "blue") == [1, 2, 3]
+
+
 def test_one_that_stays_busy_ends_the_restart_and_serves_on(three: Rehearsal) -> None:
     before = pids(three)
     script(three, blue_2=[1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import replace
+from typing import Final
 
 from app.address import Address
 from app.command_line import PROGRAM
@@ -23,6 +24,11 @@ from app.state.process_birth import birth
 from app.state.release import Release
 
 __all__ = ["add", "end_strays", "last_drained", "put_back", "remove", "replace_some", "rolling", "spare", "without"]
+
+_USED_WAIT_S: Final = 10.0
+"""Twice the usual interval of the router's health checks: one that failed while it was down holds until the next."""
+
+_USED_POLL_S: Final = 0.05
 
 
 def rolling(deployment: Deployment, version: VersionState) -> tuple[tuple[int, ...], ...]:
@@ -61,7 +67,9 @@ def replace_some(run: PlanRun) -> None:
         deployment.processes.begin_restarts(one_of(version, number))
         if number == 1:
             version = replace(version, pid=pid, pid_birth=birth(pid))
-        deployment.put(_with(version, _addresses(deployment, version)[number - 1]))
+        address = _addresses(deployment, version)[number - 1]
+        deployment.put(_with(version, address))
+        _wait_until_used(deployment, version, address)
     run.turns_done += 1
     if not run.turn:
         known = run.deployment.store.read().version(run.plan.target)
@@ -135,6 +143,15 @@ def without(version: VersionState, taken: list[Address]) -> VersionState:
 
 def _with(version: VersionState, address: Address) -> VersionState:
     return replace(version, drained=tuple(text for text in version.drained if text != str(address)))
+
+
+def _wait_until_used(deployment: Deployment, version: VersionState, address: Address) -> None:
+    """Wait until the workers use it again, before the next one is taken from them."""
+    ends_at = deployment.clock() + _USED_WAIT_S
+    while deployment.traffic is not None and not deployment.traffic.uses(version.name, address):
+        if deployment.clock() >= ends_at:
+            return
+        deployment.sleep(_USED_POLL_S)
 
 
 def _addresses(deployment: Deployment, version: VersionState) -> tuple[Address, ...]:
