@@ -23,7 +23,7 @@ from app.state.model import VersionState
 from app.state.process_birth import birth
 from app.state.release import Release
 
-__all__ = ["add", "end_strays", "last_drained", "put_back", "remove", "replace_some", "rolling", "spare", "without"]
+__all__ = ["add", "last_drained", "put_back", "remove", "replace_some", "rolling", "spare", "without"]
 
 _USED_WAIT_S: Final = 10.0
 """Twice the usual interval of the router's health checks: one that failed while it was down holds until the next."""
@@ -110,7 +110,7 @@ def remove(run: PlanRun) -> None:
 def put_back(deployment: Deployment, name: str, turn: Container[int] | None = None) -> None:
     """Give requests again to those processes of a turn that live, of all without one; what is not listed is ended."""
     version = deployment.store.read().version(name)
-    end_strays(deployment, version)
+    _end_strays(deployment, version)
     back = [
         str(address)
         for number, (one, address) in enumerate(deployment.each(version), start=1)
@@ -128,7 +128,7 @@ def last_drained(version: VersionState) -> tuple[int, ...]:
     return tuple(range(serving + 1, len(drained) + 1))
 
 
-def end_strays(deployment: Deployment, version: VersionState) -> None:
+def _end_strays(deployment: Deployment, version: VersionState) -> None:
     """End the processes of a version that the state does not list."""
     for stray in deployment.processes.strays(version):
         deployment.note(f"{stray.name} was left behind by a command that broke off, and is ended", warns=True)
