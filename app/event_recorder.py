@@ -14,6 +14,7 @@ from app.deploy.processes.process_table import Found
 from app.deploy.processes.reconcile import ending_text
 from app.event_file import Event, EventFile
 from app.situation import KINDS, Grade, named
+from app.state.instances import count_of
 from app.state.model import VersionState
 from app.survey import Look
 from app.units import plain
@@ -63,13 +64,14 @@ class Recording:
         versions = seen.state.versions.values() if seen.state is not None else ()
         events = []
         for version in versions:
-            was, now = before.get(version.name), seen.found.get(version.name)
-            # One in the foreground ends before its `run`, which says so.
-            if was is None or now is None or was.in_foreground:
-                continue
-            told = _ending(version, was, now) or _restart(version, was, now)
-            if told:
-                events.append(Event(at, *told, Grade.WARNS.value, version.name, version.release))
+            for key, who in _processes(version).items():
+                was, now = before.get(key), seen.found.get(key)
+                # One in the foreground ends before its `run`, which says so.
+                if was is None or now is None or was.in_foreground:
+                    continue
+                told = _ending(version, who, was, now) or _restart(who, was, now)
+                if told:
+                    events.append(Event(at, *told, Grade.WARNS.value, version.name, version.release))
         return events
 
     def _few(self, event: Event) -> Event | None:
@@ -84,11 +86,21 @@ class Recording:
         return event._replace(text=event.text + more)
 
 
-def _ending(version: VersionState, was: Found, now: Found) -> tuple[str, str] | None:
+def _processes(version: VersionState) -> dict[str, str]:
+    """What a version's processes are called here, by their keys in `Look.found`; a drained one is a command's."""
+    if count_of(version) == 1:
+        return {version.name: named(version)}
+    numbered = enumerate(version.instances, start=1)
+    serving = [number for number, address in numbered if address not in version.drained]
+    return {f"{version.name}.{number}": f"{named(version)}, process {number}," for number in serving}
+
+
+def _ending(version: VersionState, who: str, was: Found, now: Found) -> tuple[str, str] | None:
     """The word and the sentence for a process that ended by itself, and was not stopped."""
-    if not was.alive or now.alive or version.status != "crashed":
+    goes_on = version.status == "running" and count_of(version) > 1
+    if not was.alive or now.alive or not (version.status == "crashed" or goes_on):
         return None
-    text = f"{named(version)} ended by itself ({ending_text(now.exit_status)})"
+    text = f"{who} ended by itself ({ending_text(now.exit_status)})"
     if now.restarts is not None and now.restarts.gave_up:
         text += f", and stays down after {now.restarts.times} restarts in a row"
     elif now.restarts is not None and now.restarts.next_at is not None:
@@ -96,13 +108,13 @@ def _ending(version: VersionState, was: Found, now: Found) -> tuple[str, str] | 
     return "ended", f"{text}."
 
 
-def _restart(version: VersionState, was: Found, now: Found) -> tuple[str, str] | None:
+def _restart(who: str, was: Found, now: Found) -> tuple[str, str] | None:
     """The word and the sentence for a process that its supervisor has started again since."""
     if now.restarts is None or was.restarts is None or now.restarts.times <= was.restarts.times:
         return None
     ended = ending_text(now.restarts.last_exit_status)
     times = f"{now.restarts.times} restart{'s'[: now.restarts.times > 1]} so far"
-    return "restarted", f"{named(version)} was started again as pid {now.pid} after it had ended ({ended}); {times}."
+    return "restarted", f"{who} was started again as pid {now.pid} after it had ended ({ended}); {times}."
 
 
 class EventRecorder:

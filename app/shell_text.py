@@ -17,7 +17,13 @@ _ESCAPED_IN_DOUBLE_QUOTES: Final = tuple('$`"\\')
 _NAME: Final = r"[A-Za-z_][A-Za-z_0-9]*"
 _VARIABLE: Final = rf"\$(?:({_NAME})|\{{({_NAME})[^}}]*\}})"
 _ASSIGNMENT: Final = rf"({_NAME})="
-_OURS: Final = {"PORT": "{port}", "BG_VERSION": "{version}", "BG_RELEASE": "{release}"}
+_OURS: Final = {
+    "PORT": "{port}",
+    "BG_VERSION": "{version}",
+    "BG_RELEASE": "{release}",
+    "BG_INSTANCE": "{instance}",
+    "BG_SOCKET": "{socket}",
+}
 
 _SIGNS: Final = frozenset("$`|;&<>~*")
 

@@ -343,7 +343,9 @@ def _reduced(facts: Facts) -> _Told | None:
         return None
     are = "is" if len(out) == 1 else "are"
     text = f"{named(active)} serves all traffic, but {len(out)} of its {len(rows)} backends {are} out: {_some(out)}."
-    return _Told(text, f"{active.name} {active.release} is reduced", f"{PROGRAM} health-check")
+    # Our own processes are replaced one after the other, those that are down first.
+    advice = "health-check" if active.backends or not active.instances else f"restart {active.name}"
+    return _Told(text, f"{active.name} {active.release} is reduced", f"{PROGRAM} {advice}")
 
 
 def _way_out(facts: Facts, text: str, topic: str) -> _Told:

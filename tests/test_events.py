@@ -106,6 +106,22 @@ def test_one_that_a_command_stops_is_not() -> None:
     assert told(ALIVE._replace(in_foreground=True), ENDED, CRASHED) == [], "its `run` says so"
 
 
+def test_each_of_several_is_told_of_while_the_others_go_on() -> None:
+    places = ("127.0.0.1:5005", "127.0.0.1:5015")
+    recording = Recording("")
+    several = with_version(RUNNING, "blue", instances=places)
+    found = {"blue": ALIVE, "blue.1": ALIVE, "blue.2": ALIVE._replace(restarts=KEPT)}
+    recording.look(look(state=several)._replace(found=found), 0.0)
+    dead = {**found, "blue": ALIVE._replace(number=2), "blue.1": ENDED}
+    events = recording.look(look(state=several)._replace(found=dead), 1.0)
+    assert [event.text for event in events] == ["Blue r1, process 1, ended by itself (killed by SIGKILL)."]
+    again = ALIVE._replace(pid=8, restarts=KEPT._replace(times=1, last_exit_status=3))
+    events = recording.look(look(state=several)._replace(found={**dead, "blue.2": again}), 2.0)
+    assert [event.event for event in events] == ["restarted"]
+    drained = with_version(several, "blue", drained=places[1:])
+    assert recording.look(look(state=drained)._replace(found={**dead, "blue.2": ENDED}), 3.0) == []
+
+
 def test_one_that_is_started_again_is_told_of_however_fast_that_was() -> None:
     again = Found(True, 8, supervisor=6, restarts=KEPT._replace(times=1, last_exit_status=3))
     text = "Blue r1 was started again as pid 8 after it had ended (exit status 3); 1 restart so far."

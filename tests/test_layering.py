@@ -93,6 +93,7 @@ ROOMS = {
         ["judge"],
         ["run"],
         ["deployer", "modes", "pruning", "repair"],
+        ["scaling"],
         ["foreground_run"],
     ],
     "app.routing": [

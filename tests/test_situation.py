@@ -397,6 +397,15 @@ def test_backends_that_are_out_are_named(states: list[str], said: str | None) ->
     assert said is None or said in found.text
 
 
+def test_processes_of_ours_that_are_out_are_restarted() -> None:
+    places = ("127.0.0.1:5005", "127.0.0.1:5015")
+    ours = with_version(ON_BLUE, "blue", instances=places)
+    out = {"blue": [backend(0, "ok"), backend(1, "unhealthy")]}
+    assert decide(Facts(1.0, ours, backends=out)).advice.endswith("restart blue")
+    others = with_version(ours, "blue", backends=places)
+    assert decide(Facts(1.0, others, backends=out)).advice.endswith("health-check")
+
+
 # --- what was rolled back --------------------------------------------------------------------------------
 
 

@@ -5,10 +5,13 @@ Usage:
   blue_green_deploy start VERSION [--dir=DIR] [--release=NAME] [--command=COMMAND]
   blue_green_deploy start VERSION --reconfigure
   blue_green_deploy start VERSION --demo [--release=NAME]
-  blue_green_deploy run VERSION [--dir=DIR] [--release=NAME] [--command=COMMAND]
-  blue_green_deploy run VERSION --demo [--release=NAME]
+  blue_green_deploy run VERSION [--instance=N] [--dir=DIR] [--release=NAME] [--command=COMMAND]
+  blue_green_deploy run VERSION --demo [--instance=N] [--release=NAME]
   blue_green_deploy stop VERSION [--force] [--on-timeout=WHAT]
-  blue_green_deploy restart VERSION [--reconfigure]
+  blue_green_deploy restart VERSION [--reconfigure] [--on-timeout=WHAT]
+  blue_green_deploy scale VERSION COUNT [--on-timeout=WHAT]
+  blue_green_deploy drain VERSION --backend=WHICH [--force] [--on-timeout=WHAT]
+  blue_green_deploy undrain VERSION --backend=WHICH
   blue_green_deploy health-check [VERSION] [--json]
   blue_green_deploy switch VERSION [--force] [--wait] [--on-timeout=WHAT]
   blue_green_deploy rollback [--to=N] [--wait] [--on-timeout=WHAT]
@@ -34,7 +37,12 @@ Commands:
   start         Start a version and wait until it is healthy; the first one becomes active.
   run           The same in the foreground, for systemd, a Procfile or a container.
   stop          Stop a version after the requests that it still has.
-  restart       Stop a version and start it again as it was.
+  restart       Stop a version and start it again as it was; the active one, where it has several processes,
+                one after the other, so that the others serve meanwhile.
+  scale         Give a version that runs more processes, or fewer, while traffic flows.
+  drain         Give one process of a version, or one of several backends, no new requests, and wait for
+                those that it has.
+  undrain       Give it requests again.
   health-check  Ask a version, or every one that runs, for its health.
   switch        Send traffic to a version, if it is healthy. The other one keeps running.
   rollback      Send traffic back to the version before; it is started first if it does not run.
@@ -45,7 +53,7 @@ Commands:
                 when no request is in flight any more.
   resume        Let them through, in the order in which they came.
   maintenance   Answer with a page that says so, but for those whom --allow lets through.
-  logs          The end of a version's output.
+  logs          The end of a version's output; of its second process with `logs blue.2`, and so on.
   history       Who changed what, when, and what came of it.
   events        The same, and what happened without a command: crashes, failing health checks, failovers,
                 reloads, the end of a pause; of the last hour.
@@ -64,7 +72,10 @@ Options:
                           where nothing else ever did.
   --reconfigure           The same release in the same directory, but with the settings and the
                           environment of now.
-  --force                 Switch to an unhealthy version; stop the active one, or a busy one.
+  --instance=N            The process of that number alone, of as many as [app] instances says.
+  --backend=WHICH         Its number or its address, as status shows them.
+  --force                 Switch to an unhealthy version; stop the active one, or a busy one; drain the
+                          last process that serves.
   --wait                  Return only when the old version has no requests left.
   --on-timeout=WHAT       When requests are left after drain_timeout: fail with exit code 4 and
                           leave the old version running, wait on without end, or proceed and cut
@@ -102,6 +113,7 @@ Examples:
   blue_green_deploy deploy --release=r4 --watch=60 r4 is given up if it does worse than r3
   blue_green_deploy pause --drain && ./migrate.sh; blue_green_deploy resume
   blue_green_deploy start blue --command='uvicorn shop:app --port {port}'
+  blue_green_deploy scale green 4                  four processes of it instead of two, say
   blue_green_deploy health-check green && echo ready
   source <(bin/blue_green_deploy completion bash)  let Tab complete commands and options in this shell
 
@@ -192,7 +204,8 @@ def _start(call: Call) -> int:
 def _run(call: Call) -> int:
     from app.deploy.foreground_run import run_in_foreground
 
-    return run_in_foreground(call.deployer, call.version(), call.foreground, call.overrides())
+    number = call.count("--instance") if call.text("--instance") else None
+    return run_in_foreground(call.deployer, call.version(), call.foreground, call.overrides(), number)
 
 
 def _stop(call: Call) -> int:
@@ -201,8 +214,14 @@ def _stop(call: Call) -> int:
 
 
 def _restart(call: Call) -> int:
-    call.deployer.restart(call.version(), reconfigured=call.flag("--reconfigure"))
+    call.deployer.restart(call.version(), reconfigured=call.flag("--reconfigure"), on_timeout=call.on_timeout())
     return 0
+
+
+def _some(call: Call) -> int:
+    from app.cli import deploy_some
+
+    return next(command for word, command in deploy_some.COMMANDS.items() if call.flag(word))(call)
 
 
 def _health_check(call: Call) -> int:
@@ -316,6 +335,9 @@ _COMMANDS: Final[dict[str, Callable[[Call], int]]] = {
     "run": _run,
     "stop": _stop,
     "restart": _restart,
+    "scale": _some,
+    "drain": _some,
+    "undrain": _some,
     "health-check": _health_check,
     "switch": _switch,
     "rollback": _rollback,

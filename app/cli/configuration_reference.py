@@ -68,7 +68,7 @@ code 2) with what to write instead, for the program would get it as it stands:
 
 | In a command | Instead |
 |--------------|---------|
-| `$PORT`, `${PORT:-8000}` | `{port}`; `{version}` for `$BG_VERSION`, `{release}` for `$BG_RELEASE` |
+| `$PORT`, `${PORT:-8000}` | `{port}`; `{version}` for `$BG_VERSION`, and so on |
 | `$NAME` of another variable | its value |
 | `cd DIRECTORY && …` | `dir` |
 | `NAME=value program` | `env`, or `env NAME=value program` |
@@ -94,7 +94,8 @@ Each of these wins over the one before it:
    below; with `clean_env`, only what is listed there;
 2. the files of `env_file`, in their order;
 3. `env`;
-4. `PORT`, `BG_VERSION` and `BG_RELEASE`.
+4. `PORT`, `BG_VERSION` and `BG_RELEASE`; `BG_INSTANCE` and `BG_SOCKET` with
+   [several processes or sockets](../how-to/run-several-processes.md).
 
 What comes of it is recorded with the release, so that `restart`, `rollback` and a `start` without options give the same
 again, in whatever shell they are typed and whatever the files say by then. Commands of `[deploy]` get it, too. Where a

@@ -22,6 +22,7 @@ from app.event_file import EventFile
 from app.operator_errors import StateError, StateMissing, UsageError
 from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
+from app.state.instances import name_of, number_of
 from app.state.model import BlueGreenState, VersionState, check_version
 from app.state.store import StateStore
 from app.transport.loopback import is_open
@@ -70,6 +71,7 @@ class Call:
             deploy=loaded.deploy,
             release=loaded.release,
             backends=loaded.backends,
+            main_port=self.config.main_port,
         )
         self._command = command
         self.deployer = Deployer(self.deployment, self.history, command)
@@ -106,6 +108,12 @@ class Call:
     def version(self) -> str:
         """The version that was named; raises `UsageError` when it is none."""
         return check_version(self.text("VERSION") or "")
+
+    def process(self) -> str:
+        """The name of a process of the version that was named: "blue" its first one, "blue.2"; raises `UsageError`."""
+        text = self.text("VERSION") or ""
+        version, number = number_of(text)
+        return name_of(check_version(version if name_of(version, number) == text else text), number)
 
     def overrides(self) -> Overrides:
         return Overrides(self.text("--release"), self.text("--dir"), self.text("--command"), self.flag("--demo"))

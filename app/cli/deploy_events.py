@@ -123,10 +123,13 @@ class EventPrinter:
 
     def _launched(self, event: ev.Launched) -> None:
         release = f", release {event.release}" if event.release else ""
+        about = [
+            f"   Command: {'the bundled demo application' if event.is_demo else event.command}",
+            f"   Directory: {event.directory}",
+        ]
         self._say(
-            f"🚀 {event.version} started on port {event.port} (pid {event.pid}{release})",
-            dim(f"   Command: {'the bundled demo application' if event.is_demo else event.command}"),
-            dim(f"   Directory: {event.directory}"),
+            f"🚀 {event.version} started on {event.place} (pid {event.pid}{release})",
+            *([] if event.is_further else map(dim, about)),
             *([dim(f"   Log: {event.log}")] if event.log else []),
         )
 

@@ -9,13 +9,14 @@ from app.cli.deploy_call import Call
 from app.command_line import PROGRAM
 from app.deploy.processes.log_file import follow, tail
 from app.operator_errors import OperatorError
+from app.state.instances import number_of, one_of
 
 __all__ = ["print_log"]
 
 
 def print_log(call: Call) -> int:
     """Print the last lines, and with --follow what comes, until Ctrl-C."""
-    name, lines = call.version(), call.count("--lines")
+    name, lines = call.process(), call.count("--lines")
     path = call.processes.log_path(name)
     if not path.exists() and not call.flag("--follow"):
         path = _moved_log(call, name, path)
@@ -38,7 +39,8 @@ def _moved_log(call: Call, name: str, path: Path) -> Path:
 
     Raises `OperatorError` when there is none to print.
     """
-    found = call.processes.find(call.store.read_or_new().version(name))
+    version, number = number_of(name)
+    found = call.processes.find(one_of(call.store.read_or_new().version(version), number))
     if found.in_foreground:
         raise OperatorError(
             f"{name} writes to the output of pid {found.supervisor}, which runs it in the foreground",
@@ -51,4 +53,5 @@ def _moved_log(call: Call, name: str, path: Path) -> Path:
         return plain[-1]
     if moved:
         raise OperatorError(f"{path} was moved away and compressed", f"zless {moved[-1]}")
-    raise OperatorError(f"{name} has no log yet: {path}", f"{PROGRAM} start {name}")
+    hint = f"{PROGRAM} start {name}" if number == 1 else f"{PROGRAM} scale {version} {number}"
+    raise OperatorError(f"{name} has no log yet: {path}", hint)

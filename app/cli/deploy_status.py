@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 from app.cli.deploy_call import Call
+from app.cli.deploy_listeners import listeners_of
 from app.cli.deploy_traffic import backend_rows
 from app.cli.deploy_views import Overview, status_json, status_text
 from app.cli.entry import print_error
@@ -44,6 +45,7 @@ def print_status(call: Call) -> int:
         fault=str(fault or ""),
         name=call.config.name,
         found=call.processes.find_all(state),
+        listeners={version.name: listeners_of(call.deployment, version) for version in state.versions.values()},
     )
     print(json.dumps(status_json(overview), indent=2) if call.flag("--json") else status_text(overview))
     if fault is not None:

@@ -13,7 +13,7 @@ from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import CutRequest, VersionStats
 from app.operator_errors import MetricsError
 from app.settings.tables.router_settings import RouterConfig
-from app.state.model import BlueGreenState, VersionState
+from app.state.model import VERSIONS, BlueGreenState, VersionState
 
 if TYPE_CHECKING:
     from app.facts import Recent
@@ -64,6 +64,13 @@ class _RouterTraffic:
 
     def in_flight(self, version: str) -> int:
         return sum(metrics.in_flight(version) for metrics in self._in_use())
+
+    def in_flight_on(self, version: str, addresses: Sequence[Address]) -> int:
+        found = [metrics.backend_rows(VERSIONS.index(version), addresses, ()) for metrics in self._in_use()]
+        return sum(row.in_flight for rows in found for row in rows)
+
+    def uses(self, version: str, address: Address) -> bool:
+        return not any(row.is_out for row in self._current().backend_rows(VERSIONS.index(version), [address], ()))
 
     def in_flight_rows(self, version: str) -> Sequence[Row]:
         rows = [row for metrics in self._in_use() for row in metrics.in_flight_rows(version)]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from app.address import Address
 from app.cli.backend_view import backend_text
+from app.cli.deploy_listeners import Listener, health_text, listener_json, listener_lines
 from app.cli.router_process import RunningRouter
-from app.cli.terminal import bold, dim, heading, mark, moment_text, ms_text
+from app.cli.terminal import bold, dim, heading, mark, moment_text
 from app.command_line import PROGRAM
 from app.deploy.processes.log_file import tail
 from app.deploy.processes.process_table import Found
@@ -74,11 +75,17 @@ class Overview:
     """The deployment's, where it has one."""
     found: Mapping[str, Found] = field(default_factory=dict)
     """What the versions' processes are found to do."""
+    listeners: Mapping[str, list[Listener]] = field(default_factory=dict)
+    """By version; none of one that is a single process on its port."""
 
     @cached_property
     def health(self) -> Mapping[str, ProbeResult]:
         """How each of these versions is: well while one of its backends is."""
         return {name: best_of(checked.values()) for name, checked in self.checks.items()}
+
+    def rows_of(self, name: str) -> Mapping[str, BackendRow]:
+        """How the router finds each backend of a version, by its address; nothing where that is not known."""
+        return {row.address: row for row in self.rows.get(name, ())}
 
     def in_flight(self, name: str) -> int | None:
         """The requests in flight on a version; None when no router runs."""
@@ -155,6 +162,8 @@ def status_json(overview: Overview) -> dict[str, object]:
 def _version_json(overview: Overview, version: VersionState) -> dict[str, object]:
     name = version.name
     health, found = overview.health.get(name), overview.found.get(name)
+    ours, rows = overview.listeners.get(name, []), overview.rows_of(name)
+    checked = overview.checks.get(name, {})
     return {
         "role": _role(overview.state, name),
         "status": version.status,
@@ -176,6 +185,12 @@ def _version_json(overview: Overview, version: VersionState) -> dict[str, object
         "health": checked_json(overview.checks[name]) if health else None,
         "in_flight": overview.in_flight(name),
         "log": str(overview.logs[name]),
+        **({"drained": list(version.drained)} if version.drained else {}),
+        **(
+            {"instances": [listener_json(one, checked.get(one.address), rows.get(str(one.address))) for one in ours]}
+            if ours
+            else {}
+        ),
     }
 
 
@@ -270,18 +285,18 @@ def _version_lines(overview: Overview, version: VersionState) -> list[str]:
     name, health = version.name, overview.health.get(version.name)
     sign, word = _judgement(version, health)
     lines = [f"{sign} {bold(name)} ({_role(overview.state, name)}): {word}", *_place_lines(overview, version)]
-    if version.status in _LIVING and version.pid is not None:
+    if version.status in _LIVING and version.pid is not None and not overview.listeners.get(name):
         since = f", for {age_text(time.time() - version.started_at)}" if version.started_at else ""
         lines.append(f"   Process: pid {version.pid}{since}")
     found = overview.found.get(name)
-    if found is not None and (restarts := restarts_text(found.restarts, time.time())):
+    if found is not None and not version.instances and (restarts := restarts_text(found.restarts, time.time())):
         lines.append(f"   Restarts: {restarts}")
     if release := release_text(version):
         lines.append(f"   Release: {release}")
     if version.directory:
         lines.append(f"   Directory: {version.directory}")
-    if health:
-        lines.append(f"   Health: {_health_text(health)}")
+    if health and not version.instances:
+        lines.append(f"   Health: {health_text(health)}")
     in_flight = overview.in_flight(name)
     if in_flight:
         lines.append(f"   In flight: {in_flight}")
@@ -295,20 +310,24 @@ def _version_lines(overview: Overview, version: VersionState) -> list[str]:
 
 def _place_lines(overview: Overview, version: VersionState) -> list[str]:
     """Where it listens; of several backends how each is."""
-    named = overview.backends[version.name]
+    named, checked = overview.backends[version.name], overview.checks.get(version.name, {})
+    listeners, rows = overview.listeners.get(version.name, []), overview.rows_of(version.name)
+    if listeners:
+        is_up = version.started_at is not None and version.status in _LIVING
+        since = f", for {age_text(time.time() - (version.started_at or 0))}" if is_up else ""
+        title = f"   Process{'es' if len(listeners) > 1 else ''}{since}:"
+        return [title, *listener_lines(version, listeners, checked, rows)]
     if not named:
         return [f"   Port: {version.port}"]
     if len(named) == 1:
         return [f"   At: {named[0]}"]
-    checked = overview.checks.get(version.name, {})
-    rows = {row.address: row for row in overview.rows.get(version.name, ())}
     lines = [_backend_line(address, checked.get(address), rows.get(str(address))) for address in named]
     return ["   Backends:", *lines]
 
 
 def _backend_line(address: Address, result: ProbeResult | None, row: BackendRow | None) -> str:
     """Its own health check, and how the router finds it."""
-    told = [] if result is None else [_health_text(result)]
+    told = [] if result is None else [health_text(result)]
     told += [] if row is None else [backend_text(row._asdict())]
     sign = "" if result is None else f"{mark(result.ok and not (row is not None and row.is_out))} "
     return f"      {sign}{address}{': ' if told else ''}{'; '.join(told)}"
@@ -365,19 +384,12 @@ def health_lines(name: str, checked: Checked) -> list[str]:
 
 def _probe_lines(name: str, address: Address, result: ProbeResult) -> list[str]:
     word = "HEALTHY" if result.ok else "UNHEALTHY"
-    lines = [f"{mark(result.ok)} {name} on {address.spot}: {word} ({_health_text(result)})"]
+    lines = [f"{mark(result.ok)} {name} on {address.spot}: {word} ({health_text(result)})"]
     if not result.ok and result.location:
         lines.append(f"   Location: {result.location}")
     if not result.ok and result.body_start:
         lines.append(f"   Body: {repr(result.body_start)[1:]}")
     return lines
-
-
-def _health_text(result: ProbeResult) -> str:
-    if result.reason:
-        return result.reason
-    leads = f" to {result.leads_to}" if result.leads_to else ""
-    return f"{result.status}{leads} in {ms_text(result.latency_ms)}"
 
 
 def age_text(seconds: float) -> str:

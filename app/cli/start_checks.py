@@ -14,6 +14,7 @@ from app.operator_errors import ConfigError, ProcessError, StateError, StateMiss
 from app.proxy.access_log import AccessLog
 from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
+from app.state.instances import all_of
 from app.state.listening import listed
 from app.state.model import BlueGreenState, versions_on
 from app.state.store import StateStore, make_folder, mending
@@ -31,7 +32,8 @@ def check_start(loaded: Loaded) -> None:
     state, reason, hint = _state(store)
     _check_address(config, state)
     _check_names(loaded, state)
-    ports = {"the router": config.main_port} | {version.name: version.port for version in state.versions.values()}
+    ones = [one for version in state.versions.values() for one in all_of(version)]
+    ports = {"the router": config.main_port} | {one.name: one.port for one in ones}
     if given_away := given_away_text(ports):
         print("⚠️  {}\n   Try: {}".format(*given_away), file=sys.stderr)
     if state.active_version is not None and hint:
@@ -77,10 +79,11 @@ def _check_names(loaded: Loaded, state: BlueGreenState) -> None:
 
 def _check_address(config: RouterConfig, state: BlueGreenState) -> None:
     for version in state.versions.values():
-        if version.port == config.main_port:
-            raise ConfigError(
-                f"main_port = {config.main_port}: {version.name} listens there", "--port with another number"
-            )
+        for one in all_of(version):
+            if one.port == config.main_port:
+                raise ConfigError(
+                    f"main_port = {config.main_port}: {one.name} listens there", "--port with another number"
+                )
     running = find_router(config)
     # Two would write one pid file, and the commands lose sight of one of them.
     if running is not None and running.port != config.main_port:

@@ -13,12 +13,13 @@ from app.command_line import PROGRAM
 from app.deploy.deployment import Deployment
 from app.deploy.drain import OnTimeout
 from app.deploy.phases import Configured, Operation, Phase, check_order, phases_of
-from app.deploy.plan import Plan
+from app.deploy.plan import Plan, in_turns
 from app.deploy.processes.reconcile import ending_text
 from app.deploy.record.history import History
 from app.deploy.run.execution import Execution
 from app.operator_errors import OperatorError, ProcessError, StateError
 from app.state.given_up import given_up
+from app.state.instances import count_of
 from app.state.model import VERSIONS, BlueGreenState, VersionState, check_version, started_with
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ class Deployer:
             if runs:
                 return plan
             if is_new:
-                return self._new(plan, is_demo=given.demo)
-            return self._as_before(plan, reconfigured=reconfigured, takes_what_is_there=True)
+                return self.new(plan, is_demo=given.demo)
+            return self.as_before(plan, reconfigured=reconfigured, takes_what_is_there=True)
 
         self.execution.carry_out(decide)
 
@@ -141,20 +142,29 @@ class Deployer:
 
         self.execution.carry_out(decide)
 
-    def restart(self, name: str, *, reconfigured: bool = False) -> None:
+    def restart(self, name: str, *, reconfigured: bool = False, on_timeout: OnTimeout = OnTimeout.FAIL) -> None:
         """Stop a version and start it again as it was started before; raises as `start` does.
 
-        `reconfigured`: the same release, with the settings and the environment of now.
+        Where the active version has several processes, one after the other, so that the others serve meanwhile; each
+        first has its requests end, and `DrainTimedOut` is raised when they do not. `reconfigured`: the same release,
+        with the settings and the environment of now.
         """
 
         def decide(state: BlueGreenState) -> Plan:
             version = state.version(name)
             self.deployment.check_is_run_here(version)
             runs = self.deployment.is_alive(version)
-            self._check_ours(version)
+            self.check_ours(version)
             self.deployment.check_spare(state, name)
             phases = phases_of(Operation.RESTART, target_runs=runs, promotes=state.active_version is None)
-            return self._as_before(Plan(Operation.RESTART, name, phases, version), reconfigured=reconfigured)
+            plan = Plan(Operation.RESTART, name, phases, version, on_timeout=on_timeout)
+            count = count_of(version) if runs else None
+            plan = self.as_before(plan, reconfigured=reconfigured, count=count)
+            if runs and name == state.active_version and count_of(version) > 1:
+                from app.deploy.run.turns import rolling
+
+                plan = in_turns(plan, version, rolling(self.deployment, version), self.deployment.has_router)
+            return plan
 
         self.execution.carry_out(decide)
 
@@ -207,9 +217,9 @@ class Deployer:
             if plan is None:
                 return None
             if plan.launches:
-                self._check_ours(state.version(plan.target))
+                self.check_ours(state.version(plan.target))
                 if plan.release is None:
-                    plan = self._as_before(plan, is_way_back=True)
+                    plan = self.as_before(plan, is_way_back=True)
             phases = (*plan.phases, Phase.DRAINING) if wait and plan.outgoing else plan.phases
             return plan._replace(phases=check_order(phases), on_timeout=on_timeout)
 
@@ -261,7 +271,7 @@ class Deployer:
                 self.deployment.check_is_run_here(version)
             if stop_old and state.active is not None:
                 self.deployment.check_is_run_here(state.active)
-            self._check_ours(version)
+            self.check_ours(version)
             self.deployment.check_spare(state, name)
             has_old = state.active_version is not None
             plan = Plan(
@@ -274,7 +284,7 @@ class Deployer:
                 watch_s=watch_s,
             )
             if not is_others:
-                plan = self._new(plan, is_demo=given.demo)
+                plan = self.new(plan, is_demo=given.demo)
             phases = phases_of(
                 # What others have started is gated and switched to.
                 Operation.SWITCH if is_others else Operation.DEPLOY,
@@ -302,10 +312,11 @@ class Deployer:
 
     # What is to be started is worked out and found to be there now: better than to learn of it half way.
 
-    def _new(self, plan: Plan, *, is_demo: bool) -> Plan:
+    def new(self, plan: Plan, *, is_demo: bool) -> Plan:
         """The command, with a new release for what it starts, of the demo where that is asked for."""
         from app.deploy.release.making import StartSpec, make, spec_of
         from app.deploy.release.missing_command import check_command_is_set
+        from app.deploy.release.placing import placed
         from app.deploy.release.remaking import known_as, tell_of_shared_place
 
         if not is_demo and StartSpec.of(plan.spec, self.deployment.app).is_demo:
@@ -313,19 +324,27 @@ class Deployer:
         release = make(self.deployment, plan.spec, is_deploy=plan.operation is Operation.DEPLOY, is_demo=is_demo)
         if plan.operation is Operation.RUN:
             release = known_as(self.deployment, release)
-        plan = plan._replace(spec=spec_of(plan.spec, release), release=release)
+        spec = placed(self.deployment, spec_of(plan.spec, release), release, is_new=True)
+        plan = plan._replace(spec=spec, release=release)
         tell_of_shared_place(self.deployment, plan)
         return plan
 
-    def _as_before(self, plan: Plan, **how: bool) -> Plan:
-        """The command, with what its target was started with before; `how` is as in `as_before`."""
+    def as_before(self, plan: Plan, *, count: int | None = None, **how: bool) -> Plan:
+        """The command, with what its target was started with before; `how` is as in `remaking.as_before`.
+
+        `count` is how many processes it is to have, where not as many as are set.
+        """
         from app.deploy.release.making import spec_of
+        from app.deploy.release.placing import placed
         from app.deploy.release.remaking import as_before
 
         release = as_before(self.deployment, plan.spec, **how)
-        return plan._replace(spec=spec_of(plan.spec, release), release=release)
+        is_new = bool(how.get("reconfigured"))
+        spec = placed(self.deployment, spec_of(plan.spec, release), release, is_new=is_new, count=count)
+        return plan._replace(spec=spec, release=release)
 
-    def _check_ours(self, version: VersionState) -> None:
+    def check_ours(self, version: VersionState) -> None:
+        """Raises `ProcessError` for a version that is run in the foreground, by somebody else's manager."""
         found = self.deployment.processes.find(version)
         if found.in_foreground:
             raise ProcessError(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from signal import SIGKILL
 from typing import TYPE_CHECKING, Protocol
 
 from app.address import Address
@@ -26,6 +27,7 @@ from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.backends_settings import BackendsConfig
 from app.settings.tables.deploy_settings import DeployConfig
 from app.settings.tables.release_settings import ReleaseConfig
+from app.state.instances import all_of
 from app.state.listening import listed, places
 from app.state.model import (
     VERSIONS,
@@ -53,6 +55,7 @@ class ProcessTable(Protocol):
 
     def log_path(self, name: str) -> Path: ...
     def find(self, version: VersionState) -> Found: ...
+    def strays(self, version: VersionState) -> list[VersionState]: ...
     def start(self, name: str, launch: Launch) -> int: ...
     def begin_restarts(self, version: VersionState) -> None: ...
     def stop(self, version: VersionState, timeout_s: float, stop_signal: str) -> bool: ...
@@ -60,7 +63,8 @@ class ProcessTable(Protocol):
 
 @dataclass(eq=False, repr=False)
 class Deployment:
-    """Acts on the versions of one state file. `traffic` is None while no router runs; `now` is wall time.
+    """Acts on the versions of one state file. `traffic` is None while no router runs; `now` is wall time, `main_port`
+    the router's.
 
     `blind` says why the traffic of a router that does run cannot be seen; `traffic` is None then, too.
     """
@@ -77,6 +81,7 @@ class Deployment:
     deploy: DeployConfig = field(default_factory=DeployConfig)
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
     backends: BackendsConfig = field(default_factory=BackendsConfig)
+    main_port: int = 0
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     # A command asks for each name once: one that has no address may take long to say so.
     look_up: Callable[[str], tuple[str, ...]] = field(default_factory=lambda: cache(addresses_of))
@@ -105,12 +110,18 @@ class Deployment:
         """Where it listens, at least one."""
         return tuple(backend.address for backend in places(version, self.app.address, self.backends, self.look_up))
 
+    def each(self, version: VersionState) -> list[tuple[VersionState, Address]]:
+        """Its listeners and where they are: each process of ours under its own name, those of others under its own."""
+        addresses = self.addresses(version)
+        ones = (version,) * len(addresses) if self.is_run_by_others(version) else all_of(version)
+        return list(zip(ones, addresses, strict=True))
+
     def place(self, version: VersionState) -> str:
         """Where it listens, for people."""
         first, *more = self.addresses(version)
         if more:
             return f"{first.spot} and {len(more)} more"
-        return first.spot if self.is_run_by_others(version) else f"port {version.port}"
+        return first.spot if self.is_run_by_others(version) or first.is_unix else f"port {version.port}"
 
     def is_run_by_others(self, version: VersionState) -> bool:
         """Whether its backends are named: it is gated and switched to then, and neither started nor stopped here."""
@@ -190,31 +201,38 @@ class Deployment:
         if before.record is None and before.status == "stopped" and before.started_at is None:
             self.put(started_with(version, before.started_with))  # it never ran, so how this start ended is news
             return
-        self.put(replace(before, status="stopped", pid=None, pid_birth=None, exit_status=None))
+        gone = replace(before, status="stopped", pid=None, pid_birth=None, exit_status=None)
+        self.put(replace(gone, instances=(), drained=()))
 
     # --- acting ---------------------------------------------------------------------------------------------
 
     def stop(self, version: VersionState) -> None:
-        """End a version's process and record that it is stopped."""
-        found = self.processes.find(version)
-        if found.alive and found.pid is not None:
+        """End a version's processes and record that it is stopped."""
+        found = {one: self.processes.find(one) for one in all_of(version)}
+        pids = {one: it.pid for one, it in found.items() if it.alive and it.pid is not None}
+        if pids:
             self.put(replace(version, status="stopping"))
-            self.report(Stopping(version.name, found.pid, self.app.stop_timeout))
+            for one, pid in pids.items():
+                self.report(Stopping(one.name, pid, self.app.stop_timeout))
             if self.traffic is not None:
                 self.drain_of(self.traffic).wait_for_workers(self.store.read().serial)
         was_killed = self.end(version)
-        ended = self.processes.find(version)
-        self.put(replace(version, status="stopped", exit_status=ended.exit_status))
-        if found.alive and found.pid is not None:
-            self.report(Stopped(version.name, found.pid, ended.exit_status, was_killed))
+        ended = {one: self.processes.find(one).exit_status for one in found}
+        exit_status = ended[next(iter(ended))]
+        self.put(replace(version, status="stopped", exit_status=exit_status, instances=(), drained=()))
+        for one, pid in pids.items():
+            self.report(Stopped(one.name, pid, ended[one], was_killed and (len(pids) == 1 or ended[one] == -SIGKILL)))
 
     def end(self, version: VersionState) -> bool:
         """End what there is of a version's processes, in its own way; gives whether that took a SIGKILL.
 
         Nothing is recorded.
         """
-        return self.processes.stop(version, self.app.stop_timeout, version.stop_signal or self.app.stop_signal)
+        how = self.app.stop_timeout, version.stop_signal or self.app.stop_signal
+        for stray in self.processes.strays(version):
+            self.processes.stop(stray, *how)
+        return self.processes.stop(version, *how)
 
-    def drain_of(self, traffic: Traffic) -> Drain:
-        """What waits for requests of that traffic."""
-        return Drain(traffic, self.report, self.clock, self.sleep)
+    def drain_of(self, traffic: Traffic, listeners: Mapping[str, Address] | None = None) -> Drain:
+        """What waits for requests of that traffic, be it those of some listeners alone."""
+        return Drain(traffic, self.report, self.clock, self.sleep, listeners or {})

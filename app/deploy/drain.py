@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from app.address import Address
 from app.deploy.events import Drained, Draining, Overdue, Reporter
 from app.deploy.traffic import Row, Traffic
 
@@ -56,12 +57,16 @@ class DrainOutcome(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class Drain:
-    """Watches the requests of versions come to their end; `clock` is monotonic."""
+    """Watches the requests of versions come to their end; `clock` is monotonic.
+
+    `listeners` are the addresses of those of one version that are meant, by their names; all of it without any.
+    """
 
     traffic: Traffic
     report: Reporter
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    listeners: Mapping[str, Address] = field(default_factory=dict)
 
     def wait(
         self,
@@ -75,11 +80,11 @@ class Drain:
         With `OnTimeout.WAIT` the time is only when to tell what remains. `look` is called all the while, and ends
         the wait by raising.
         """
-        label, is_overdue = " and ".join(versions), False
+        label, is_overdue = " and ".join(self._names(versions)), False
         began, seen_none, reported = self.clock(), False, -_REPORT_EVERY_S
         while True:
             look()
-            in_flight = sum(self.traffic.in_flight(version) for version in versions)
+            in_flight = sum(map(self._in_flight, versions))
             elapsed = self.clock() - began
             if in_flight == 0 and seen_none:
                 self.report(Drained(label, elapsed))
@@ -105,6 +110,14 @@ class Drain:
         while not self.traffic.is_state_known(serial) and self.clock() < deadline:
             self.sleep(_WORKERS_POLL_S)
 
+    def _in_flight(self, version: str) -> int:
+        if self.listeners:
+            return self.traffic.in_flight_on(version, list(self.listeners.values()))
+        return self.traffic.in_flight(version)
+
+    def _names(self, versions: Sequence[str]) -> Sequence[str]:
+        return list(self.listeners) or versions
+
     def _look(self, versions: Sequence[str], label: str, in_flight: int, left_s: float) -> Draining:
         rows = self._rows(versions)
         if not rows:
@@ -115,6 +128,8 @@ class Drain:
         return tuple(map(_name_of, self._rows(versions)[:_MOST_NAMED]))
 
     def _rows(self, versions: Sequence[str]) -> list[Row]:
+        if self.listeners:
+            return []  # which of them has a request is not known by name
         rows = [row for version in versions for row in self.traffic.in_flight_rows(version)]
         return sorted(rows, key=lambda row: -row.age_s)
 

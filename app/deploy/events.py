@@ -74,16 +74,20 @@ class Noted(NamedTuple):
 
 
 class Launched(NamedTuple):
-    """A process was started for a version; it has no `log` of ours when it writes to our own output."""
+    """A process was started for a version; it has no `log` of ours when it writes to our own output.
+
+    `is_further`: another one like the first, which has told the rest.
+    """
 
     version: str
     pid: int
-    port: int
+    place: str
     command: str
     directory: Path
     release: str | None
     log: Path | None
     is_demo: bool
+    is_further: bool = False
 
 
 class Probed(NamedTuple):

@@ -18,6 +18,10 @@ intent. A command that was killed therefore leaves a record from which the next 
                  page, or are let through again
     draining     the requests that are still in flight come to their end
     retiring     a version is stopped
+    sparing      some of the target's processes get no new requests any more
+    replacing    such a process is stopped and started again, and must be healthy before it gets requests
+    adding       further processes of the target are started, and must be healthy before they get requests
+    removing     such processes are stopped
 """
 
 from __future__ import annotations
@@ -28,7 +32,18 @@ from typing import Final, NamedTuple
 
 from app.operator_errors import OperatorError
 
-__all__ = ["PHASES", "Configured", "Operation", "Phase", "Recovery", "PhaseRule", "Undo", "check_order", "phases_of"]
+__all__ = [
+    "PHASES",
+    "Configured",
+    "Operation",
+    "Phase",
+    "Recovery",
+    "PhaseRule",
+    "Undo",
+    "check_order",
+    "phases_of",
+    "phases_of_turns",
+]
 
 
 class Phase(StrEnum):
@@ -47,6 +62,10 @@ class Phase(StrEnum):
     WRITE_STATE = "write_state"
     DRAINING = "draining"
     RETIRING = "retiring"
+    SPARING = "sparing"
+    REPLACING = "replacing"
+    ADDING = "adding"
+    REMOVING = "removing"
 
 
 class Undo(StrEnum):
@@ -54,6 +73,8 @@ class Undo(StrEnum):
 
     NOTHING = "nothing"
     STOP_TARGET = "stop target"
+    PUT_BACK = "put back"
+    """Those of its processes that live get requests again; what was started and has none yet is stopped."""
     ROLL_BACK = "roll back"
     ROLL_BACK_IF_WATCHED = "roll back if watched"
     """Only when the target has failed: neither an interruption nor a busy old version speaks against it."""
@@ -69,6 +90,7 @@ class Recovery(StrEnum):
     NOTHING = "nothing"
     STOP_TARGET = "stop target"
     FINISH_STOP = "finish stop"
+    PUT_BACK = "put back"
 
 
 class Operation(StrEnum):
@@ -85,6 +107,9 @@ class Operation(StrEnum):
     RESUME = "resume"
     MAINTENANCE = "maintenance"
     PREVIEW = "preview"
+    SCALE = "scale"
+    DRAIN = "drain"
+    UNDRAIN = "undrain"
 
 
 class PhaseRule(NamedTuple):
@@ -101,6 +126,8 @@ class PhaseRule(NamedTuple):
 
 
 _TRAFFIC_STAYS: Final = "traffic stays where it was"
+
+_ALL_SERVE: Final = "those that the state file names have the requests"
 
 _STATE_DECIDES: Final = "traffic goes to the version that the state file names"
 
@@ -183,7 +210,7 @@ PHASES: Final[Mapping[Phase, PhaseRule]] = {
         left_behind="what the state file says holds",
     ),
     Phase.DRAINING: PhaseRule(
-        next=frozenset({Phase.RETIRING}),
+        next=frozenset({Phase.RETIRING, Phase.REPLACING, Phase.REMOVING}),
         undo=Undo.ROLL_BACK_IF_WATCHED,
         recovery=Recovery.NOTHING,
         locked=False,
@@ -196,6 +223,34 @@ PHASES: Final[Mapping[Phase, PhaseRule]] = {
         locked=True,
         left_behind="the version may be stopped",
     ),
+    Phase.SPARING: PhaseRule(
+        next=frozenset({Phase.DRAINING}),
+        undo=Undo.PUT_BACK,
+        recovery=Recovery.PUT_BACK,
+        locked=True,
+        left_behind=_ALL_SERVE,
+    ),
+    Phase.REPLACING: PhaseRule(
+        next=frozenset({Phase.SPARING, Phase.REPLACING}),
+        undo=Undo.PUT_BACK,
+        recovery=Recovery.PUT_BACK,
+        locked=True,
+        left_behind="a process of the version may be stopped; the others have its requests",
+    ),
+    Phase.ADDING: PhaseRule(
+        next=frozenset(),
+        undo=Undo.PUT_BACK,
+        recovery=Recovery.PUT_BACK,
+        locked=True,
+        left_behind=f"no further process runs; {_ALL_SERVE}",
+    ),
+    Phase.REMOVING: PhaseRule(
+        next=frozenset(),
+        undo=Undo.PUT_BACK,
+        recovery=Recovery.PUT_BACK,
+        locked=True,
+        left_behind="some of these processes may be stopped; the others have their requests",
+    ),
 }
 
 
@@ -205,6 +260,18 @@ def check_order(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
         if after not in PHASES[before].next:
             raise OperatorError(f"{after} cannot follow {before}")
     return phases
+
+
+def phases_of_turns(operation: Operation, turns: int, *, waits: bool, grows: bool = False) -> tuple[Phase, ...]:
+    """The phases of a command that takes so many turns at some of the target's processes, the others serving.
+
+    `waits`: each turn first waits for the requests that these have. `grows`: it adds processes instead.
+    """
+    if grows:
+        return (Phase.ADDING,)
+    last = Phase.REMOVING if operation is Operation.SCALE else Phase.REPLACING
+    one = (Phase.SPARING, Phase.DRAINING, last) if waits else (last,)
+    return check_order(one * turns)
 
 
 class Configured(NamedTuple):
@@ -258,5 +325,10 @@ def phases_of(
 _REPLACING = frozenset({Operation.RESTART, Operation.DEPLOY})
 """Commands that put a new process in the place of one that runs."""
 
-_MODES = frozenset({Operation.PAUSE, Operation.RESUME, Operation.MAINTENANCE, Operation.PREVIEW})
+_MODES = frozenset(
+    {
+        *(Operation.PAUSE, Operation.RESUME, Operation.MAINTENANCE, Operation.PREVIEW),
+        *(Operation.DRAIN, Operation.UNDRAIN),
+    }
+)
 """Commands that touch no version: they replace the state file and perhaps wait."""

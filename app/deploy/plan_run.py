@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from app.address import Address
 from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.deploy.deployment import Deployment
 from app.deploy.drain import OnTimeout
@@ -12,7 +13,7 @@ from app.deploy.events import ReceiptReady
 from app.deploy.plan import Plan
 from app.deploy.record.receipt import SwitchAccount
 from app.operator_errors import DrainTimedOut, OperatorError
-from app.state.model import Pause, with_pause, without_pause
+from app.state.model import Pause, VersionState, with_pause, without_pause
 
 __all__ = ["PlanRun"]
 
@@ -22,20 +23,42 @@ class PlanRun:
     """A plan, the deployment that it is carried out on, and what has come of it so far.
 
     Attributes:
-        log_begin: where the log of the process that was started begins; before it are its predecessors' lines.
+        log_begins: where the log of each process that was started begins; before it are its predecessors' lines.
         account: opened by a switch.
         own_pause: made by this command, be it for a restart of the active version.
         doubt: what a watch has found against the new version and could not prove.
         watched: what a watch came to, for the history.
+        turns_done: how many of the plan's turns have come to their end.
     """
 
     deployment: Deployment
     plan: Plan
-    log_begin: int = 0
+    log_begins: dict[str, int] = field(default_factory=dict)
     account: SwitchAccount | None = None
     own_pause: Pause | None = None
     doubt: str = ""
     watched: Mapping[str, object] = field(default_factory=dict)
+    turns_done: int = 0
+
+    @property
+    def before(self) -> VersionState:
+        """The target as it was when the plan was made."""
+        return self.plan.before or self.plan.spec
+
+    @property
+    def turn(self) -> tuple[int, ...]:
+        """The numbers of the target's listeners that are dealt with now; none when all have been."""
+        return self.plan.turns[self.turns_done] if self.turns_done < len(self.plan.turns) else ()
+
+    @property
+    def listeners(self) -> Mapping[str, Address]:
+        """Those of this turn: where each is, by its name, or by its address where others run it."""
+        if not self.turn:
+            return {}
+        version = self.deployment.store.read().version(self.plan.target)
+        is_others, each = self.deployment.is_run_by_others(version), self.deployment.each(version)
+        taken = [each[number - 1] for number in self.turn]
+        return {str(address) if is_others else one.name: address for one, address in taken}
 
     def hold_requests(self, name: str) -> None:
         """Before the active version is stopped: let new requests wait for it, and those that it has come to their end.
@@ -87,7 +110,7 @@ class PlanRun:
             here.note(f"the router is not running, so {whose} {has} no requests to wait for")
             return
         timeout_s = here.drain_timeout_s if plan.drain_timeout_s is None else plan.drain_timeout_s
-        outcome = here.drain_of(here.traffic).wait(names, timeout_s, plan.on_timeout, look)
+        outcome = here.drain_of(here.traffic, self.listeners).wait(names, timeout_s, plan.on_timeout, look)
         if self.account is not None:
             self.account.drain_s, self.account.remaining = outcome.duration_s, outcome.named
         if not outcome.is_complete and plan.on_timeout is OnTimeout.FAIL:

@@ -15,12 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from app.address import MAX_BACKENDS, Address, is_port
 from app.command_line import PROGRAM
 from app.deploy.deployment import Deployment
 from app.deploy.phases import Operation
 from app.deploy.record.history import Entry, History
 from app.operator_errors import OperatorError, StateError, StateMissing
 from app.state.codec import encode
+from app.state.instances import one_of, recorded
 from app.state.last_good import MAX_STATE_BYTES
 from app.state.model import VERSIONS, BlueGreenState, put_version, started_with, versions_on, with_version
 from app.state.store import StateStore, last_good_path, repair_command
@@ -71,7 +73,7 @@ def find_repair(deployment: Deployment, history: History) -> Repair:
         state = _on_ports_in_use(state, deployment)
     if told:
         sources.append(f"the history: {', '.join(f'`{entry.command}`' for entry in told)}")
-    found = deployment.observed(state, is_settled=True)
+    found = deployment.observed(_with_all_processes(state, deployment), is_settled=True)
     if found != state:
         sources.append("the processes")
     if broken is None and not sources:
@@ -133,20 +135,42 @@ def _read_in(broken: bytes | None, store: StateStore) -> BlueGreenState:
 def _on_ports_in_use(state: BlueGreenState, deployment: Deployment) -> BlueGreenState:
     """The state with the port of each version that runs as its process was told it."""
     for name in VERSIONS:
-        port = _told_port(deployment.processes.find(state.version(name)).pid)
-        if port and port not in [version.port for version in state.versions.values()]:
-            state = with_version(state, name, port=port)
+        port = _told(deployment.processes.find(state.version(name)).pid, "PORT")
+        if is_port(port) and int(port) not in [version.port for version in state.versions.values()]:
+            state = with_version(state, name, port=int(port))
     return state
 
 
-def _told_port(pid: int | None) -> int:
-    """$PORT of a process of ours; 0 where it has none or may not be asked."""
+def _with_all_processes(state: BlueGreenState, deployment: Deployment) -> BlueGreenState:
+    """The state with every process of ours that runs, each where it was told to listen."""
+    for version in state.versions.values():
+        places = [] if deployment.is_run_by_others(version) else list(deployment.addresses(version))
+        for number in range(1, MAX_BACKENDS + 1 if places else 0):
+            found = deployment.processes.find(one_of(version, number))
+            if found.alive and (place := _told_place(found.pid, deployment.app.address)) is not None:
+                places[number - 1 : number] = [place]
+        instances = recorded(tuple(places))
+        if places and instances != version.instances:
+            state = with_version(state, version.name, instances=instances)
+    return state
+
+
+def _told_place(pid: int | None, address: str) -> Address | None:
+    """Where a process of ours was told to listen; None where it may not be asked."""
+    if path := _told(pid, "BG_SOCKET"):
+        return Address(path)
+    port = _told(pid, "PORT")
+    return Address(address, int(port)) if is_port(port) else None
+
+
+def _told(pid: int | None, name: str) -> str:
+    """A variable of a process of ours; "" where it has none or may not be asked."""
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
-        return 0
-    port = re.search(rb"(?:^|\0)PORT=(\d{1,5})(?:\0|$)", environ)
-    return int(port[1]) if port and int(port[1]) <= 65535 else 0
+        return ""
+    words = (word.partition(b"=") for word in environ.split(b"\0"))
+    return next((value.decode("utf-8", "replace") for key, _, value in words if key == name.encode()), "")
 
 
 def _kept_at(store: StateStore) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from app.address import Address
 from app.metrics.snapshot import Streams
 
 if TYPE_CHECKING:
@@ -67,6 +68,12 @@ class Traffic(Protocol):
 
     def in_flight(self, version: str) -> int:
         """How many requests a version is answering, over all workers."""
+
+    def in_flight_on(self, version: str, addresses: Sequence[Address]) -> int:
+        """The same for some of its addresses; where it has several, they are counted."""
+
+    def uses(self, version: str, address: Address) -> bool:
+        """Whether the workers send requests to one of a version's addresses, as far as its health goes."""
 
     def in_flight_rows(self, version: str) -> Sequence[Row]:
         """The requests themselves, oldest first."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, NamedTuple, cast, get_args
 
-from app.address import backends_of
+from app.address import Address, backends_of, is_name
 from app.operator_errors import StateError
 from app.settings.checks import STOP_SIGNALS, is_network
 from app.state.model import PORTS, VERSIONS, BlueGreenState, Maintenance, Pause, Status, VersionChanges, VersionState
@@ -178,6 +178,10 @@ def _is_addresses(value: object) -> bool:
     return _is_backends(value) and not any(" " in text for text in cast(list[str], value))  # none has a weight
 
 
+def _is_instances(value: object) -> bool:
+    return _is_addresses(value) and not any(is_name(Address.parse(text).host) for text in cast(list[str], value))
+
+
 _STATUSES = get_args(Status)
 _NAME = _Field("one of the versions or null", _or_null(lambda value: value in VERSIONS))
 _TIME = _Field("a time in seconds or null", _or_null(_is_time))
@@ -220,7 +224,7 @@ _VERSION_FIELDS: Mapping[str, _Field] = {
     "revision": _TEXT,
     "rolled_back_at": _TIME,
     "backends": _Field("a list of addresses", _is_backends, default=()),
-    "instances": _Field("a list of addresses", _is_addresses, default=()),
+    "instances": _Field("a list of addresses of this machine", _is_instances, default=()),
     "drained": _Field("a list of addresses", _is_addresses, default=()),
 }
 _LISTS = ("backends", "instances", "drained")

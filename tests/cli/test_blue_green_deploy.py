@@ -26,6 +26,7 @@ from app.state.process_birth import birth
 from app.state.store import StateStore
 from app.transport.loopback import port_is_open
 from app.upstream.probe import ProbeResult
+from tests.deploy.instances import step
 from tests.deploy.rehearsal import COMMAND
 from tests.support.canned_router import HEALTHY, CannedRouter
 from tests.support.raw_client import ask
@@ -429,6 +430,96 @@ def test_run_reports_a_crash_by_its_exit_status(site: Path) -> None:
     assert running.returncode == 128 + signal.SIGKILL
     assert "❌ blue ended: killed by SIGKILL" in out
     assert (version(site, "blue")["status"], version(site, "blue")["exit_status"]) == ("crashed", -9)
+
+
+def in_processes(site: Path, count: int) -> None:
+    toml = site / "traffic_router.toml"
+    toml.write_text(toml.read_text() + f"instances = {count}\ninstance_port_step = {step()}\n")
+
+
+def test_run_has_all_processes_of_a_version_as_its_children(site: Path) -> None:
+    in_processes(site, 3)
+    with typed("run", "blue") as running:
+        wait_until(lambda: state(site)["active_version"] == "blue", "blue active", 20)
+        children = psutil.Process(running.pid).children()
+        assert len(children) == 3
+        assert version(site, "blue")["pid"] in [child.pid for child in children]
+        children[1].kill()
+        out, _ = running.communicate(timeout=20)
+    assert running.returncode == 128 + signal.SIGKILL
+    assert "blue ended: killed by SIGKILL" in out
+    assert not any(child.is_running() for child in children)
+
+
+def test_run_tells_all_processes_to_end(site: Path) -> None:
+    in_processes(site, 2)
+    with typed("run", "blue") as running:
+        wait_until(lambda: state(site)["active_version"] == "blue", "blue active", 20)
+        running.send_signal(signal.SIGTERM)
+        out, err = running.communicate(timeout=20)
+    assert running.returncode == 0, out + err
+    assert (version(site, "blue")["status"], version(site, "blue").get("instances")) == ("stopped", None)
+
+
+def test_each_process_can_be_run_by_a_manager_of_its_own(site: Path, capsys: Captured) -> None:
+    in_processes(site, 2)
+    with typed("run", "blue", "--instance=2") as second, typed("run", "blue", "--instance=1") as first:
+        wait_until(lambda: {"instances", "drained"} & version(site, "blue").keys() == {"instances"}, "both serve", 20)
+        instances = version(site, "blue")["instances"]
+        assert isinstance(instances, list)
+        assert deploy("run", "blue", "--instance=2") == 1
+        assert deploy("run", "blue", "--instance=3") == 2
+        assert "--instance=3: blue has 2 processes" in capsys.readouterr().err
+        second.send_signal(signal.SIGTERM)
+        out, err = second.communicate(timeout=20)
+        assert (second.returncode, "blue.2 ended: exit status 0" in out) == (0, True), out + err
+        assert version(site, "blue")["drained"] == instances[1:]
+        assert version(site, "blue")["status"] == "running"
+        with typed("run", "blue", "--instance=2") as again:
+            wait_until(lambda: "drained" not in version(site, "blue"), "it serves again", 20)
+            for running in (first, again):
+                running.send_signal(signal.SIGTERM)
+                running.communicate(timeout=20)
+    assert (version(site, "blue")["status"], version(site, "blue").get("instances")) == ("stopped", None)
+
+
+def test_each_process_is_shown(site: Path, capsys: Captured) -> None:
+    in_processes(site, 3)
+    assert deploy("start", "blue") == 0
+    assert deploy("drain", "blue", "--backend=2") == 0
+    os.kill(json.loads((site / ".local_context" / "blue.3.process").read_text())["pid"], signal.SIGKILL)
+    wait_until(lambda: shown(capsys)[2]["alive"] is False, "its end", 20)
+    assert [one["drained"] for one in shown(capsys)] == [False, True, False]
+    assert [one["name"] for one in shown(capsys)] == ["blue", "blue.2", "blue.3"]
+    deploy("status")
+    lines = capsys.readouterr().out.splitlines()
+    assert any("✅ 2 " in line and "; drained" in line for line in lines)
+    assert any("💥 3 " in line and "ended (killed by SIGKILL)" in line for line in lines)
+    assert any("restart blue" in line for line in lines)
+    assert deploy("logs", "blue.2") == 0
+    assert "tiny app" in capsys.readouterr().out
+    assert deploy("logs", "blue.x") == 2
+
+
+def shown(capsys: Captured) -> list[dict[str, object]]:
+    capsys.readouterr()
+    deploy("status", "--json")
+    found: list[dict[str, object]] = json.loads(capsys.readouterr().out)["versions"]["blue"]["instances"]
+    return found
+
+
+def test_processes_are_scaled_and_put_back_as_typed(site: Path, capsys: Captured) -> None:
+    toml = site / "traffic_router.toml"
+    toml.write_text(toml.read_text() + f"instance_port_step = {step()}\n")
+    assert deploy("start", "blue") == 0
+    assert deploy("scale", "blue", "2") == 0
+    assert "✅ blue has 2 processes" in capsys.readouterr().out
+    assert deploy("drain", "blue", "--backend=1") == 0
+    assert deploy("undrain", "blue", "--backend=1") == 0
+    assert deploy("restart", "blue") == 0
+    assert deploy("scale", "blue", "many") == 2
+    assert deploy("scale", "blue", "1") == 0
+    assert "✅ blue has 1 process\n" in capsys.readouterr().out
 
 
 def test_a_command_goes_on_when_nobody_reads_what_it_says(site: Path, capsys: Captured) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from app.address import Address
 from app.deploy.deployer import Deployer
 from app.deploy.deployment import Deployment
 from app.deploy.events import Event
@@ -65,12 +66,20 @@ class FakeTraffic:
     cut: list[list[CutRequest]] = field(default_factory=lambda: [[]])
     conducts: dict[str, list[TrafficSample]] = field(default_factory=dict)
     down: str | None = None
+    used: list[bool] = field(default_factory=lambda: [True])
     known: list[bool] = field(default_factory=lambda: [True])
     asked: list[int] = field(default_factory=list)
     """The serials of states that workers were waited for to know."""
 
     def in_flight(self, version: str) -> int:
         return _next(self.looks.get(version, [0]))
+
+    def in_flight_on(self, version: str, addresses: Sequence[Address]) -> int:
+        """Those of an address are in the script under its text."""
+        return sum(_next(self.looks.get(str(address), [0])) for address in addresses)
+
+    def uses(self, version: str, address: Address) -> bool:
+        return _next(self.used)
 
     def in_flight_rows(self, version: str) -> Sequence[Row]:
         return self.rows
@@ -158,5 +167,6 @@ class Rehearsal:
         os.kill(pid, number)
 
     def close(self) -> None:
-        for name in VERSIONS:
-            self.processes.stop(self.store.read_or_new().version(name), 0)
+        for version in self.store.read_or_new().versions.values():
+            for one in (version, *self.processes.strays(version)):
+                self.processes.stop(one, 0)

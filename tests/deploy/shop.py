@@ -144,5 +144,6 @@ class Shop:
     def close(self) -> None:
         """Ends what runs, whatever the test has made of the state and the settings."""
         processes = Processes(self.home / ".local_context")
-        for name in VERSIONS:
-            processes.stop(VersionState(name, 0), 0)
+        for version in (VersionState(name, 0) for name in VERSIONS):
+            for one in (version, *processes.strays(version)):
+                processes.stop(one, 0)

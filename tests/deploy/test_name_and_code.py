@@ -41,6 +41,9 @@ class Loaded:
     def begin_restarts(self, version: VersionState) -> None:
         pass
 
+    def strays(self, version: VersionState) -> list[VersionState]:
+        return []
+
     def find(self, version: VersionState) -> Found:
         return Found(version.name in self.running, version.pid, 0)
 

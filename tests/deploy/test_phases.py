@@ -4,10 +4,23 @@ import itertools
 
 import pytest
 
-from app.deploy.phases import PHASES, Configured, Operation, Phase, Recovery, Undo, check_order, phases_of
+from app.deploy.phases import (
+    PHASES,
+    Configured,
+    Operation,
+    Phase,
+    Recovery,
+    Undo,
+    check_order,
+    phases_of,
+    phases_of_turns,
+)
 from app.operator_errors import OperatorError
 
-MODES = {Operation.PAUSE, Operation.RESUME, Operation.MAINTENANCE, Operation.PREVIEW}
+MODES = {
+    *(Operation.PAUSE, Operation.RESUME, Operation.MAINTENANCE, Operation.PREVIEW),
+    *(Operation.DRAIN, Operation.UNDRAIN),
+}
 OPTIONS = list(itertools.product(Operation, *[(False, True)] * 4))
 
 
@@ -64,11 +77,15 @@ def test_every_plan_obeys_the_table(
             "gating",
         ),
         (phases_of(Operation.PAUSE, target_runs=True, drains=True), "write_state draining"),
+        (phases_of_turns(Operation.RESTART, 2, waits=False), "replacing replacing"),
+        (phases_of_turns(Operation.RESTART, 2, waits=True), 2 * "sparing draining replacing "),
+        (phases_of_turns(Operation.SCALE, 1, waits=True), "sparing draining removing"),
+        (phases_of_turns(Operation.SCALE, 1, waits=True, grows=True), "adding"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_plans(phases: tuple[Phase, ...], expected: str) -> None:
-    assert " ".join(phases) == expected
+    assert " ".join(phases) == expected.strip()
 
 
 def test_only_what_comes_before_the_switch_is_undone() -> None:

@@ -14,6 +14,7 @@ import pytest
 from app.state.last_good import LastGood
 from app.state.store import StateStore, last_good_path
 from app.state.watch import StateWatch
+from tests.deploy.instances import step
 from tests.deploy.shop import ROOT, Shop
 from tests.deploy.test_cures import last_good, remove, state_file, tear
 
@@ -165,3 +166,23 @@ def test_settings_name_the_ports_of_a_deployment(tmp_path: Path) -> None:
         assert f"blue listens on port {shop.ports['blue']}, and the settings say {shop.ports['green']}" in line
     finally:
         shop.close()
+
+
+@pytest.mark.parametrize("keeps_last_good", [True, False])
+def test_all_processes_of_a_version_are_found_again(shop: Shop, *, keeps_last_good: bool) -> None:
+    """Also those that were added after the last good state was kept."""
+    shop.must("stop", "blue", "--force")
+    shop.configure(app=f"instances = 2\ninstance_port_step = {step()}\n")
+    shop.must("start", "blue")
+    known = last_good(shop).read_bytes()
+    shop.must("scale", "blue", "3")
+    places = json.loads(state_file(shop).read_text())["versions"]["blue"]["instances"]
+    remove(shop)
+    last_good(shop).write_bytes(known)
+    if not keeps_last_good:
+        last_good(shop).unlink()
+        state_file(shop).write_text('{"active_version": "blue", "versions": {')
+    shop.must("repair", "--yes")
+    assert json.loads(state_file(shop).read_text())["versions"]["blue"]["instances"] == places
+    shop.must("restart", "blue")
+    shop.must("stop", "blue", "--force")

@@ -12,6 +12,8 @@ import http.server
 import json
 import os
 import signal
+import socket
+import socketserver
 import sys
 from pathlib import Path
 
@@ -37,6 +39,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class UnixServer(http.server.HTTPServer):
+    """The same on a Unix socket."""
+
+    address_family = socket.AF_UNIX
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, Handler)  # type: ignore[arg-type]  # an address of the other family
+
+    def server_bind(self) -> None:
+        socketserver.TCPServer.server_bind(self)  # HTTPServer's own looks up the name of the host
+
+
 def end(_number: int, _frame: object) -> None:
     sys.exit(0)
 
@@ -49,5 +63,10 @@ if __name__ == "__main__":
     sys.stdout.write(f"tiny app, release {os.environ.get('BG_RELEASE')}\n")
     sys.stdout.flush()
     http.server.HTTPServer.allow_reuse_address = not flag("exclusive").exists()
-    with http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler) as server:
+    where = sys.argv[1]
+    with (
+        UnixServer(where)
+        if where.startswith("/")
+        else http.server.HTTPServer(("127.0.0.1", int(where)), Handler) as server
+    ):
         server.serve_forever(poll_interval=0.01)

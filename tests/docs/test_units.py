@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.router_settings import RouterConfig
 from tests.docs.pages import ROOT
 from tests.support.raw_client import RawClient
@@ -20,7 +21,8 @@ from tests.support.waiting import wait_until
 
 UNITS = ROOT / "docs" / "how-to" / "systemd"
 
-SERVICES = ("traffic-router.service", "traffic-router-blue.service", "traffic-router-green.service")
+TEMPLATES = ("traffic-router-blue@.service", "traffic-router-green@.service")
+SERVICES = ("traffic-router.service", "traffic-router-blue.service", "traffic-router-green.service", *TEMPLATES)
 
 ANALYZE, ACTIVATE = shutil.which("systemd-analyze"), shutil.which("systemd-socket-activate")
 
@@ -76,8 +78,15 @@ def test_router_has_time_to_finish_its_requests() -> None:
     assert seconds("traffic-router.service", "TimeoutStopSec") > RouterConfig().graceful_timeout
 
 
-def test_blue_and_green_differ_in_their_colour_only() -> None:
-    blue, green = ((UNITS / f"traffic-router-{name}.service").read_text() for name in ("blue", "green"))
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_process_of_several_has_time_for_the_requests_that_it_has(name: str) -> None:
+    assert seconds(name, "TimeoutStopSec") > RouterConfig().drain_timeout + AppConfig().stop_timeout
+    assert unit(name)["Service"]["ExecStart"].endswith(" --instance=%i")
+
+
+@pytest.mark.parametrize("end", ["", "@"])
+def test_blue_and_green_differ_in_their_colour_only(end: str) -> None:
+    blue, green = ((UNITS / f"traffic-router-{name}{end}.service").read_text() for name in ("blue", "green"))
 
     assert blue.replace("blue", "green") == green.replace("blue", "green")
 

@@ -6,6 +6,7 @@ breaks what only that command meets.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -29,6 +30,12 @@ def fail_in_a_row(scene: Scene) -> None:
     _restart_on_failure(scene, "restart_limit = 2", "restart_delay = 0.1")
     (scene.folder / "releases" / "r2" / "app.py").write_text("raise SystemExit('nothing to run')")
     scene.kill("green")
+
+
+def kill_one_of_two(scene: Scene) -> None:
+    done = scene.command("scale", "green", "2")
+    assert done.code == 0, done.said
+    os.kill(json.loads((scene.context / "green.2.process").read_text())["pid"], signal.SIGKILL)
 
 
 def _restart_on_failure(scene: Scene, *more: str) -> None:

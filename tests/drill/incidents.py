@@ -144,6 +144,14 @@ INCIDENTS = {
         "it was started again until it had failed too often in a row (`[app] restart_limit`)",
         SWITCH,
     ),
+    "one of several processes killed": Incident(
+        it.kill_one_of_two,
+        ("reduced",),
+        "ended (killed by SIGKILL)",
+        "one process of the active version ended; the others have all requests",
+        f"{RESTART}: one process after the other, so that the others serve meanwhile",
+        log="1 of its 2 backends is out",
+    ),
     "standby killed": Incident(
         it.kill_standby,
         CALM,

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from app.deploy.record.history import History
 from app.event_file import EventFile
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.router_settings import RouterConfig
+from app.state.model import VERSIONS
 from app.state.store import StateStore
 from tests.support.hammering import Hammering
 from tests.support.router_process import ROOT, RouterProcess, free_port, running_router
@@ -42,15 +44,15 @@ COMMANDS = {
 
 
 class Site:
-    """A router with two workers, and the commands on its version."""
+    """A router with two workers, and the commands on its version; `settings` are further ones of `[app]`."""
 
-    def __init__(self, router: RouterProcess, command: str) -> None:
+    def __init__(self, router: RouterProcess, command: str, **settings: Any) -> None:
         self.router = router
         found = open_traffic(RouterConfig(state_file=str(router.state_file)))
         assert found is not None
         self.traffic = found
         store = StateStore(router.state_file)
-        app = AppConfig(command=command, dir=str(router.folder), restart="on-failure", restart_delay=0.1)
+        app = AppConfig(command=command, dir=str(router.folder), restart="on-failure", restart_delay=0.1, **settings)
         self.deployment = Deployment(
             store=store,
             processes=Processes(store.folder),
@@ -75,17 +77,18 @@ class Site:
 
 
 @contextlib.contextmanager
-def running_site(folder: Path, command: str) -> Iterator[Site]:
+def running_site(folder: Path, command: str, **settings: Any) -> Iterator[Site]:
     """A site whose blue version runs, for the length of a `with` block."""
     port = free_port()
     with running_router(folder, port, workers=2, hold_timeout=20) as router:
-        put_state(router.state_file, None, {"blue": {"port": port}})
-        site = Site(router, command)
+        put_state(router.state_file, None, {"blue": {"port": port}, "green": {"port": free_port()}})
+        site = Site(router, command, **settings)
         site.deployer.start("blue")
         try:
             yield site
         finally:
-            site.deployer.stop("blue", force=True)
+            for name in VERSIONS:
+                site.deployer.stop(name, force=True)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -12,7 +12,17 @@ from app.operator_errors import ConfigError
 from app.settings.loading import load
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.backends_settings import BackendsConfig
-from app.state.instances import addresses_for, all_of, count_of, name_of, number_of, one_of, recorded
+from app.state.instances import (
+    addresses_for,
+    all_of,
+    count_of,
+    name_in,
+    name_of,
+    number_of,
+    one_of,
+    recorded,
+    socket_of,
+)
 from app.state.listening import places
 from app.state.model import VersionState
 
@@ -23,6 +33,16 @@ THREE = replace(BLUE, instances=("127.0.0.1:5005", "127.0.0.1:5015", "127.0.0.1:
 def test_names_are_told_by_their_number() -> None:
     assert [name_of("blue", number) for number in (1, 2, 16)] == ["blue", "blue.2", "blue.16"]
     assert [number_of(name) for name in ("blue", "blue.2", "blue.x")] == [("blue", 1), ("blue", 2), ("blue", 1)]
+
+
+def test_name_of_a_process_is_in_its_environment() -> None:
+    told: tuple[dict[str, str], ...] = (
+        {},
+        {"BG_VERSION": "blue"},
+        {"BG_VERSION": "blue", "BG_INSTANCE": "2"},
+        {"BG_INSTANCE": "x"},
+    )
+    assert [name_in(environ) for environ in told] == ["", "blue", "blue.2", ""]
 
 
 def test_each_process_is_a_version_of_its_own_for_the_process_table() -> None:
@@ -36,6 +56,14 @@ def test_each_process_is_a_version_of_its_own_for_the_process_table() -> None:
 def test_a_process_that_the_state_does_not_list_has_a_name_all_the_same() -> None:
     assert one_of(THREE, 4).name == "blue.4"
     assert one_of(replace(BLUE, instances=("unix:/run/blue.1.sock",)), 1).port == 5005
+
+
+def test_path_of_a_socket_is_told() -> None:
+    assert [socket_of(replace(BLUE, instances=("unix:/run/blue.1.sock",)), number) for number in (1, 2)] == [
+        "/run/blue.1.sock",
+        "",
+    ]
+    assert socket_of(THREE, 2) == ""
 
 
 def test_addresses_follow_the_settings() -> None:

@@ -212,11 +212,15 @@ FOREIGN = {
     ),
     "instances a weight": (
         b'{"active_version": null, "versions": {"blue": {"instances": ["127.0.0.1:5005 weight=2"]}}}',
-        "versions.blue.instances is ['127.0.0.1:5005 weight=2']; expected a list of addresses",
+        "versions.blue.instances is ['127.0.0.1:5005 weight=2']; expected a list of addresses of this machine",
     ),
     "instances a number": (
         b'{"active_version": null, "versions": {"blue": {"instances": 3}}}',
         "expected a list of addresses",
+    ),
+    "instances by name": (
+        b'{"active_version": null, "versions": {"blue": {"instances": ["shop.internal:5005"]}}}',
+        "expected a list of addresses of this machine",
     ),
     "drained no address": (
         b'{"active_version": null, "versions": {"blue": {"drained": ["blue.2"]}}}',

@@ -79,6 +79,6 @@ class Vigil:
     def _fail(self, what: str) -> None:
         log = self._deployment.processes.log_path(self._name)
         bad = [probe for probe in self._probes if not probe.result.ok]
-        lines = tail(log, _LOG_LINES, self._run.log_begin)
+        lines = tail(log, _LOG_LINES, self._run.log_begins.get(self._name, 0))
         self._deployment.report(Diagnosed(self._name, tuple(bad), log, tuple(lines)))
         raise UnhealthyVersion(f"{self._name} {what}", f"{PROGRAM} logs {self._name}")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from app.command_line import PROGRAM
 from app.operator_errors import ConfigError, UsageError
 from app.shell_text import by_shell
+from app.state.instances import one_of, socket_of
 from app.state.model import VersionState
 from app.state.release import Release
 from app.withheld import without_withheld
@@ -31,7 +32,7 @@ _DROPPED = frozenset(
         # They are between systemd and the process that it started.
         *("LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"),
         # Set anew for each version.
-        *("PORT", "BG_VERSION", "BG_RELEASE"),
+        *("PORT", "BG_VERSION", "BG_RELEASE", "BG_INSTANCE", "BG_SOCKET"),
     }
 )
 
@@ -62,13 +63,13 @@ class Launch(NamedTuple):
         return shlex.join(self.arguments)
 
 
-def launch_of(release: Release, version: VersionState, address: str) -> Launch:
-    """The process of a version that is started with a release, to listen on `address`.
+def launch_of(release: Release, version: VersionState, address: str, number: int = 1) -> Launch:
+    """The process of that number of a version that is started with a release, to listen on `address`.
 
     Raises `ConfigError` when the directory or the program is not there.
     """
     hint = "[app] command in traffic_router.toml, or --command=COMMAND with start, run or deploy"
-    return _launch(release, version, address, release.command, release.directory, hint)
+    return _launch(release, version, address, release.command, release.directory, hint, number)
 
 
 def check_of(
@@ -76,8 +77,8 @@ def check_of(
 ) -> Launch:
     """The process of a command that tries a version; in the release's directory and environment.
 
-    `{port}`, `{address}`, `{version}` and `{release}` are filled in; errors are those of `launch_of`. `setting` is
-    where the command was set.
+    What is filled into `[app] command` is filled in here, as for the first process; errors are those of `launch_of`.
+    `setting` is where the command was set.
     """
     folder = os.getcwd() if release.is_demo else release.directory
     words = words_of(command, release.name, is_shell=is_shell)
@@ -85,9 +86,26 @@ def check_of(
 
 
 def _launch(
-    release: Release, version: VersionState, address: str, words: Sequence[str], folder: str, hint: str
+    release: Release,
+    version: VersionState,
+    address: str,
+    words: Sequence[str],
+    folder: str,
+    hint: str,
+    number: int = 1,
 ) -> Launch:
-    values = {"port": str(version.port), "address": address, "version": version.name, "release": release.name or ""}
+    values = {
+        "port": str(one_of(version, number).port),
+        "address": address,
+        "version": version.name,
+        "release": release.name or "",
+        "instance": str(number),
+    }
+    own = {"PORT": values["port"], "BG_VERSION": version.name, "BG_RELEASE": values["release"]}
+    if version.instances:
+        own["BG_INSTANCE"] = values["instance"]
+    if socket := socket_of(version, number):
+        values["socket"] = own["BG_SOCKET"] = socket
     # First split, then filled in: a value with a space or a quote in it stays one argument.
     arguments = tuple(fill(word, values) for word in words)
     directory = Path(folder)
@@ -98,7 +116,7 @@ def _launch(
         )
     environment = {**release.inherited, **_of_files(release, version)}
     environment |= {name: fill(text, values) for name, text in release.env.items()}
-    environment |= {"PORT": values["port"], "BG_VERSION": version.name, "BG_RELEASE": values["release"]}
+    environment |= own
     find_program(arguments[0], directory, environment, hint)
     return Launch(arguments, directory, environment)
 

@@ -3,7 +3,8 @@ kernel.
 
 A version is a group of processes in a session of its own, with a supervisor outside of it that keeps a record
 (`<version>.process` beside the state file) and outlives the command that started it. A locked record proves
-that its process lives; without a supervisor, a pid is believed only together with the process's birth.
+that its process lives; without a supervisor, a pid is believed only together with the process's birth. Of a version
+with several instances each is such a group, and a version of its own here (`app.state.instances.one_of`): "blue.2".
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from app.deploy.processes.orphans import is_orphan
 from app.operator_errors import ProcessError
+from app.state.instances import all_of, count_of, number_of, one_of
 from app.state.model import BlueGreenState, VersionState
 from app.state.process_birth import birth, is_zombie
 from app.state.store import mending
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Processes", "Record", "is_same_process"]
 
+_RECORD: Final = ".process"
+
 _FORK_HINT = "free -m; ulimit -u   # memory and processes that are left"
 
 _POLL_S = 0.02
@@ -40,9 +45,6 @@ _BOOT_WAIT_S: Final = 2.0
 
 _RECORD_WAIT_S: Final = 1.0
 """A supervisor that takes longer is stopped itself, and the exit status stays unknown."""
-
-_KILL_WAIT_S: Final = 5.0
-"""SIGKILL takes effect at once, except on a process that waits inside the kernel."""
 
 _HEAR_WAIT_S: Final = 5.0
 """A supervisor hears at once, unless it was frozen."""
@@ -54,7 +56,7 @@ class Found(NamedTuple):
     `pid` is the process that lives, or the last one that did. `exit_status` is None while it lives and when
     nobody saw it end; `ended_at` is wall time, likewise. `supervisor` is the pid of who keeps the record, where
     somebody does; with `in_foreground` that is a `run` in somebody else's hands, such as systemd's. `restarts` is
-    there where the supervisor may start it again.
+    there where the supervisor may start it again. `number` is which of the version's processes it is.
     """
 
     alive: bool
@@ -64,6 +66,7 @@ class Found(NamedTuple):
     in_foreground: bool = False
     restarts: Restarts | None = None
     ended_at: float | None = None
+    number: int = 1
 
 
 class Record(NamedTuple):
@@ -97,15 +100,38 @@ class Processes:
 
     def record_path(self, name: str) -> Path:
         """Where a version's supervisor notes its process and how it ended."""
-        return self.folder / f"{name}.process"
+        return self.folder / (name + _RECORD)
 
     def find(self, version: VersionState) -> Found:
-        """Look for a version's process: by its record first, else by the recorded pid and birth."""
+        """Look for a version's process; of several the first that lives, and when none does, the first."""
+        found = self._find(version)
+        for number in range(2, count_of(version) + 1):
+            if found.alive:
+                break
+            other = self._find(one_of(version, number))
+            found = other._replace(number=number) if other.alive else found
+        return found
+
+    def strays(self, version: VersionState) -> list[VersionState]:
+        """Processes of a version that the state does not list: what killed commands have left behind."""
+        try:
+            names = [name.removesuffix(_RECORD) for name in os.listdir(self.folder) if name.endswith(_RECORD)]
+        except OSError:
+            return []
+        numbers = sorted(number for it, number in map(number_of, names) if it == version.name)
+        beyond = [one_of(version, number) for number in numbers if number > count_of(version)]
+        return [one for one in beyond if (found := self._find(one)).alive and not found.in_foreground]
+
+    def _find(self, version: VersionState) -> Found:
+        """Look for one process: by its record first, else by the recorded pid and birth."""
         record = self._record(version.name)
         if record is not None and record.is_held and record.exit_status is None:
             return Found(True, record.pid, None, record.supervisor, record.in_foreground, record.restarts)
         if version.pid is not None and is_same_process(version.pid, version.pid_birth):
             return Found(True, version.pid)
+        is_further = number_of(version.name)[1] > 1  # the state file has the birth of the first one alone
+        if is_further and record is not None and record.exit_status is None and is_orphan(record.pid, version.name):
+            return Found(True, record.pid)
         # A record of an earlier process says nothing about how this one ended; a restarted one has had several.
         if record is not None and (version.pid in (None, record.pid) or record.restarts):
             keeper = record.supervisor if record.is_held else None
@@ -115,8 +141,14 @@ class Processes:
         return Found(False, version.pid)
 
     def find_all(self, state: BlueGreenState | None) -> dict[str, Found]:
-        """What the process of each version is found to do, by the version's name."""
-        return {version.name: self.find(version) for version in state.versions.values()} if state is not None else {}
+        """What the process of each version is found to do, by the version's name; of several also each, as "blue.1"."""
+        versions = state.versions.values() if state is not None else ()
+        found = {version.name: self.find(version) for version in versions}
+        for version in versions:
+            if count_of(version) > 1:
+                each = enumerate(all_of(version), start=1)
+                found |= {f"{version.name}.{number}": self._find(one) for number, one in each}
+        return found
 
     def start(self, name: str, launch: Launch) -> int:
         """Start a version's process, detached from this one; gives its pid.
@@ -166,35 +198,30 @@ class Processes:
             os.close(held)
 
     def stop(self, version: VersionState, timeout_s: float, stop_signal: str = "TERM") -> bool:
-        """End a version's process and all that it started; gives whether that took a SIGKILL.
+        """End a version's processes and all that they started; gives whether that took a SIGKILL.
 
         `stop_signal` to the process group, `timeout_s` seconds to finish, SIGKILL to whatever of it is left. Raises
         `ProcessError` when even that does not end it, or when it belongs to another user.
         """
-        self._end_restarts(version)
-        found = self.find(version)
-        if found.pid is None:
+        each = all_of(version)
+        for one in each:
+            self._end_restarts(one)
+        pids = {one.name: (found.pid, found.alive) for one in each if (found := self._find(one)).pid is not None}
+        if not pids:
             return False
         # psutil takes its time, and only who stops something needs it.
-        from app.deploy.processes.sessions import Session
+        from app.deploy.processes.sessions import Session, end_all
 
-        session = Session(found.pid, version.name, is_trusted=found.alive)
-        session.signal(signal.Signals[f"SIG{stop_signal}"])
-        was_killed = not self._wait(session.is_empty, timeout_s)
-        if was_killed:
-            session.signal(signal.SIGKILL)
-            if not self._wait(session.is_empty, _KILL_WAIT_S):
-                raise ProcessError(
-                    f"{version.name} (pid {found.pid}) does not end, not even by SIGKILL",
-                    f"ps -o pid,stat,wchan:32,args -g {found.pid}   # what it waits for",
-                )
+        sessions = [Session(pid, name, is_trusted=alive) for name, (pid, alive) in pids.items() if pid is not None]
+        was_killed = end_all(sessions, signal.Signals[f"SIG{stop_signal}"], self._wait, timeout_s)
         # The supervisor has yet to receive the exit status and to write it down.
         self._wait(lambda: not self.find(version).alive, _RECORD_WAIT_S)
         return was_killed
 
     def begin_restarts(self, version: VersionState) -> None:
-        """From now on a failure of the version's process is its supervisor's to mend, if it was started for that."""
-        self._tell(version, signal.SIGUSR2)
+        """From now on a failure of a version's process is its supervisor's to mend, if it was started for that."""
+        for one in all_of(version):
+            self._tell(one, signal.SIGUSR2)
 
     def _end_restarts(self, version: VersionState) -> None:
         """Keep the supervisor from starting the version again, and wait until it has heard: it may be about to.

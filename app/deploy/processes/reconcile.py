@@ -23,21 +23,22 @@ def as_found(version: VersionState, found: Found, *, is_settled: bool) -> Versio
     `is_settled`: no command is at work on it, so that one which is recorded as starting or stopping is not:
     the command that began it was killed.
     """
-    if found.restarts is not None and found.restarts.times:
+    if found.restarts is not None and found.restarts.times and found.number == 1:
         version = replace(version, started_at=found.restarts.started_at)
     if found.alive:
         in_between = version.status in ("starting", "stopping")
         status = version.status if in_between and not is_settled else "running"
-        return replace(version, pid=found.pid, status=status, exit_status=None)
+        pid = found.pid if found.number == 1 else version.pid  # that of the first one, though it has ended
+        return replace(version, pid=pid, status=status, exit_status=None)
     if version.status == "starting" and found.pid is None:
-        return replace(version, status="stopped") if is_settled else version
+        return replace(version, status="stopped", instances=(), drained=()) if is_settled else version
     if version.status in ("starting", "running"):
         # Recorded without a pid: somebody wrote the file by hand for a version that is not our child.
         if found.pid is None:
             return version
         return replace(version, pid=found.pid, status="crashed", exit_status=found.exit_status)
     if version.status == "stopping":
-        return replace(version, status="stopped", exit_status=found.exit_status)
+        return replace(version, status="stopped", exit_status=found.exit_status, instances=(), drained=())
     return version
 
 

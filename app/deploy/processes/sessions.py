@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Final
 
 import psutil
 
 from app.operator_errors import ProcessError
+from app.state.instances import name_in
 
-__all__ = ["Session", "port_holder"]
+__all__ = ["Session", "end_all", "port_holder"]
+
+_KILL_WAIT_S: Final = 5.0
+"""SIGKILL takes effect at once, except on a process that waits inside the kernel."""
 
 
 class Session:
@@ -22,8 +28,8 @@ class Session:
     """
 
     def __init__(self, number: int, name: str, *, is_trusted: bool) -> None:
-        self._number = number
-        self._name = name
+        self.number = number
+        self.name = name
         self._is_trusted = is_trusted
 
     def is_empty(self) -> bool:
@@ -43,20 +49,45 @@ class Session:
                 pass  # it has just ended
             except psutil.AccessDenied as error:
                 raise ProcessError(
-                    f"{self._name} (pid {self._number}) belongs to another user",
+                    f"{self.name} (pid {self.number}) belongs to another user",
                     "the same command as that user, or with sudo",
                 ) from error
 
     def _member(self, pid: int) -> psutil.Process | None:
         try:
-            if os.getsid(pid) != self._number:
+            if os.getsid(pid) != self.number:
                 return None
             process = psutil.Process(pid)
             if process.status() == psutil.STATUS_ZOMBIE:
                 return None
-            return process if self._is_trusted or process.environ().get("BG_VERSION") == self._name else None
+            return process if self._is_trusted or name_in(process.environ()) == self.name else None
         except (psutil.Error, OSError):
             return None
+
+
+def end_all(
+    sessions: Sequence[Session],
+    number: signal.Signals,
+    wait: Callable[[Callable[[], bool], float], bool],
+    limit_s: float,
+) -> bool:
+    """End them all: the signal first, SIGKILL `limit_s` seconds later; gives whether that was needed.
+
+    `wait` waits for a condition, at most so many seconds. Raises `ProcessError` when even SIGKILL does not end one.
+    """
+    for session in sessions:
+        session.signal(number)
+    if wait(lambda: all(session.is_empty() for session in sessions), limit_s):
+        return False
+    for session in sessions:
+        session.signal(signal.SIGKILL)
+    if not wait(lambda: all(session.is_empty() for session in sessions), _KILL_WAIT_S):
+        stays = next(session for session in sessions if not session.is_empty())
+        raise ProcessError(
+            f"{stays.name} (pid {stays.number}) does not end, not even by SIGKILL",
+            f"ps -o pid,stat,wchan:32,args -g {stays.number}   # what it waits for",
+        )
+    return True
 
 
 def port_holder(port: int) -> str:

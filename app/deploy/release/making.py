@@ -65,9 +65,10 @@ class StartSpec(NamedTuple):
     def demo(cls, app: AppConfig) -> StartSpec:
         """The bundled demo application."""
         is_bare = ":" not in app.address  # an IPv6 address is in brackets where a port follows (RFC 3986 §3.2.2)
-        return cls(
-            str(_DEMO_DIR), _DEMO_COMMAND if is_bare else _DEMO_COMMAND.replace("{address}", "[{address}]"), True
-        )
+        bind = "{address}:{port}" if is_bare else "[{address}]:{port}"
+        if app.bind == "unix":
+            bind = "unix:{socket}"
+        return cls(str(_DEMO_DIR), _DEMO_COMMAND.replace("{address}:{port}", bind), True)
 
 
 def spec_of(version: VersionState, release: Release) -> VersionState:

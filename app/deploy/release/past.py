@@ -10,6 +10,7 @@ from app.deploy.phases import Configured, Operation, phases_of
 from app.deploy.plan import Plan
 from app.deploy.record.history import Entry
 from app.deploy.release.making import spec_of
+from app.deploy.release.placing import placed
 from app.deploy.release.remaking import as_before, check_repeatable
 from app.operator_errors import StateError
 from app.state.model import VERSIONS, BlueGreenState, VersionState, started_with
@@ -31,7 +32,9 @@ def rollback_to(deployment: Deployment, entries: Sequence[Entry], number: int, s
         deployment.note(f"{running.name} is active and runs just that{_release_text(running)}")
         return None
     release = _again(deployment, wanted, number) if running is None else None
-    target = running or wanted if release is None else spec_of(wanted, release)
+    target = running or wanted
+    if release is not None:
+        target = placed(deployment, spec_of(wanted, release), release, is_new=False)
     phases = phases_of(
         Operation.ROLLBACK,
         target_runs=deployment.runs(state.version(target.name)),

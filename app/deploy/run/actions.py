@@ -7,21 +7,14 @@ table, and `execution` does it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from app.address import Address
 from app.command_line import PROGRAM
-from app.deploy.deployment import Deployment
-from app.deploy.events import Diagnosed, Launched, Promoted
-from app.deploy.judge.gate import GateVerdict
+from app.deploy.events import Promoted
 from app.deploy.phases import Operation, Phase
-from app.deploy.plan import Plan
 from app.deploy.plan_run import PlanRun
-from app.deploy.processes.reconcile import ending_text
 from app.operator_errors import OperatorError, ProcessError, UnhealthyVersion
-from app.state.model import VERSIONS, VersionState, promote
-from app.state.process_birth import birth
+from app.state.model import VERSIONS, promote
 
 if TYPE_CHECKING:
     from app.deploy.judge.vigil import Vigil
@@ -29,9 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["act"]
 
 # A plain switch or rollback goes through few of the phases; what the others need is imported by them.
-
-_LOG_LINES = 40
-"""gunicorn's master writes a traceback of its own, 35 lines below what kept its workers from starting."""
 
 
 def act(run: PlanRun, phase: Phase) -> None:
@@ -64,78 +54,17 @@ def _clear(run: PlanRun) -> None:
 
 
 def _launch(run: PlanRun) -> None:
-    """Start the target's process and record it."""
-    deployment, plan = run.deployment, run.plan
-    from app.deploy.processes.launch import RestartPolicy, launch_of
-    from app.deploy.processes.log_file import size
-    from app.deploy.run.port_wait import get_port
+    """Start the target's processes and record them."""
+    from app.deploy.run.launching import launch
 
-    version, release = plan.spec, plan.release
-    if release is None:
-        raise ProcessError(f"nothing says what {version.name} is to be started with", f"{PROGRAM} status")
-    launch = launch_of(release, version, deployment.app.address)
-    # What a crashed process has left behind would keep the port.
-    deployment.end(version)
-    get_port(deployment, version)
-    before = deployment.store.read_or_new().version(version.name)
-    is_same = version.release == before.release and (version.release or version.started_with == before.started_with)
-    fresh = replace(
-        version,
-        rolled_back_at=before.rolled_back_at if is_same else None,
-        status="starting",
-        pid=None,
-        pid_birth=None,
-        started_at=deployment.now(),
-        exit_status=None,
-        stop_signal=release.stop_signal,
-    )
-    deployment.put(fresh)
-    run.log_begin = size(deployment.processes.log_path(version.name))
-    if (app := deployment.app).restart == "on-failure":
-        launch = launch._replace(restart=RestartPolicy(app.restart_limit, app.restart_delay, app.stop_timeout))
-    pid = deployment.processes.start(version.name, launch)
-    deployment.put(replace(fresh, pid=pid, pid_birth=birth(pid)))
-    deployment.report(
-        Launched(
-            version=version.name,
-            pid=pid,
-            port=version.port,
-            command=launch.command,
-            directory=launch.directory,
-            release=version.release,
-            log=None if plan.operation is Operation.RUN else deployment.processes.log_path(version.name),
-            is_demo=release.is_demo,
-        )
-    )
+    launch(run)
 
 
-def _pass_gate(run: PlanRun) -> None:
-    """Ask the target for its health: patiently when it was just started, else at once."""
-    deployment, plan = run.deployment, run.plan
-    version = deployment.store.read_or_new().version(plan.target)
-    for address in deployment.addresses(version):
-        if plan.launches:
-            verdict = deployment.gate.wait(version.name, address, lambda: deployment.is_alive(version))
-        else:
-            verdict = deployment.gate.confirm(version.name, address)
-        if verdict.reason:
-            _fail_gate(run, version, address, verdict)
-    _warn_of_redirect(deployment, version, verdict)
-    if deployment.is_alive(version) and version.status != "running":
-        deployment.processes.begin_restarts(version)
-        deployment.put(replace(version, status="running"))
+def _gate(run: PlanRun) -> None:
+    """Ask the target for its health."""
+    from app.deploy.run.gating import pass_gate
 
-
-def _warn_of_redirect(deployment: Deployment, version: VersionState, verdict: GateVerdict) -> None:
-    location = verdict.probes[-1].result.leads_to if verdict.probes else ""
-    if not location:
-        return
-    from app.deploy.judge.health_answers import advice
-
-    app = deployment.app
-    host = app.health_host or deployment.addresses(version)[-1].authority
-    if why := advice(app.health_path, host, location):
-        deployment.note(f"{version.name} answers its health check with a redirect to {location}: {why}", warns=True)
+    pass_gate(run)
 
 
 def _smoke(run: PlanRun) -> None:
@@ -235,6 +164,9 @@ def _wait_for_drain(run: PlanRun) -> None:
     if plan.operation is Operation.PAUSE:
         _wait_for_quiet(run)
         return
+    if run.turn:
+        run.drain([plan.target], f"{plan.target} runs on")
+        return
     if plan.outgoing is None:
         return
     consequence = f"{plan.outgoing} keeps running"
@@ -278,6 +210,30 @@ def _retire(run: PlanRun) -> None:
         _vigil(run).confirm()
 
 
+def _spare(run: PlanRun) -> None:
+    from app.deploy.run.turns import spare
+
+    spare(run)
+
+
+def _replace(run: PlanRun) -> None:
+    from app.deploy.run.turns import replace_some
+
+    replace_some(run)
+
+
+def _add(run: PlanRun) -> None:
+    from app.deploy.run.turns import add
+
+    add(run)
+
+
+def _remove(run: PlanRun) -> None:
+    from app.deploy.run.turns import remove
+
+    remove(run)
+
+
 def _vigil(run: PlanRun) -> Vigil:
     from app.deploy.judge.vigil import Vigil
 
@@ -288,7 +244,7 @@ _ACTIONS: Final[Mapping[Phase, Callable[[PlanRun], None]]] = {
     Phase.PREPARING: _prepare,
     Phase.CLEARING: _clear,
     Phase.LAUNCHING: _launch,
-    Phase.GATING: _pass_gate,
+    Phase.GATING: _gate,
     Phase.SMOKE_TEST: _smoke,
     Phase.REVERTING: _revert,
     Phase.PROMOTING: _make_active,
@@ -298,42 +254,8 @@ _ACTIONS: Final[Mapping[Phase, Callable[[PlanRun], None]]] = {
     Phase.WRITE_STATE: _set,
     Phase.DRAINING: _wait_for_drain,
     Phase.RETIRING: _retire,
+    Phase.SPARING: _spare,
+    Phase.REPLACING: _replace,
+    Phase.ADDING: _add,
+    Phase.REMOVING: _remove,
 }
-
-
-def _fail_gate(run: PlanRun, version: VersionState, address: Address, verdict: GateVerdict) -> None:
-    deployment, plan = run.deployment, run.plan
-    reason = f"{version.name} on {address.spot} is not healthy: {verdict.reason}"
-    found = deployment.processes.find(version)
-    answers = any(probe.result.status is not None for probe in verdict.probes)
-    if plan.launches and not found.alive:
-        reason += f" ({ending_text(found.exit_status)})"
-        if found.exit_status == 0:
-            reason += "; a version has to stay in the foreground until it is stopped"
-    elif plan.launches and not answers:
-        reason += "; it runs, but does not answer there: does its command take {port}, or $PORT?"
-    if plan.force:
-        deployment.note(f"{reason}; going on because of --force", warns=True)
-        return
-    from app.deploy.processes.log_file import tail
-    from app.deploy.processes.port_use import kept_by
-
-    log = deployment.processes.log_path(version.name)
-    begin = run.log_begin if plan.launches else 0
-    log_tail = tail(log, _LOG_LINES, begin) if plan.launches or found.alive else []
-    if any("in use" in line for line in log_tail) and (kept := kept_by(version.port)):
-        reason += f"; its port has {kept}, which only a server with SO_REUSEADDR may ignore"
-    deployment.report(Diagnosed(version.name, verdict.probes, log, tuple(log_tail)))
-    runs = found.alive or answers or deployment.is_run_by_others(version)
-    raise UnhealthyVersion(reason, _mending(plan, runs))
-
-
-def _mending(plan: Plan, runs: bool) -> str:
-    """The command that helps with a version that is not healthy."""
-    if plan.launches:
-        return f"{PROGRAM} logs {plan.target}"
-    if not runs:
-        return f"{PROGRAM} start {plan.target}"
-    if Phase.PROMOTING in plan.phases:
-        return f"{PROGRAM} switch {plan.target} --force   # to switch all the same"
-    return f"{PROGRAM} restart {plan.target}"

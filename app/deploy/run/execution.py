@@ -187,7 +187,9 @@ class Execution:
         rule, plan = PHASES[phase] if phase is not None else None, run.plan
         if rule is None:
             return False
-        if rule.undo is Undo.STOP_TARGET and plan.launches:
+        if rule.undo is Undo.PUT_BACK or (phase is Phase.DRAINING and plan.turns):
+            self._put_back(run, lock, rule.locked)
+        elif rule.undo is Undo.STOP_TARGET and plan.launches:
             self._undo_start(plan, before.version(plan.target))
         elif rule.undo is Undo.ROLL_BACK or (
             rule.undo is Undo.ROLL_BACK_IF_WATCHED and plan.watch_s and isinstance(error, UnhealthyVersion)
@@ -197,6 +199,16 @@ class Execution:
             self.take_lock(lock)
             run.lift_own_pause()
         return False
+
+    def _put_back(self, run: PlanRun, lock: ExitStack, is_locked: bool) -> None:
+        """Give the processes of this turn requests again, unless an operator is to do so."""
+        if run.plan.operation is Operation.DRAIN:
+            return
+        from app.deploy.run.turns import put_back
+
+        if not is_locked:
+            self.take_lock(lock)
+        put_back(self._deployment, run.plan.target, run.turn)
 
     def _undo_start(self, plan: Plan, before: VersionState) -> None:
         try:

@@ -1,18 +1,22 @@
-"""The port of a version that is to be started: taken by another one, kept by what is left of the last, or free."""
+"""The port of a process that is to be started: taken by another one, kept by what is left of the last, or free; or its
+socket.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from app.address import Address
 from app.deploy.deployment import Deployment
 from app.deploy.processes.port_use import can_listen, given_away_text, kept_by
 from app.deploy.processes.sessions import port_holder
+from app.deploy.processes.socket_files import make_way
 from app.operator_errors import ProcessError
 from app.settings.loading import TOML_NAME
 from app.state.model import VersionState
-from app.transport.loopback import port_is_open
+from app.transport.loopback import is_open, port_is_open
 
-__all__ = ["get_port"]
+__all__ = ["get_port", "get_socket"]
 
 _PORT_WAIT_S = 65.0
 """Linux keeps a connection in TIME-WAIT for 60 s, whatever is set (`TCP_TIMEWAIT_LEN`)."""
@@ -42,6 +46,20 @@ def get_port(deployment: Deployment, version: VersionState) -> None:
                 f"sudo ss -tanp 'sport = :{port}'   # whose they are",
             )
         deployment.sleep(_PORT_POLL_S)
+
+
+def get_socket(deployment: Deployment, name: str, path: str) -> None:
+    """See to it that a process can listen on its socket: what is left of the last one is removed."""
+    if is_open(Address(path)):
+        raise ProcessError(
+            f"{path} of {name} is taken: something listens there", f"sudo ss -xlp src {path}   # who it is"
+        )
+    try:
+        make_way(path)
+    except OSError as error:
+        raise ProcessError(
+            f"{name} cannot have the socket {path}: {error.strerror}", f"ls -ld {path.rpartition('/')[0]} {path}"
+        ) from error
 
 
 def _port_taken(version: VersionState, path: Path) -> ProcessError:

@@ -21,6 +21,7 @@ from app.deploy.phases import PHASES, Operation, Phase, Recovery
 from app.deploy.processes.process_table import is_same_process
 from app.deploy.record.history import Entry, History
 from app.operator_errors import StateError
+from app.state.instances import all_of
 from app.state.model import VERSIONS, BlueGreenState, Status, started_with
 from app.state.store import Holder
 
@@ -86,7 +87,9 @@ def _put_in_order(deployment: Deployment, entry: Entry) -> str:
     if entry.phase not in set(Phase):
         return "it had done nothing yet"
     rule = PHASES[Phase(entry.phase)]
-    return _RECOVERIES[rule.recovery](deployment, entry) or rule.left_behind
+    # A wait for the requests of some processes is a part of what is done with these.
+    recovery = Recovery.PUT_BACK if Phase.SPARING in entry.phases else rule.recovery
+    return _RECOVERIES[recovery](deployment, entry) or rule.left_behind
 
 
 def _close(deployment: Deployment, history: History, entry: Entry, outcome: str, stands: str) -> None:
@@ -141,8 +144,24 @@ def _finish_stop(deployment: Deployment, entry: Entry) -> str:
     return f"{name} has been stopped now"
 
 
+def _put_back(deployment: Deployment, entry: Entry) -> str:
+    """Give the processes of a version requests again that live, and end those that the state does not list."""
+    from app.deploy.run.turns import last_drained, put_back
+
+    if entry.target not in VERSIONS:
+        return ""
+    version = deployment.store.read_or_new().version(entry.target)
+    put_back(deployment, version.name, last_drained(version) if entry.operation == Operation.SCALE else None)
+    version = deployment.store.read_or_new().version(entry.target)
+    stopped = [one.name for one in all_of(version) if not deployment.is_alive(one)]
+    if not stopped or version.status != "running":
+        return ""
+    return f"{' and '.join(stopped)} {'is' if len(stopped) == 1 else 'are'} stopped; {PROGRAM} restart {version.name}"
+
+
 _RECOVERIES: Final[Mapping[Recovery, Callable[[Deployment, Entry], str]]] = {
     Recovery.NOTHING: _leave,
     Recovery.STOP_TARGET: _undo_start,
     Recovery.FINISH_STOP: _finish_stop,
+    Recovery.PUT_BACK: _put_back,
 }
