@@ -129,9 +129,12 @@ class TrafficRouter:
             self._claims.note_state(state.serial)  # last: whoever stops a version waits for it
 
     def _keep_sessions(self, state: BlueGreenState) -> None:
-        """One for each place that the state names; requests that are still on others end there."""
+        """One for each place that the state names; requests that are still on others end there.
+
+        Where a process is about to end, idle connections are no use, and a server may wait for them.
+        """
         places = {
-            backend.address: version.status != "stopping"
+            backend.address: version.status != "stopping" and str(backend.address) not in version.drained
             for version in state.versions.values()
             for backend in self.backends_of(version)
         }
