@@ -1,4 +1,4 @@
-"""The command: `python -m tests.soak [--seconds 120] [--seed N] [--workers 2] [--events a,b] [--json FILE]`.
+"""The command: `python -m tests.soak [--seconds 120] [--seed N] [--workers 2] [--instances 3] [--events a,b]`.
 
 Ends with exit code 0 when every check of the books found nothing; otherwise with 1, and the folder with all logs
 and records is kept.
@@ -21,9 +21,10 @@ from types import FrameType
 from tests.soak import report
 from tests.soak.books import Books
 from tests.soak.crowd import Crowd
-from tests.soak.events import EVENTS, Script
+from tests.soak.events import EVENTS, Script, events_for
 from tests.soak.evidence import Event, Evidence, figures, gather
 from tests.soak.interrupting import start_router, stop_router
+from tests.soak.layout import Layout
 from tests.soak.site import Site
 from tests.support.waiting import wait_until
 
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     _say(f"seed {options.seed}, everything is written to {folder}")
     try:
-        books = Books(soak(folder, options.seconds, options.seed, options.workers, options.events))
+        books = Books(soak(folder, options))
     except KeyboardInterrupt:
         _say(f"\nInterrupted; all that was started has ended. Logs and records: {folder}")
         return 130
@@ -51,16 +52,18 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def soak(folder: Path, seconds: float, seed: int, workers: int, names: list[str]) -> Evidence:
+def soak(folder: Path, options: argparse.Namespace) -> Evidence:
     """Play events for some seconds while the clients ask; everybody's records. All that was started has ended then."""
-    site = Site(folder, workers)
+    layout = Layout(options.instances, options.bind, options.max_in_flight)
+    site = Site(folder, options.workers, layout=layout)
+    names = options.events or list(events_for(layout))
     try:
         site.open()
-        script = Script(site, Random(seed))
+        script = Script(site, Random(options.seed))
         script.record("start-kill", lambda: start_router(script))
-        with Crowd(site.port, folder / "clients", str(seed)) as crowd:
+        with Crowd(site.port, folder / "clients", str(options.seed)) as crowd:
             wait_until(lambda: crowd.count() > 100, "the first requests", 30)
-            _play(script, crowd, seconds, names)
+            _play(script, crowd, options.seconds, names)
         script.record("verify", lambda: site.deploy("history", "--verify"))
         with suppress(AssertionError):  # the books will tell
             wait_until(lambda: not any(each.in_flight for each in figures(site).values()), "the last request", 30)
@@ -70,7 +73,7 @@ def soak(folder: Path, seconds: float, seed: int, workers: int, names: list[str]
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # of somebody in a hurry
         site.close()
     evidence.events, evidence.kills = script.events, script.kills
-    evidence.spells, evidence.quiet = script.spells, script.quiet
+    evidence.spells, evidence.quiet, evidence.spared = script.spells, script.quiet, script.spared
     script.write_down(folder / "script.json")
     return evidence
 
@@ -107,7 +110,10 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=120, help="how long events are begun (default: 120)")
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(1 << 32), help="which events, and when")
     parser.add_argument("--workers", type=int, default=2, help="worker processes of the router (default: 2)")
-    parser.add_argument("--events", type=_names, default=list(EVENTS), help=f"only these: {','.join(EVENTS)}")
+    parser.add_argument("--instances", type=int, default=1, help="processes of each version (default: 1)")
+    parser.add_argument("--bind", choices=("tcp", "unix"), default="tcp", help="what they listen on (default: tcp)")
+    parser.add_argument("--max-in-flight", type=int, default=0, help="requests that each gets at a time (default: all)")
+    parser.add_argument("--events", type=_names, help=f"only these: {','.join(EVENTS)}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report for programs")
     return parser.parse_args(argv)
 

@@ -1,5 +1,7 @@
 """The application behind the soak, once as blue and once as green: `python -m tests.soak.application PORT`.
 
+A path instead of a port is a Unix socket's.
+
 It writes down each execution of a POST before it answers, in one write, so that being killed loses none of them.
 
     GET /now        who answers             POST /pay       executes the key in X-Key
@@ -19,10 +21,13 @@ import time
 from pathlib import Path
 
 from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp.typedefs import Handler
 
 VERSION = os.environ.get("BG_VERSION", "")
-WHO = {"X-Version": VERSION}
+INSTANCE = int(os.environ.get("BG_INSTANCE", "1"))
+WHO = {"X-Version": VERSION, "X-Instance": str(INSTANCE)}
 LEDGER_NAME = "executions.jsonl"
+OVERRUNS_NAME = "overruns.jsonl"
 LINE_S = 0.1
 """Between two lines of a stream, two events."""
 
@@ -31,8 +36,46 @@ class Sockets(set[web.WebSocketResponse]):
     """Those that are open."""
 
 
+class Places:
+    """How many requests are here at a time. Each time in which they were more than the limit is written down."""
+
+    def __init__(self, limit: int, overruns: Path) -> None:
+        self._limit = limit
+        self._overruns = overruns
+        self._taken = self._most = 0
+        self._since = 0.0
+
+    def take(self) -> None:
+        self._taken += 1
+        if self._taken == self._limit + 1:
+            self._since = time.monotonic()
+        self._most = max(self._most, self._taken)
+
+    def give_back(self) -> None:
+        self._taken -= 1
+        if self._taken == self._limit:
+            times = {"start": self._since, "end": time.monotonic()}
+            entry = {"version": VERSION, "instance": INSTANCE, "most": self._most, **times}
+            self._most = 0
+            with self._overruns.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+
+
 LEDGER = web.AppKey("ledger", int)
+PLACES = web.AppKey("places", Places)
 SOCKETS = web.AppKey("sockets", Sockets)
+
+
+@web.middleware
+async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Takes a place for each request; health checks have none."""
+    if request.path == "/health":
+        return await handler(request)
+    request.app[PLACES].take()
+    try:
+        return await handler(request)
+    finally:
+        request.app[PLACES].give_back()
 
 
 async def now(_request: web.Request) -> web.Response:
@@ -90,7 +133,7 @@ async def socket(request: web.Request) -> web.WebSocketResponse:
     await answer.prepare(request)
     request.app[SOCKETS].add(answer)
     try:
-        await answer.send_str(VERSION)
+        await answer.send_str(f"{VERSION} {INSTANCE}")
         async for message in answer:
             if message.type is WSMsgType.TEXT:
                 await answer.send_str(message.data)
@@ -107,8 +150,10 @@ async def close_sockets(app: web.Application) -> None:
 
 def create() -> web.Application:
     """The application; `SOAK_FOLDER` is where both versions write down what they execute."""
-    ledger = Path(os.environ["SOAK_FOLDER"]) / LEDGER_NAME
-    app = web.Application(client_max_size=1 << 24)
+    folder, limit = Path(os.environ["SOAK_FOLDER"]), int(os.environ.get("SOAK_LIMIT", "0"))
+    ledger = folder / LEDGER_NAME
+    app = web.Application(client_max_size=1 << 24, middlewares=[counted] if limit else [])
+    app[PLACES] = Places(limit, folder / OVERRUNS_NAME)
     app[LEDGER] = os.open(ledger, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     app[SOCKETS] = Sockets()
     app.add_routes(
@@ -127,4 +172,6 @@ def create() -> web.Application:
 
 
 if __name__ == "__main__":
-    web.run_app(create(), host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None, shutdown_timeout=8)
+    place = sys.argv[1]
+    where = {"host": "127.0.0.1", "port": int(place)} if place.isdigit() else {"path": place}
+    web.run_app(create(), access_log=None, print=None, shutdown_timeout=8, **where)

@@ -13,6 +13,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
+from tests.soak.books_of_several import (
+    gets_went_to_another_process,
+    limit_was_kept,
+    spared_processes_were_left_alone,
+)
 from tests.soak.evidence import Account, Evidence, Kill, Line
 from tests.soak.seen import Seen
 
@@ -76,9 +81,15 @@ class Books:
                 continue
             if kill.what == "worker" and not lines and not seen.cause:
                 return kill
-            if kill.what == "app" and any(line.version == kill.version and _was_the_app(line) for line in lines):
+            if kill.what == "app" and _may_have_had(kill, seen, lines):
                 return kill
         return None
+
+
+def _may_have_had(kill: Kill, seen: Seen, lines: list[Line]) -> bool:
+    """Whether a request may have failed in the application's process that was killed."""
+    is_another = seen.instance not in (0, kill.instance)
+    return not is_another and any(line.version == kill.version and _was_the_app(line) for line in lines)
 
 
 def _was_the_app(line: Line) -> bool:
@@ -255,5 +266,8 @@ CHECKS: Mapping[str, Callable[[Books], list[str]]] = {
     "access log + aborted ≠ metrics": metrics_have_what_was_logged,
     "aborted ≠ in flight in killed workers": aborted_ones_were_in_killed_workers,
     "receipts ≠ clients": receipts_have_what_clients_saw,
+    "GETs lost with one of several processes": gets_went_to_another_process,
+    "answers of a drained process": spared_processes_were_left_alone,
+    "processes with more than max_in_flight": limit_was_kept,
 }
 """What must never be: its name → the function that finds it."""

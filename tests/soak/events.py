@@ -10,21 +10,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import psutil
 
-from tests.soak.evidence import Event, Kill, Spell
-from tests.soak.interrupting import interrupt_deploy, interrupt_router
+from tests.soak.evidence import Event, Kill, Spared, Spell
+from tests.soak.interrupting import interrupt_deploy, interrupt_router, put_in_order
+from tests.soak.layout import MOST, Layout
+from tests.soak.several import drain, kill_instance, scale
 from tests.soak.site import VERSIONS, CommandFailed, Site
 from tests.support.waiting import wait_until
 
-__all__ = ["EVENTS", "Script"]
+__all__ = ["EVENTS", "Script", "events_for"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
     act: Callable[[Script], None]
     weight: int
+    wants_several: bool = False
+    """Whether there is nothing to it where a version is a single process."""
 
 
 class Script:
@@ -36,6 +41,7 @@ class Script:
         spells: when which version was certainly the active one: from the return of the command that made it so
             to the beginning of the next one that may change it.
         quiet: from when to when nothing may have been in flight.
+        spared: when which process was to get no new requests.
     """
 
     def __init__(self, site: Site, random: Random) -> None:
@@ -45,6 +51,7 @@ class Script:
         self.kills: list[Kill] = []
         self.spells: list[Spell] = []
         self.quiet: list[tuple[float, float]] = []
+        self.spared: list[Spared] = []
         self._releases = 0
         self._settled = (time.monotonic(), site.active)
 
@@ -75,6 +82,7 @@ class Script:
             "kills": [asdict(kill) for kill in self.kills],
             "spells": [asdict(spell) for spell in self.spells],
             "quiet": self.quiet,
+            "spared": [asdict(spared) for spared in self.spared],
         }
         path.write_text(json.dumps(record, indent=1) + "\n")
 
@@ -91,6 +99,19 @@ class Script:
     def wait_perhaps(self) -> list[str]:
         """`--wait`, every eighth time."""
         return ["--wait"] if self.random.random() < 0.125 else []
+
+    def kill(self, what: str, pid: int, *, begin: float = 0.0, **known: Any) -> None:
+        """kill -9, until the process is gone with its last thread: up to then its connections take requests.
+
+        `begin` is when that began, if not just now; `known` are fields of `Kill`.
+        """
+        begin = begin or time.monotonic()
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return  # a command has replaced it just now
+        wait_until(lambda: not psutil.pid_exists(pid), "the end of a killed process", 30)
+        self.kills.append(Kill(what, pid, begin, time.monotonic(), **known))
 
     def pass_time(self, least_s: float, most_s: float) -> None:
         """Let the clients go on for a while: this is load, no condition to wait for."""
@@ -163,19 +184,15 @@ def _kill_worker(script: Script) -> None:
     """kill -9 of a worker, which is stopped a moment before so that its requests can be counted."""
     begin = time.monotonic()
     worker = script.site.stop_worker(script.random)
-    _kill(worker.pid)
-    end = time.monotonic()
-    script.kills.append(Kill("worker", worker.pid, begin, end, in_flight=worker.in_flight, held=worker.held))
+    script.kill("worker", worker.pid, begin=begin, in_flight=worker.in_flight, held=worker.held)
 
 
 def _crash(script: Script) -> None:
-    """kill -9 of the active version, and its restart while its requests wait."""
+    """kill -9 of all processes of the active version, and its restart while its requests wait."""
     site, version = script.site, script.site.active
-    pid = site.pid_of(version)
-    assert pid, f"{version} runs, so it has a pid"
-    begin = time.monotonic()
-    _kill(pid)
-    script.kills.append(Kill("app", pid, begin, time.monotonic(), version=version))
+    for one in site.instances_of(version):
+        if one.pid is not None:
+            script.kill("app", one.pid, version=version, instance=one.number)
     site.deploy("start", version)
 
 
@@ -190,25 +207,35 @@ def _cross(script: Script) -> None:
             ["blue_green_deploy", "deploy", f"--release={script.next_release()}"],
         )
     )
-
-    def act() -> None:
-        process = site.begin(program, *arguments)
-        event = random.choice((_kill_worker, _crash))
-        try:
-            script.pass_time(0.2, 2.0)
-            event(script)
-        finally:
-            # What a command has just made active may be what is killed, and then it says so.
-            says_so = event is _crash and program == "blue_green_deploy"
-            site.end(process, program, *arguments, allowed=(0, 1) if says_so else (0,))
-
-    script.move(act)
+    event = random.choice((_kill_worker, _crash))
+    script.move(lambda: _meet(script, event, (0, 1), program, *arguments))
 
 
-def _kill(pid: int) -> None:
-    """kill -9, until the process is gone with its last thread: up to then its connections take requests."""
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not psutil.pid_exists(pid), "the end of a killed process", 30)
+def _cross_several(script: Script) -> None:
+    """A process is killed while a command replaces, adds or removes some; or a worker is."""
+    site, random = script.site, script.random
+    command = random.choice((["restart"], ["scale"], ["switch", site.standby, "--wait"], ["deploy"]))
+    if command[0] in ("restart", "scale"):
+        command.append(random.choice(VERSIONS))
+    if command[0] == "scale":
+        command.append(str(random.randint(site.layout.fewest, MOST)))
+    event = random.choice((_kill_worker, kill_instance))
+    script.move(lambda: _meet(script, event, (0, 1, 3), "blue_green_deploy", *command))
+    put_in_order(site, site.asked("status"))
+
+
+def _meet(
+    script: Script, event: Callable[[Script], None], codes: tuple[int, ...], program: str, *arguments: str
+) -> None:
+    """Let an event happen while a command is at work; one that lost what it works on may end with one of the codes."""
+    process = script.site.begin(program, *arguments)
+    try:
+        script.pass_time(0.2, 2.0)
+        event(script)
+    finally:
+        # What a command is about to make active, or has just done, may be what is killed, and then it says so.
+        says_so = event is not _kill_worker and program == "blue_green_deploy"
+        script.site.end(process, program, *arguments, allowed=codes if says_so else (0,))
 
 
 EVENTS: Mapping[str, _Kind] = {
@@ -225,5 +252,14 @@ EVENTS: Mapping[str, _Kind] = {
     "command-kill": _Kind(interrupt_deploy, 12),
     "router-command-kill": _Kind(interrupt_router, 3),
     "crossing": _Kind(_cross, 6),
+    "instance-kill": _Kind(kill_instance, 12, wants_several=True),
+    "scale": _Kind(scale, 8, wants_several=True),
+    "drain": _Kind(drain, 8, wants_several=True),
+    "crossing-several": _Kind(_cross_several, 8, wants_several=True),
 }
 """Every event by its name; `weight` is how often it happens beside the others."""
+
+
+def events_for(layout: Layout) -> list[str]:
+    """Those that can happen to such versions."""
+    return [name for name, kind in EVENTS.items() if layout.has_several or not kind.wants_several]

@@ -12,7 +12,20 @@ from typing import Any
 from tests.soak.seen import Seen
 from tests.soak.site import Site
 
-__all__ = ["Account", "Event", "Evidence", "Execution", "Figures", "Kill", "Line", "Spell", "gather", "sheets"]
+__all__ = [
+    "Account",
+    "Event",
+    "Evidence",
+    "Execution",
+    "Figures",
+    "Kill",
+    "Line",
+    "Overrun",
+    "Spared",
+    "Spell",
+    "gather",
+    "sheets",
+]
 
 # All times are seconds of the machine's monotonic clock, the same in every process.
 
@@ -42,6 +55,10 @@ class Kill:
     """In a worker."""
     held: int = 0
     """By a worker, which are in flight nowhere."""
+    instance: int = 0
+    """Which process of the version."""
+    others: int = 0
+    """How many other processes of the version got requests just then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +68,27 @@ class Spell:
     start: float
     end: float
     version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """A time in which a process of a version was certainly to get no new requests."""
+
+    start: float
+    end: float
+    version: str
+    instance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overrun:
+    """A time in which a process of a version had more requests than `max_in_flight`, and how many at the most."""
+
+    version: str
+    instance: int
+    most: int
+    start: float
+    end: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +146,8 @@ class Evidence:
     kills: Sequence[Kill] = ()
     spells: Sequence[Spell] = ()
     quiet: Sequence[tuple[float, float]] = ()
+    spared: Sequence[Spared] = ()
+    overruns: Sequence[Overrun] = ()
     executions: Sequence[Execution] = ()
     lines: Sequence[Line] = ()
     figures: Mapping[str, Figures] = field(default_factory=dict)
@@ -119,6 +159,7 @@ def gather(site: Site, clients: Path) -> Evidence:
     return Evidence(
         seen=[Seen(**record) for path in sheets(clients) for record in _records(path)],
         executions=[Execution(**record) for record in _records(site.ledger)],
+        overruns=[Overrun(**record) for record in _records(site.overruns)],
         lines=[
             Line(record["request_id"], record["version"], record["status"], record["cause"])
             for record in _records(site.access_log)

@@ -9,12 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.soak.layout import MOST
 from tests.soak.site import VERSIONS, CommandFailed, Site
 
 if TYPE_CHECKING:
     from tests.soak.events import Script
 
-__all__ = ["fault_of_next_word", "interrupt_deploy", "interrupt_router", "start_router", "stop_router"]
+__all__ = [
+    "fault_of_next_word",
+    "interrupt_deploy",
+    "interrupt_router",
+    "put_in_order",
+    "start_router",
+    "stop_router",
+]
 
 HERE = "--allow=127.0.0.0/8"
 """All clients are here, so the maintenance page is for nobody."""
@@ -38,11 +46,12 @@ def interrupt_deploy(script: Script) -> None:
         site.deploy(*victim.first)
     pids: list[int] = []
     script.move(lambda: pids.append(_kill_at_random(script, "blue_green_deploy", *victim.arguments)))
-    _put_in_order(site, _judge_next_word(site, pids[0]))
+    put_in_order(site, _judge_next_word(site, pids[0]))
 
 
 def _victims(script: Script) -> Sequence[_Victim]:
-    active, standby = script.site.active, script.site.standby
+    site = script.site
+    active, standby = site.active, site.standby
     release = f"--release={script.next_release()}"
     pause = ["pause", "--max-hold=60"]
     return (
@@ -61,6 +70,20 @@ def _victims(script: Script) -> Sequence[_Victim]:
         _Victim(["maintenance", "on", HERE]),
         _Victim(["maintenance", "off"], first=["maintenance", "on", HERE]),
         _Victim(["preview"]),
+        *(_victims_of_several(script) if site.layout.has_several else ()),
+    )
+
+
+def _victims_of_several(script: Script) -> Sequence[_Victim]:
+    site = script.site
+    version = script.random.choice(VERSIONS)
+    drain = ["drain", version, "--backend=2"]
+    return (
+        _Victim(["scale", version, str(site.layout.fewest)]),
+        _Victim(["scale", version, str(MOST)]),
+        _Victim(["restart", site.active]),
+        _Victim(drain),
+        *([_Victim(["undrain", *drain[1:]], first=drain)] if len(site.instances_of(version)) > 2 else ()),
     )
 
 
@@ -108,9 +131,12 @@ def fault_of_next_word(said: str, pid: int, status: Any, *, had_no_end: bool) ->
 _CLAIMS: Final[Mapping[str, Callable[[str, Any], bool]]] = {
     r"(\w+) had no traffic yet and was stopped": lambda name, status: _status_of(name, status) == "stopped",
     r"(\w+) was not started": lambda name, status: _status_of(name, status) != "running",
-    r"(\w+) (?:is stopped|has been stopped now)": lambda name, status: _status_of(name, status) == "stopped",
+    r"(\w+) (?:is stopped(?!; .* restart)|has been stopped now)": lambda name, status: (
+        _status_of(name, status) == "stopped"
+    ),
     r"(\w+) is active": lambda name, status: status["active_version"] == name,
     r".* was left stopped; .* start (\w+)": lambda name, status: _status_of(name, status) != "running",
+    r"(.*) (?:is|are) stopped; .* restart": lambda names, status: _are_stopped(names.split(" and "), status),
 }
 """What may be said of a version, and whether `status` shows that it is so."""
 
@@ -119,14 +145,25 @@ def _status_of(version: str, status: Any) -> str:
     return str(status["versions"][version]["status"])
 
 
-def _put_in_order(site: Site, status: Any) -> None:
-    """Both versions run and are healthy, the active one first, and nothing is paused."""
+def _are_stopped(names: Sequence[str], status: Any) -> bool:
+    """Whether these are processes of versions that have several, and do not live."""
+    of_versions = [version.get("instances", []) for version in status["versions"].values()]
+    living = {one["name"]: one["alive"] for ones in of_versions for one in ones}
+    return not any(living.get(name, True) for name in names)
+
+
+def put_in_order(site: Site, status: Any) -> None:
+    """All processes of both versions run and are healthy, the active one first, and nothing is paused or drained."""
     for name in sorted(VERSIONS, key=lambda name: name != status["active_version"]):
         version = status["versions"][name]
         if version["status"] != "running":
             site.deploy("start", name)
-        elif not version["health"]["ok"]:
+        elif not all(one["ok"] for one in version.get("instances", [version["health"]])):
             site.deploy("restart", name)  # the command that was killed had told it to end
+        else:
+            for one in version.get("instances", []):
+                if one["drained"]:
+                    site.deploy("undrain", name, f"--backend={one['number']}")
     if status["pause"]:
         site.deploy("resume")
 

@@ -71,6 +71,7 @@ def _totals(books: Books) -> list[tuple[str, object]]:
         ("lines of the access log", len(evidence.lines)),
         ("requests in the metrics", sum(figures.requests for figures in evidence.figures.values())),
         ("of these aborted", sum(figures.aborted for figures in evidence.figures.values())),
+        ("processes that answered", len({(s.version, s.instance) for s in evidence.seen if s.instance})),
         ("POSTs executed", len(executed)),
         ("of these not answered, for a process was killed", len(executed & lost_posts)),
         ("WebSockets handed over (1012)", sum(seen.end_code == 1012 for seen in evidence.seen)),

@@ -26,6 +26,7 @@ class Seen:
         idle_s: how long the kept connection had been idle before; 0 when there was none.
         is_stale: a used connection broke before a byte of the answer came.
         found_closed: the connection used before was found closed, unannounced, so this is a new one.
+        instance: which of the version's processes answered, as it said itself; 0 when none did.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Seen:
     idle_s: float = 0.0
     is_stale: bool = False
     found_closed: bool = False
+    instance: int = 0
 
 
 class Sheet:

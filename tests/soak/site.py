@@ -11,17 +11,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
-from tests.soak.application import LEDGER_NAME
+from tests.soak.application import LEDGER_NAME, OVERRUNS_NAME
+from tests.soak.layout import Layout
 from tests.support.environment import own_environment
 from tests.support.router_process import ROOT, free_port
 from tests.support.waiting import wait_until
 from utils.monitoring import MetricsCollector
 
-__all__ = ["VERSIONS", "CommandFailed", "Site"]
+__all__ = ["VERSIONS", "CommandFailed", "Instance", "Site"]
 
 VERSIONS = ("blue", "green")
 COMMAND_DEADLINE_S = 90.0
@@ -43,7 +44,7 @@ handover_window = 2
 [app]
 command = "{python} -m tests.soak.application {{port}} {{release}}"
 dir = "{root}"
-env = {{ SOAK_FOLDER = "{folder}" }}
+env = {{ SOAK_FOLDER = "{folder}", SOAK_LIMIT = "{limit}" }}
 """
 
 
@@ -53,24 +54,40 @@ class CommandFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker process that has been stopped (SIGSTOP), and what it has in flight and holds for ever."""
+    """A worker process that has been stopped (SIGSTOP), and what it has in flight and lets wait for ever."""
 
     pid: int
     in_flight: int
     held: int
 
 
+class Instance(NamedTuple):
+    """One process of a version; `pid` is None while it does not live."""
+
+    number: int
+    pid: int | None
+    is_well: bool
+    is_drained: bool
+
+    @property
+    def serves(self) -> bool:
+        """Whether it lives and gets requests."""
+        return self.pid is not None and not self.is_drained
+
+
 class Site:
     """One deployment. `folder` gets everything that is written; `close` ends everything that runs.
 
-    `settings` is its traffic_router.toml, with the places that `SETTINGS` has.
+    `settings` is its traffic_router.toml, with the places that `SETTINGS` has; `layout` adds to it.
     """
 
-    def __init__(self, folder: Path, workers: int, settings: str = SETTINGS) -> None:
+    def __init__(self, folder: Path, workers: int, settings: str = SETTINGS, layout: Layout | None = None) -> None:
         self._settings = settings
+        self.layout = layout or Layout()
         self.folder = folder
         self.context = folder / ".local_context"
         self.ledger = folder / LEDGER_NAME
+        self.overruns = folder / OVERRUNS_NAME
         self.access_log = self.context / "access.jsonl"
         self.port = free_port()
         self._workers = workers
@@ -148,12 +165,17 @@ class Site:
 
     def open(self) -> None:
         """Start both versions; the router is started by the script."""
-        settings = self._settings.format(
-            port=self.port, workers=self._workers, python=sys.executable, root=ROOT, folder=self.folder
+        settings = self.layout.complete(self._settings).format(
+            port=self.port,
+            workers=self._workers,
+            python=sys.executable,
+            root=ROOT,
+            folder=self.folder,
+            limit=self.layout.max_in_flight,
         )
         (self.folder / "traffic_router.toml").write_text(settings)
         self.context.mkdir()
-        versions = {name: {"port": free_port()} for name in VERSIONS}
+        versions = {name: {"port": port} for name, port in self.layout.ports(VERSIONS, self.port).items()}
         self.state_file.write_text(json.dumps({"active_version": None, "versions": versions}))
         for name in VERSIONS:
             self.deploy("start", name, f"--release={name}")
@@ -208,6 +230,14 @@ class Site:
         pid: int | None = self.noted(self.state_file).get("versions", {}).get(version, {}).get("pid")
         return pid
 
+    def instances_of(self, version: str) -> list[Instance]:
+        """The processes of a version, as `status` has them: one that has several, or listens on sockets."""
+        found = self.asked("status")["versions"][version]
+        return [
+            Instance(one["number"], one["pid"] if one["alive"] else None, bool(one["ok"]), one["drained"])
+            for one in found.get("instances", [])
+        ] or [Instance(1, found["pid"], found["status"] == "running", False)]
+
     def has_no_end(self, pid: int) -> bool:
         """Whether the history has a command of that process without an outcome."""
         lines = [json.loads(line) for line in (self.context / "history.jsonl").read_text().splitlines()]
@@ -230,7 +260,7 @@ class Site:
 
             def workers() -> dict[int, Worker]:
                 found = metrics.snapshot().workers
-                return {each.pid: Worker(each.pid, each.in_flight, each.held) for each in found}
+                return {each.pid: Worker(each.pid, each.in_flight, each.held + each.queued) for each in found}
 
             def stopped() -> list[Worker]:
                 """One of them; none when there are none, or it has just ended by itself."""

@@ -9,10 +9,11 @@ import pytest
 
 from tests.soak import report
 from tests.soak.books import CHECKS, Books
-from tests.soak.evidence import Account, Event, Evidence, Execution, Figures, Kill, Line, Spell
+from tests.soak.evidence import Account, Event, Evidence, Execution, Figures, Kill, Line, Overrun, Spared, Spell
 from tests.soak.seen import Seen
 
-FAILED, LOST, CONNECTIONS, TWICE, VERSION, COMMANDS, QUIET, LOG, METRICS, ABORTED, RECEIPTS = CHECKS
+FAILED, LOST, CONNECTIONS, TWICE, VERSION, COMMANDS, *OTHERS = CHECKS
+QUIET, LOG, METRICS, ABORTED, RECEIPTS, GETS, SPARED, LIMIT = OTHERS
 
 
 def get(number: int, start: float, version: str = "blue") -> Seen:
@@ -65,6 +66,25 @@ def change(index: int, **values: object) -> Callable[[Evidence], None]:
         evidence.seen = seen
 
     return act
+
+
+def both(*wrong: Callable[[Evidence], None]) -> Callable[[Evidence], None]:
+    """Makes several changes."""
+
+    def act(evidence: Evidence) -> None:
+        for each in wrong:
+            each(evidence)
+
+    return act
+
+
+def lost_get(others: int, cause: str = "upstream_reset") -> Callable[[Evidence], None]:
+    """A GET fails in a process of green's that is killed while so many others serve."""
+    return both(
+        add("kills", Kill("app", 9, 16.0, 16.1, version="green", instance=2, others=others)),
+        add("seen", Seen("get-8", "get", 15.95, 16.1, 16.1, status=502, cause=cause, error="502")),
+        add("lines", Line("get-8", "green", 502, cause)),
+    )
 
 
 def add(name: str, record: object) -> Callable[[Evidence], None]:
@@ -134,12 +154,53 @@ def tally(blue: Figures) -> Callable[[Evidence], None]:
             "held for 9.000 s, and no client waited longer than 0.200 s",
             id="held longer than anybody waited",
         ),
+        pytest.param(lost_get(others=2), GETS, "get-8 failed with green.2, and 2 others served", id="others served"),
+        pytest.param(
+            both(add("spared", Spared(0.5, 2.0, "blue", 2)), change(0, instance=2)),
+            SPARED,
+            "get-1 was answered by blue.2, 0.500 s after its drain",
+            id="drained",
+        ),
+        pytest.param(
+            add("overruns", Overrun("blue", 2, 7, 12.0, 12.2)),
+            LIMIT,
+            "blue.2 had up to 7 requests",
+            id="over the limit",
+        ),
+        pytest.param(
+            both(
+                add("kills", Kill("app", 9, 16.0, 16.1, version="green", instance=2)),
+                add("seen", Seen("get-8", "get", 15.95, 16.1, 16.0, "green", 200, error="cut", instance=3)),
+                add("lines", Line("get-8", "green", 200, "upstream_truncated")),
+            ),
+            FAILED,
+            "get-8",
+            id="failed in another process than the one that was killed",
+        ),
     ],
 )
 def test_wrong_record_is_found(wrong: Callable[[Evidence], None], check: str, said: str) -> None:
     evidence = in_order()
     wrong(evidence)
     assert said in "\n".join(faults(evidence)[check])
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        pytest.param(lost_get(others=0), id="no other process served"),
+        pytest.param(lost_get(others=2, cause="upstream_truncated"), id="its answer had begun"),
+        pytest.param(
+            both(add("spared", Spared(0.5, 1.05, "blue", 2)), change(0, instance=2)), id="answered after the undrain"
+        ),
+        pytest.param(add("overruns", Overrun("blue", 2, 6, 12.0, 12.05)), id="over the limit for an instant"),
+        pytest.param(add("overruns", Overrun("blue", 2, 6, 6.0, 7.0)), id="a killed worker had left them to it"),
+    ],
+)
+def test_what_several_processes_may_do_is_no_fault(right: Callable[[Evidence], None]) -> None:
+    evidence = in_order()
+    right(evidence)
+    assert not {GETS, SPARED, LIMIT} & set(faults(evidence))
 
 
 def test_request_that_was_held_over_a_switch_may_be_answered_by_either() -> None:

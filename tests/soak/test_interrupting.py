@@ -6,6 +6,7 @@ import pytest
 
 from tests.soak.interrupting import fault_of_next_word
 
+SEVERAL = [{"name": "blue", "alive": False}, {"name": "blue.2", "alive": True}, {"name": "blue.3", "alive": False}]
 STATUS = {"active_version": "blue", "versions": {"blue": {"status": "running"}, "green": {"status": "stopped"}}}
 
 
@@ -30,6 +31,17 @@ def told(stands: str, what: str = "broke off while gating") -> str:
 )
 def test_what_is_said_is_compared_with_the_status(stands: str, is_so: bool) -> None:
     assert (fault_of_next_word(told(stands), 7, STATUS, had_no_end=True) == "") == is_so
+
+
+@pytest.mark.parametrize(
+    ("stopped", "is_so"),
+    [("blue is", True), ("blue and blue.3 are", True), ("blue.2 is", False), ("blue.4 is", False)],
+)
+def test_what_is_said_of_some_processes_is_compared_with_the_status(stopped: str, is_so: bool) -> None:
+    blue = {"status": "running", "instances": SEVERAL}
+    status = {"active_version": "blue", "versions": {"blue": blue, "green": {"status": "stopped"}}}
+    said = told(f"{stopped} stopped; bin/blue_green_deploy restart blue", "broke off while replacing")
+    assert (fault_of_next_word(said, 7, status, had_no_end=True) == "") == is_so
 
 
 def test_a_command_without_an_end_must_be_told_of() -> None:

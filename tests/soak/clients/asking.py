@@ -105,6 +105,7 @@ class Client(ABC):
         try:
             _, seen.status, _ = split_status_line(head.start_line)
             seen.version = (head.value(b"X-Version") or b"").decode()
+            seen.instance = int(head.value(b"X-Instance") or b"0")
             seen.cause = (head.value(b"X-Router-Cause") or b"").decode()
             framing = body_framing(head, b"GET", seen.status)
             if framing == "chunked":

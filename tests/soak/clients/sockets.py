@@ -43,7 +43,8 @@ class WebSockets(Client):
         until = time.monotonic() + self.random.uniform(1, 4)
         number = 0
         try:
-            seen.version = str(connection.recv(PATIENCE_S))
+            seen.version, instance = str(connection.recv(PATIENCE_S)).split()
+            seen.instance = int(instance)
             seen.heard = time.monotonic()
             while time.monotonic() < until:
                 number += 1

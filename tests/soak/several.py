@@ -1,0 +1,75 @@
+"""What happens to some of a version's processes while the others serve."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from tests.soak.evidence import Spared
+from tests.soak.layout import MOST
+from tests.soak.site import VERSIONS, CommandFailed, Instance, Site
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.soak.events import Script
+
+__all__ = ["drain", "kill_instance", "scale"]
+
+BACK_DEADLINE_S = 30.0
+
+
+def kill_instance(script: Script) -> None:
+    """kill -9 of one process of the active version; most times nothing else happens before it is there again."""
+    site, version = script.site, script.site.active
+    living = [one for one in site.instances_of(version) if one.pid is not None]
+    if not living:
+        return  # all have been killed just now, and are about to come back
+    one = script.random.choice(living)
+    assert one.pid is not None
+    others = sum(other.serves for other in living if other is not one)
+    script.kill("app", one.pid, version=version, instance=one.number, others=others)
+    if script.random.random() < 0.7:
+        _wait_for_return(site, version, one)
+
+
+def _wait_for_return(site: Site, version: str, killed: Instance) -> None:
+    """Until its supervisor has started it again; raises `CommandFailed` when it does not."""
+
+    def is_back() -> bool:
+        found = [one for one in site.instances_of(version) if one.number == killed.number]
+        # Scaled away, it need not come back.
+        return not found or (found[0].is_well and found[0].pid != killed.pid)
+
+    try:
+        wait_until(is_back, "the return of a killed process", BACK_DEADLINE_S)
+    except AssertionError as error:
+        raise CommandFailed(f"{version}.{killed.number} was killed and is not started again") from error
+
+
+def scale(script: Script) -> None:
+    """More processes of either version, or fewer."""
+    site, version = script.site, script.random.choice(VERSIONS)
+    now = len(site.instances_of(version))
+    count = script.random.choice([it for it in range(site.layout.fewest, MOST + 1) if it != now])
+    site.deploy("scale", version, str(count))
+    if (found := len(site.instances_of(version))) != count:
+        raise CommandFailed(f"{version} was scaled to {count} processes and has {found}")
+
+
+def drain(script: Script) -> None:
+    """A process gets no new requests for a while, in which now and then the traffic moves."""
+    site, version = script.site, script.random.choice(VERSIONS)
+    if len(site.instances_of(version)) == 1:
+        site.deploy("scale", version, "2")
+    # One that was killed just now is not there to take over.
+    wait_until(lambda: all(one.is_well for one in site.instances_of(version)), f"all of {version}", BACK_DEADLINE_S)
+    count = len(site.instances_of(version))
+    number = script.random.randint(1, count)
+    backend = f"--backend={number}"
+    site.deploy("drain", version, backend)
+    begin = time.monotonic()
+    script.pass_time(0.1, 0.6)
+    if script.random.random() < 0.5:
+        script.play(script.random.choice(("switch", "rollback", "worker-kill")))
+    script.spared.append(Spared(begin, time.monotonic(), version, number))
+    site.deploy("undrain", version, backend)
