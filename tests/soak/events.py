@@ -17,7 +17,7 @@ import psutil
 from tests.soak.evidence import Event, Kill, Spared, Spell
 from tests.soak.interrupting import interrupt_deploy, interrupt_router, put_in_order
 from tests.soak.layout import MOST, Layout
-from tests.soak.several import drain, kill_instance, scale
+from tests.soak.several import drain, kill_instance, kill_one, scale
 from tests.soak.site import VERSIONS, CommandFailed, Site
 from tests.support.waiting import wait_until
 
@@ -193,7 +193,10 @@ def _crash(script: Script) -> None:
     for one in site.instances_of(version):
         if one.pid is not None:
             script.kill("app", one.pid, version=version, instance=one.number)
-    site.deploy("start", version)
+    if site.layout.has_several:
+        site.wait_until_well(version)  # their supervisors start them again
+    else:
+        site.deploy("start", version)
 
 
 def _cross(script: Script) -> None:
@@ -219,7 +222,7 @@ def _cross_several(script: Script) -> None:
         command.append(random.choice(VERSIONS))
     if command[0] == "scale":
         command.append(str(random.randint(site.layout.fewest, MOST)))
-    event = random.choice((_kill_worker, kill_instance))
+    event = random.choice((_kill_worker, kill_one))
     script.move(lambda: _meet(script, event, (0, 1, 3), "blue_green_deploy", *command))
     put_in_order(site, site.asked("status"))
 
@@ -252,10 +255,10 @@ EVENTS: Mapping[str, _Kind] = {
     "command-kill": _Kind(interrupt_deploy, 12),
     "router-command-kill": _Kind(interrupt_router, 3),
     "crossing": _Kind(_cross, 6),
-    "instance-kill": _Kind(kill_instance, 12, wants_several=True),
-    "scale": _Kind(scale, 8, wants_several=True),
-    "drain": _Kind(drain, 8, wants_several=True),
-    "crossing-several": _Kind(_cross_several, 8, wants_several=True),
+    "instance-kill": _Kind(kill_instance, 25, wants_several=True),
+    "scale": _Kind(scale, 20, wants_several=True),
+    "drain": _Kind(drain, 15, wants_several=True),
+    "crossing-several": _Kind(_cross_several, 20, wants_several=True),
 }
 """Every event by its name; `weight` is how often it happens beside the others."""
 

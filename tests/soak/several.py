@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING
 
 from tests.soak.evidence import Spared
 from tests.soak.layout import MOST
-from tests.soak.site import VERSIONS, CommandFailed, Instance, Site
-from tests.support.waiting import wait_until
+from tests.soak.site import VERSIONS, CommandFailed
 
 if TYPE_CHECKING:
     from tests.soak.events import Script
 
-__all__ = ["drain", "kill_instance", "scale"]
-
-BACK_DEADLINE_S = 30.0
+__all__ = ["drain", "kill_instance", "kill_one", "scale"]
 
 
 def kill_instance(script: Script) -> None:
-    """kill -9 of one process of the active version; most times nothing else happens before it is there again."""
+    """kill -9 of one process of the active version; most times nothing else happens before all are there again."""
+    version = script.site.active
+    kill_one(script)
+    if script.random.random() < 0.7:
+        script.site.wait_until_well(version)
+
+
+def kill_one(script: Script) -> None:
+    """kill -9 of one process of the active version."""
     site, version = script.site, script.site.active
     living = [one for one in site.instances_of(version) if one.pid is not None]
     if not living:
@@ -28,22 +33,6 @@ def kill_instance(script: Script) -> None:
     assert one.pid is not None
     others = sum(other.serves for other in living if other is not one)
     script.kill("app", one.pid, version=version, instance=one.number, others=others)
-    if script.random.random() < 0.7:
-        _wait_for_return(site, version, one)
-
-
-def _wait_for_return(site: Site, version: str, killed: Instance) -> None:
-    """Until its supervisor has started it again; raises `CommandFailed` when it does not."""
-
-    def is_back() -> bool:
-        found = [one for one in site.instances_of(version) if one.number == killed.number]
-        # Scaled away, it need not come back.
-        return not found or (found[0].is_well and found[0].pid != killed.pid)
-
-    try:
-        wait_until(is_back, "the return of a killed process", BACK_DEADLINE_S)
-    except AssertionError as error:
-        raise CommandFailed(f"{version}.{killed.number} was killed and is not started again") from error
 
 
 def scale(script: Script) -> None:
@@ -61,8 +50,7 @@ def drain(script: Script) -> None:
     site, version = script.site, script.random.choice(VERSIONS)
     if len(site.instances_of(version)) == 1:
         site.deploy("scale", version, "2")
-    # One that was killed just now is not there to take over.
-    wait_until(lambda: all(one.is_well for one in site.instances_of(version)), f"all of {version}", BACK_DEADLINE_S)
+    site.wait_until_well(version)  # one that was killed just now could not take over
     count = len(site.instances_of(version))
     number = script.random.randint(1, count)
     backend = f"--backend={number}"

@@ -26,6 +26,7 @@ __all__ = ["VERSIONS", "CommandFailed", "Instance", "Site"]
 
 VERSIONS = ("blue", "green")
 COMMAND_DEADLINE_S = 90.0
+WELL_DEADLINE_S = 30.0
 
 SETTINGS = """\
 main_port = {port}
@@ -237,6 +238,14 @@ class Site:
             Instance(one["number"], one["pid"] if one["alive"] else None, bool(one["ok"]), one["drained"])
             for one in found.get("instances", [])
         ] or [Instance(1, found["pid"], found["status"] == "running", False)]
+
+    def wait_until_well(self, version: str) -> None:
+        """Until all processes of a version are; raises `CommandFailed` when they do not become that in time."""
+        try:
+            wait_until(lambda: all(one.is_well for one in self.instances_of(version)), "", WELL_DEADLINE_S)
+        except AssertionError as error:
+            found = self.instances_of(version)
+            raise CommandFailed(f"not all processes of {version} became well in time: {found}") from error
 
     def has_no_end(self, pid: int) -> bool:
         """Whether the history has a command of that process without an outcome."""

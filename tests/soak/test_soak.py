@@ -10,6 +10,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -19,6 +20,7 @@ from tests.support.router_process import ROOT
 from tests.support.waiting import wait_until
 
 EVENTS = "switch,rollback,pause,worker-kill,app-crash,command-kill,reload"
+SEVERAL = "instance-kill,scale,restart,drain"
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
@@ -45,20 +47,32 @@ def left_behind(folder: Path) -> list[str]:
     return found
 
 
-@pytest.mark.timeout(300)
-def test_nothing_is_lost_in_a_short_soak(tmp_path: Path) -> None:
-    process = start(tmp_path, "--seconds=10", f"--events={EVENTS}", f"--json={tmp_path / 'report.json'}")
+def soak(folder: Path, *options: str) -> dict[str, Any]:
+    """A short soak to its end, of which nothing is left; what its report says, in which nothing is wrong."""
+    process = start(folder, "--seconds=10", f"--json={folder / 'report.json'}", *options)
     try:
         code = process.wait(240)
     finally:
         process.kill()
-    said = (tmp_path / "said").read_text()
+    said = (folder / "said").read_text()
     assert code == 0, said
     assert "The books are balanced" in said
-    found = json.loads((tmp_path / "report.json").read_text())
+    assert left_behind(folder) == []
+    found: dict[str, Any] = json.loads((folder / "report.json").read_text())
     assert {row["requests"] for row in found["clients"]} == set(KINDS)
+    return found
+
+
+@pytest.mark.timeout(300)
+def test_nothing_is_lost_in_a_short_soak(tmp_path: Path) -> None:
+    found = soak(tmp_path, f"--events={EVENTS}")
     assert found["totals"]["requests of the clients"] > 500
-    assert left_behind(tmp_path) == []
+
+
+@pytest.mark.timeout(300)
+def test_nothing_is_lost_with_several_processes(tmp_path: Path) -> None:
+    found = soak(tmp_path, f"--events={SEVERAL}", "--instances=3", "--max-in-flight=8")
+    assert found["totals"]["processes that answered"] >= 6
 
 
 @pytest.mark.timeout(180)
