@@ -56,6 +56,9 @@ class Counts(Protocol):
     def say_out(self, backend: int, word: int) -> None:
         """Says how long a backend is left alone."""
 
+    def say_unwell(self, backend: int, is_unwell: bool) -> None:
+        """Says how its health checks go."""
+
     def look(self) -> None:
         """Looks anew which workers there are: one that has just begun is counted from now on."""
 
@@ -96,6 +99,9 @@ class OwnCounts:
     def say_out(self, backend: int, word: int) -> None:
         """Notes it."""
         self._out[backend] = word
+
+    def say_unwell(self, backend: int, is_unwell: bool) -> None:
+        """Nobody makes health checks."""
 
     def look(self) -> None:
         """There is none but this one."""

@@ -126,6 +126,8 @@ class TrafficRouter:
         self._target = None if is_closed else self._active
         if state is not None:
             self._keep_sessions(state)
+            for version in state.versions.values():
+                self._maker.welcome(version)
             self._claims.note_state(state.serial)  # last: whoever stops a version waits for it
 
     def _keep_sessions(self, state: BlueGreenState) -> None:

@@ -48,12 +48,37 @@ class TargetMaker:
         self._make_counts = counts
         self._counts: dict[int, Counts] = {}
         self._came: dict[int, dict[Address, float]] = {}
+        self._served: dict[int, frozenset[tuple[Address, float | None]]] = {}
         self._now = now
         self._names = names
 
     def backends_of(self, version: VersionState) -> tuple[Backend, ...]:
         """Where a version listens."""
         return places(version, self._address, self._config, self._names)
+
+    def welcome(self, version: VersionState) -> None:
+        """Takes back what this worker has said of backends that get requests from this state on, not from before.
+
+        Whoever has started or replaced one has found it well, and what stood there before is gone. Without this, one
+        would be left alone until the next health check, or for what its predecessor had done.
+        """
+        listed = self.backends_of(version)
+        if len(listed) == 1:
+            self._served.pop(version.index, None)
+            return
+        serving = frozenset(
+            (backend.address, version.started_at)
+            for backend in listed
+            if version.status not in ("starting", "stopping") and str(backend.address) not in version.drained
+        )
+        new = {address for address, _ in serving - self._served.get(version.index, frozenset())}
+        self._served[version.index] = serving
+        counts = self._counts_of(version.index)
+        counts.name(backend.address for backend in listed)
+        for number, backend in enumerate(listed):
+            if backend.address in new:
+                counts.say_unwell(number, False)
+                counts.say_out(number, 0)
 
     def target_of(self, version: VersionState) -> Target:
         """The version's target; of one with several backends it chooses among theirs."""

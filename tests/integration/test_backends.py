@@ -132,6 +132,32 @@ def test_who_fails_its_health_checks_is_left_out(router: RouterProcess, backends
     wait_until(lambda: "2" in answers(router, 12), "it to be back", 10)
 
 
+@pytest.mark.parametrize("fails", ["health checks", "requests"])
+@pytest.mark.parametrize("away", ["drained", "starting"])
+def test_who_is_given_requests_anew_has_them_before_the_next_health_check(
+    tmp_path: Path, backends: list[RawUpstream], away: str, fails: str
+) -> None:
+    """Whoever replaced its process has found it well; what was said of the one before is void."""
+    addresses = [f"127.0.0.1:{backend.port}" for backend in backends]
+    ways: dict[str, dict[str, Any]] = {"drained": {"drained": addresses[2:]}, "starting": {"status": "starting"}}
+    settings = SETTINGS | {"health_check_interval": 8, "hold_timeout": 0}
+    with running_router(tmp_path, backends[0].port, **settings) as router:
+        name(router, addresses)
+        if fails == "requests":
+            backends[2].handler = lambda exchange: exchange.reset()
+        else:
+            backends[2].probe_answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        wait_until(lambda: set(answers(router, 30)) == {"0", "1"}, "it to be left out", 20)
+        put_state(router.state_file, "blue", {"blue": {"backends": addresses, **ways[away]}})
+        answers(router, 30)
+        backends[2].answers(reply(b"2"))
+        checks = backends[2].probes
+        name(router, addresses)
+        found = answers(router, 60)
+        assert backends[2].probes == checks, "no health check may have found it well meanwhile"
+        assert found["2"] >= 10
+
+
 def test_version_whose_last_backend_is_gone_holds_and_then_answers_502(
     router: RouterProcess, backends: list[RawUpstream]
 ) -> None:

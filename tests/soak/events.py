@@ -216,8 +216,8 @@ def _cross(script: Script) -> None:
 
 def _cross_several(script: Script) -> None:
     """A process is killed while a command replaces, adds or removes some; or a worker is."""
-    site, random = script.site, script.random
-    command = random.choice((["restart"], ["scale"], ["switch", site.standby, "--wait"], ["deploy"]))
+    site, random, release = script.site, script.random, f"--release={script.next_release()}"
+    command = random.choice((["restart"], ["scale"], ["switch", site.standby, "--wait"], ["deploy", release]))
     if command[0] in ("restart", "scale"):
         command.append(random.choice(VERSIONS))
     if command[0] == "scale":

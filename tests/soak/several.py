@@ -31,7 +31,8 @@ def kill_one(script: Script) -> None:
         return  # all have been killed just now, and are about to come back
     one = script.random.choice(living)
     assert one.pid is not None
-    others = sum(other.serves for other in living if other is not one)
+    # With a limit the others may be full, and then there is nowhere else to go.
+    others = 0 if site.layout.max_in_flight else sum(other.serves for other in living if other is not one)
     script.kill("app", one.pid, version=version, instance=one.number, others=others)
 
 
