@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING
 
 from tests.soak.evidence import Spared
 from tests.soak.layout import MOST
-from tests.soak.site import VERSIONS, CommandFailed
+from tests.soak.site import VERSIONS, CommandFailed, Instance
 
 if TYPE_CHECKING:
     from tests.soak.events import Script
 
 __all__ = ["drain", "kill_instance", "kill_one", "scale"]
+
+LEFT_ALONE_S = 75.0
+"""A backend that fails again and again is left alone for a minute, give or take a fifth."""
 
 
 def kill_instance(script: Script) -> None:
@@ -31,9 +34,16 @@ def kill_one(script: Script) -> None:
         return  # all have been killed just now, and are about to come back
     one = script.random.choice(living)
     assert one.pid is not None
-    # With a limit the others may be full, and then there is nowhere else to go.
-    others = 0 if site.layout.max_in_flight else sum(other.serves for other in living if other is not one)
+    others = _sure_to_serve(script, version, [other for other in living if other is not one])
     script.kill("app", one.pid, version=version, instance=one.number, others=others)
+
+
+def _sure_to_serve(script: Script, version: str, others: list[Instance]) -> int:
+    """How many of these a request can go to; with a limit they may be full, and after a kill one is left alone."""
+    since = time.monotonic() - LEFT_ALONE_S
+    killed = {kill.instance for kill in script.kills if kill.version == version and kill.end > since}
+    has_room = not script.site.layout.max_in_flight
+    return sum(has_room and one.serves and one.number not in killed for one in others)
 
 
 def scale(script: Script) -> None:
