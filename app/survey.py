@@ -41,8 +41,8 @@ class Whereabouts(NamedTuple):
 
     def backends(self, state: BlueGreenState | None, metrics: SharedMetrics) -> dict[str, tuple[BackendRow, ...]]:
         """How each backend is of the versions that have several."""
-        found = {it.name: metrics.backend_rows(it.index, self.addresses(it), it.drained) for it in _versions(state)}
-        return {name: rows for name, rows in found.items() if rows}
+        several = [(it, listed) for it in _versions(state) if len(listed := self.addresses(it)) > 1]
+        return {it.name: metrics.backend_rows(it.index, listed, it.drained) for it, listed in several}
 
 
 def _versions(state: BlueGreenState | None) -> Sequence[VersionState]:

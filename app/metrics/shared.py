@@ -310,8 +310,8 @@ class SharedMetrics:
     def backend_rows(
         self, version: int, addresses: Sequence[Address], drained: Collection[str] = ()
     ) -> tuple[BackendRow, ...]:
-        """How each backend of version 0 or 1 is; none of one that listens at one address only."""
-        return self._reader.backends(version, addresses, drained, self._clock()) if len(addresses) > 1 else ()
+        """How each of these backends of version 0 or 1 is; of one that listens at one address only, nobody counts."""
+        return self._reader.backends(version, addresses, drained, self._clock())
 
     # Owning -------------------------------------------------------------------------------------------------
 

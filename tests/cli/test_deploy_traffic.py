@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from app.address import Address
 from app.cli import deploy_call
 from app.cli.deploy_traffic import open_traffic
 from app.deploy.traffic import Traffic
+from app.metrics.backend_rows import TIMES_BITS
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.settings.tables.router_settings import RouterConfig
 from tests.support.raw_upstream import RawUpstream
@@ -40,6 +42,26 @@ def test_drain_counts_what_workers_of_before_have_beside_a_new_file(tmp_path: Pa
     old.close()
     assert traffic.in_flight("blue") == 1
     for opened in (new, before, after):
+        opened.close()
+
+
+def test_one_listener_is_asked_about_by_itself(tmp_path: Path) -> None:
+    """A drain waits for the requests of one process alone, and a rolling restart until the router uses it."""
+    config = RouterConfig(state_file=str(tmp_path / "bg_state.json"))
+    metrics = SharedMetrics.create_or_attach(config.metrics_path, 4)
+    writer = metrics.claim_slot(os.getpid())
+    first, second = (Address("127.0.0.1", port) for port in (5005, 5015))
+    words = metrics.backends(writer, 0)
+    words.name((first, second))
+    words.began(1)
+    words.began(1)
+    words.say_out(0, (monotonic_us() + 60_000_000) << TIMES_BITS)
+    traffic = open_traffic(config)
+    assert traffic is not None
+    assert [traffic.in_flight_on("blue", [address]) for address in (first, second)] == [0, 2]
+    assert traffic.in_flight_on("blue", [first, second]) == 2
+    assert [traffic.uses("blue", address) for address in (first, second)] == [False, True]
+    for opened in (writer, metrics):
         opened.close()
 
 

@@ -136,7 +136,3 @@ def test_place_that_is_given_back_was_no_request(tmp_path: Path) -> None:
     words.reserved(1)
     words.counted(1)
     assert (words.own[:2], counted(metrics, A, B)) == ([0, 1], [(0, 0), (1, 0)])
-
-
-def test_version_with_one_backend_has_no_rows(tmp_path: Path) -> None:
-    assert made(tmp_path).backend_rows(0, (A,)) == ()
