@@ -13,6 +13,7 @@ __all__ = [
     "Field",
     "FieldParser",
     "Meaning",
+    "cookie_taken_off",
     "fault_in_lines",
     "meaning_of",
     "parted",
@@ -195,3 +196,11 @@ def parted(text: bytes, separator: bytes, name: bytes) -> tuple[bytes, bytes]:
         else:
             others.append(member)
     return separator.join(others), next(filter(None, found), b"")
+
+
+def cookie_taken_off(line: bytes, name: bytes) -> tuple[bytes, bytes]:
+    """The line of a Cookie field without the cookies of a name, b"" where it has no other, and the first one's value."""
+    field, _, value = line.partition(b":")
+    others, found = parted(value, b";", name)
+    others = others.strip(b" \t")
+    return field + b": " + others if others else b"", found

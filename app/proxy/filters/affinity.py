@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.protocol.fields import parted
+from app.protocol.fields import cookie_taken_off
 from app.proxy.chain import Verdict
 from app.proxy.client_request import request_parser
 from app.proxy.transaction import Transaction
@@ -18,11 +18,10 @@ def taken_off(raw: bytes) -> tuple[bytes, bytes]:
     for line in raw[:-4].split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.lower() == b"cookie" and AFFINITY_COOKIE in value:
-            others, ours = parted(value, b";", AFFINITY_COOKIE)
+            line, ours = cookie_taken_off(line, AFFINITY_COOKIE)
             found = found or ours
-            if not others.strip(b" \t"):
+            if not line:
                 continue
-            line = name + b": " + others.strip(b" \t")
         kept.append(line)
     return b"\r\n".join(kept) + b"\r\n\r\n", found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import time
 
 from app.errors import NoActiveVersion, PreviewRefused, RouterError
-from app.protocol.fields import parted
+from app.protocol.fields import cookie_taken_off, parted
 from app.proxy.chain import Verdict
 from app.proxy.client_request import request_parser
 from app.proxy.replies.reply import Reply
@@ -45,11 +45,10 @@ def taken_off(raw: bytes) -> tuple[bytes, PreviewTokens]:
         if name.lower() == b"referer" and PREVIEW_PARAMETER in value:
             continue  # from a page that is shown under a link's own address, as the answer to a POST is
         if name.lower() == b"cookie" and PREVIEW_PARAMETER in value:
-            others, found = parted(value, b";", PREVIEW_PARAMETER)
+            field, found = cookie_taken_off(field, PREVIEW_PARAMETER)
             in_cookie = in_cookie or found
-            if not others.strip(b" \t"):
+            if not field:
                 continue
-            field = name + b": " + others.strip(b" \t")
         kept.append(field)
     return b"\r\n".join(kept) + b"\r\n\r\n", PreviewTokens(in_query, in_field, in_cookie)
 
