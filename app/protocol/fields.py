@@ -199,7 +199,7 @@ def parted(text: bytes, separator: bytes, name: bytes) -> tuple[bytes, bytes]:
 
 
 def cookie_taken_off(line: bytes, name: bytes) -> tuple[bytes, bytes]:
-    """The line of a Cookie field without the cookies of a name, b"" where it has no other, and the first one's value."""
+    """The line of a Cookie field without the cookies of a name, b"" where it has no other, and the first value."""
     field, _, value = line.partition(b":")
     others, found = parted(value, b";", name)
     others = others.strip(b" \t")
