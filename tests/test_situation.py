@@ -197,6 +197,7 @@ def reduced(site: Site) -> None:
     places = [Address("127.0.0.1", port) for port in (site.ports["blue"], free_port())]
     site.put(with_version(site.state, "blue", backends=tuple(map(str, places))))
     metrics, slot = site.worker.service.metrics, site.worker.service.slot
+    site.worker.service.router.look()  # who is new to it is taken for well
     words = metrics.backends(slot, 0)
     words.name(places)
     words.say_out(1, Ejection(monotonic_us() + 60_000_000, 1).word)
