@@ -41,12 +41,19 @@ _PHASES = {
     "write_state": "the state file is being written",
     "draining": "waiting for the last requests",
     "retiring": "a version is being stopped",
+    "sparing": "some of its processes get no new requests",
+    "replacing": "some of its processes are being replaced",
+    "adding": "more of its processes are being started",
+    "removing": "some of its processes are being stopped",
 }
 
 _DOINGS = {
     "start": "{version} is being started",
     "stop": "{version} is being stopped",
     "restart": "{version} is being restarted",
+    "scale": "{version} is getting more processes, or fewer",
+    "drain": "A process of {version} is being taken out",
+    "undrain": "A process of {version} is getting requests again",
     "switch": "{version} is about to take over",
     "rollback": "{version} is about to take over again",
     "deploy": "{version} is being deployed",

@@ -55,6 +55,7 @@ class BackendQueue(WaitingRoom):
         self._place = place
         self._backends: Choice | None = None
         self._generation = 0
+        self._yields_to = 0
         self._yields_from = 0.0
 
     def is_anothers_turn(self, transaction: Transaction) -> bool:
@@ -100,8 +101,8 @@ class BackendQueue(WaitingRoom):
         """Whether the turn is ours rather than another worker's."""
         oldest_us = self._place.elsewhere().oldest_us
         if not 0 < oldest_us < self.oldest_us - SLACK_US:
-            self._yields_from = 0.0
             return True
         now = monotonic()
-        self._yields_from = self._yields_from or now
+        if oldest_us != self._yields_to:
+            self._yields_to, self._yields_from = oldest_us, now
         return now - self._yields_from > YIELD_S
