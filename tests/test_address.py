@@ -131,3 +131,8 @@ def test_each_address_of_a_name_is_a_backend(named: list[str], found: list[str])
 
 def test_name_with_more_addresses_than_there_is_room_for_has_the_first() -> None:
     assert len(resolved(backends_of(["many.internal:80"]), KNOWN.__getitem__)) == MAX_BACKENDS
+
+
+def test_affinity_beside_a_hash_is_a_fault() -> None:
+    with pytest.raises(ConfigError, match="keeps a client on its backend already"):
+        load({}, {}, {"backends": {"affinity": "cookie", "balance": "hash:client"}})

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.protocol.fields import FieldParser, Meaning, meaning_of, split_list
+from app.protocol.fields import FieldParser, Meaning, cookie_taken_off, meaning_of, parted, split_list
 from tests.protocol.messages import block, fields
 from tests.support.wire import Field
 
@@ -159,3 +159,24 @@ def test_flood_of_invented_names_is_classified_and_not_kept() -> None:
 )
 def test_list_members_are_lower_case_and_never_empty(value: bytes, members: list[bytes]) -> None:
     assert split_list(value) == members
+
+
+@pytest.mark.parametrize(
+    ("text", "others", "found"),
+    [
+        (b"a=1", b"a=1", b""),
+        (b"own=1", b"", b"1"),
+        (b"a=1; own=; own=2; b", b"a=1; b", b"2"),
+        (b"owner=1;own=x=y", b"owner=1", b"x=y"),
+    ],
+)
+def test_pairs_of_a_name_are_parted_from_the_others(text: bytes, others: bytes, found: bytes) -> None:
+    assert parted(text, b";", b"own") == (others, found)
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [(b"Cookie: a=1; own=2", b"Cookie: a=1"), (b"cookie:own=2; a=1", b"cookie: a=1"), (b"Cookie: own=2", b"")],
+)
+def test_cookie_of_ours_is_taken_off_its_line(line: bytes, left: bytes) -> None:
+    assert cookie_taken_off(line, b"own") == (left, b"2")
