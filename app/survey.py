@@ -140,10 +140,6 @@ class Survey:
         self._where = where
         self._recently = Recently(metrics)
 
-    def situation(self, last: tuple[str, Probe] | None = None) -> Situation:
-        """What it is in at this moment; `last` is a version and its last health check, where that was just made."""
-        return self.look(last).situation
-
     def backends(self) -> Mapping[str, Sequence[BackendRow]]:
         """How each backend is of the versions that have several."""
         return self._where.backends(self._watch.current(), self._metrics)

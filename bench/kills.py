@@ -9,11 +9,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from bench.backends import run_backends
+from bench.load import at_once
 from bench.processes import Cores, Server, free_port
 
 __all__ = ["Clients", "Tally", "kill_in_turn", "tally", "total"]
@@ -74,18 +75,9 @@ class Clients:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _is_over: threading.Event = field(default_factory=threading.Event)
 
-    @contextmanager
-    def asking(self) -> Iterator[None]:
+    def asking(self) -> AbstractContextManager[None]:
         """They ask until the block is left, and have their last answers then."""
-        threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._is_over.set()
-            for thread in threads:
-                thread.join()
+        return at_once(CLIENTS, self._ask, self._is_over)
 
     def _ask(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)

@@ -7,11 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from bench.closed_loop import Load
 from bench.processes import ROOT, on_cores
 
-__all__ = ["GeneratorFailed", "apply_load", "generator", "parse_wrk"]
+__all__ = ["GeneratorFailed", "apply_load", "at_once", "generator", "parse_wrk"]
 
 _UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 6e7}
 
@@ -55,3 +58,17 @@ def parse_wrk(text: str) -> Load:
 
 def _us(number: str, unit: str) -> float:
     return float(number) * _UNITS_US[unit]
+
+
+@contextmanager
+def at_once(clients: int, ask: Callable[[], None], is_over: threading.Event) -> Iterator[None]:
+    """So many clients of our own ask, each in its thread, until the block is left: `is_over` tells them."""
+    threads = [threading.Thread(target=ask) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()

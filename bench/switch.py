@@ -16,11 +16,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from bench.benchmark import Bench
+from bench.load import at_once
 from bench.origin import run_origin
 from bench.processes import ROOT
 from bench.router import environment, router, write_state
@@ -64,18 +65,9 @@ class Clients:
     failures: list[str] = field(default_factory=list)
     _is_over: threading.Event = field(default_factory=threading.Event)
 
-    @contextmanager
-    def asking(self) -> Iterator[None]:
+    def asking(self) -> AbstractContextManager[None]:
         """They ask until the block is left."""
-        threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            self._is_over.set()
-            for thread in threads:
-                thread.join()
+        return at_once(CLIENTS, self._ask, self._is_over)
 
     def _ask(self) -> None:
         try:

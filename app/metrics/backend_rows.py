@@ -82,7 +82,8 @@ def backend_rows(
         now_us: monotonic.
         drained: the addresses that were taken out by hand.
     """
-    sums = {who(str(address)): _Sum() for address in addresses}
+    named = {str(address): _Sum() for address in addresses}
+    sums = {who(address): found for address, found in named.items()}
     for slot, is_live in sources:
         who_at, requests_at, failures_at = (
             layout.backend_totals_at(slot, version, column) for column in layout.BACKEND_TOTALS
@@ -100,7 +101,7 @@ def backend_rows(
                 found.in_flight += in_flight
                 found.out = max(found.out, out)
                 found.unwell |= unwell
-    return tuple(_row(str(address), sums[who(str(address))], now_us, drained) for address in addresses)
+    return tuple(_row(address, found, now_us, drained) for address, found in named.items())
 
 
 class _Sum:

@@ -77,12 +77,9 @@ class BackendQueue(WaitingRoom):
             return QueueTimeout(f"no backend had room within {config.queue_timeout:g} s")
         self._backends = backends
         self._generation = self._router.generation
-        backends.on_room = self._hear_of_room
+        backends.on_room = self._let_due_go
         counted = partial(transaction.recorder.count_queued, whole.version)
         return Wait(self, counted, transaction.queued_until - now)
-
-    def _hear_of_room(self) -> None:
-        self._let_due_go()
 
     def _noted(self, change: int) -> None:
         self._place.publish(len(self), self.oldest_us)

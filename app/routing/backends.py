@@ -143,7 +143,7 @@ class Backends:
     ) -> None:
         self.targets: Sequence[Target] = roster.targets
         self.limit = limit
-        self.on_room: Callable[[], None] | None = None
+        self.on_room: Callable[[], object] | None = None
         self._roster = roster
         self._choose = choose
         self._key_of = key_of

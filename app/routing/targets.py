@@ -68,7 +68,7 @@ class Choice(Protocol):
     def room(self) -> int:
         """How many requests more there is room for, where there is a limit."""
 
-    on_room: Callable[[], None] | None
+    on_room: Callable[[], object] | None
     """Called when a request has left a backend."""
 
     def pick(self, head: RequestHead, forwarding: Forwarding, cookie: bytes = b"") -> Target | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -65,3 +66,13 @@ def blue() -> Iterator[RawUpstream]:
         version.answers(reply(b"blue"))
         yield version
         assert version.faults == []
+
+
+@pytest.fixture
+def backends() -> Iterator[list[RawUpstream]]:
+    """Three, each of which answers with its number."""
+    with ExitStack() as stack:
+        found = [stack.enter_context(RawUpstream()) for _ in range(3)]
+        for number, backend in enumerate(found):
+            backend.answers(reply(b"%d" % number))
+        yield found

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.support.raw_upstream import RawUpstream, reply
+from tests.support.raw_upstream import RawUpstream
 from tests.support.router_process import RouterProcess, configured_router
 from tests.support.states import put_state
 from tests.support.waiting import wait_until
@@ -17,15 +16,6 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.timeout(120)
 
 COOKIE = "__router_backend"
-
-
-@pytest.fixture
-def backends() -> Iterator[list[RawUpstream]]:
-    with ExitStack() as stack:
-        found = [stack.enter_context(RawUpstream()) for _ in range(3)]
-        for number, backend in enumerate(found):
-            backend.answers(reply(b"%d" % number))
-        yield found
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.test_backends import answers, backends, name, router  # noqa: F401
+from tests.integration.test_backends import answers, name, router  # noqa: F401
 from tests.support.environment import own_environment
 from tests.support.raw_client import Response
 from tests.support.raw_upstream import RawUpstream, reply

@@ -29,16 +29,6 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
-def backends() -> Iterator[list[RawUpstream]]:
-    """Three, each of which answers with its number."""
-    with ExitStack() as stack:
-        found = [stack.enter_context(RawUpstream()) for _ in range(3)]
-        for number, backend in enumerate(found):
-            backend.answers(reply(b"%d" % number))
-        yield found
-
-
-@pytest.fixture
 def router(backends: list[RawUpstream], tmp_path: Path) -> Iterator[RouterProcess]:
     """With the three behind its active version."""
     with running_router(tmp_path, backends[0].port, **SETTINGS) as router:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import stat
 
-__all__ = ["keep_private", "make_way"]
+__all__ = ["is_something_else", "keep_private", "make_way"]
 
 _FOLDER_MODE = 0o700
 _MODE = 0o660
 """A router that runs under another user of the owner's group needs no more."""
+
+
+def is_something_else(path: str) -> bool:
+    """Whether there is something at a socket's path that is none, and that nobody may remove for it."""
+    return os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode)
 
 
 def make_way(path: str) -> None:
@@ -18,9 +23,9 @@ def make_way(path: str) -> None:
     os.makedirs(folder, _FOLDER_MODE, exist_ok=True)
     os.chmod(folder, _FOLDER_MODE)
     _give_to_owner_of(os.path.dirname(folder), folder)
+    if is_something_else(path):
+        raise FileExistsError(0, "it is there, and no socket")
     if os.path.lexists(path):
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            raise FileExistsError(0, "it is there, and no socket")
         os.unlink(path)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterable
 from dataclasses import replace
 
 from app.address import Address
 from app.deploy.deployment import Deployment
+from app.deploy.processes.socket_files import is_something_else
 from app.operator_errors import ConfigError
 from app.settings.commands import takes_socket
 from app.settings.tables.app_settings import AppConfig
@@ -42,7 +42,7 @@ def placed(
         faults.append(f"{error}; a shorter one to the state file (state_file) helps")
         addresses = ()
     if is_unix:
-        faults += [f"{it.host} is there, and no socket" for it in addresses if _is_something_else(it.host)]
+        faults += [f"{it.host} is there, and no socket" for it in addresses if is_something_else(it.host)]
     elif len(addresses) > 1:
         faults += _collisions(deployment, version, [it.port for it in addresses])
     if faults:
@@ -69,7 +69,3 @@ def _collisions(deployment: Deployment, version: VersionState, ports: list[int])
 
 def _tcp(deployment: Deployment) -> AppConfig:
     return replace(deployment.app, bind="tcp")
-
-
-def _is_something_else(path: str) -> bool:
-    return os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode)

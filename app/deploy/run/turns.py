@@ -44,7 +44,7 @@ def spare(run: PlanRun) -> None:
     """Let the processes of this turn get no new requests; when this returns, the workers know."""
     deployment = run.deployment
     version = _unchanged(run)
-    taken = [address for number, address in enumerate(_addresses(deployment, version), start=1) if number in run.turn]
+    taken = [address for number, address in enumerate(deployment.addresses(version), start=1) if number in run.turn]
     deployment.put(without(version, taken))
     if deployment.traffic is not None:
         deployment.drain_of(deployment.traffic).wait_for_workers(deployment.store.read().serial)
@@ -67,14 +67,14 @@ def replace_some(run: PlanRun) -> None:
         deployment.processes.begin_restarts(one_of(version, number))
         if number == 1:
             version = replace(version, pid=pid, pid_birth=birth(pid))
-        address = _addresses(deployment, version)[number - 1]
+        address = deployment.addresses(version)[number - 1]
         deployment.put(_with(version, address))
         _wait_until_used(deployment, version, address)
     run.turns_done += 1
     if not run.turn:
         known = run.deployment.store.read().version(run.plan.target)
-        began = {"started_at": run.deployment.now(), "stop_signal": release.stop_signal, "exit_status": None}
-        run.deployment.put(replace(known, record=release.id, revision=release.revision, **began))  # type: ignore[arg-type]  # by field
+        known = replace(known, record=release.id, revision=release.revision, stop_signal=release.stop_signal)
+        run.deployment.put(replace(known, started_at=run.deployment.now(), exit_status=None))
 
 
 def add(run: PlanRun) -> None:
@@ -100,7 +100,7 @@ def remove(run: PlanRun) -> None:
     """Stop the processes of this turn, and forget them."""
     deployment = run.deployment
     version = _unchanged(run)
-    kept = _addresses(deployment, version)[: min(run.turn) - 1]
+    kept = deployment.addresses(version)[: min(run.turn) - 1]
     for number in run.turn:
         _stop(run, version, number)
     drained = tuple(text for text in version.drained if text in map(str, kept))
@@ -152,10 +152,6 @@ def _wait_until_used(deployment: Deployment, version: VersionState, address: Add
         if deployment.clock() >= ends_at:
             return
         deployment.sleep(_USED_POLL_S)
-
-
-def _addresses(deployment: Deployment, version: VersionState) -> tuple[Address, ...]:
-    return deployment.addresses(version)
 
 
 def _release(run: PlanRun) -> Release:
