@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.protocol.paths import PathPatterns, readings
+from app.protocol.path_patterns import PathPatterns, readings
 
 INTERNAL = PathPatterns(["/internal/*", "/login"])
 
