@@ -485,7 +485,7 @@ def test_failures_are_told_by_their_causes(causes: dict[str, int], failed: int, 
 
 
 def failed_request(status: int, path: str, cause: str = "") -> FailedRequest:
-    return FailedRequest("blue", "id-1", "GET", path, status, cause, 99.0, 1.0)
+    return FailedRequest("blue", "id-1", "GET", path, 0, status, cause, 99.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from app.dashboard.sentence import own_probes
 from app.dashboard.words import clock_text, count_text, ms_text, percent_text, printable, rate_text, when_text
 from app.deploy.processes.reconcile import ending_text
 from app.deploy.record.history import DOUBTFUL, Entry
-from app.metrics.snapshot import Probe, VersionStats
+from app.metrics.snapshot import FailedRequest, InFlightRow, Probe, VersionStats
 from app.settings.engine import Setting, shown
 from app.settings.loading import Loaded
 from app.situation import Grade, named
@@ -235,10 +235,15 @@ def notices(seen: Observation) -> list[str]:
     return found
 
 
+def _where(seen: Observation, one: InFlightRow | FailedRequest) -> str:
+    """The version that has or had a request, and which of its backends."""
+    return f"{one.version} {seen.minute.address_of(one)}".rstrip()
+
+
 def in_flight(seen: Observation) -> list[Row]:
     """Version, method, path, age, id and worker of the oldest requests in flight."""
     return [
-        (row.version, row.method, row.path, _age_text(row.age_s), row.request_id or NONE, str(row.pid))
+        (_where(seen, row), row.method, row.path, _age_text(row.age_s), row.request_id or NONE, str(row.pid))
         for row in seen.minute.rows[:MAX_IN_FLIGHT]
     ]
 
@@ -248,7 +253,7 @@ def failed(seen: Observation) -> list[Row]:
     return [
         (
             when_text(one.at, seen.at),
-            one.version,
+            _where(seen, one),
             str(one.status or NONE),
             one.cause or "its own",
             one.method,

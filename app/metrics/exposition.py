@@ -120,9 +120,9 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
             name: _version(stats) | backends_member(snapshot.backends.get(name, ()))
             for name, stats in snapshot.versions.items()
         },
-        "oldest_in_flight": [_row(row) for row in snapshot.rows[:MAX_ROWS]],
-        "last_failed": [_failed(one) for one in snapshot.failures[-MAX_ROWS:]],
-        "last_cut": [_cut(cut) for cut in snapshot.cuts[-MAX_ROWS:]],
+        "oldest_in_flight": [_row(row) | _backend(snapshot, row) for row in snapshot.rows[:MAX_ROWS]],
+        "last_failed": [_failed(one) | _backend(snapshot, one) for one in snapshot.failures[-MAX_ROWS:]],
+        "last_cut": [_cut(cut) | _backend(snapshot, cut) for cut in snapshot.cuts[-MAX_ROWS:]],
         "workers": [_worker(worker) for worker in snapshot.workers],
         "probes": {name: [_probe(probe) for probe in probes] for name, probes in snapshot.probes.items()},
         "failover": {
@@ -219,6 +219,12 @@ def rounded(value: float) -> float:
     if value < 0.001:
         return 0.0
     return round(value, max(1, 2 - math.floor(math.log10(value))))
+
+
+def _backend(snapshot: Snapshot, one: InFlightRow | CutRequest | FailedRequest) -> dict[str, Any]:
+    """The member that says which backend had a request, of a version that has several."""
+    address = snapshot.address_of(one)
+    return {"backend": address} if address else {}
 
 
 def _row(row: InFlightRow) -> dict[str, Any]:

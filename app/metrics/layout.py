@@ -30,8 +30,9 @@
                folded second
 
     row        started_us        monotonic µs; 0 when the row is free
-               mark              text length << 2 | version
-               text              up to 176 bytes: request id, space, method, space, path without its query
+               mark              text length << 3 | whether it went to one of several backends << 2 | version
+               text              up to 176 bytes: request id, space, method, space, path without its query; where it
+                                 went to one of several backends, who that is takes the last word
 
     ended row  serial            1, 2, 3 …; 0 while the row is being written or empty
     (cuts and  at_us             monotonic µs: when it ended, or was found in a dead worker's slot
@@ -58,7 +59,7 @@ from app.metrics.histogram import BUCKETS, COARSE_BUCKETS
 from app.state.model import VERSIONS
 
 MAGIC = int.from_bytes(b"BGROUTER", "little")
-LAYOUT_VERSION = 6
+LAYOUT_VERSION = 7
 WORD = 8
 LARGEST = 2**64 - 1
 PAGE_WORDS = 512
@@ -132,6 +133,8 @@ SLOT_HEAD_WORDS = 16
 ROWS = 256
 ROW_WORDS = 24
 ROW_TEXT_BYTES = (ROW_WORDS - 2) * WORD
+ROW_BACKEND = ROW_WORDS - 1
+HAS_BACKEND = 1 << 2
 ENDED = 32
 """So many of the last cut requests are remembered, and as many of those that failed."""
 ENDED_ROW = 4

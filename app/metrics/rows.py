@@ -48,7 +48,7 @@ def inherit(memory: mmap.mmap, words: memoryview[int], slot: int, now_us: int) -
     """Notes as cut what the dead owner of a slot had in flight; once, also when an heir dies at it."""
 
     def content(row: int) -> bytes:
-        length = min(words[row + 1] >> 2, layout.ROW_TEXT_BYTES)
+        length = min(words[row + 1] >> 3, layout.ROW_TEXT_BYTES)
         return memory[row * layout.WORD : (row + 2) * layout.WORD + length]
 
     ring = EndedRing(memory, words, cut_rows(slot))
@@ -66,9 +66,9 @@ def live_rows(
     if not rows or not is_alive(slot):
         return
     pid = words[layout.slot_at(slot) + S["pid"]]
-    for started_us, version, request_id, method, path in rows:
+    for started_us, (version, request_id, method, path, backend) in rows:
         age_s = max(0.0, (now_us - started_us) / 1e6)
-        yield InFlightRow(layout.VERSION_LABELS[version], method, path, age_s, pid, request_id)
+        yield InFlightRow(version, method, path, age_s, pid, request_id, backend)
 
 
 def cut_requests(
@@ -80,28 +80,38 @@ def cut_requests(
     generation = words[generation_at]
     left = [] if is_alive(slot) else list(_rows_of(memory, words, slot))
     if words[generation_at] == generation:
-        for started_us, version, request_id, method, path in left:
-            yield CutRequest(layout.VERSION_LABELS[version], request_id, method, path, WORKER_DIED, started_us)
+        for started_us, request in left:
+            yield CutRequest(*request, WORKER_DIED, started_us)
     yield from _cuts_of(memory, words, slot)
 
 
-def _rows_of(memory: mmap.mmap, words: memoryview[int], slot: int) -> Iterator[tuple[int, int, str, str, str]]:
-    """What is in a slot's rows: started_us, version, request id, method and path."""
+class _Listed(NamedTuple):
+    """A request as a row names it; `backend` is 0 where its version has one."""
+
+    version: str
+    request_id: str
+    method: str
+    path: str
+    backend: int
+
+
+def _rows_of(memory: mmap.mmap, words: memoryview[int], slot: int) -> Iterator[tuple[int, _Listed]]:
+    """What is in a slot's rows, each with its start in µs."""
     rows = _rows(layout.slot_at(slot))
     started = words[rows.start : rows.stop : rows.step].tolist()
     for row, started_us in zip(rows, started, strict=True):
         if started_us:
-            mark, text = words[row + 1], _text(memory, words, row)
+            request = _listed(memory, words, row)
             # A row is free, or taken by another request since: its start time says so.
             if words[row] == started_us:
-                yield started_us, mark & 3, *text
+                yield started_us, request
 
 
 def _cuts_of(memory: mmap.mmap, words: memoryview[int], slot: int) -> Iterator[CutRequest]:
     """What stands in a slot's ring of cut requests."""
     for one in _ended(memory, words, cut_rows(slot)):
         why = CAUSES[one.cause] if one.cause else WORKER_DIED
-        yield CutRequest(one.version, *one.text, why, one.started_us, one.at_us)
+        yield CutRequest(*one.request, why, one.started_us, one.at_us)
 
 
 def failed_requests(
@@ -111,36 +121,37 @@ def failed_requests(
     for one in _ended(memory, words, failure_rows(slot)):
         status, took_ms = one.outcome & 0x3FF, (one.outcome >> 10) / 1000
         cause = CAUSES[one.cause] if one.cause else ""
-        yield FailedRequest(one.version, *one.text, status, cause, clock_us(one.at_us), took_ms)
+        yield FailedRequest(*one.request, status, cause, clock_us(one.at_us), took_ms)
 
 
 class _EndedRow(NamedTuple):
-    """A row of a ring; `text` is request id, method and path."""
+    """A row of a ring."""
 
     at_us: int
     cause: int
     outcome: int
     started_us: int
-    version: str
-    text: tuple[str, str, str]
+    request: _Listed
 
 
 def _ended(memory: mmap.mmap, words: memoryview[int], rows: range) -> Iterator[_EndedRow]:
     """What stands in a ring."""
     serials = words[rows.start : rows.stop : rows.step].tolist()
     for at, serial in ((at, serial) for at, serial in zip(rows, serials, strict=True) if serial):
-        at_us, cause, outcome, started_us, mark = words[at + 1 : at + layout.ENDED_ROW + 2].tolist()
-        text = _text(memory, words, at + layout.ENDED_ROW)
+        at_us, cause, outcome, started_us = words[at + 1 : at + layout.ENDED_ROW + 1].tolist()
+        request = _listed(memory, words, at + layout.ENDED_ROW)
         if words[at] == serial:
-            yield _EndedRow(at_us, cause, outcome, started_us, layout.VERSION_LABELS[mark & 3], text)
+            yield _EndedRow(at_us, cause, outcome, started_us, request)
 
 
-def _text(memory: mmap.mmap, words: memoryview[int], row: int) -> tuple[str, str, str]:
-    """The request id, method and path of a row."""
-    at, length = (row + 2) * layout.WORD, min(words[row + 1] >> 2, layout.ROW_TEXT_BYTES)
-    request_id, _, rest = memory[at : at + length].decode("latin-1").partition(" ")
+def _listed(memory: mmap.mmap, words: memoryview[int], row: int) -> _Listed:
+    """The request of a row."""
+    at, mark, backend, room = (row + 2) * layout.WORD, words[row + 1], 0, layout.ROW_TEXT_BYTES
+    if mark & layout.HAS_BACKEND:
+        backend, room = words[row + layout.ROW_BACKEND], room - layout.WORD
+    request_id, _, rest = memory[at : at + min(mark >> 3, room)].decode("latin-1").partition(" ")
     method, _, path = rest.partition(" ")
-    return request_id, method, path
+    return _Listed(layout.VERSION_LABELS[mark & 3], request_id, method, path, backend)
 
 
 def _rows(slot_at: int) -> range:

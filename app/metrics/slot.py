@@ -79,9 +79,16 @@ class SlotWriter:
         text = (b"%b %b %b" % (request_id, method, target if query < 0 else target[:query]))[:_TEXT]
         at = (row << 3) + 16
         self._memory[at : at + len(text)] = text
-        words[row + 1] = len(text) << 2 | version
+        words[row + 1] = len(text) << 3 | version
         words[row] = now_us  # last: from here on the row counts
         return row
+
+    def send_to(self, row: int, who: int) -> None:
+        """Lists with a request in flight which of its version's backends it goes to (`backend_rows.who`)."""
+        if row >= 0:
+            words = self._words
+            words[row + 1] |= layout.HAS_BACKEND
+            words[row + layout.ROW_BACKEND] = who
 
     def unclaim(self, row: int, version: int) -> None:
         """Takes a `start` back: in flight no more, and not counted as a request.

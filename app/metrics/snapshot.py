@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from app.errors import FAILURES
-from app.metrics.backend_rows import BackendRow
+from app.metrics.backend_rows import BackendRow, who
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,8 @@ class InFlightRow(NamedTuple):
     pid: int
     request_id: str = ""
     """Its X-Request-ID; "" for what a script records."""
+    backend: int = 0
+    """Who of its version's backends has it, as `backend_rows.who` names it; 0 where there is but one."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ class CutRequest:
     request_id: str
     method: str
     path: str
+    backend: int
+    """As in flight."""
     cause: str
     """One of `app.errors.CAUSES`, or `WORKER_DIED`."""
     started_us: int
@@ -140,6 +144,8 @@ class FailedRequest(NamedTuple):
     request_id: str
     method: str
     path: str
+    """As in flight."""
+    backend: int
     """As in flight."""
     status: int
     """What the client saw; 0 when it saw none."""
@@ -225,6 +231,11 @@ class Snapshot(NamedTuple):
     """The last failed requests, newest last; at most 32 of each slot are remembered."""
     backends: Mapping[str, Sequence[BackendRow]] = MappingProxyType({})
     """Those of versions that have several; put in by who knows their addresses, which the file does not."""
+
+    def address_of(self, one: InFlightRow | CutRequest | FailedRequest) -> str:
+        """The address of the backend that had a request; "" where its version has but one, or that one no more."""
+        rows = self.backends.get(one.version, ()) if one.backend else ()
+        return next((row.address for row in rows if who(row.address) == one.backend), "")
 
     @property
     def held(self) -> int:

@@ -24,6 +24,9 @@ CAUSE_INDEX = {cause: index for index, cause in enumerate(CAUSES)}
 class Recorder(Claims, Protocol):
     """Where requests are counted; `app.metrics.slot.SlotWriter` in a worker."""
 
+    def send_to(self, row: int, who: int) -> None:
+        """Lists with a request which of its version's backends it goes to."""
+
     def finish(
         self,
         row: int,
@@ -222,10 +225,12 @@ class Transaction:
         self.row, self.target = None, NOWHERE
 
     def move_to(self, backend: Target) -> None:
-        """Goes on to another backend of the same version."""
+        """Goes to a backend of its version, on which it counts already."""
         if self.target.leave is not None:
             self.target.leave()
         self.target = backend
+        assert self.row is not None
+        self._records.recorder.send_to(self.row, backend.who)
 
     def claim(self, target: Target) -> None:
         """Claims a version of which nothing is asked: the one that the request was meant for, or none at all."""

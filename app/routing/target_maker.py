@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 from app.address import Address, Backend
+from app.metrics.backend_rows import who
 from app.routing.backends import Backends, Counts
 from app.routing.choosing import chooser_of
 from app.routing.roster import Policy, Roster
@@ -88,7 +89,7 @@ class TargetMaker:
         if len(listed) > 1 or limit:
             targets = [self._target_at(version, backend.address) for backend in listed]
             for number, target in enumerate(targets):
-                target.whole, target.backend = whole, number
+                target.whole, target.backend, target.who = whole, number, who(str(target.address))
                 if self._config.affinity and len(listed) > 1:
                     target.cookie = _cookie_of(version, target.address)
             choose, key_of = chooser_of(self._config.balance, listed)

@@ -105,6 +105,7 @@ class Target:
         backends: of a version that has several, what chooses among them; None of one that has one, and of a backend.
         whole: the version's own target; of a version that is itself.
         backend: a backend's number in its version; -1 of a version.
+        who: the word by which the metrics know a backend; 0 of a version.
         cookie: of a backend to which clients stick, the value that names it; else b"".
         leave: of a backend, says that a request that was sent there is in flight no more.
     """
@@ -124,6 +125,7 @@ class Target:
         "release",
         "send",
         "version",
+        "who",
         "whole",
     )
 
@@ -151,6 +153,7 @@ class Target:
         self.backends: Choice | None = None
         self.whole = self
         self.backend = -1
+        self.who = 0
         self.cookie = b""
         self.leave: Callable[[], None] | None = None
 

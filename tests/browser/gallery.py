@@ -99,9 +99,9 @@ _AT_WORK = command("deploy", 7, command="blue_green_deploy deploy --release=1.5.
 _DRAINED = [stats("green", 1_210, 0, 2, total=latency(12.4, 48, 210)), stats("blue", 1_200, 0, 1)]
 
 _FAILURES = [
-    FailedRequest("blue", "1961a69783c7143f-004", "GET", "/search", 504, "read_timeout", AT - 41, 30_010.0),
-    FailedRequest("blue", "1961a69783c7143f-007", "POST", "/checkout/step/2", 500, "", AT - 9, 41.7),
-    FailedRequest("blue", "1961a69783c7143f-00a", "POST", "/checkout/step/2", 500, "", AT - 2, 38.0),
+    FailedRequest("blue", "1961a69783c7143f-004", "GET", "/search", 0, 504, "read_timeout", AT - 41, 30_010.0),
+    FailedRequest("blue", "1961a69783c7143f-007", "POST", "/checkout/step/2", 0, 500, "", AT - 9, 41.7),
+    FailedRequest("blue", "1961a69783c7143f-00a", "POST", "/checkout/step/2", 0, 500, "", AT - 2, 38.0),
 ]
 
 _BACKENDS = [

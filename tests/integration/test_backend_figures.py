@@ -8,15 +8,16 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.test_backends import answers, name, router  # noqa: F401
+from tests.integration.test_backends import POST, answers, name, router  # noqa: F401
 from tests.support.environment import own_environment
 from tests.support.raw_client import Response
-from tests.support.raw_upstream import RawUpstream, reply
+from tests.support.raw_upstream import Exchange, RawUpstream, reply
 from tests.support.router_process import ROOT, RouterProcess
 from tests.support.states import put_state
 from tests.support.waiting import wait_until
@@ -64,6 +65,32 @@ def test_requests_are_counted_by_backend_and_all_places_agree(router: RouterProc
     assert samples(router, "backend_requests_total") == counts
     assert samples(router, "backend_available") == [1, 1, 1]
     assert samples(router, "backend_in_flight") == samples(router, "backend_failures_total") == [0, 0, 0]
+
+
+def test_requests_in_flight_and_failed_ones_name_their_backend(
+    router: RouterProcess,  # noqa: F811
+    backends: list[RawUpstream],
+) -> None:
+    go_on = threading.Event()
+
+    def hold(exchange: Exchange) -> None:
+        go_on.wait(30)
+        exchange.reset()
+
+    for backend in backends:
+        backend.handler = hold
+    addresses = column(router, "address")
+    with router.connect() as client:
+        client.send(POST)
+        wait_until(lambda: router.metrics()["oldest_in_flight"], "the request", 10)
+        where = router.metrics()["oldest_in_flight"][0]["backend"]
+        assert [count for count in column(router, "in_flight") if count] == [1]
+        assert where == addresses[column(router, "in_flight").index(1)]
+        assert f"blue {where}" in page(router, "/monitoring").text
+        go_on.set()
+        assert client.read_response().status == 502
+    wait_until(lambda: router.metrics()["last_failed"], "its failure", 10)
+    assert router.metrics()["last_failed"][-1]["backend"] == where
 
 
 def test_backend_that_breaks_off_is_told_of_as_ejected(router: RouterProcess, backends: list[RawUpstream]) -> None:  # noqa: F811

@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import CAUSES
 from app.metrics import layout
+from app.metrics.backend_rows import who
 from app.metrics.shared import SharedMetrics
 from app.metrics.slot import SlotWriter
 from app.metrics.snapshot import VersionStats
@@ -214,6 +215,24 @@ def test_long_targets_are_cut_to_fit(metrics: SharedMetrics, writer: SlotWriter,
     [row] = metrics.in_flight_rows()
     assert row.request_id == "i" * 128
     assert len(f"{row.request_id} {row.method} {row.path}") == layout.ROW_TEXT_BYTES
+
+
+@pytest.mark.parametrize("target", [b"/a", b"/" + b"x" * 500], ids=["short", "too long"])
+def test_rows_say_which_backend_has_a_request(
+    metrics: SharedMetrics, writer: SlotWriter, clock: FakeClock, target: bytes
+) -> None:
+    row = writer.start(0, b"GET", target, clock(), b"id-1")
+    writer.send_to(row, who("127.0.0.1:5015"))
+    writer.send_to(-1, 1)  # one that has no row
+    [seen] = metrics.in_flight_rows()
+    assert (seen.backend, seen.request_id, seen.method) == (who("127.0.0.1:5015"), "id-1", "GET")
+    assert target.decode().startswith(seen.path)
+    writer.count_cut(row, 0, CAUSES.index("upstream_reset"), clock())
+    writer.finish(row, 0, status=502, cause=CAUSES.index("upstream_reset"))
+    assert [cut.backend for cut in metrics.cuts()] == [seen.backend]
+    assert [one.backend for one in metrics.snapshot().failures] == [seen.backend]
+    assert writer.start(0, b"GET", b"/b", clock()) == row
+    assert [row.backend for row in metrics.in_flight_rows()] == [0]
 
 
 def test_requests_beyond_the_table_are_counted_and_rows_are_used_again(

@@ -69,7 +69,7 @@ class Admission:
         if queue is None or not queue.is_anothers_turn(transaction):
             backend = backends.pick(request.head, request.forwarding, transaction.backend_cookie)
             if backend is not None:
-                transaction.target = backend
+                transaction.move_to(backend)
                 return None
         assert queue is not None, "without a limit there is room"
         whole = transaction.target
