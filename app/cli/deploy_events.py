@@ -40,12 +40,22 @@ def receipt_lines(receipt: Receipt) -> list[str]:
     width = max(len(count_text(account.started)) for account in shown.values())
     for name, account in shown.items():
         lines.append(_account_line(name, account, width))
-        lines += _cut_lines(account)
+        lines += _backend_lines(account) + _cut_lines(account)
     return lines
 
 
 _MOST_IDS = 20
 """Of cut requests in what is printed; the history keeps more."""
+
+
+def _backend_lines(account: VersionReceipt) -> list[str]:
+    """What each backend of a version that has several had of them."""
+    return [
+        f"           {address}: {count_text(one.started)}"
+        + (f", {count_text(one.failures)} attempts failed" if one.failures else "")
+        for address, one in account.backends.items()
+        if account.started
+    ]
 
 
 def _cut_lines(account: VersionReceipt) -> list[str]:

@@ -69,8 +69,11 @@ class _RouterTraffic:
         found = [metrics.backend_rows(VERSIONS.index(version), addresses, ()) for metrics in self._in_use()]
         return sum(row.in_flight for rows in found for row in rows)
 
+    def backends(self, version: str, addresses: Sequence[Address]) -> Sequence[BackendRow]:
+        return self._current().backend_rows(VERSIONS.index(version), addresses)
+
     def uses(self, version: str, address: Address) -> bool:
-        return not any(row.is_out for row in self._current().backend_rows(VERSIONS.index(version), [address], ()))
+        return not any(row.is_out for row in self.backends(version, [address]))
 
     def in_flight_rows(self, version: str) -> Sequence[Row]:
         rows = [row for metrics in self._in_use() for row in metrics.in_flight_rows(version)]

@@ -13,7 +13,7 @@ from app.deploy.events import ReceiptReady
 from app.deploy.plan import Plan
 from app.deploy.record.receipt import SwitchAccount
 from app.operator_errors import DrainTimedOut, OperatorError
-from app.state.model import Pause, VersionState, with_pause, without_pause
+from app.state.model import BlueGreenState, Pause, VersionState, with_pause, without_pause
 
 __all__ = ["PlanRun"]
 
@@ -120,10 +120,13 @@ class PlanRun:
                 f"{PROGRAM} stop {names[0]} --force   # to cut them off" if len(names) == 1 else "",
             )
 
-    def open_account(self) -> SwitchAccount | None:
+    def open_account(self, state: BlueGreenState) -> SwitchAccount | None:
         """The figures of this moment, which a receipt can begin from; None without a router."""
-        traffic = self.deployment.traffic
-        return None if traffic is None else SwitchAccount.open(traffic, self.deployment.clock())
+        here = self.deployment
+        if here.traffic is None:
+            return None
+        places = {name: found for name, it in state.versions.items() if len(found := here.addresses(it)) > 1}
+        return SwitchAccount.open(here.traffic, here.clock(), places)
 
     def close_account(self) -> dict[str, object]:
         """Report the receipt, if a switch was made under a router; gives what the history keeps, also of a watch."""

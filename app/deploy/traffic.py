@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from app.address import Address
+from app.metrics.backend_rows import BackendRow
 from app.metrics.snapshot import Streams
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ class Traffic(Protocol):
 
     def in_flight_on(self, version: str, addresses: Sequence[Address]) -> int:
         """The same for some of its addresses; where it has several, they are counted."""
+
+    def backends(self, version: str, addresses: Sequence[Address]) -> Sequence[BackendRow]:
+        """What the workers have given to each of a version's several addresses."""
 
     def uses(self, version: str, address: Address) -> bool:
         """Whether the workers send requests to one of a version's addresses, as far as its health goes."""

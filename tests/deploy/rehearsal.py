@@ -23,6 +23,7 @@ from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
 from app.deploy.traffic import Tally, Traffic, TrafficSample
 from app.facts import Recent
+from app.metrics.backend_rows import BackendRow
 from app.metrics.snapshot import CutRequest
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.deploy_settings import DeployConfig
@@ -73,6 +74,10 @@ class FakeTraffic:
 
     def in_flight(self, version: str) -> int:
         return _next(self.looks.get(version, [0]))
+
+    def backends(self, version: str, addresses: Sequence[Address]) -> Sequence[BackendRow]:
+        """Nothing has gone to any of them."""
+        return [BackendRow(str(address), "ok", "", 0, 0, 0, 0.0) for address in addresses]
 
     def in_flight_on(self, version: str, addresses: Sequence[Address]) -> int:
         """Those of an address are in the script under its text."""

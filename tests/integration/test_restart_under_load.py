@@ -17,6 +17,7 @@ import pytest
 from app.cli.deploy_traffic import open_traffic
 from app.deploy.deployer import Deployer
 from app.deploy.deployment import Deployment
+from app.deploy.events import Event
 from app.deploy.judge.gate import Gate
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
@@ -48,6 +49,7 @@ class Site:
 
     def __init__(self, router: RouterProcess, command: str, **settings: Any) -> None:
         self.router = router
+        self.events: list[Event] = []
         found = open_traffic(RouterConfig(state_file=str(router.state_file)))
         assert found is not None
         self.traffic = found
@@ -59,7 +61,7 @@ class Site:
             app=app,
             gate=Gate(app, lambda event: None),
             traffic=found,
-            report=lambda event: None,
+            report=self.events.append,
             drain_timeout_s=20,
             hold_timeout_s=20,
         )

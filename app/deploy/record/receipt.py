@@ -15,13 +15,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import sub
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
+from app.address import Address
 from app.deploy.traffic import Cut, Tally, Traffic
+from app.metrics.backend_rows import BackendRow
 from app.metrics.histogram import BUCKETS, bucket_low
 from app.metrics.snapshot import Streams
 
-__all__ = ["MOST_IDS", "VersionReceipt", "SwitchAccount", "Receipt", "settle_account"]
+__all__ = ["MOST_IDS", "BackendReceipt", "VersionReceipt", "SwitchAccount", "Receipt", "settle_account"]
+
+
+class BackendReceipt(NamedTuple):
+    """What one of a version's several backends had of its requests; `failures` are attempts at a request."""
+
+    started: int
+    failures: int
 
 
 class VersionReceipt(NamedTuple):
@@ -29,7 +39,7 @@ class VersionReceipt(NamedTuple):
 
     `held_max_ms` is exact when no hold was ever longer, else at most 1/32 too long. `cut_ids` are the request
     ids of the cut ones as far as they are known, at most `MOST_IDS`. `streams` are those of the ended ones that were
-    event streams or tunnels.
+    event streams or tunnels. `backends` are there by address where the version has several.
     """
 
     started: int
@@ -43,6 +53,14 @@ class VersionReceipt(NamedTuple):
     retried: int
     cut_ids: tuple[str, ...] = ()
     streams: Streams = Streams()
+    backends: Mapping[str, BackendReceipt] = MappingProxyType({})
+
+    def as_json(self) -> dict[str, object]:
+        """The account as the history keeps it."""
+        found = self._asdict() | {"cut_ids": list(self.cut_ids), "streams": self.streams._asdict()}
+        del found["backends"]
+        backends = {address: one._asdict() for address, one in self.backends.items()}
+        return found | ({"backends": backends} if backends else {})
 
 
 class Receipt(NamedTuple):
@@ -64,10 +82,7 @@ class Receipt(NamedTuple):
     def as_json(self) -> dict[str, object]:
         """The receipt as the history keeps it."""
         return {
-            "versions": {
-                name: one._asdict() | {"cut_ids": list(one.cut_ids), "streams": one.streams._asdict()}
-                for name, one in self.accounts.items()
-            },
+            "versions": {name: one.as_json() for name, one in self.accounts.items()},
             "longest_hold_ms": self.longest_hold_ms,
             "duration_s": round(self.duration_s, 3),
             "drain_s": None if self.drain_s is None else round(self.drain_s, 3),
@@ -129,23 +144,29 @@ class SwitchAccount:
 
     traffic: Traffic
     opened_at: float
+    places: Mapping[str, Sequence[Address]]
     before: Mapping[str, Tally]
     cut_before: Sequence[Cut]
+    backends_before: Mapping[str, Sequence[BackendRow]]
     drain_s: float | None = None
     remaining: tuple[str, ...] = ()
 
     @classmethod
-    def open(cls, traffic: Traffic, now: float) -> Self:
-        """The books of a switch that comes next; `now` is monotonic.
+    def open(cls, traffic: Traffic, now: float, places: Mapping[str, Sequence[Address]]) -> Self:
+        """The books of a switch that comes next; `now` is monotonic, `places` are of the versions with several.
 
         Figures first, names after them, and the other way round at the end: whoever is named is counted.
         """
         tallies = traffic.tallies()
-        return cls(traffic, now, tallies, traffic.cuts())
+        backends = {name: traffic.backends(name, addresses) for name, addresses in places.items()}
+        return cls(traffic, now, places, tallies, traffic.cuts(), backends)
 
     def lost_traffic(self, version: str) -> None:
         """Begins the account of a version anew, whose traffic has just gone to the other one."""
         self.before = {**self.before, version: self.traffic.tallies()[version]}
+        if version in self.places:
+            backends = self.traffic.backends(version, self.places[version])
+            self.backends_before = {**self.backends_before, version: backends}
         self.cut_before = [*self.cut_before, *(cut for cut in self.traffic.cuts() if cut.version == version)]
 
     def close(self, now: float) -> Receipt | None:
@@ -156,7 +177,23 @@ class SwitchAccount:
             name: settle_account(tally, after[name], [cut.request_id for cut in cuts if cut.version == name])
             for name, tally in self.before.items()
         }
-        complete = {name: account for name, account in accounts.items() if account is not None}
+        complete = {
+            name: account._replace(backends=self._backends(name))
+            for name, account in accounts.items()
+            if account is not None
+        }
         if len(complete) < len(accounts):
             return None
         return Receipt(complete, now - self.opened_at, self.drain_s, self.remaining)
+
+    def _backends(self, name: str) -> dict[str, BackendReceipt]:
+        """As the version's own account: what was in flight at the switch counts as started."""
+        if name not in self.places:
+            return {}
+        pairs = zip(self.backends_before[name], self.traffic.backends(name, self.places[name]), strict=True)
+        return {
+            after.address: BackendReceipt(
+                after.requests - before.requests + before.in_flight, after.failures - before.failures
+            )
+            for before, after in pairs
+        }

@@ -104,7 +104,7 @@ def _make_active(run: PlanRun) -> None:
     before = deployment.store.read_or_new()
     gives_up = plan.operation is Operation.ROLLBACK
     after = promote(before, plan.target, deployment.now(), gives_up=gives_up)
-    account = run.open_account()
+    account = run.open_account(after)
     deployment.store.write(after)
     run.account = account
     if account is not None and before.active_version is not None:
