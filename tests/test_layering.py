@@ -17,7 +17,7 @@ LEVELS = [
     # L0, pure: the words that everybody speaks, then the rules that are put in those words
     ["app.command_line"],
     ["app.withheld", "app.shell_text", "app.signed"],
-    ["app.errors", "app.operator_errors", "app.units", "app.address"],
+    ["app.errors", "app.operator_errors", "app.units", "app.address", "app.limits.rate"],
     ["app.settings"],
     [
         *("app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.state.instances"),
@@ -46,7 +46,7 @@ LEVELS = [
         "app.json_log",
         "app.compiled",
     ],
-    ["app.upstream", "app.metrics", "app.compiled.build"],
+    ["app.upstream", "app.metrics", "app.limits", "app.compiled.build"],
     # L2, L3: the router, and the flows over it
     ["app.routing"],
     ["app.proxy", "app.deploy"],
@@ -65,8 +65,8 @@ ROOMS = {
         ["engine"],
         ["checks", "commands", "declaration"],
         ["tables.hold_settings"],
-        [f"tables.{name}_settings" for name in ("router", "app", "deploy", "release", "backends")],
-        ["tables"],
+        [f"tables.{name}_settings" for name in ("router", "app", "deploy", "release", "backends", "limit")],
+        ["tables", "arrays"],
         ["loading"],
         ["toml_file"],
     ],
