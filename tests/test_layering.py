@@ -23,7 +23,7 @@ LEVELS = [
         *("app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.state.instances"),
         "app.access",
     ],
-    ["app.metrics.layout", "app.metrics.histogram", "app.metrics.backend_rows"],
+    ["app.metrics.layout", "app.metrics.histogram", "app.metrics.backend_rows", "app.limits.limits_map"],
     [
         *(
             "app.protocol",
@@ -46,7 +46,8 @@ LEVELS = [
         "app.json_log",
         "app.compiled",
     ],
-    ["app.upstream", "app.metrics", "app.limits", "app.compiled.build"],
+    ["app.upstream", "app.metrics", "app.compiled.build"],
+    ["app.limits"],
     # L2, L3: the router, and the flows over it
     ["app.routing"],
     ["app.proxy", "app.deploy"],
