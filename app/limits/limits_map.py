@@ -8,8 +8,8 @@
 
     slot       counts       64 rows × 8 words: which limit, and its figures, fields of COUNTS; they stay when the slot
                             changes hands
-               refused      32 rows × 16 words: the keys that were refused last: which limit, hash of the key, how often,
-                            monotonic ns, length of the text, text
+               refused      32 rows × 16 words: the keys that were refused last: which limit, hash of the key, how
+                            often, monotonic ns, length of the text, text
                in flight    256 sets × 8 cells × 2 words: hash of the key, how many of its requests are in flight
 
 A key that is counted by rate takes 16 bytes, and so does one with requests in flight, in each worker.

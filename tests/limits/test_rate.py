@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.limits.rate import Rate, turn
+from app.limits.rate import LATE_NS, Rate, turn
 
 S = 10**9
 START = 5_000 * S
@@ -72,11 +72,19 @@ def test_delayed_requests_go_one_after_the_other() -> None:
     assert [(at - START) // 10**6 for at in gone] == [0, 100, 200, 300, 400, 500]
 
 
-@pytest.mark.parametrize("ahead_ns", [2 * S + 1, 10 * S, 2**62])
+@pytest.mark.parametrize("ahead_ns", [2 * S + LATE_NS + 1, 100 * S, 2**62])
 def test_time_that_no_request_of_the_key_can_have_left_counts_for_nothing(ahead_ns: int) -> None:
     rate = Rate.parse("10/s", 20)
 
     assert turn(rate, 0, START + ahead_ns, START) == turn(rate, 0, 0, START)
+
+
+def test_look_at_the_clock_that_is_late_does_not_undo_what_others_counted() -> None:
+    rate = Rate.parse("10/s", 2)
+    _, known = turn(rate, 0, START + S // 10, START)
+
+    assert turn(rate, 0, known, START - 1)[0] > 0
+    assert turn(rate, 0, known, START - LATE_NS)[0] > 0
 
 
 @given(
