@@ -13,7 +13,7 @@ import pytest
 from app import __version__
 from app.operator_errors import ConfigError
 from app.settings.checks import is_release_name
-from app.settings.engine import changes, describe
+from app.settings.engine import describe
 from app.settings.loading import Loaded, load
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.router_settings import RouterConfig
@@ -329,5 +329,8 @@ def test_settings_of_the_router_can_be_replaced_by_a_program() -> None:
 
 
 def test_changes_name_what_has_become_another_but_no_secret() -> None:
-    before, after = RouterConfig(read_timeout=30), RouterConfig(read_timeout=5, admin_token="a-new-token-for-all")
-    assert changes(before, after) == ["read_timeout = 30 → 5", "admin_token"]
+    before = load({}, {}, {"read_timeout": 30, "app": {"dir": "/srv/a"}})
+    after = load({}, {}, {"read_timeout": 5, "admin_token": "a-new-token-for-all", "app": {"dir": "/srv/b"}})
+
+    assert after.changes_since(before) == ["read_timeout = 30 → 5", "admin_token", "app.dir = /srv/a → /srv/b"]
+    assert after.changes_since(after) == []

@@ -17,13 +17,13 @@ LEVELS = [
     # L0, pure: the words that everybody speaks, then the rules that are put in those words
     ["app.command_line"],
     ["app.withheld", "app.shell_text", "app.signed"],
-    ["app.errors", "app.operator_errors", "app.units", "app.address"],
+    ["app.errors", "app.operator_errors", "app.units", "app.address", "app.limits.rate"],
     ["app.settings"],
     [
         *("app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.state.instances"),
         "app.access",
     ],
-    ["app.metrics.layout", "app.metrics.histogram", "app.metrics.backend_rows"],
+    ["app.metrics.layout", "app.metrics.histogram", "app.metrics.backend_rows", "app.limits.limits_map"],
     [
         *(
             "app.protocol",
@@ -47,6 +47,7 @@ LEVELS = [
         "app.compiled",
     ],
     ["app.upstream", "app.metrics", "app.compiled.build"],
+    ["app.limits"],
     # L2, L3: the router, and the flows over it
     ["app.routing"],
     ["app.proxy", "app.deploy"],
@@ -65,8 +66,8 @@ ROOMS = {
         ["engine"],
         ["checks", "commands", "declaration"],
         ["tables.hold_settings"],
-        [f"tables.{name}_settings" for name in ("router", "app", "deploy", "release", "backends")],
-        ["tables"],
+        [f"tables.{name}_settings" for name in ("router", "app", "deploy", "release", "backends", "limit")],
+        ["tables", "arrays"],
         ["loading"],
         ["toml_file"],
     ],

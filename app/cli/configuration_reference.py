@@ -9,11 +9,11 @@ from textwrap import wrap
 from typing import Final
 
 from app.installation import ROOT
-from app.settings.declaration import Table
+from app.settings.declaration import Table, TableArray
 from app.settings.engine import describe
 from app.settings.kinds import Setting, shown
 from app.settings.loading import ENV_PREFIX, HOME_VARIABLE, TOML_NAME
-from app.settings.tables import TABLES
+from app.settings.tables import ARRAYS, TABLES
 from app.withheld import REASONS
 
 __all__ = ["PAGE", "page"]
@@ -113,13 +113,15 @@ version or router in the background, whose output goes to a file.
 
 def page() -> str:
     """The whole page as Markdown."""
-    return "\n".join([_INTRODUCTION, *(line for table in TABLES for line in _part(table))])
+    return "\n".join([_INTRODUCTION, *(line for table in (*TABLES, *ARRAYS) for line in _part(table))])
 
 
 def _part(table: Table) -> list[str]:
     """What the page says of one table."""
     where = f"In the table `[{table.name}]` of `{TOML_NAME}`: {table.about}"
-    if not table.name:
+    if isinstance(table, TableArray):
+        where = f"In tables `{table.header}` of `{TOML_NAME}`, as many as you like: {table.about}"
+    elif not table.name:
         where = f"At the top level of `{TOML_NAME}`, or in its table `[router]`."
     return [
         f"## {table.title}",

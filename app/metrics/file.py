@@ -14,7 +14,7 @@ import mmap
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -71,7 +71,7 @@ def create_or_attach(path: Path, slots: int, before: MappedFile | None = None) -
     already count in a mapping `before`, that one is used on rather than a new one in memory.
     """
     try:
-        with _alone_in(path.parent):
+        with alone_in(path.parent):
             return _attach_or_make(path, slots)
     except (OSError, MetricsError) as error:
         fault = f"metrics are kept in memory only, not in {path}: {_reason(error)}"
@@ -109,7 +109,7 @@ def in_memory(slots: int, fault: str) -> MappedFile:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """Keeps other processes from making or replacing the file meanwhile. Raises OSError."""
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -188,9 +188,15 @@ def _slots_in(fd: int) -> int:
 
 
 def _make(path: Path, slots: int) -> MappedFile:
-    """Builds a complete file beside the path and puts it there in one step. Raises OSError.
+    """Builds a complete file at the path. Raises OSError."""
+    fd, memory = make_whole(path, file_bytes(slots), lambda memory: _write_header(memory, slots))
+    return MappedFile(memory, fd, slots, "")
 
-    Only its owner may read it (`mkstemp` makes it so): the rows of what is in flight hold request paths.
+
+def make_whole(path: Path, size: int, fill: Callable[[mmap.mmap], None]) -> tuple[int, mmap.mmap]:
+    """Builds a file of that size beside the path, and puts it there in one step when it is filled in. Raises OSError.
+
+    Only its owner may read it (`mkstemp` makes it so): what is in flight, and who was refused, is nobody else's affair.
     """
     import tempfile  # takes its time, and readers make no file
 
@@ -198,16 +204,16 @@ def _make(path: Path, slots: int) -> MappedFile:
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
     draft = Path(name)
     try:
-        os.posix_fallocate(fd, 0, file_bytes(slots))
-        memory = mmap.mmap(fd, file_bytes(slots))
-        _write_header(memory, slots)
+        os.posix_fallocate(fd, 0, size)
+        memory = mmap.mmap(fd, size)
+        fill(memory)
         os.rename(draft, path)
     except BaseException:
         os.close(fd)
         raise
     finally:
         draft.unlink(missing_ok=True)
-    return MappedFile(memory, fd, slots, "")
+    return fd, memory
 
 
 def let_go_of_history(memory: mmap.mmap) -> None:

@@ -29,7 +29,6 @@ from app.server.next_start import read_start
 from app.server.pid_file import PidFile
 from app.server.worker_flag import CUTTING_S, WorkerFlag, raise_flag
 from app.server.worker_manager import ENDING, WorkerManager, serves, signals_kept_waiting
-from app.settings.engine import changes
 from app.state.last_good import LastGood
 
 __all__ = ["UPGRADE_TIMEOUT_S", "RouterArbiter"]
@@ -290,8 +289,7 @@ class RouterArbiter(WorkerManager):
 def _changes(before: Any, after: Any) -> str:
     """Which settings a reload has changed, in words; both are the package `app`, each of its own release."""
     try:
-        was, now = before.loaded_settings, after.loaded_settings
-        found = changes(was.config, now.config) + [f"[app] {change}" for change in changes(was.app, now.app)]
+        found = after.loaded_settings.changes_since(before.loaded_settings)
     except Exception as error:  # between two releases that have nothing in common, say; it is no reason to stop
         return f"what has changed cannot be told ({error!r})"
     return ", ".join(found) or "no setting has changed"

@@ -10,6 +10,7 @@ import re
 import shlex
 
 from app.address import Backend, is_port
+from app.limits.rate import Rate
 from app.withheld import is_withheld
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -20,6 +21,7 @@ _HOST_FIELD = re.compile(r"([0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 STOP_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH")
 """Signals that servers take for the word to end, or for something else: gunicorn has a meaning for each of these."""
 
+_LABEL_TEXT = re.compile(r"[0-9A-Za-z_-]{0,40}")
 _STATUSES = re.compile(r"[1-5]\d\d(-[1-5]\d\d)?")
 
 
@@ -160,3 +162,24 @@ def is_balance(text: str) -> bool:
     if kind in ("hash:cookie", "hash:header"):
         return _TOKEN.fullmatch(name) is not None
     return text in ("least", "round-robin", "hash:client")
+
+
+def is_label(text: str) -> bool:
+    # No dot, which parts the names of settings, and none of the signs that logs and metrics would have to quote.
+    return _LABEL_TEXT.fullmatch(text) is not None
+
+
+def is_method(text: str) -> bool:
+    return _TOKEN.fullmatch(text) is not None and text == text.upper()
+
+
+def is_rate(text: str) -> bool:
+    try:
+        return not text or bool(Rate.parse(text))
+    except ValueError:
+        return False
+
+
+def is_limit_key(text: str) -> bool:
+    kind, colon, name = text.partition(":")
+    return text in ("client", "path") or (kind in ("header", "cookie", "jwt") and _TOKEN.fullmatch(name) is not None)

@@ -20,7 +20,7 @@ from app.settings.kinds import Setting, read, shown
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["Given", "Resolved", "Rule", "Setting", "build", "changes", "describe", "enforce", "from_environment"]
+__all__ = ["Given", "Resolved", "Rule", "Setting", "build", "describe", "enforce", "from_environment"]
 __all__ += ["from_table", "group", "raise_faults", "resolve", "setting", "shown", "unknown_name", "values_of"]
 
 T = TypeVar("T")
@@ -177,19 +177,6 @@ def _check_together(values: Mapping[str, object], rules: Iterable[Rule]) -> list
         for rule in rules
         if not rule.holds(*(values[name] for name in rule.names))
     ]
-
-
-def changes(before: DataclassInstance, after: DataclassInstance) -> list[str]:
-    """What has become another between two objects of settings, "hold_timeout = 5.0 → 10.0"; of a secret its name alone.
-
-    `before` may be of an older class: what it does not know had the default.
-    """
-    found, were, are = [], values_of(before), values_of(after)
-    for name, about in describe(type(after)).items():
-        old, new = were.get(name, about.default), are[name]
-        if old != new:
-            found.append(name if about.secret else f"{name} = {shown(about, old)} → {shown(about, new)}")
-    return found
 
 
 def enforce(instance: DataclassInstance, rules: Iterable[Rule]) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final, NamedTuple, TypeVar
 
-from app.settings.declaration import AllTables, Table
+from app.settings.arrays import is_array, read_arrays
+from app.settings.declaration import AllTables, Table, entry_name
 from app.settings.engine import (
     Given,
     Setting,
@@ -20,10 +21,11 @@ from app.settings.engine import (
     from_table,
     raise_faults,
     resolve,
+    shown,
     unknown_name,
     values_of,
 )
-from app.settings.tables import TABLES
+from app.settings.tables import ARRAYS, TABLES
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.backends_settings import BackendsConfig
 from app.settings.tables.deploy_settings import DeployConfig
@@ -46,18 +48,26 @@ T = TypeVar("T")
 class Loaded(NamedTuple):
     """The settings in effect by class, and the source of each: `sources["read_timeout"]`, `sources["app.dir"]`."""
 
-    settings: Mapping[type, Any]  # each an instance of its class, which a mapping's type cannot say
+    settings: Mapping[type, Any]  # each an instance of its class, or a tuple of them, which its type cannot say
     sources: Mapping[str, str]
 
     @classmethod
     def just(cls, *settings: object) -> Loaded:
         """Settings made by a program; what is not given has its defaults."""
-        return cls({type(one): one for one in settings}, {})
+        found: dict[type, Any] = {type(one): one for one in settings}
+        for kind in (array.settings for array in ARRAYS if array.settings in found):
+            found[kind] = tuple(one for one in settings if type(one) is kind)
+        return cls(found, {})
 
     def of(self, kind: type[T]) -> T:
         """The settings of one table, by their class."""
         found: T | None = self.settings.get(kind)
         return kind() if found is None else found
+
+    def every(self, kind: type[T]) -> tuple[T, ...]:
+        """The entries of an array of tables, by their class, in the order of the file."""
+        found: tuple[T, ...] = self.settings.get(kind, ())
+        return found
 
     @property
     def config(self) -> RouterConfig:
@@ -91,6 +101,27 @@ class Loaded(NamedTuple):
             for name, about in describe(table.settings).items():
                 full = table.full_name(name)
                 yield full, about, values[name], self.sources.get(full, "")
+        for array in ARRAYS:
+            for number, entry in enumerate(self.every(array.settings), 1):
+                values = values_of(entry)
+                for name, about in describe(array.settings).items():
+                    full = array.full_name(name, entry_name(values, number))
+                    yield full, about, values[name], self.sources.get(full, "")
+
+    def changes_since(self, before: Loaded) -> list[str]:
+        """What is another than it was, "hold_timeout = 5 → 10"; of a secret its name alone.
+
+        `before` may be of another release: what that does not know had the default.
+        """
+        found, were, are = [], {name: value for name, _, value, _ in before.rows()}, set()
+        for name, about, value, _ in self.rows():
+            are.add(name)
+            old = were.get(name, about.default)
+            if old != value:
+                found.append(name if about.secret else f"{name} = {shown(about, old)} → {shown(about, value)}")
+        entries = {name.rpartition(".")[0] for name in were if name.count(".") > 1}
+        still = {name.rpartition(".")[0] for name in are}
+        return found + [f"{entry} is gone" for entry in sorted(entries - still)]
 
     def with_router(self, **changes: Any) -> Loaded:  # by field, each of its type
         """The same, with other settings of the router's own."""
@@ -115,14 +146,17 @@ def load(cli: Mapping[str, str], environ: Mapping[str, str], toml: Mapping[str, 
         resolved = resolve(table.settings, given, table.rules)
         all_values[table.name], all_sources[table.name] = dict(resolved.values), resolved.sources
         resolved_faults += resolved.faults
-    faults += resolved_faults
-    found = AllTables(all_values, all_sources)
-    for table in TABLES:
+    arrays = read_arrays(ARRAYS, toml, TOML_NAME)
+    faults += [*resolved_faults, *arrays.faults]
+    found = AllTables(all_values, all_sources, arrays.entries)
+    for table in (*TABLES, *ARRAYS):
         faults += table.settle(found)
     raise_faults(faults)
-    settings = {table.settings: build(table.settings, found.values[table.name]) for table in TABLES}
+    settings: dict[type, Any] = {table.settings: build(table.settings, found.values[table.name]) for table in TABLES}
+    for array in ARRAYS:
+        settings[array.settings] = tuple(build(array.settings, entry) for entry in found.entries[array.name])
     sources = {table.full_name(name): source for table in TABLES for name, source in found.sources[table.name].items()}
-    return Loaded(settings, sources)
+    return Loaded(settings, sources | arrays.sources)
 
 
 def _layers(
@@ -155,13 +189,17 @@ def _split(
     top: dict[str, object] = {}
     parts: dict[str, Mapping[str, object]] = {_ROUTER: {}, **{table.name: {} for table in TABLES if table.name}}
     faults: list[str] = []
+    arrays = {array.name: array.header for array in ARRAYS}
     for name, value in toml.items():
-        if name in parts and isinstance(value, Mapping):
+        if name in arrays:
+            pass  # `read_arrays` does
+        elif name in parts and isinstance(value, Mapping):
             parts[name] = value
         elif name in parts:
             faults.append(f"{name} = {value!r}: expected a table ({TOML_NAME})")
-        elif isinstance(value, Mapping):
-            faults.append(unknown_name(f"[{name}]", [f"[{known}]" for known in parts], TOML_NAME))
+        elif isinstance(value, Mapping) or is_array(value):
+            written = f"[{name}]" if isinstance(value, Mapping) else f"[[{name}]]"
+            faults.append(unknown_name(written, [*(f"[{known}]" for known in parts), *arrays.values()], TOML_NAME))
         else:
             top[name] = value
     return top, parts, faults

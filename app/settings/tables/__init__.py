@@ -1,14 +1,21 @@
-"""One module for each table of `traffic_router.toml`: its settings class, and its row in the registry.
+"""One module for each table of `traffic_router.toml`: its settings class, and its row in one of the registries.
 
 Whoever adds a table writes its module and a line here; the file, `config`, the reference and the page know it then.
 """
 
 from typing import Final
 
-from app.settings.declaration import Table
-from app.settings.tables import app_settings, backends_settings, deploy_settings, release_settings, router_settings
+from app.settings.declaration import Table, TableArray
+from app.settings.tables import (
+    app_settings,
+    backends_settings,
+    deploy_settings,
+    limit_settings,
+    release_settings,
+    router_settings,
+)
 
-__all__ = ["TABLES"]
+__all__ = ["ARRAYS", "TABLES"]
 
 TABLES: Final[tuple[Table, ...]] = (
     router_settings.TABLE,
@@ -18,3 +25,6 @@ TABLES: Final[tuple[Table, ...]] = (
     backends_settings.TABLE,
 )
 """In the order in which they are listed everywhere."""
+
+ARRAYS: Final[tuple[TableArray, ...]] = (limit_settings.TABLE,)
+"""The tables of which there may be several, `[[name]]`, in the order in which they are listed after the others."""

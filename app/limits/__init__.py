@@ -1,0 +1,1 @@
+"""How often, and how many at once: the limits of `[[limit]]`, counted over all workers."""
