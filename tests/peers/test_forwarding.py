@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.peers.peers import PEERS_PYTHON, serving
-from tests.support.router_process import RouterProcess, running_router
+from tests.support.router_process import RouterProcess, free_port, running_router
+from tests.support.states import put_state
+from tests.support.waiting import wait_until
 
 APPLICATIONS = """
 import json
@@ -95,3 +98,25 @@ def test_other_servers_are_told_one_scheme(server: str, tmp_path: Path) -> None:
     ):
         for lines in HTTPS_TOLD_BY:
             assert told(router, lines + b"X-Forwarded-For: 192.0.2.1\r\n") == [believed, "192.0.2.1"], lines
+
+
+@pytest.mark.parametrize(
+    ("command", "believed"),
+    [
+        ("uvicorn --uds {socket} --forwarded-allow-ips=* --lifespan off application:asgi", "https"),
+        ("uvicorn --uds {socket} --lifespan off application:asgi", "http"),
+        ("gunicorn -b unix:{socket} application:wsgi", "https"),
+        ("hypercorn -b unix:{socket} application:asgi", "http"),
+    ],
+    ids=["uvicorn as it is documented", "uvicorn", "gunicorn", "hypercorn"],
+)
+def test_who_is_believed_on_a_socket(command: str, believed: str, tmp_path: Path) -> None:
+    (tmp_path / "application.py").write_text(APPLICATIONS)
+    socket = tmp_path / "app.sock"
+    with running_router(tmp_path / "router", free_port(), forwarded_hops=1) as router, contextlib.ExitStack() as stack:
+        words = f"{PEERS_PYTHON} -m {command.format(socket=socket)}".split()
+        server = stack.enter_context(subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.DEVNULL))
+        stack.callback(server.terminate)
+        wait_until(socket.exists, f"the socket of: {command}", 30)
+        put_state(router.state_file, "blue", {"blue": {"backends": [f"unix:{socket}"]}})
+        assert told(router, b"X-Forwarded-Proto: https\r\nX-Forwarded-For: 192.0.2.1\r\n") == [believed, "192.0.2.1"]
