@@ -36,7 +36,10 @@ class Counts(Protocol):
         """This worker's requests in flight, by backend."""
 
     def name(self, addresses: Iterable[Address]) -> None:
-        """Says which backends these are, in their order."""
+        """Says which backends these are, in their order; what is in flight on the only one so far counts there."""
+
+    def settle(self) -> None:
+        """Looks what of that has ended; while no request is claimed that is not chosen a backend for."""
 
     def began(self, backend: int) -> None:
         """One more request of this worker is in flight on a backend, and counted."""
@@ -77,6 +80,9 @@ class OwnCounts:
 
     def name(self, addresses: Iterable[Address]) -> None:
         """Nobody asks who they are."""
+
+    def settle(self) -> None:
+        """Nothing was counted."""
 
     def began(self, backend: int) -> None:
         """One more."""
