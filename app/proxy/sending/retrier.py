@@ -7,6 +7,7 @@ from time import monotonic
 
 from app.errors import (
     CircuitOpen,
+    PoolExhausted,
     RouterError,
     UpstreamConnectError,
     UpstreamConnectTimeout,
@@ -83,7 +84,7 @@ class Retrier:
         self,
         transaction: Transaction,
         message: UpstreamRequest,
-        error: UpstreamError,
+        error: UpstreamError | PoolExhausted,
         compose: Callable[[Transaction], UpstreamRequest],
     ) -> UpstreamResponse | Reply:
         """Sends a request again until a version answers, which need not be the one that failed.
@@ -112,7 +113,7 @@ class Retrier:
                 transaction.depart()
                 try:
                     response = target.send(message)
-                except UpstreamError as next_error:
+                except (UpstreamError, PoolExhausted) as next_error:
                     error = next_error
                 else:
                     if circuit is not None:
@@ -122,10 +123,10 @@ class Retrier:
             if attempts.held_s:
                 self._recorder.count_held(transaction.target.version, int(attempts.held_s * 1e6))
 
-    def _find_place(self, transaction: Transaction, error: UpstreamError, attempts: _Attempts) -> Reply | None:
+    def _find_place(self, transaction: Transaction, error: RouterError, attempts: _Attempts) -> Reply | None:
         """Claims another backend, or waits until the version is back; raises `error` when neither is of any use."""
         target = transaction.target
-        if not (isinstance(error, UpstreamReset) and error.was_used):
+        if isinstance(error, UpstreamError) and not (isinstance(error, UpstreamReset) and error.was_used):
             self._failures.failed(target)
         attempts.tried.add(target.backend)
         backend = self._another(target, error, attempts.tried)
@@ -145,7 +146,7 @@ class Retrier:
         attempts.tried.clear()
         return reply
 
-    def _another(self, target: Target, error: UpstreamError, tried: set[int]) -> Target | None:
+    def _another(self, target: Target, error: RouterError, tried: set[int]) -> Target | None:
         """The backend to go to at once, where the version has several and it does no harm; it counts as in flight."""
         backends = target.whole.backends
         if backends is None:
@@ -160,10 +161,10 @@ class Retrier:
                 backend.leave()
                 return None
             return backend
-        is_unsent = isinstance(error, UpstreamConnectError | UpstreamConnectTimeout)
+        is_unsent = isinstance(error, UpstreamConnectError | UpstreamConnectTimeout | PoolExhausted)
         return backends.another(tried) if is_unsent else None
 
-    def _check_can_wait(self, transaction: Transaction, error: UpstreamError) -> None:
+    def _check_can_wait(self, transaction: Transaction, error: RouterError) -> None:
         """Raises what the client is told when waiting is of no use, or sending again might do harm."""
         target = transaction.target
         if not self._hold_s or transaction.is_preview:
@@ -176,7 +177,7 @@ class Retrier:
         elif target.circuit is not None and self._is_given_up(target, target.circuit):
             raise CircuitOpen(f"{target.name} refuses connections for {target.circuit.failing_for_s:.0f} s") from error
 
-    def _wait(self, transaction: Transaction, seconds: float, error: UpstreamError) -> Reply | None:
+    def _wait(self, transaction: Transaction, seconds: float, error: RouterError) -> Reply | None:
         """Waits without a claim, then is admitted anew. Raises `error` when the time is over."""
         failed = transaction.target.whole
         self._note_down(failed)
