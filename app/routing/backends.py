@@ -224,7 +224,17 @@ class Backends:
         """One that was not tried yet, for a request that another one has refused; None when there is none."""
         self._look(self._now())
         left = [one for one in self._below_limit(self._roster.usable) if one not in tried]
-        return self.take(min(left, key=self._in_flight.__getitem__)) if left else None
+        while left:
+            one = min(left, key=self._in_flight.__getitem__)
+            target = self._take_below_limit(one)
+            if target is not None:
+                return target
+            left.remove(one)
+        return None
+
+    def has_others(self, tried: Container[int]) -> bool:
+        """Whether others than those that were tried get requests, were they as many as they may have."""
+        return any(one not in tried for one in self._roster.usable)
 
     def take(self, backend: int) -> Target:
         """That very one, likewise."""
