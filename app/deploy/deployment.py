@@ -214,8 +214,7 @@ class Deployment:
             self.put(replace(version, status="stopping"))
             for one, pid in pids.items():
                 self.report(Stopping(one.name, pid, self.app.stop_timeout))
-            if self.traffic is not None:
-                self.drain_of(self.traffic).wait_for_workers(self.store.read().serial)
+            self.wait_for_workers()
         was_killed = self.end(version)
         ended = {one: self.processes.find(one).exit_status for one in found}
         exit_status = ended[next(iter(ended))]
@@ -232,6 +231,11 @@ class Deployment:
         for stray in self.processes.strays(version):
             self.processes.stop(stray, *how)
         return self.processes.stop(version, *how)
+
+    def wait_for_workers(self) -> None:
+        """Wait until the router's workers act by the state as it is now; at once where no router runs."""
+        if self.traffic is not None:
+            self.drain_of(self.traffic).wait_for_workers(self.store.read().serial)
 
     def drain_of(self, traffic: Traffic, listeners: Mapping[str, Address] | None = None) -> Drain:
         """What waits for requests of that traffic, be it those of some listeners alone."""

@@ -54,10 +54,16 @@ class BackendRow(NamedTuple):
 
 
 class Source(NamedTuple):
-    """One slot of the metrics file, and whether what its owner says of this moment counts."""
+    """One slot of the metrics file.
+
+    Attributes:
+        is_alive: its owner lives, so its requests are in flight.
+        is_well: it does not hang either, so what it says of this moment counts.
+    """
 
     slot: int
-    is_live: bool
+    is_alive: bool
+    is_well: bool
 
 
 def who(address: str) -> int:
@@ -84,7 +90,7 @@ def backend_rows(
     """
     named = {str(address): _Sum() for address in addresses}
     sums = {who(address): found for address, found in named.items()}
-    for slot, is_live in sources:
+    for slot, is_alive, is_well in sources:
         who_at, requests_at, failures_at = (
             layout.backend_totals_at(slot, version, column) for column in layout.BACKEND_TOTALS
         )
@@ -94,11 +100,12 @@ def backend_rows(
                 continue
             found.requests += words[requests_at + number]
             found.failures += words[failures_at + number]
-            if is_live:
-                in_flight, out, unwell = (
-                    words[layout.backends_at(slot, version, column) + number] for column in layout.BACKEND_COLUMNS
-                )
+            in_flight, out, unwell = (
+                words[layout.backends_at(slot, version, column) + number] for column in layout.BACKEND_COLUMNS
+            )
+            if is_alive:
                 found.in_flight += in_flight
+            if is_well:
                 found.out = max(found.out, out)
                 found.unwell |= unwell
     return tuple(_row(address, found, now_us, drained) for address, found in named.items())

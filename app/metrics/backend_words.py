@@ -10,7 +10,7 @@ from typing import NamedTuple
 from app.address import MAX_BACKENDS, Address
 from app.metrics import layout
 from app.metrics.backend_rows import who
-from app.metrics.layout import S
+from app.metrics.layout import C, S
 
 __all__ = ["BackendWords", "Verdicts"]
 
@@ -40,7 +40,10 @@ class BackendWords:
     """
 
     __slots__ = (
+        "_block",
         "_columns",
+        "_elder",
+        "_elders",
         "_in_flight_at",
         "_live",
         "_looked_us",
@@ -57,6 +60,8 @@ class BackendWords:
         self._own_at = tuple(layout.backends_at(own, version, column) for column in layout.BACKEND_COLUMNS)
         self._totals_at = tuple(layout.backend_totals_at(own, version, column) for column in layout.BACKEND_TOTALS)
         self._in_flight_at, self._requests_at = self._own_at[0], self._totals_at[1]
+        self._block = layout.version_at(own, version)
+        self._elder, self._elders = 0, 0  # a backend, and how many requests it has from when it was the only one
         others = [slot for slot in range(slots) if slot != own]
         self._columns = [
             tuple(layout.backends_at(slot, version, column) for column in layout.BACKEND_COLUMNS) for slot in others
@@ -84,6 +89,29 @@ class BackendWords:
             for at, value in zip(moved, known.get(one, [0] * len(moved)), strict=True):
                 words[at + number] = value
             words[who_at + number] = one
+        is_alone = not any(before[1:])
+        elders, whose = (self._uncounted() if is_alone else self._elders), before[0 if is_alone else self._elder]
+        self._count_elders(0)
+        if whose and whose in now:
+            self._elder = now.index(whose)
+            self._count_elders(elders)
+
+    def settle(self) -> None:
+        """Notes which requests have ended that are from before there were several backends; outside of a claim."""
+        if self._elders:
+            self._count_elders(min(self._elders, self._uncounted()))
+
+    def _uncounted(self) -> int:
+        """How many of this worker's requests on the version count on no backend; of one alone none is counted."""
+        words, block = self._words, self._block
+        started, *ended = (words[block + C[name]] for name in ("started", "finished", "unclaimed", "aborted"))
+        return max(started - sum(ended) - sum(self.own) + self._elders, 0)
+
+    def _count_elders(self, elders: int) -> None:
+        own, elder = self.own, self._elder
+        own[elder] += elders - self._elders
+        self._elders = elders
+        self._words[self._in_flight_at + elder] = own[elder]
 
     def began(self, backend: int) -> None:
         """One more request of this worker is in flight on a backend, and counted."""
@@ -119,6 +147,13 @@ class BackendWords:
     def say_unwell(self, backend: int, is_unwell: bool) -> None:
         """Says how its health checks go; for the leading worker."""
         self._words[self._own_at[2] + backend] = int(is_unwell)
+
+    def say_checked(self, address: Address, is_ok: bool) -> None:
+        """Says how a health check went; of one that was named when it began, and is no more, nothing."""
+        who_at, one = self._totals_at[0], who(str(address))
+        named = self._words[who_at : who_at + MAX_BACKENDS].tolist()
+        if one in named:
+            self.say_unwell(named.index(one), not is_ok)
 
     def in_flight(self, count: int) -> list[int]:
         """The requests in flight on each of the first `count` backends, of all workers that were found well."""

@@ -270,8 +270,11 @@ class Reader:
     ) -> tuple[BackendRow, ...]:
         """The backends of version 0 or 1; what a worker that hangs or died says of this moment does not count."""
         since = now_us - layout.FRESH_US
-        used = ((slot, self._words[layout.slot_at(slot) + S["seen_us"]]) for slot in self._used())
-        sources = [Source(slot, seen_us > since and self._is_alive(slot)) for slot, seen_us in used]
+        found = ((slot, self._is_alive(slot)) for slot in self._used())
+        sources = [
+            Source(slot, is_alive, is_alive and self._words[layout.slot_at(slot) + S["seen_us"]] > since)
+            for slot, is_alive in found
+        ]
         return backend_rows(self._words, sources, version, addresses, now_us, drained)
 
     # Rings --------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 from gevent import GreenletExit
 
-from app.errors import RouterError, UpstreamDeadline, UpstreamError, WorkerStopped
+from app.errors import PoolExhausted, RouterError, UpstreamDeadline, UpstreamError, WorkerStopped
 from app.protocol.response import ResponseHead
 from app.proxy.chain import Chain
 from app.proxy.client_request import RATE_GRACE_S, ClientRequest
@@ -135,7 +135,7 @@ class Forwarder:
             message.begun = begun
         try:
             response = target.send(message)
-        except UpstreamError as error:
+        except (UpstreamError, PoolExhausted) as error:
             again = self._retrier.send_again(transaction, message, error, self.rewriter.request)
             if isinstance(again, Reply):
                 return self._reply(transaction, again)

@@ -14,6 +14,7 @@ from gevent.event import Event
 
 from app.access import Access
 from app.address import Address
+from app.metrics.backend_words import BackendWords
 from app.metrics.layout import slots_for
 from app.metrics.leader import Turn
 from app.metrics.shared import SharedMetrics, monotonic_us, until_next_second
@@ -81,6 +82,7 @@ class Service:
         if self.metrics.fault:
             logger.warning("%s", self.metrics.fault)
         self.timeouts = Timeouts(config)
+        self._words: dict[int, BackendWords] = {}
         self.names = Names(self._look_up_soon)
         self._looking_up = Event()
         self._resolver: Any = None  # a greenlet, once there is a name; gevent has no types
@@ -91,7 +93,7 @@ class Service:
             app_config.address,
             app_config.ports,
             settings.backends,
-            partial(self.metrics.backends, self.slot),
+            self._words_of,
             gevent.get_hub().loop.now,
             self.names,
         )
@@ -115,6 +117,13 @@ class Service:
         limits = ExchangeTimeouts(waits.reading, waits.body, waits.sending, wait_for_either)
         return UpstreamSession(UpstreamAdapter(pool, limits))
 
+    def _words_of(self, version: int) -> BackendWords:
+        """What this worker says of the backends of a version, by its index."""
+        words = self._words.get(version)
+        if words is None:
+            words = self._words[version] = self.metrics.backends(self.slot, version)
+        return words
+
     def start(self) -> None:
         """Starts what goes on beside the requests: the heartbeat, and in one of the workers the leader's duties."""
         gevent.spawn(self._beat)
@@ -130,6 +139,8 @@ class Service:
             # What has no end by itself is ended on a version that is not active any more.
             self.records.long_lived.look(active.index if active is not None else None, self.handover)
             self.budget.tick()
+            for words in self._words.values():
+                words.settle()
             self.failover.look_again()
             if self.metrics.try_lead():
                 self.metrics.fold()
@@ -167,7 +178,7 @@ class Service:
     def _check_health(self) -> None:
         """Probes both versions each `health_check_interval`, in the leading worker only."""
         while True:
-            state = self.router.state.current()
+            state = self.router.look()
             if state is not None and self.metrics.try_lead():
                 for index, name in enumerate(VERSIONS):
                     check = self.probe(state.version(name))
@@ -185,9 +196,8 @@ class Service:
         gevent.joinall(checks, raise_error=True)
         results = [check.get() for check in checks]
         if len(results) > 1 and self.metrics.try_lead():
-            words = self.metrics.backends(self.slot, version.index)
-            words.name(addresses)
-            for number, result in enumerate(results):
-                words.say_unwell(number, not result.ok)
+            words = self._words_of(version.index)
+            for address, result in zip(addresses, results, strict=True):
+                words.say_checked(address, result.ok)
         best = best_of(results)
         return Probe(time.time(), best.ok, best.status or 0, best.latency_ms, best.reason)

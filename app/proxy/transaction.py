@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic_ns
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from gevent import getcurrent
 
@@ -16,7 +16,7 @@ from app.proxy.long_lived import LongLived
 from app.routing.targets import NOWHERE, Claims, Target
 from app.transport.deadlines import Deadlines
 
-__all__ = ["CAUSE_INDEX", "PreviewTokens", "Recorder", "RequestLog", "RequestRecorder", "Transaction"]
+__all__ = ["CAUSE_INDEX", "PreviewTokens", "Recorder", "RequestLog", "RequestRecorder", "Transaction", "Tried"]
 
 CAUSE_INDEX = {cause: index for index, cause in enumerate(CAUSES)}
 
@@ -103,6 +103,13 @@ class RequestRecorder:
         return not self._counts or self._excluded.covers(target)
 
 
+class Tried(NamedTuple):
+    """The backends of a version, as one state has it, that have refused a request."""
+
+    whole: Target
+    backends: set[int]
+
+
 @dataclass(frozen=True, slots=True)
 class PreviewTokens:
     """The tokens that a request carried, b"" each for none."""
@@ -123,6 +130,7 @@ class Transaction:
         is_preview: it visits the standby: it is not held, not counted, and its answer not to be stored.
         backend_cookie: the value of the cookie that names the backend which the client has had; b"" for none.
         queued_until: monotonic seconds: up to when it waits for room on a backend; 0 where it did not have to.
+        tried: which backends have refused it; None until one has.
         row, target: the claim, its row in the in-flight table and the version; the row is None while there is none, and
             the target then whoever has a refusal to answer for.
         sent_us, head_us: monotonic microseconds when the request was sent and the answer's head was here; 0 before.
@@ -152,6 +160,7 @@ class Transaction:
         "sent_us",
         "stream",
         "target",
+        "tried",
     )
 
     def __init__(self, records: RequestRecorder, request: ClientRequest, request_id: bytes) -> None:
@@ -163,6 +172,7 @@ class Transaction:
         self.is_preview = False
         self.backend_cookie = b""
         self.queued_until = 0.0
+        self.tried: Tried | None = None
         self.row: int | None = None
         self.target = NOWHERE
         self.sent_us = 0

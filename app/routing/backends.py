@@ -36,7 +36,10 @@ class Counts(Protocol):
         """This worker's requests in flight, by backend."""
 
     def name(self, addresses: Iterable[Address]) -> None:
-        """Says which backends these are, in their order."""
+        """Says which backends these are, in their order; what is in flight on the only one so far counts there."""
+
+    def settle(self) -> None:
+        """Looks what of that has ended; while no request is claimed that is not chosen a backend for."""
 
     def began(self, backend: int) -> None:
         """One more request of this worker is in flight on a backend, and counted."""
@@ -77,6 +80,9 @@ class OwnCounts:
 
     def name(self, addresses: Iterable[Address]) -> None:
         """Nobody asks who they are."""
+
+    def settle(self) -> None:
+        """Nothing was counted."""
 
     def began(self, backend: int) -> None:
         """One more."""
@@ -218,7 +224,17 @@ class Backends:
         """One that was not tried yet, for a request that another one has refused; None when there is none."""
         self._look(self._now())
         left = [one for one in self._below_limit(self._roster.usable) if one not in tried]
-        return self.take(min(left, key=self._in_flight.__getitem__)) if left else None
+        while left:
+            one = min(left, key=self._in_flight.__getitem__)
+            target = self._take_below_limit(one)
+            if target is not None:
+                return target
+            left.remove(one)
+        return None
+
+    def has_others(self, tried: Container[int]) -> bool:
+        """Whether others than those that were tried get requests, were they as many as they may have."""
+        return any(one not in tried for one in self._roster.usable)
 
     def take(self, backend: int) -> Target:
         """That very one, likewise."""

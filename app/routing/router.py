@@ -227,9 +227,9 @@ class TrafficRouter:
             if self.target() is target:
                 return row, target
         except RouterError:
-            claims.unclaim(row, target.version)
+            self._unclaim(row, target)
             raise
-        claims.unclaim(row, target.version)
+        self._unclaim(row, target)
         return self.claim_on(self.target, method, path, now_us, request_id)
 
     def claim_on(
@@ -243,9 +243,13 @@ class TrafficRouter:
                 if pick() is target:
                     return row, target
             except RouterError:
-                self._claims.unclaim(row, target.version)
+                self._unclaim(row, target)
                 raise
-            self._claims.unclaim(row, target.version)
+            self._unclaim(row, target)
+
+    def _unclaim(self, row: int, target: Target) -> None:
+        self._claims.unclaim(row, target.version)
+        self._maker.settle(target.version)
 
     def session(self, where: Address | int) -> UpstreamSession:
         """The session of an address, or of a port at the usual one."""

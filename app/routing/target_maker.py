@@ -64,6 +64,8 @@ class TargetMaker:
         would be left alone until the next health check, or for what its predecessor had done.
         """
         listed = self.backends_of(version)
+        counts = self._counts_of(version.index)
+        counts.name(backend.address for backend in listed)
         if len(listed) == 1:
             self._served.pop(version.index, None)
             return
@@ -74,12 +76,14 @@ class TargetMaker:
         )
         new = {address for address, _ in serving - self._served.get(version.index, frozenset())}
         self._served[version.index] = serving
-        counts = self._counts_of(version.index)
-        counts.name(backend.address for backend in listed)
         for number, backend in enumerate(listed):
             if backend.address in new:
                 counts.say_unwell(number, False)
                 counts.say_out(number, 0)
+
+    def settle(self, version: int) -> None:
+        """A request that was about to go to a version, by its index, as it was before goes there no more."""
+        self._counts_of(version).settle()
 
     def target_of(self, version: VersionState) -> Target:
         """The version's target; of one with several backends it chooses among theirs."""

@@ -77,6 +77,9 @@ class Choice(Protocol):
     def another(self, tried: Container[int]) -> Target | None:
         """One that was not tried yet, likewise; None when there is none."""
 
+    def has_others(self, tried: Container[int]) -> bool:
+        """Whether others than those that were tried get requests, were they as many as they may have."""
+
     def take(self, backend: int) -> Target:
         """That very one, likewise."""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
-from tests.support.raw_upstream import RawUpstream
+from tests.support.raw_upstream import Exchange, RawUpstream, reply
 from tests.support.router_process import RouterProcess, configured_router
 from tests.support.states import put_state
 from tests.support.waiting import wait_until
@@ -84,3 +87,37 @@ def test_strange_cookie_is_taken_off_and_replaced(router: RouterProcess, backend
     assert answer.status_code == 200
     assert answer.headers["Set-Cookie"].startswith(f"{COOKIE}=")
     assert not any(exchange.head.value(b"Cookie") for backend in backends for exchange in backend.exchanges)
+
+
+def test_request_for_which_its_backend_has_no_connection_goes_to_another(
+    backends: list[RawUpstream], tmp_path: Path
+) -> None:
+    """Nothing of it was sent, so that goes for a POST as well."""
+    settings: dict[str, Any] = {"workers": 1, "pool_size": 1, "connection_timeout": 0.3, "hold_timeout": 0}
+    with (
+        configured_router(tmp_path, backends[0].port, '[backends]\naffinity = "cookie"\n', **settings) as router,
+        requests.Session() as browser,
+        ExitStack() as stack,
+    ):
+        put_state(router.state_file, "blue", {"blue": {"backends": [f"127.0.0.1:{one.port}" for one in backends]}})
+        url = f"http://127.0.0.1:{router.port}/a"
+        (own,) = browse(router, browser)
+        go_on = threading.Event()
+        stack.callback(go_on.set)
+
+        def hold(exchange: Exchange) -> None:
+            go_on.wait(30)
+            exchange.send(reply(own.encode()))
+
+        backends[int(own)].handler = hold
+        asked = stack.enter_context(router.connect())
+        cookie = f"{COOKIE}={browser.cookies[COOKIE]}".encode()
+        asked.send(b"GET /a HTTP/1.1\r\nHost: x.test\r\nCookie: %b\r\n\r\n" % cookie)
+        wait_until(lambda: router.metrics()["versions"]["blue"]["in_flight"] == 1, "it to be in flight")
+        cookies = dict(browser.cookies)
+        for answer in (requests.get(url, cookies=cookies, timeout=10), requests.post(url, b"abc", cookies=cookies)):
+            assert (answer.status_code, answer.text == own) == (200, False)
+        go_on.set()
+        assert asked.read_response().text == own
+        row = router.metrics()["versions"]["blue"]["backends"][int(own)]
+        assert (row["failures"], row["state"]) == (0, "ok"), "it is busy, not down"

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -195,3 +196,41 @@ def test_backend_that_was_taken_out_by_hand_is_told_of_as_drained(router: Router
     assert column(router, "requests")[0] == before
     assert samples(router, "backend_available") == [0, 1, 1]
     assert json.loads(page(router, "/__router_health").body)["situation"]["word"] == "serving"
+
+
+@pytest.mark.parametrize("end", ["answered", "left"])
+def test_request_from_before_there_were_several_is_in_flight_on_the_one_that_there_was(
+    router: RouterProcess,  # noqa: F811
+    backends: list[RawUpstream],
+    end: str,
+) -> None:
+    first, other, _ = (f"127.0.0.1:{backend.port}" for backend in backends)
+    name(router, [first])
+    go_on = threading.Event()
+
+    def hold(exchange: Exchange) -> None:
+        go_on.wait(30)
+        exchange.send(reply(b"0"))
+
+    backends[0].handler = hold
+    with ExitStack() as stack:
+        clients = [stack.enter_context(router.connect()) for _ in range(3)]
+        for client in clients:
+            client.send(b"GET /a HTTP/1.1\r\nHost: x.test\r\n\r\n")
+        wait_until(lambda: router.metrics()["versions"]["blue"]["in_flight"] == 3, "them to be in flight")
+        for addresses in ([first, other], [first], [first, other]):
+            name(router, addresses)
+            if addresses == [first]:
+                continue
+            wait_until(lambda: sum(column(router, "in_flight")) == 3, "all workers to count them", 5)
+            assert set(answers(router, 20)) == {"1"}, "who has none is chosen"
+            wait_until(lambda: sum(column(router, "in_flight")) == 3, "no other to be counted", 5)
+            assert dict(zip(addresses, column(router, "in_flight"), strict=True))[first] == 3
+        if end == "left":
+            for client in clients:
+                client.wire.close()
+        else:
+            go_on.set()
+            assert {client.read_response().text for client in clients} == {"0"}
+        wait_until(lambda: column(router, "in_flight") == [0, 0], "nobody to be in flight", 5)
+        go_on.set()

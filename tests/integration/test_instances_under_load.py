@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,6 +16,7 @@ import pytest
 from app.deploy.deployer import Overrides
 from app.deploy.events import ReceiptReady
 from app.deploy.scaling import drain, scale
+from app.operator_errors import DrainTimedOut
 from app.state.instances import all_of, one_of
 from tests.deploy.instances import step
 from tests.integration.test_restart_under_load import COMMANDS, Site, running_site
@@ -90,6 +92,21 @@ def test_drained_one_gets_no_request(site: Site) -> None:
             site.wait_for_requests(10)
             assert site.traffic.in_flight_on("blue", [second]) == 0
     assert clients.failures == []
+
+
+def test_drain_right_after_scaling_waits_for_the_requests_of_before(tmp_path: Path) -> None:
+    with running_site(tmp_path / "site", COMMANDS["threads"], instance_port_step=step()) as site, ExitStack() as stack:
+        client = stack.enter_context(site.router.connect())
+        client.send(b"POST / HTTP/1.1\r\nHost: x.test\r\nContent-Length: 2\r\n\r\n1")
+        wait_until(lambda: site.traffic.in_flight("blue") == 1, "the request to be on its way")
+        scale(site.deployer, "blue", 2)
+        site.deployment.drain_timeout_s = 0.5
+        with pytest.raises(DrainTimedOut):
+            drain(site.deployer, "blue", "1")
+        client.send(b"2")
+        assert client.read_response().text == "blue"
+        site.deployment.drain_timeout_s = 10
+        drain(site.deployer, "blue", "1")
 
 
 def test_one_that_is_killed_is_started_again_while_the_others_serve(site: Site) -> None:

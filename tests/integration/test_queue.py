@@ -242,3 +242,37 @@ def test_limit_of_a_port_that_nobody_listens_on_is_a_bad_gateway(tmp_path: Path)
     with limited(tmp_path, free_port(), max_in_flight=1) as router:
         put_state(router.state_file, "blue", {"blue": {"status": "stopped", "started_at": 1.0}})
         assert {router.ask(GET).status for _ in range(3)} <= {502, 503}
+
+
+@pytest.mark.parametrize("hold_timeout", [0, 5])
+@pytest.mark.parametrize("way", ["resets", "refuses"])
+def test_get_that_a_dying_backend_breaks_off_waits_for_room_on_another(
+    tmp_path: Path, way: str, hold_timeout: int
+) -> None:
+    settings: dict[str, Any] = {"workers": 1, "graceful_timeout": 5, "hold_timeout": hold_timeout}
+    settings |= {"circuit_failures": 0, "health_check_interval": 60}  # nobody else finds out that it is dying
+    with (
+        RawUpstream() as one,
+        RawUpstream() as other,
+        configured_router(tmp_path, one.port, "[backends]\nmax_in_flight = 1\n", **settings) as router,
+        ExitStack() as stack,
+    ):
+        put_state(
+            router.state_file, "blue", {"blue": {"backends": [f"127.0.0.1:{one.port}", f"127.0.0.1:{other.port}"]}}
+        )
+        one.answers(reply(b"one"))
+        busy = Slow(other)
+        while not busy.now:  # and the connection to the other one is a used one
+            first = asked(stack, router)
+            if first.has_bytes(0.2):
+                assert first.read_response().text == "one"
+        one.handler = lambda exchange: exchange.reset()
+        if way == "refuses":
+            one.refuse()
+        posted = router.ask(b"POST /p HTTP/1.1\r\nHost: x.test\r\nContent-Length: 0\r\n\r\n")
+        assert (posted.status, busy.order.count(b"/p")) == (502, 0), "it may have been executed"
+        again = asked(stack, router, "/again")
+        wait_until(lambda: waiting(router) == 1, "it to wait for room")
+        busy.go_on.set()
+        assert first.read_response().text == again.read_response().text == str(other.port)
+        assert busy.order.count(b"/again") == 1

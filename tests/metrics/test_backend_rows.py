@@ -31,7 +31,7 @@ class Slots:
             self.words[at(slot, 1, column) + number] = value
 
     def rows(self, *live: int, drained: tuple[str, ...] = ()) -> tuple[BackendRow, ...]:
-        sources = [Source(slot, slot in live) for slot in (0, 1)]
+        sources = [Source(slot, slot in live, slot in live) for slot in (0, 1)]
         return backend_rows(self.words, sources, 1, ADDRESSES, NOW_US, drained)
 
 

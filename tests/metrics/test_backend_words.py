@@ -136,3 +136,114 @@ def test_place_that_is_given_back_was_no_request(tmp_path: Path) -> None:
     words.reserved(1)
     words.counted(1)
     assert (words.own[:2], counted(metrics, A, B)) == ([0, 1], [(0, 0), (1, 0)])
+
+
+class Worker:
+    """One that has requests in flight on blue, of which some count on a backend."""
+
+    def __init__(self, metrics: SharedMetrics) -> None:
+        self.slot = metrics.claim_slot(os.getpid())
+        self.words = metrics.backends(self.slot, 0)
+
+    def start(self) -> int:
+        return self.slot.start(0, b"GET", b"/", monotonic_us())
+
+    def end(self, row: int) -> None:
+        self.slot.finish(row, 0, status=200)
+        self.words.settle()
+
+
+def in_flight(metrics: SharedMetrics, *addresses: Address) -> list[int]:
+    return [row.in_flight for row in metrics.backend_rows(0, addresses)]
+
+
+def test_what_is_in_flight_on_the_only_one_counts_there_when_others_come(tmp_path: Path) -> None:
+    metrics = made(tmp_path)
+    worker = Worker(metrics)
+    worker.words.name((B,))
+    rows = [worker.start() for _ in range(3)]
+    worker.words.name((A, B, C))
+    assert in_flight(metrics, A, B, C) == [0, 3, 0]
+    worker.words.name((C, A, B))
+    assert in_flight(metrics, A, B, C) == [0, 3, 0], "whatever its place in the list"
+    worker.words.name((A, B, C))
+    assert worker.words.in_flight(3) == [0, 3, 0], "also for who chooses"
+    rows.append(worker.start())
+    worker.words.began(1)
+    worker.end(rows.pop(0))
+    assert in_flight(metrics, A, B, C) == [0, 3, 0]
+    worker.words.ended(1)
+    worker.end(rows.pop())
+    assert in_flight(metrics, A, B, C) == [0, 2, 0]
+    for row in rows:
+        worker.end(row)
+    assert in_flight(metrics, A, B, C) == [0, 0, 0]
+    worker.start()
+    worker.words.settle()
+    assert in_flight(metrics, A, B, C) == [0, 0, 0], "what comes later counts where it goes, if anywhere"
+
+
+def test_what_is_in_flight_counts_again_when_there_is_one_meanwhile(tmp_path: Path) -> None:
+    metrics = made(tmp_path)
+    worker = Worker(metrics)
+    worker.words.name((A,))
+    first = worker.start()
+    worker.words.name((A, B))
+    on_b = worker.start()
+    worker.words.began(1)
+    worker.words.name((A,))
+    second = worker.start()
+    worker.words.name((A, B))
+    assert in_flight(metrics, A, B) == [2, 1]
+    worker.end(first)
+    worker.words.ended(1)
+    worker.end(on_b)
+    assert in_flight(metrics, A, B) == [1, 0]
+    worker.end(second)
+    assert in_flight(metrics, A, B) == [0, 0]
+
+
+def test_what_is_in_flight_on_one_that_is_gone_counts_on_no_other(tmp_path: Path) -> None:
+    metrics = made(tmp_path)
+    worker = Worker(metrics)
+    worker.words.name((A,))
+    worker.start()
+    worker.words.name((B, C))
+    assert in_flight(metrics, B, C) == [0, 0]
+
+
+def test_heir_of_a_dead_worker_has_none_of_its_requests(tmp_path: Path) -> None:
+    metrics = made(tmp_path)
+    dead = Worker(metrics)
+    dead.words.name((A,))
+    dead.start()
+    dead.slot.close()
+    heir = Worker(metrics)
+    assert heir.slot.slot == dead.slot.slot
+    heir.words.name((A, B))
+    assert in_flight(metrics, A, B) == [0, 0]
+
+
+def test_what_a_worker_that_hangs_has_in_flight_is_waited_for_and_what_it_says_is_void(tmp_path: Path) -> None:
+    """It may go on; that it does not choose is known, but not that it never will."""
+    metrics = made(tmp_path)
+    hangs = Worker(metrics)
+    hangs.words.name((A, B))
+    hangs.words.began(1)
+    hangs.words.say_unwell(1, True)
+    hangs.slot.beat(monotonic_us() - layout.FRESH_US - 1)
+    row = metrics.backend_rows(0, (A, B))[1]
+    assert (row.in_flight, row.state) == (1, "ok")
+    hangs.slot.close()
+    assert in_flight(metrics, A, B) == [0, 0]
+
+
+def test_health_check_of_one_that_is_named_no_more_says_nothing_of_others(tmp_path: Path) -> None:
+    metrics = made(tmp_path)
+    words = Worker(metrics).words
+    words.name((B, C))
+    for address, is_ok in ((A, False), (B, True), (C, False)):
+        words.say_checked(address, is_ok)
+    assert [row.state for row in metrics.backend_rows(0, (A, B, C))] == ["ok", "ok", "unhealthy"]
+    words.say_checked(C, True)
+    assert [row.state for row in metrics.backend_rows(0, (B, C))] == ["ok", "ok"]

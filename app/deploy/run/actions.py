@@ -165,6 +165,7 @@ def _wait_for_drain(run: PlanRun) -> None:
         _wait_for_quiet(run)
         return
     if run.turn:
+        run.deployment.wait_for_workers()  # each has by then counted what it sent to a process that was alone
         run.drain([plan.target], f"{plan.target} runs on")
         return
     if plan.outgoing is None:

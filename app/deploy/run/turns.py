@@ -41,13 +41,11 @@ def rolling(deployment: Deployment, version: VersionState) -> tuple[tuple[int, .
 
 
 def spare(run: PlanRun) -> None:
-    """Let the processes of this turn get no new requests; when this returns, the workers know."""
+    """Let the processes of this turn get no new requests."""
     deployment = run.deployment
     version = _unchanged(run)
     taken = [address for number, address in enumerate(deployment.addresses(version), start=1) if number in run.turn]
     deployment.put(without(version, taken))
-    if deployment.traffic is not None:
-        deployment.drain_of(deployment.traffic).wait_for_workers(deployment.store.read().serial)
 
 
 def replace_some(run: PlanRun) -> None:

@@ -64,10 +64,13 @@ class Admission:
 
     def _choose(self, transaction: Transaction, backends: Choice) -> Verdict:
         """One of a version's backends; a wait, without the claim, where each has as many requests as it may have."""
-        request = transaction.request
+        request, tried = transaction.request, transaction.tried
         queue = self._queues[transaction.target.version] if backends.limit else None
         if queue is None or not queue.is_anothers_turn(transaction):
-            backend = backends.pick(request.head, request.forwarding, transaction.backend_cookie)
+            if tried is None or tried.whole is not transaction.target or not backends.has_others(tried.backends):
+                backend = backends.pick(request.head, request.forwarding, transaction.backend_cookie)
+            else:
+                backend = backends.another(tried.backends)
             if backend is not None:
                 transaction.move_to(backend)
                 return None

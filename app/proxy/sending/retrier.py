@@ -7,6 +7,7 @@ from time import monotonic
 
 from app.errors import (
     CircuitOpen,
+    PoolExhausted,
     RouterError,
     UpstreamConnectError,
     UpstreamConnectTimeout,
@@ -16,7 +17,7 @@ from app.errors import (
 from app.proxy.chain import Chain
 from app.proxy.replies.reply import Reply
 from app.proxy.sending.retry_budget import RetryBudget
-from app.proxy.transaction import Recorder, Transaction
+from app.proxy.transaction import Recorder, Transaction, Tried
 from app.proxy.waiting_room import HoldExpired, HoldRoom
 from app.routing.circuit import Circuit
 from app.routing.failover import FailureDetector
@@ -35,16 +36,18 @@ SETTLED_S = 2.0
 """A restart passes through "stopped" for as long as a process manager takes to run the command anew, up to a second
 on a busy machine; a version that has been stopped for this long is."""
 
+_UNSENT = (UpstreamConnectError, UpstreamConnectTimeout, PoolExhausted)
+"""After these another backend may have any request."""
+
 
 class _Attempts:
-    """What one request has been through: since when, how long it was held, and which backends refused it since."""
+    """What one request has been through: since when, and how long it was held."""
 
-    __slots__ = ("began", "held_s", "tried")
+    __slots__ = ("began", "held_s")
 
     def __init__(self, began: float) -> None:
         self.began = began
         self.held_s = 0.0
-        self.tried: set[int] = set()
 
 
 class Retrier:
@@ -83,7 +86,7 @@ class Retrier:
         self,
         transaction: Transaction,
         message: UpstreamRequest,
-        error: UpstreamError,
+        error: UpstreamError | PoolExhausted,
         compose: Callable[[Transaction], UpstreamRequest],
     ) -> UpstreamResponse | Reply:
         """Sends a request again until a version answers, which need not be the one that failed.
@@ -112,7 +115,7 @@ class Retrier:
                 transaction.depart()
                 try:
                     response = target.send(message)
-                except UpstreamError as next_error:
+                except (UpstreamError, PoolExhausted) as next_error:
                     error = next_error
                 else:
                     if circuit is not None:
@@ -122,16 +125,18 @@ class Retrier:
             if attempts.held_s:
                 self._recorder.count_held(transaction.target.version, int(attempts.held_s * 1e6))
 
-    def _find_place(self, transaction: Transaction, error: UpstreamError, attempts: _Attempts) -> Reply | None:
+    def _find_place(self, transaction: Transaction, error: RouterError, attempts: _Attempts) -> Reply | None:
         """Claims another backend, or waits until the version is back; raises `error` when neither is of any use."""
         target = transaction.target
-        if not (isinstance(error, UpstreamReset) and error.was_used):
+        if isinstance(error, UpstreamError) and not (isinstance(error, UpstreamReset) and error.was_used):
             self._failures.failed(target)
-        attempts.tried.add(target.backend)
-        backend = self._another(target, error, attempts.tried)
+        tried = self._tried(transaction)
+        backend = self._another(target, error, tried)
         if backend is not None:
             transaction.move_to(backend)
             return None
+        if self._may_queue(target, error, tried):
+            return self._admit_anew(transaction, error)
         self._check_can_wait(transaction, error)
         waits_from = monotonic()
         left_s = attempts.began + self._hold_s - waits_from
@@ -139,13 +144,21 @@ class Retrier:
             raise error
         self.room.check_space()  # who is turned away is not held
         try:
-            reply = self._wait(transaction, left_s, error)
+            self._note_down(target.whole)
+            transaction.tried = None
+            return self._admit_anew(transaction, error, left_s)
         finally:
             attempts.held_s += monotonic() - waits_from
-        attempts.tried.clear()
-        return reply
 
-    def _another(self, target: Target, error: UpstreamError, tried: set[int]) -> Target | None:
+    def _tried(self, transaction: Transaction) -> set[int]:
+        """The backends of the version that have refused a request, the last one included."""
+        target, tried = transaction.target, transaction.tried
+        if tried is None or tried.whole is not target.whole:
+            tried = transaction.tried = Tried(target.whole, set())
+        tried.backends.add(target.backend)
+        return tried.backends
+
+    def _another(self, target: Target, error: RouterError, tried: set[int]) -> Target | None:
         """The backend to go to at once, where the version has several and it does no harm; it counts as in flight."""
         backends = target.whole.backends
         if backends is None:
@@ -160,10 +173,17 @@ class Retrier:
                 backend.leave()
                 return None
             return backend
-        is_unsent = isinstance(error, UpstreamConnectError | UpstreamConnectTimeout)
-        return backends.another(tried) if is_unsent else None
+        return backends.another(tried) if isinstance(error, _UNSENT) else None
 
-    def _check_can_wait(self, transaction: Transaction, error: UpstreamError) -> None:
+    def _may_queue(self, target: Target, error: RouterError, tried: set[int]) -> bool:
+        """Whether others of a version's backends could have it, had they room, and sending it again does no harm."""
+        if target.whole.backends is None or not target.whole.backends.has_others(tried):
+            return False
+        if isinstance(error, UpstreamReset):
+            return error.may_be_repeated and self._budget.take()
+        return isinstance(error, _UNSENT)
+
+    def _check_can_wait(self, transaction: Transaction, error: RouterError) -> None:
         """Raises what the client is told when waiting is of no use, or sending again might do harm."""
         target = transaction.target
         if not self._hold_s or transaction.is_preview:
@@ -176,15 +196,18 @@ class Retrier:
         elif target.circuit is not None and self._is_given_up(target, target.circuit):
             raise CircuitOpen(f"{target.name} refuses connections for {target.circuit.failing_for_s:.0f} s") from error
 
-    def _wait(self, transaction: Transaction, seconds: float, error: UpstreamError) -> Reply | None:
-        """Waits without a claim, then is admitted anew. Raises `error` when the time is over."""
-        failed = transaction.target.whole
-        self._note_down(failed)
-        request = transaction.request
+    def _admit_anew(self, transaction: Transaction, error: RouterError, hold_s: float = 0.0) -> Reply | None:
+        """Gives the claim back, is held for `hold_s` seconds at most, and is admitted anew, where there is room.
+
+        Raises `error` when the time is over.
+        """
+        failed, request = transaction.target.whole, transaction.request
+        transaction.queued_until = 0.0
         transaction.release()
         try:
-            self.room.wait(request.endpoint, request.started_us, seconds)
-            verdict = self._chain.admit(transaction, is_held=True)
+            if hold_s:
+                self.room.wait(request.endpoint, request.started_us, hold_s)
+            verdict = self._chain.admit(transaction, is_held=hold_s > 0)
             if isinstance(verdict, RouterError):
                 raise verdict
         except BaseException as reason:
