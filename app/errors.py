@@ -18,6 +18,7 @@ class RouterError(Exception):
     text: str = "Internal router error"
     retry_after_s: int | None = None
     allow: ClassVar[str] = ""
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 class MalformedRequest(RouterError):
@@ -256,6 +257,26 @@ class PreviewRefused(RouterError):
     text = "This preview is not valid or has expired"
 
 
+class RateLimited(RouterError):
+    """A `[[limit]]` does not let the request through.
+
+    Args:
+        said: which limit, and whose requests; for logs.
+        retry_after_s: when one might be let through.
+        fields: what is told of the limit, as (name, value).
+    """
+
+    status = 429
+    cause = "rate_limited"
+    text = "Too many requests"
+    retry_after_s = 1
+
+    def __init__(self, said: str = "", retry_after_s: int = 1, fields: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(said)
+        self.retry_after_s = retry_after_s
+        self.fields = fields
+
+
 class WorkerFull(RouterError):
     """The worker holds `max_connections` connections, none of them idle, and no other worker took this one."""
 
@@ -309,6 +330,7 @@ CAUSES: tuple[str, ...] = (
     *("worker_full", "out_of_descriptors", "handover_cut", "worker_stopped"),
     # what kept it from going there, again
     *("queue_full", "queue_timeout"),
+    "rate_limited",
 )
 """Every cause code; its index is what the shared metrics file stores, which has room for 64: a new one goes to the end.
 "none" is a request without error."""

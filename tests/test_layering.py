@@ -45,6 +45,7 @@ LEVELS = [
         "app.event_file",
         "app.json_log",
         "app.compiled",
+        "app.notices",
     ],
     ["app.upstream", "app.metrics", "app.compiled.build"],
     ["app.limits"],
@@ -52,7 +53,7 @@ LEVELS = [
     ["app.routing"],
     ["app.proxy", "app.deploy"],
     # L4: web and worker
-    ["app.survey", "app.notices"],
+    ["app.survey"],
     ["app.health", "app.failover_history", "app.event_recorder", "app.dashboard"],
     ["app.web", "app.server"],
     # L5: entry points
@@ -72,11 +73,11 @@ ROOMS = {
         ["toml_file"],
     ],
     "app.proxy": [
-        ["client_request", "long_lived", "waiting_room", "replies.reply"],
+        ["client_request", "limited", "long_lived", "waiting_room", "replies.reply"],
         ["transaction"],
         ["access_log", "environ", "rewrite", "relay"],
         ["replies"],
-        ["chain"],
+        ["chain", "limit_keys"],
         ["backend_queue"],
         ["filters", "sending"],
         ["forwarder"],

@@ -28,22 +28,31 @@ GROUP = "traffic_router"
 """All modules are in one library, so that they call each other as C does; it is named for this."""
 
 MODULES = (
+    "app.limits.counts",
+    "app.limits.in_flight",
+    "app.limits.rate",
+    "app.limits.rate_cells",
     "app.metrics.backend_words",
     "app.metrics.queue_words",
     "app.metrics.slot",
     "app.protocol.chunked",
+    "app.protocol.field_values",
     "app.protocol.fields",
     "app.protocol.forwarding",
     "app.protocol.heads",
+    "app.protocol.path_patterns",
     "app.protocol.request",
     "app.protocol.response",
     "app.proxy.backend_queue",
     "app.proxy.chain",
     "app.proxy.client_request",
     "app.proxy.filters.admission",
+    "app.proxy.filters.limiting",
     "app.proxy.filters.maintenance",
     "app.proxy.filters.preview",
     "app.proxy.forwarder",
+    "app.proxy.limit_keys",
+    "app.proxy.limited",
     "app.proxy.relay.response_relay",
     "app.proxy.relay.tunnel",
     "app.proxy.relay.websocket_frames",
@@ -69,7 +78,19 @@ MODULES = (
 """Those of which a request without anything unusual runs code, and some that large bodies and messages need."""
 
 _READ = (
-    *("access", "address", "errors", "metrics", "operator_errors", "protocol", "proxy", "routing", "server"),
+    *(
+        "access",
+        "address",
+        "errors",
+        "limits",
+        "metrics",
+        "notices",
+        "operator_errors",
+        "protocol",
+        "proxy",
+        "routing",
+        "server",
+    ),
     *("settings", "state", "transport", "upstream"),
 )
 """What of `app` they import from: a compiler may have written a constant of it into their code."""

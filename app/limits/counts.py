@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -88,7 +88,7 @@ class LimitCounts:
         words[oldest] = who
 
 
-def figures_of(words: memoryview[int], names: Iterable[str]) -> list[LimitFigures]:
+def figures_of(words: memoryview[int], names: Collection[str]) -> list[LimitFigures]:
     """What all workers have counted of these limits, those that are gone included."""
     sums = {_who(name): [0] * (len(COUNTS) - 1) for name in names}
     for slot in range(words[H["used_slots"]]):

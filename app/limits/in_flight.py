@@ -10,7 +10,7 @@ from __future__ import annotations
 from app.limits import limits_map as at
 from app.limits.limits_file import LimitsFile
 from app.limits.limits_map import H
-from app.metrics.locks import ByteLocks, claim_byte
+from app.metrics.locks import claim_byte
 
 __all__ = ["InFlight"]
 
@@ -18,17 +18,14 @@ _SET_WORDS = at.IN_FLIGHT_WAYS * 2
 
 
 class InFlight:
-    """The tables in a `LimitsFile`, of which this process's own is written.
-
-    `asking` sees the locks of the others.
-    """
+    """The tables in a `LimitsFile`, of which this process's own is written."""
 
     __slots__ = ("_asking", "_own", "_words")
 
-    def __init__(self, file: LimitsFile, asking: ByteLocks | None) -> None:
+    def __init__(self, file: LimitsFile) -> None:
         self._words = file.words
         self._own = file.slot
-        self._asking = asking
+        self._asking = file.asking
 
     def enter(self, key: int, most: int) -> int:
         """Counts one request of a key in flight; gives the place to `leave`.

@@ -26,12 +26,14 @@ class LimitsFile(NamedTuple):
     Attributes:
         words: all of it.
         locks: hold the slot; None for who only reads.
-        slot: -1 where there was none.
+        asking: sees whether others hold theirs.
+        slot: -1 for who only reads.
         fault: why the figures are this process's alone; "" when all is well.
     """
 
     words: memoryview[int]
     locks: ByteLocks | None
+    asking: ByteLocks | None
     slot: int
     fault: str
 
@@ -42,8 +44,9 @@ class LimitsFile(NamedTuple):
 
     def close(self) -> None:
         """Gives the slot up: what it counts as in flight is nothing from then on."""
-        if self.locks is not None:
-            self.locks.close()
+        for locks in (self.locks, self.asking):
+            if locks is not None:
+                locks.close()
 
 
 def open_limits(path: Path) -> LimitsFile:
@@ -71,7 +74,7 @@ def read_limits(path: Path) -> LimitsFile | None:
     if found is None:
         return None
     os.close(found[0])
-    return LimitsFile(memoryview(found[1]).cast("Q"), None, -1, "")
+    return LimitsFile(memoryview(found[1]).cast("Q"), None, None, -1, "")
 
 
 def _attached(path: Path) -> tuple[int, mmap.mmap] | None:
@@ -108,7 +111,7 @@ def _claimed(fd: int, memory: mmap.mmap) -> LimitsFile:
             begin = (at.slot_at(slot) + at.IN_FLIGHT_AT) * at.WORD
             memory[begin : begin + _IN_FLIGHT_BYTES] = bytes(_IN_FLIGHT_BYTES)
             words[H["used_slots"]] = max(words[H["used_slots"]], slot + 1)
-            return LimitsFile(words, locks, slot, "")
+            return LimitsFile(words, locks, ByteLocks(path, may_take=False), slot, "")
     locks.close()
     return _in_memory(f"limits are counted by this worker for itself: all {at.SLOTS} places are taken")
 

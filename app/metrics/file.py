@@ -117,6 +117,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # gevent's `os.close` closes a directory only when its loop comes round
         os.close(fd)
 
 

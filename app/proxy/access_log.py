@@ -60,6 +60,7 @@ class AccessLog:
             "duration_ms": round((now_us - request.started_us) / 1000, 3),
             "upstream_ms": None if upstream_us is None else round(upstream_us / 1000, 3),
             "user_agent": agent.decode("latin-1"),
+            **({"limit": transaction.limited.name} if transaction.limited is not None else {}),
         }
         try:
             os.write(self._descriptor, json.dumps(line).encode() + b"\n")

@@ -103,15 +103,15 @@ class Forwarder:
         try:
             return self._pass_on(transaction, begun)
         except RouterError as error:
-            return self._reply(transaction, error)
+            return self.reply(transaction, error)
         except Expired as expired:
-            return self._reply(transaction, UpstreamDeadline(f"no answer within {expired.limit.seconds:g} s"))
+            return self.reply(transaction, UpstreamDeadline(f"no answer within {expired.limit.seconds:g} s"))
         except Exception:
             request_id, extra = transaction.request_id.decode("latin-1"), {"request": transaction.about()}
             logger.exception("%s: a fault of the router's own (%s)", request_id, transaction.told(), extra=extra)
-            return self._reply(transaction, RouterError("a fault of the router's own"))
+            return self.reply(transaction, RouterError("a fault of the router's own"))
         except GreenletExit:  # by a stock worker that stops and does not wait any longer
-            return self._reply(transaction, WorkerStopped("the worker ends"))
+            return self.reply(transaction, WorkerStopped("the worker ends"))
         except BaseException:
             if transaction.row is None:
                 transaction.claim(NOWHERE)
@@ -123,7 +123,7 @@ class Forwarder:
         if transaction.row is None:
             refusal = self.chain.admit(transaction)
             if refusal is not None:
-                return self._reply(transaction, refusal)
+                return self.reply(transaction, refusal)
         if self.limits_total:
             transaction.limit_total(self._timeouts.total)
         target = transaction.target
@@ -138,7 +138,7 @@ class Forwarder:
         except (UpstreamError, PoolExhausted) as error:
             again = self._retrier.send_again(transaction, message, error, self.rewriter.request)
             if isinstance(again, Reply):
-                return self._reply(transaction, again)
+                return self.reply(transaction, again)
             response = again
         else:
             if circuit is not None:
@@ -167,7 +167,7 @@ class Forwarder:
         transaction.claim(NOWHERE)
         return self._error(transaction, error)
 
-    def _reply(self, transaction: Transaction, answer: RouterError | Reply) -> LocalReply:
+    def reply(self, transaction: Transaction, answer: RouterError | Reply) -> LocalReply:
         """What the router says itself, on the record of the version that was claimed, or of none."""
         is_claimed = transaction.row is not None
         if not is_claimed:

@@ -14,6 +14,7 @@ from gevent.event import Event
 
 from app.access import Access
 from app.address import Address
+from app.limits.shared_limits import SharedLimits
 from app.metrics.backend_words import BackendWords
 from app.metrics.layout import slots_for
 from app.metrics.leader import Turn
@@ -30,6 +31,7 @@ from app.proxy.transaction import RequestRecorder
 from app.routing.failover import Failover, FailureDetector
 from app.routing.router import TrafficRouter
 from app.settings.loading import Loaded
+from app.settings.tables.limit_settings import LimitConfig
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS, VersionState
 from app.transport.endpoint import wait_for_either
@@ -65,6 +67,7 @@ class Service:
         settings: all of them; `config` and `app_config` are those of the router and of `[app]`.
         access: who may see what is inside.
         metrics: the file that all workers share.
+        limits: what they count `[[limit]]`s in; None where there are none.
         router, forwarder, records, timeouts, admission, budget, failover: see their classes.
     """
 
@@ -99,7 +102,11 @@ class Service:
         )
         access_log = AccessLog(config.access_log) if config.access_log else None
         self.records = RequestRecorder(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
-        chain, self.admission = chain_of(settings, self.router, self.slot, partial(self.metrics.queue, self.slot))
+        self.limits = SharedLimits.of(config.limits_path, settings.every(LimitConfig))
+        if self.limits is not None and self.limits.fault:
+            logger.warning("%s", self.limits.fault)
+        queues = partial(self.metrics.queue, self.slot)
+        chain, self.admission = chain_of(settings, self.router, self.slot, queues, self.limits)
         self.budget = RetryBudget(config.hold.retry_budget / 100, config.hold.retry_floor, self.slot.requests)
         self.failover = Failover(config, self.router, self.metrics.probes, self._note_diversion)
         failures = FailureDetector(config.hold.circuit_failures, self.failover.divert)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from time import monotonic_ns
 from typing import Any, NamedTuple, Protocol
@@ -12,6 +12,7 @@ from gevent import getcurrent
 from app.errors import CAUSES
 from app.metrics.exclusion import Exclusion
 from app.proxy.client_request import ClientRequest
+from app.proxy.limited import Limited
 from app.proxy.long_lived import LongLived
 from app.routing.targets import NOWHERE, Claims, Target
 from app.transport.deadlines import Deadlines
@@ -129,6 +130,8 @@ class Transaction:
         tokens: what a preview's link, cookie or field said; None until one was looked for and found.
         is_preview: it visits the standby: it is not held, not counted, and its answer not to be stored.
         backend_cookie: the value of the cookie that names the backend which the client has had; b"" for none.
+        limited: what the limits have done about it; None where none is about it.
+        claims: what is known of who is logged in; None where nobody is.
         queued_until: monotonic seconds: up to when it waits for room on a backend; 0 where it did not have to.
         tried: which backends have refused it; None until one has.
         row, target: the claim, its row in the in-flight table and the version; the row is None while there is none, and
@@ -147,10 +150,12 @@ class Transaction:
         "backend_cookie",
         "bytes_in",
         "bytes_out",
+        "claims",
         "first_byte_us",
         "head_us",
         "is_over",
         "is_preview",
+        "limited",
         "tokens",
         "pick",
         "queued_until",
@@ -171,6 +176,8 @@ class Transaction:
         self.tokens: PreviewTokens | None = None
         self.is_preview = False
         self.backend_cookie = b""
+        self.limited: Limited | None = None
+        self.claims: Mapping[str, object] | None = None
         self.queued_until = 0.0
         self.tried: Tried | None = None
         self.row: int | None = None
@@ -291,6 +298,8 @@ class Transaction:
         version = target.version
         if target.leave is not None:
             target.leave()
+        if self.limited is not None:
+            self.limited.leave()
         now_us = monotonic_ns() // 1000
         bytes_in = self.bytes_in if request.body is None else request.body.size + self.bytes_in
         if self.is_preview or (not records.counts_all and records.leaves_out(request.head.target)):

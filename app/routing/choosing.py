@@ -8,6 +8,7 @@ from math import log
 from typing import Protocol
 
 from app.address import MAX_BACKENDS, Backend
+from app.protocol.field_values import cookie_in, field_in
 from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestHead
 
@@ -124,17 +125,6 @@ def _key_of(kind: str, name: bytes) -> KeyOf:
     if kind == "client":
         return lambda head, forwarding: forwarding.client_address(head).encode()
     if kind == "cookie":
-        return lambda head, forwarding: _cookie(head, name)
+        return lambda head, forwarding: cookie_in(head, name)
     lower = name.lower()
-    return lambda head, forwarding: next((value for found, value in head.fields if found.lower() == lower), b"")
-
-
-def _cookie(head: RequestHead, name: bytes) -> bytes:
-    """The value of a cookie as it came (RFC 6265 §4.2.1); b"" without one."""
-    for field, value in head.fields:
-        if field.lower() == b"cookie":
-            for pair in value.split(b";"):
-                found, _, content = pair.strip().partition(b"=")
-                if found == name:
-                    return content
-    return b""
+    return lambda head, forwarding: field_in(head, lower)

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from gevent import get_hub, getcurrent
 
-from app.errors import RouterError
+from app.errors import RateLimited, RouterError
 from app.protocol.heads import client_head
 from app.protocol.request import RequestHead
 from app.protocol.response import Framing, ResponseHead
 from app.proxy.client_request import ClientRequest
+from app.proxy.replies.local_reply import LocalReply
 from app.proxy.transaction import Transaction
 from app.transport.endpoint import Endpoint
 from app.upstream.exchange import PIPELINED_BYTES, poll_client
@@ -161,10 +162,14 @@ class Lane:
         forwarder = serving.forwarder
         transaction = self._transaction = forwarder.transaction_of(request)
         upstream = None
-        if forwarder.chain.ask(transaction) is None:
+        verdict = forwarder.chain.ask(transaction)
+        if verdict is None:
             target = transaction.target
             if target.circuit is None and target.connections is not None:
                 upstream = target.connections.take_idle()
+        elif isinstance(verdict, RateLimited):
+            self._refuse(transaction, verdict)
+            return
         if upstream is None:
             self._proceed(partial(connection.answer, request, partial(forwarder.forward, request, transaction)))
             return
@@ -260,10 +265,30 @@ class Lane:
             return
         transaction.bytes_out += len(body)
         transaction.end(head.status)
-        self._transaction = connection.request = None
+        self._end(request)
+
+    def _refuse(self, transaction: Transaction, error: RateLimited) -> None:
+        """Answers a request that goes no further: a flood of them must cost less than what it keeps away."""
+        request = transaction.request
+        reply = self._serving.forwarder.reply(transaction, error)
+        data, body = reply.composed()
+        try:
+            sent = self._client.send_some(data)
+        except OSError:
+            sent = 0  # the greenlet hears it again
+        if sent < len(data):
+            reply.begun = data, body, sent
+            self._proceed(partial(self._connection.answer, request, partial(_as_it_is, reply)))
+            return
+        reply.sent(body)
+        self._end(request)
+
+    def _end(self, request: ClientRequest) -> None:
+        """An answer has gone out: waits for the next request, if there may be one."""
+        self._transaction = self._connection.request = None
         if not request.persist:
             self._proceed(_ends)
-        elif client.buffered:
+        elif self._client.buffered:
             self._proceed(None)
         else:
             self._wait_for_request()
@@ -276,6 +301,10 @@ def _is_ordinary(head: ResponseHead, size: int) -> bool:
     if head.framing is Framing.LENGTH:
         return size == head.content_length
     return head.framing is Framing.NONE and not size
+
+
+def _as_it_is(reply: LocalReply) -> LocalReply:
+    return reply
 
 
 def _ends() -> bool:

@@ -19,7 +19,6 @@ from app.limits.limits_file import LimitsFile, open_limits, read_limits
 from app.limits.limits_map import H
 from app.limits.rate import Rate
 from app.limits.rate_cells import RateCells
-from app.metrics.locks import ByteLocks
 
 SPAWN = multiprocessing.get_context("spawn")
 S = 10**9
@@ -39,7 +38,7 @@ def file(path: Path) -> Iterator[LimitsFile]:
 
 
 def in_flight_of(path: Path) -> InFlight:
-    return InFlight(open_limits(path), ByteLocks(str(path), may_take=False))
+    return InFlight(open_limits(path))
 
 
 # --- the file ---------------------------------------------------------------------------------------------
@@ -151,8 +150,8 @@ def test_several_processes_let_the_rate_through_together(path: Path) -> None:
     for process in ours:
         process.join(30)
 
-    # They do nothing but ask, so two often meet within the microsecond in which both may pass.
-    assert 100 <= passed <= (100 * took + 10) * 1.3
+    # They do nothing but ask, so they often meet in the microsecond in which each may pass.
+    assert 100 <= passed <= (100 * took + 10) * workers / 2
 
 
 # --- in flight --------------------------------------------------------------------------------------------

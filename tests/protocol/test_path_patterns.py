@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.protocol.path_patterns import PathPatterns, readings
+from app.protocol.path_patterns import PathPatterns, plainest, readings
 
 INTERNAL = PathPatterns(["/internal/*", "/login"])
 
@@ -120,3 +120,19 @@ def test_readings_of_a_reading_are_among_them(path: bytes) -> None:
     for one in found:
         again = readings(one)
         assert again is not None and again <= found
+
+
+@pytest.mark.parametrize(
+    ("path", "plain"),
+    [
+        (b"/", b"/"),
+        (b"/login", b"/login"),
+        (b"/Login/", b"/login"),
+        (b"//login", b"/login"),
+        (b"//login/./x/..", b"/login"),
+        (b"/x/..;a/%6Cogin#b", b"/login"),
+        (b"/;a" * 9000, b"?"),
+    ],
+)
+def test_one_path_stands_for_all_its_spellings(path: bytes, plain: bytes) -> None:
+    assert plainest(path) == plain

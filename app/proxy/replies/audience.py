@@ -7,6 +7,7 @@ from time import time
 from werkzeug.http import parse_cookie
 
 from app.access import COOKIE, Access
+from app.protocol.field_values import field_in
 from app.protocol.request import RequestHead
 from app.proxy.client_request import ClientRequest
 
@@ -31,4 +32,4 @@ class Audience:
 
 
 def _field(head: RequestHead, wanted: bytes) -> str:
-    return next((value.strip().decode("latin-1") for name, value in head.fields if name.lower() == wanted), "")
+    return field_in(head, wanted).strip().decode("latin-1")

@@ -25,15 +25,20 @@ class LocalReply:
         transaction: ended here.
         reply: what is said.
         sending: limit of a wait for the client to take some.
+
+    Attributes:
+        begun: what goes to the wire, how many bytes of it are the body, and how many are out, where somebody else has
+            begun to send it.
     """
 
-    __slots__ = ("_cause", "_reply", "_sending", "_transaction")
+    __slots__ = ("_cause", "_reply", "_sending", "_transaction", "begun")
 
     def __init__(self, transaction: Transaction, reply: Reply, sending: Deadlines, cause: str = "none") -> None:
         self._transaction = transaction
         self._reply = reply
         self._sending = sending
         self._cause = cause
+        self.begun: tuple[bytes, int, int] | None = None
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """The WSGI application of this one response."""
@@ -49,6 +54,18 @@ class LocalReply:
         self._send(request)
         return ()
 
+    def composed(self) -> tuple[bytes, int]:
+        """What goes to the wire, and how many bytes of it are the body; the next step is to send it."""
+        transaction = self._transaction
+        request = transaction.request
+        transaction.first_byte_us = monotonic_ns() // 1000
+        return reply_bytes(self._reply, request.head, date_line() + request.persistence())
+
+    def sent(self, body: int) -> None:
+        """All of it has gone out, `body` bytes behind its head."""
+        self._transaction.bytes_out = body
+        self._transaction.end(int(self._reply.status_line[:3]), self._cause)
+
     def _send(self, request: ClientRequest) -> None:
         transaction = self._transaction
         endpoint = request.endpoint
@@ -61,14 +78,13 @@ class LocalReply:
             request.persist = False
             transaction.end(status, cause)
             return
-        data, body = reply_bytes(self._reply, request.head, date_line() + request.persistence())
-        transaction.first_byte_us = monotonic_ns() // 1000
+        data, body, sent = self.begun or (*self.composed(), 0)
         try:
-            endpoint.send(data, self._sending)
+            endpoint.send(data[sent:], self._sending)
             transaction.bytes_out = body
         except BaseException as error:
             request.persist = False
-            transaction.sent_in_part(endpoint.taken, len(data), len(data) - body, body)
+            transaction.sent_in_part(sent + endpoint.taken, len(data), len(data) - body, body)
             cause = ClientDisconnected.cause
             if not transaction.first_byte_us:
                 status = ClientDisconnected.status

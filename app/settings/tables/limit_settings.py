@@ -26,6 +26,7 @@ _RULES = (
     Rule(("name",), bool, "a limit needs a name, by which logs and figures call it"),
     Rule(("rate", "in_flight"), lambda rate, in_flight: bool(rate) != bool(in_flight), "expected one of the two"),
     Rule(("burst", "in_flight"), lambda burst, in_flight: not burst or not in_flight, "a burst is one of a rate"),
+    Rule(("delay", "in_flight"), lambda delay, in_flight: not delay or not in_flight, "a delay is one of a rate"),
     Rule(("rate", "burst"), _comes_back, "a burst would take longer than a year to come back"),
 )
 
@@ -59,7 +60,7 @@ class LimitConfig:
         ("client",),
         "Whose requests are counted together: those of one client address (behind `forwarded_hops`; IPv6 by /64), one"
         " value of a field or cookie, one claim of a login, one path; with a list, those that have all of it in common."
-        " Requests that do not have the field, cookie or claim are counted together.",
+        " A request that has not got the field, cookie or claim counts as its client.",
         rule=_KEYS,
         check=checks.is_limit_key,
     )
@@ -90,6 +91,11 @@ class LimitConfig:
 
     def __post_init__(self) -> None:
         enforce(self, _RULES)
+
+    @property
+    def needs_login(self) -> bool:
+        """Whether its key is only known when somebody has said who is logged in."""
+        return any(part.startswith("jwt:") for part in self.key)
 
 
 TABLE: Final = TableArray(

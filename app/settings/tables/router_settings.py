@@ -285,6 +285,11 @@ class RouterConfig:
         return self.metrics_file or self.beside_state("router_metrics.mmap")
 
     @property
+    def limits_path(self) -> str:
+        """The file that limits are counted in, beside that of the metrics."""
+        return str(PurePosixPath(self.metrics_path).with_name("router_limits.mmap"))
+
+    @property
     def pid_path(self) -> str:
         """The running router's pid file."""
         return self.beside_state("router.pid")
