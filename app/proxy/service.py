@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from collections.abc import Callable
@@ -95,7 +96,10 @@ class Service:
             gevent.get_hub().loop.now,
             self.names,
         )
-        access_log = AccessLog(config.access_log) if config.access_log else None
+        access_log = None
+        if config.access_log:
+            access_log = AccessLog(config.access_log, config.log, self.slot, config.name)
+            atexit.register(access_log.flush)  # of workers of gunicorn's own, which tell nobody of their end
         self.records = RequestRecorder(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
         chain, self.admission = chain_of(settings, self.router, self.slot, partial(self.metrics.queue, self.slot))
         self.budget = RetryBudget(config.hold.retry_budget / 100, config.hold.retry_floor, self.slot.requests)
@@ -130,6 +134,8 @@ class Service:
             # What has no end by itself is ended on a version that is not active any more.
             self.records.long_lived.look(active.index if active is not None else None, self.handover)
             self.budget.tick()
+            if self.records.access_log is not None:
+                self.records.access_log.flush()
             self.failover.look_again()
             if self.metrics.try_lead():
                 self.metrics.fold()
