@@ -24,7 +24,7 @@ class Outlet:
         is_narrow: bytes of several processes stay apart only in writes of up to `PIPE_BUF` (pipe(7)).
     """
 
-    __slots__ = ("_is_own_file", "_socket", "descriptor", "is_narrow")
+    __slots__ = ("_is_own_file", "_is_socket", "descriptor", "is_narrow")
 
     def __init__(self, descriptor: int, is_own: bool) -> None:
         """`is_own`: nobody else has this open file description, whose offset then is where our last write ended."""
@@ -32,7 +32,7 @@ class Outlet:
         self.descriptor = descriptor
         self.is_narrow = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
         self._is_own_file = is_own and stat.S_ISREG(mode)
-        self._socket = socket(fileno=os.dup(descriptor)) if stat.S_ISSOCK(mode) else None
+        self._is_socket = stat.S_ISSOCK(mode)
 
     def write(self, data: bytes, begin: int) -> int:
         """Writes some of `data` from `begin` on, and returns how much.
@@ -44,8 +44,8 @@ class Outlet:
         end = begin + select.PIPE_BUF
         if end < len(data):
             end = data.rfind(b"\n", begin, end) + 1 or end
-        if self._socket is not None:
-            return self._socket.send(data[begin:end], MSG_DONTWAIT)
+        if self._is_socket:
+            return _send(self.descriptor, data[begin:end])
         return os.write(self.descriptor, data[begin:end])
 
     def take_back(self, size: int) -> bool:
@@ -63,8 +63,6 @@ class Outlet:
 
     def close(self) -> None:
         """Nothing is written any more."""
-        if self._socket is not None:
-            self._socket.close()
         os.close(self.descriptor)
 
 
@@ -76,6 +74,15 @@ def open_outlet(path: str) -> Outlet:
         return Outlet(_of_our_own(sys.stdout.fileno()), is_own=False)
     except OSError as error:
         raise ConfigError(f"access_log = {path}: {error.strerror}") from error
+
+
+def _send(descriptor: int, data: bytes) -> int:
+    """Sends without a wait, which is a matter of this call alone."""
+    sock = socket(fileno=descriptor)
+    try:
+        return sock.send(data, MSG_DONTWAIT)
+    finally:
+        sock.detach()
 
 
 def _of_our_own(descriptor: int) -> int:
