@@ -10,7 +10,7 @@ PEERS := .venv-peers
 READY_PEERS := $(PEERS)/.ready
 TOOLS := .venv-compile
 READY_TOOLS := $(TOOLS)/.ready
-BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers balance)
+BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers balance log)
 
 # Prints the packages of a dependency group of pyproject.toml, one a line.
 GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
@@ -93,6 +93,7 @@ bench-workers: ## Measure two workers beside one
 bench-viewers: ## Measure what viewers of the live page cost the traffic
 bench-layers: ## Measure the pieces of a request's way, without sockets
 bench-balance: ## Measure several backends, one slow or killed, beside nginx, HAProxy, Envoy and Traefik
+bench-log: ## Measure what a line of the access log costs, and count a million of them over rotations and reloads
 $(BENCHES): bench-%: $(READY)
 	@$(PYTHON) -m bench $* $(ARGS)
 

@@ -17,7 +17,10 @@ LEVELS = [
     # L0, pure: the words that everybody speaks, then the rules that are put in those words
     ["app.command_line"],
     ["app.withheld", "app.shell_text", "app.signed"],
-    ["app.errors", "app.operator_errors", "app.units", "app.address", "app.limits.rate"],
+    [
+        *("app.errors", "app.operator_errors", "app.units", "app.address", "app.limits.rate", "app.log_fields"),
+        "app.redaction",
+    ],
     ["app.settings"],
     [
         *("app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.state.instances"),
@@ -66,16 +69,17 @@ ROOMS = {
         ["kinds"],
         ["engine"],
         ["checks", "commands", "declaration"],
-        ["tables.hold_settings"],
+        ["tables.hold_settings", "tables.log_settings"],
         [f"tables.{name}_settings" for name in ("router", "app", "deploy", "release", "backends", "limit")],
         ["tables", "arrays"],
         ["loading"],
         ["toml_file"],
     ],
     "app.proxy": [
-        ["client_request", "limited", "long_lived", "waiting_room", "replies.reply"],
+        ["client_request", "delays", "limited", "long_lived", "waiting_room", "replies.reply"],
         ["transaction"],
-        ["access_log", "environ", "rewrite", "relay"],
+        ["request_log", "environ", "rewrite", "relay"],
+        ["access_log"],
         ["replies"],
         ["chain", "limit_keys"],
         ["backend_queue"],

@@ -11,7 +11,7 @@ from app.cli.router_process import check_port_is_free, find_router
 from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.deploy.processes.port_use import given_away_text
 from app.operator_errors import ConfigError, ProcessError, StateError, StateMissing
-from app.proxy.access_log import AccessLog
+from app.proxy.request_log.outlet import open_outlet
 from app.settings.loading import Loaded
 from app.settings.tables.router_settings import RouterConfig
 from app.state.instances import all_of
@@ -49,7 +49,7 @@ def _check_files(config: RouterConfig) -> None:
     except OSError as error:
         raise ProcessError(f"{folder} cannot be made: {error.strerror}", mending(error, folder)) from error
     if config.access_log:
-        AccessLog(config.access_log)
+        open_outlet(config.access_log).close()
 
 
 def _state(store: StateStore) -> tuple[BlueGreenState, str, str]:

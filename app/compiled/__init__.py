@@ -43,6 +43,7 @@ MODULES = (
     "app.protocol.path_patterns",
     "app.protocol.request",
     "app.protocol.response",
+    "app.proxy.access_log",
     "app.proxy.backend_queue",
     "app.proxy.chain",
     "app.proxy.client_request",
@@ -56,9 +57,14 @@ MODULES = (
     "app.proxy.relay.response_relay",
     "app.proxy.relay.tunnel",
     "app.proxy.relay.websocket_frames",
+    "app.proxy.request_log.json_lines",
+    "app.proxy.request_log.line_file",
+    "app.proxy.request_log.logged_request",
+    "app.proxy.request_log.text_lines",
     "app.proxy.rewrite.rewriter",
     "app.proxy.transaction",
     "app.proxy.waiting_room",
+    "app.redaction",
     "app.routing.backends",
     "app.routing.choosing",
     "app.routing.roster",
@@ -78,20 +84,8 @@ MODULES = (
 """Those of which a request without anything unusual runs code, and some that large bodies and messages need."""
 
 _READ = (
-    *(
-        "access",
-        "address",
-        "errors",
-        "limits",
-        "metrics",
-        "notices",
-        "operator_errors",
-        "protocol",
-        "proxy",
-        "routing",
-        "server",
-    ),
-    *("settings", "state", "transport", "upstream"),
+    *("access", "address", "errors", "limits", "log_fields", "metrics", "notices", "operator_errors", "protocol"),
+    *("proxy", "redaction", "routing", "server", "settings", "state", "transport", "upstream"),
 )
 """What of `app` they import from: a compiler may have written a constant of it into their code."""
 

@@ -230,6 +230,8 @@ def notices(seen: Observation) -> list[str]:
         found.append(f"State: {seen.state_fault}")
     if seen.minute.fault:
         found.append(f"Metrics: {seen.minute.fault}")
+    if seen.minute.log_fault:
+        found.append("Access log: a worker cannot write it, so lines are lost; the router's log has the reason.")
     if not seen.metrics_on:
         found.append("Metrics are off (metrics_enabled = false): only what is in flight is counted.")
     return found

@@ -133,6 +133,8 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         },
         "state_fault": snapshot.state_fault,
         "metrics_fault": snapshot.fault,
+        "log_fault": snapshot.log_fault,
+        "lost_log_lines": snapshot.lost_lines,
     }
 
 

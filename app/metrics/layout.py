@@ -59,7 +59,7 @@ from app.metrics.histogram import BUCKETS, COARSE_BUCKETS
 from app.state.model import VERSIONS
 
 MAGIC = int.from_bytes(b"BGROUTER", "little")
-LAYOUT_VERSION = 7
+LAYOUT_VERSION = 8
 WORD = 8
 LARGEST = 2**64 - 1
 PAGE_WORDS = 512
@@ -98,6 +98,8 @@ SLOT = (
     "holding",  # requests the owner holds back at this moment
     "diversion",  # the last: when it began, monotonic, << 3 | from which version, plus one, << 1 | whether it goes on
     "state_serial",  # of the state that the owner acts by, modulo 2**64
+    "log_fault",  # 1 while the owner cannot write the access log
+    "lost_lines",  # of it, by all owners
 )
 COUNTERS = (
     # In this order: who reads upwards never finds more ended than started.

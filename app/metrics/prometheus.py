@@ -82,7 +82,8 @@ class SnapshotCollector(Collector):
             yield counter
         for name, text, latency_of in _HISTOGRAMS:
             yield self._histogram(name, text, latency_of)
-        yield self._failovers()
+        yield _counter("failovers", "Times that requests went over to the standby.", self._snapshot.failover.count)
+        yield _counter("lost_log_lines", "Lines of the access log that were lost.", self._snapshot.lost_lines)
         yield from self._gauges()
         yield from self._state.collect()
 
@@ -105,11 +106,6 @@ class SnapshotCollector(Collector):
         for version, stats in self._snapshot.versions.items():
             for cause in CAUSES[1:]:
                 family.add_metric([version, cause], stats.causes.get(cause, 0))
-        return family
-
-    def _failovers(self) -> Metric:
-        family = CounterMetricFamily(f"{PREFIX}failovers", "Times that requests went over to the standby.", labels=[])
-        family.add_metric([], self._snapshot.failover.count)
         return family
 
     def _histogram(self, name: str, text: str, latency_of: Callable[[VersionStats], Latency | None]) -> Metric:
@@ -149,11 +145,18 @@ class SnapshotCollector(Collector):
             ("workers", "Live router workers.", workers),
             ("uptime_seconds", "Since the router was started while none was running.", snapshot.uptime_s),
             ("state_fault", "1 while a worker cannot read the state file.", snapshot.state_fault),
+            ("log_fault", "1 while a worker cannot write the access log.", snapshot.log_fault),
             ("metrics_fault", "1 while the figures are not kept in their file.", bool(snapshot.fault)),
         ):
             family = gauge(name, text, [])
             family.add_metric([], value)
             yield family
+
+
+def _counter(name: str, text: str, count: int) -> Metric:
+    family = CounterMetricFamily(PREFIX + name, text, labels=[])
+    family.add_metric([], count)
+    return family
 
 
 def render(

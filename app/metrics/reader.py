@@ -85,6 +85,8 @@ class Reader:
             state_fault=any(self._words[layout.slot_at(worker.slot) + S["state_fault"]] for worker in workers),
             fault=fault,
             failures=self.failures(now_us),
+            log_fault=any(self._words[layout.slot_at(worker.slot) + S["log_fault"]] for worker in workers),
+            lost_lines=sum(self._words[layout.slot_at(slot) + S["lost_lines"]] for slot in self._used()),
         )
 
     def _totals(self, now_us: int) -> tuple[summary.SlotSums, list[WorkerStats]]:

@@ -189,6 +189,7 @@ class SharedMetrics:
         words[head + S["base_requests"]] = base_requests
         words[head + S["connections"]] = 0
         words[head + S["holding"]] = 0
+        words[head + S["log_fault"]] = 0
         words[head + S["diversion"]] &= ~1
         words[head + S["state_serial"]] = 0
         for at in range(head + layout.BACKENDS_AT, head + layout.SLOT_WORDS):

@@ -204,6 +204,14 @@ class SlotWriter:
         words[block + C["longest_queued_us"]] = max(words[block + C["longest_queued_us"]], queued_us)
         words[block + C["queued"]] += 1
 
+    def count_lost_lines(self, count: int) -> None:
+        """Counts lines of the access log that could not be written."""
+        self._words[self._slot_at + S["lost_lines"]] += count
+
+    def say_log_fault(self, is_fault: bool) -> None:
+        """Says whether the access log cannot be written at this moment."""
+        self._words[self._slot_at + S["log_fault"]] = int(is_fault)
+
     def note_state(self, serial: int) -> None:
         """Says by which state this process acts from now on."""
         self._words[self._slot_at + S["state_serial"]] = serial & layout.LARGEST

@@ -229,6 +229,10 @@ class Snapshot(NamedTuple):
     """Why the file could not be used, "" when all is well."""
     failures: Sequence[FailedRequest] = ()
     """The last failed requests, newest last; at most 32 of each slot are remembered."""
+    log_fault: bool = False
+    """Whether a worker cannot write the access log at this moment."""
+    lost_lines: int = 0
+    """Lines of the access log that could not be written, since the file was made."""
     backends: Mapping[str, Sequence[BackendRow]] = MappingProxyType({})
     """Those of versions that have several; put in by who knows their addresses, which the file does not."""
 

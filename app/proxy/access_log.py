@@ -1,68 +1,92 @@
-"""The access log: one JSON object per request and line."""
+"""The access log: which requests get a line, and in which format."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from datetime import UTC, datetime
+from random import random
 
-from app.operator_errors import ConfigError
+from app.errors import FAILURES
+from app.proxy.request_log.ecs_lines import ecs_layout, ecs_parts
+from app.proxy.request_log.header_fields import HeaderFields
+from app.proxy.request_log.json_lines import JsonLines, Part, plain_layout
+from app.proxy.request_log.line_file import LineFile, Losses
+from app.proxy.request_log.logged_request import LoggedRequest
+from app.proxy.request_log.text_lines import TextLines
 from app.proxy.transaction import Transaction
+from app.redaction import Redaction
+from app.settings.tables.log_settings import LogConfig
 
 __all__ = ["AccessLog"]
 
+_ANY_LENGTH = 1 << 30
+_IN_A_PIPE = 500
+"""Characters of a text, so that a line with a long path and a long User-Agent fits into one write to a pipe."""
+
 
 class AccessLog:
-    """Appends to a file, or to standard output for `-`.
+    """The log of one worker.
 
-    Each line is one write to a descriptor in append mode, so that the workers' lines do not mix.
+    Args:
+        path: a file, or "-" for standard output.
+        config: what lines there are, and how they are written.
+        losses: where it is noted what is lost.
+        name: the deployment's, "" for none.
+
+    Raises ConfigError when the file cannot be opened.
     """
 
-    def __init__(self, path: str) -> None:
-        """Raises ConfigError when the file cannot be opened."""
-        self._path = path
-        self._descriptor = sys.stdout.fileno() if path == "-" else self._open()
-
-    def _open(self) -> int:
-        try:
-            return os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        except OSError as error:
-            raise ConfigError(f"access_log = {self._path}: {error.strerror}") from error
-
-    def reopen(self) -> None:
-        """Opens the file anew, after logrotate has renamed it (USR1); raises ConfigError and keeps the old one."""
-        if self._path != "-":
-            # In this order: a closed descriptor's number may be a client's connection a moment later.
-            opened = self._open()
-            os.close(self._descriptor)
-            self._descriptor = opened
+    def __init__(
+        self,
+        path: str,
+        config: LogConfig,
+        losses: Losses,
+        name: str = "",
+    ) -> None:
+        self._file = LineFile(path, losses)
+        self._line = _lines(config, name, _IN_A_PIPE if self._file.is_narrow else _ANY_LENGTH)
+        self._sample = config.access_log_sample
+        self._slow_us = int(config.access_log_slow * 1e6)
+        self._has_errors = config.access_log_errors
 
     def write(self, transaction: Transaction, status: int, cause: str, bytes_in: int, now_us: int) -> None:
-        """Writes the line of one request. A full disk loses lines, never requests."""
-        request = transaction.request
-        head = request.head
-        agent = next((value for name, value in head.fields if name.lower() == b"user-agent"), b"")
-        upstream_us = transaction.head_us - transaction.sent_us if transaction.head_us else None
-        line = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "request_id": transaction.request_id.decode("latin-1"),
-            "client": request.client_address,
-            "method": head.method.decode("latin-1"),
-            "path": head.target.decode("latin-1"),
-            "protocol": "HTTP/1.0" if head.http10 else "HTTP/1.1",
-            "version": transaction.target.name,
-            "release": transaction.target.release or None,
-            "status": status,
-            "cause": cause,
-            "bytes_in": bytes_in,
-            "bytes_out": transaction.bytes_out,
-            "duration_ms": round((now_us - request.started_us) / 1000, 3),
-            "upstream_ms": None if upstream_us is None else round(upstream_us / 1000, 3),
-            "user_agent": agent.decode("latin-1"),
-            **({"limit": transaction.limited.name} if transaction.limited is not None else {}),
-        }
-        try:
-            os.write(self._descriptor, json.dumps(line).encode() + b"\n")
-        except OSError:
-            pass  # nothing that could be done here would help the request
+        """Writes the line of one request, within a second."""
+        if self._sample < 1 and not self._is_wanted(transaction, status, cause, now_us):
+            return
+        self._file.add(self._line(LoggedRequest(transaction, status, cause, bytes_in, now_us)))
+
+    def _is_wanted(self, transaction: Transaction, status: int, cause: str, now_us: int) -> bool:
+        if self._has_errors and (status >= 500 or cause in FAILURES):
+            return True
+        if self._slow_us and now_us - transaction.request.started_us >= self._slow_us:
+            return True
+        return random() < self._sample
+
+    def flush(self) -> None:
+        """Writes what there is; once a second."""
+        self._file.flush()
+
+    def reopen(self) -> None:
+        """Goes on in a new file, after logrotate has renamed the old one; raises ConfigError and keeps the old one."""
+        self._file.reopen()
+
+    def finish(self, limit_s: float) -> None:
+        """Leaves nothing unwritten; waits up to so many seconds for who reads it."""
+        self._file.finish(limit_s)
+
+
+def _lines(config: LogConfig, name: str, longest: int) -> Part:
+    """What writes the lines of one request each."""
+    redaction = Redaction(config.access_log_redact)
+    form = config.access_log_format
+    if form in ("combined", "common"):
+        return TextLines(redaction, form == "combined", longest)
+    asked = (
+        ("request_headers", config.access_log_headers, False),
+        ("response_headers", config.access_log_response_headers, True),
+    )
+    headers: dict[str, Part] = {
+        member: HeaderFields(names, redaction, longest, of_response) for member, names, of_response in asked if names
+    }
+    members = {member: member for member in headers}
+    if form == "ecs":
+        return JsonLines(ecs_layout(name, members), redaction, longest, {**ecs_parts(redaction, longest), **headers})
+    return JsonLines({**plain_layout(config.access_log_fields), **members}, redaction, longest, headers)

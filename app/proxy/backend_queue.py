@@ -79,7 +79,7 @@ class BackendQueue(WaitingRoom):
         self._generation = self._router.generation
         backends.on_room = self._let_due_go
         counted = partial(transaction.recorder.count_queued, whole.version)
-        return Wait(self, counted, transaction.queued_until - now)
+        return Wait(self, counted, transaction.queued_until - now, is_queue=True)
 
     def _noted(self, change: int) -> None:
         self._place.publish(len(self), self.oldest_us)

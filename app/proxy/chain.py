@@ -36,11 +36,13 @@ class Wait:
     """Where a request is to wait for its turn.
 
     `count` is told afterwards for how long it did, in µs; `seconds` is the longest wait, None is without end.
+    `is_queue`: it waits for room, and is not held.
     """
 
     room: WaitingRoom
     count: Callable[[int], None]
     seconds: float | None = None
+    is_queue: bool = False
 
 
 Verdict = RouterError | Reply | Wait | None
@@ -111,4 +113,10 @@ class Chain:
             pass  # the filter says what that means
         finally:
             if not is_held:
-                wait.count(int((monotonic() - began) * 1e6))
+                waited_us = int((monotonic() - began) * 1e6)
+                wait.count(waited_us)
+                delays = transaction.delayed()
+                if wait.is_queue:
+                    delays.queued_us += waited_us
+                else:
+                    delays.held_us += waited_us

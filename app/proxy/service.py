@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from collections.abc import Callable
@@ -100,7 +101,10 @@ class Service:
             gevent.get_hub().loop.now,
             self.names,
         )
-        access_log = AccessLog(config.access_log) if config.access_log else None
+        access_log = None
+        if config.access_log:
+            access_log = AccessLog(config.access_log, config.log, self.slot, config.name)
+            atexit.register(access_log.flush)  # of workers of gunicorn's own, which tell nobody of their end
         self.records = RequestRecorder(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
         self.limits = SharedLimits.of(config.limits_path, settings.every(LimitConfig))
         if self.limits is not None and self.limits.fault:
@@ -148,6 +152,8 @@ class Service:
             self.budget.tick()
             for words in self._words.values():
                 words.settle()
+            if self.records.access_log is not None:
+                self.records.access_log.flush()
             self.failover.look_again()
             if self.metrics.try_lead():
                 self.metrics.fold()

@@ -11,7 +11,9 @@ from gevent import getcurrent
 
 from app.errors import CAUSES
 from app.metrics.exclusion import Exclusion
+from app.protocol.response import ResponseHead
 from app.proxy.client_request import ClientRequest
+from app.proxy.delays import Delays
 from app.proxy.limited import Limited
 from app.proxy.long_lived import LongLived
 from app.routing.targets import NOWHERE, Claims, Target
@@ -66,7 +68,13 @@ class RequestLog(Protocol):
     """Where each request gets a line; `app.proxy.access_log.AccessLog` in a worker."""
 
     def write(self, transaction: Transaction, status: int, cause: str, bytes_in: int, now_us: int) -> None:
-        """Writes the line of a request that has ended."""
+        """Writes the line of a request that has ended, soon."""
+
+    def flush(self) -> None:
+        """Writes what there is by now."""
+
+    def finish(self, limit_s: float) -> None:
+        """Writes all there is, within so many seconds."""
 
     def reopen(self) -> None:
         """Goes on in the file that has the configured name now."""
@@ -136,6 +144,8 @@ class Transaction:
         tried: which backends have refused it; None until one has.
         row, target: the claim, its row in the in-flight table and the version; the row is None while there is none, and
             the target then whoever has a refusal to answer for.
+        delays: what has kept it; None where nothing has.
+        response: the application's answer, where somebody wants to read its fields later.
         sent_us, head_us: monotonic microseconds when the request was sent and the answer's head was here; 0 before.
         first_byte_us: when the first byte of the answer was ready to be sent to the client; 0 before, and where it is
             known that the client has not got all of the answer's head.
@@ -151,6 +161,7 @@ class Transaction:
         "bytes_in",
         "bytes_out",
         "claims",
+        "delays",
         "first_byte_us",
         "head_us",
         "is_over",
@@ -161,6 +172,7 @@ class Transaction:
         "queued_until",
         "request",
         "request_id",
+        "response",
         "row",
         "sent_us",
         "stream",
@@ -180,6 +192,8 @@ class Transaction:
         self.claims: Mapping[str, object] | None = None
         self.queued_until = 0.0
         self.tried: Tried | None = None
+        self.delays: Delays | None = None
+        self.response: ResponseHead | None = None
         self.row: int | None = None
         self.target = NOWHERE
         self.sent_us = 0
@@ -219,6 +233,12 @@ class Transaction:
             "release": target.release or None,
             **({"cause": cause} if cause else {}),
         }
+
+    def delayed(self) -> Delays:
+        """What has kept it, to add to."""
+        if self.delays is None:
+            self.delays = Delays()
+        return self.delays
 
     def limit_total(self, total: Deadlines) -> None:
         """Raises `Expired` in the current greenlet when the request is not over in time."""

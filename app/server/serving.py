@@ -22,6 +22,9 @@ logger = getLogger(__name__)
 IDLE_GRACE_S = 2.0
 """How long a worker that stops still takes a request on an idle connection, to answer it with `Connection: close`."""
 
+_LAST_LINES_S = 2.0
+"""How long a worker that ends waits for who reads its access log from a pipe."""
+
 _ROOM = 16
 """How many idle connections end at a time when there is no room for new ones."""
 
@@ -119,9 +122,14 @@ class Serving:
         self.idle.end_oldest(_ROOM)
 
     def reopen_access_log(self) -> None:
-        """Writes on in the file that has the configured name now."""
+        """Writes on in the file that has the configured name now. Raises ConfigError and goes on in the old one."""
         if self._service.records.access_log is not None:
             self._service.records.access_log.reopen()
+
+    def finish_access_log(self) -> None:
+        """Writes what is left of it: the worker ends."""
+        if self._service.records.access_log is not None:
+            self._service.records.access_log.finish(_LAST_LINES_S)
 
     def keep_no_connection(self, limit_s: float = 30.0) -> None:
         """From now on every answer is its connection's last, and what has no end is ended within `limit_s`.

@@ -66,6 +66,8 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         for server in servers:
             server.close()
         self._drain(servers)
+        if self._serving is not None:
+            self._serving.finish_access_log()
 
     def notify(self) -> None:
         """Beats. A worker whose master was killed finishes what it has; gunicorn's own would end in the midst of it."""
@@ -106,10 +108,14 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
         """USR1: opens the log files anew, after logrotate has moved them; ours as well."""
         super().handle_usr1(sig, frame)
         if self._serving is not None:
-            try:
-                self._serving.reopen_access_log()
-            except ConfigError as error:  # raised into whatever this signal interrupts, it would end the worker
-                self.log.error("%s; its lines go on into the file that was open", error)
+            # Not at once: the signal may have interrupted the very writing of lines.
+            gevent.get_hub().loop.run_callback_threadsafe(self._reopen, self._serving)
+
+    def _reopen(self, serving: Serving) -> None:
+        try:
+            serving.reopen_access_log()
+        except ConfigError as error:
+            self.log.error("%s; its lines go on into the file that was open", error)
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """INT and QUIT: as TERM, but waits for no request."""

@@ -11,6 +11,7 @@ import shlex
 
 from app.address import Backend, is_port
 from app.limits.rate import Rate
+from app.log_fields import ALWAYS, EXTRA, FORMATS
 from app.withheld import is_withheld
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -84,6 +85,18 @@ def is_log_level(text: str) -> bool:
 
 def is_log_format(text: str) -> bool:
     return text in ("text", "json")
+
+
+def is_access_log_format(text: str) -> bool:
+    return text in FORMATS
+
+
+def is_access_log_field(text: str) -> bool:
+    return text in ALWAYS or text in EXTRA
+
+
+def is_field_name(text: str) -> bool:
+    return _TOKEN.fullmatch(text) is not None
 
 
 def is_handover(text: str) -> bool:

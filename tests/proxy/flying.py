@@ -78,6 +78,8 @@ class Flying:
 
     def logged(self) -> list[dict[str, Any]]:
         """The lines of the access log."""
+        assert self.service.records.access_log is not None
+        self.service.records.access_log.flush()
         return [json.loads(line) for line in self.log_path.read_text().splitlines()]
 
     def close(self) -> None:

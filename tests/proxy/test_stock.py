@@ -57,6 +57,8 @@ def client(make_app: MakeApp) -> Client:
 
 def logged(app: RouterApp) -> list[dict[str, Any]]:
     """The lines of the access log."""
+    assert app.service.records.access_log is not None
+    app.service.records.access_log.flush()
     return [json.loads(line) for line in Path(app.service.config.access_log).read_text().splitlines()]
 
 

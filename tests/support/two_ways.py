@@ -47,6 +47,8 @@ class Way:
 
     def new_lines(self) -> list[dict[str, object]]:
         """The lines of the access log that came since the last call, without what differs each time."""
+        assert self.app.service.records.access_log is not None
+        self.app.service.records.access_log.flush()
         lines = [json.loads(text) for text in self._log]
         for line in lines:
             for name in OF_ITS_TIME:

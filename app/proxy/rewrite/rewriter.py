@@ -21,6 +21,7 @@ class Rewriter:
     def __init__(self, config: RouterConfig) -> None:
         self._via = b"Via: 1.1 %b\r\n" % config.via.encode() if config.via else b""
         self._server_timing = config.server_timing
+        self._keeps_response = bool(config.access_log and config.log.access_log_response_headers)
 
     def request_head(self, transaction: Transaction, more: bytes = b"") -> bytes:
         """The request's head as it goes to the version that it has claimed; `more` are further lines of ours."""
@@ -58,6 +59,8 @@ class Rewriter:
 
     def response_lines(self, transaction: Transaction, head: ResponseHead) -> bytes:
         """The field lines that the client's response gets from us."""
+        if self._keeps_response:
+            transaction.response = head
         # RFC 9110 §6.6.1: who forwards an answer without Date adds it.
         added = self._via if head.has_date else self._via + date_line()
         if not head.has_request_id:

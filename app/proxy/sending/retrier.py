@@ -112,6 +112,7 @@ class Retrier:
                 target = transaction.target
                 circuit = target.circuit
                 self._recorder.count_retry(target.version)
+                transaction.delayed().retries += 1
                 transaction.depart()
                 try:
                     response = target.send(message)
@@ -123,7 +124,9 @@ class Retrier:
                     return response
         finally:
             if attempts.held_s:
-                self._recorder.count_held(transaction.target.version, int(attempts.held_s * 1e6))
+                held_us = int(attempts.held_s * 1e6)
+                self._recorder.count_held(transaction.target.version, held_us)
+                transaction.delayed().held_us += held_us
 
     def _find_place(self, transaction: Transaction, error: RouterError, attempts: _Attempts) -> Reply | None:
         """Claims another backend, or waits until the version is back; raises `error` when neither is of any use."""

@@ -13,6 +13,7 @@ from app.settings import checks
 from app.settings.declaration import Table
 from app.settings.engine import Rule, enforce, group, setting
 from app.settings.tables.hold_settings import HoldConfig
+from app.settings.tables.log_settings import LOG_RULES, LogConfig
 
 __all__ = ["RouterConfig"]
 
@@ -50,6 +51,7 @@ _RULES = (
         lambda log, state: log != state,
         "the access log would be written into the state file",
     ),
+    *LOG_RULES,
 )
 
 
@@ -99,7 +101,7 @@ class RouterConfig:
         rule="text, or json: one object a line",
         check=checks.is_log_format,
     )
-    access_log: str = setting("", "JSON access log: a file, or `-` for standard output.", zero="no access log")
+    access_log: str = setting("", "The access log: a file, or `-` for standard output.", zero="no access log")
 
     # Waiting for the active version
     read_timeout: float = setting(
@@ -269,6 +271,7 @@ class RouterConfig:
     )
 
     hold: HoldConfig = group(HoldConfig)
+    log: LogConfig = group(LogConfig)
 
     def __post_init__(self) -> None:
         enforce(self, _RULES)
