@@ -18,6 +18,7 @@ class RouterError(Exception):
     text: str = "Internal router error"
     retry_after_s: int | None = None
     allow: ClassVar[str] = ""
+    challenge: str = ""
 
 
 class MalformedRequest(RouterError):
@@ -256,6 +257,36 @@ class PreviewRefused(RouterError):
     text = "This preview is not valid or has expired"
 
 
+class LoginRefused(RouterError):
+    """A path that a `[[login]]` closes was asked for without a login that is good for it. Nobody is told why.
+
+    `challenge` is the value of WWW-Authenticate (RFC 6750 §3): without a token, it says only that one is wanted.
+    """
+
+    status = 401
+    cause = "login_refused"
+    text = "Login required"
+    challenge = 'Bearer realm="login"'
+
+
+class LoginForbidden(RouterError):
+    """The login is good, but not for this: it has not the `scope` that the `[[login]]` asks for."""
+
+    status = 403
+    cause = "login_forbidden"
+    text = "Your login does not allow this"
+    challenge = 'Bearer realm="login", error="insufficient_scope"'
+
+
+class LoginUnavailable(RouterError):
+    """Whether a login is good cannot be told: there are no keys, or the auth service does not answer."""
+
+    status = 503
+    cause = "login_unavailable"
+    text = "Login unavailable"
+    retry_after_s = 5
+
+
 class WorkerFull(RouterError):
     """The worker holds `max_connections` connections, none of them idle, and no other worker took this one."""
 
@@ -309,6 +340,8 @@ CAUSES: tuple[str, ...] = (
     *("worker_full", "out_of_descriptors", "handover_cut", "worker_stopped"),
     # what kept it from going there, again
     *("queue_full", "queue_timeout"),
+    # who asked
+    *("login_refused", "login_forbidden", "login_unavailable"),
 )
 """Every cause code; its index is what the shared metrics file stores, which has room for 64: a new one goes to the end.
 "none" is a request without error."""

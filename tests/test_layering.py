@@ -17,8 +17,8 @@ LEVELS = [
     # L0, pure: the words that everybody speaks, then the rules that are put in those words
     ["app.command_line"],
     ["app.withheld", "app.shell_text", "app.signed"],
-    ["app.errors", "app.operator_errors", "app.units", "app.address", "app.limits.rate"],
-    ["app.settings"],
+    ["app.errors", "app.operator_errors", "app.units", "app.address", "app.limits.rate", "app.logins.algorithms"],
+    ["app.settings", "app.logins.refusals"],
     [
         *("app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.state.instances"),
         "app.access",
@@ -35,6 +35,7 @@ LEVELS = [
         ),
         *("app.metrics.snapshot", "app.metrics.exposition"),
     ],
+    [f"app.logins.{name}" for name in ("remembered", "tokens", "identity", "claims")],
     # L1, adapters: one outside thing each
     ["app.installation", "app.setup"],
     [
@@ -49,10 +50,10 @@ LEVELS = [
     ["app.upstream", "app.metrics", "app.compiled.build"],
     ["app.limits"],
     # L2, L3: the router, and the flows over it
-    ["app.routing"],
+    ["app.routing", "app.logins", "app.notices"],
     ["app.proxy", "app.deploy"],
     # L4: web and worker
-    ["app.survey", "app.notices"],
+    ["app.survey"],
     ["app.health", "app.failover_history", "app.event_recorder", "app.dashboard"],
     ["app.web", "app.server"],
     # L5: entry points
@@ -66,13 +67,14 @@ ROOMS = {
         ["engine"],
         ["checks", "commands", "declaration"],
         ["tables.hold_settings"],
-        [f"tables.{name}_settings" for name in ("router", "app", "deploy", "release", "backends", "limit")],
+        [f"tables.{name}_settings" for name in ("router", "app", "deploy", "release", "backends", "limit", "login")],
         ["tables", "arrays"],
         ["loading"],
         ["toml_file"],
     ],
     "app.proxy": [
-        ["client_request", "long_lived", "waiting_room", "replies.reply"],
+        ["client_request", "errand", "long_lived", "waiting_room", "replies.reply"],
+        ["passage"],
         ["transaction"],
         ["access_log", "environ", "rewrite", "relay"],
         ["replies"],
@@ -109,7 +111,7 @@ ROOMS = {
 }
 """What lies in a large room, lowest first; on one line nobody knows the others."""
 
-PURE_LEVELS = next(number for number, names in enumerate(LEVELS) if "app.protocol" in names) + 1
+PURE_LEVELS = next(number for number, names in enumerate(LEVELS) if "app.logins.tokens" in names) + 1
 """As many of the levels are L0."""
 
 SELF_CONTAINED = ["app.demo", "app.deploy.processes.supervisor"]

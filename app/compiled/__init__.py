@@ -28,6 +28,9 @@ GROUP = "traffic_router"
 """All modules are in one library, so that they call each other as C does; it is named for this."""
 
 MODULES = (
+    "app.logins.identity",
+    "app.logins.remembered",
+    "app.logins.tokens",
     "app.metrics.backend_words",
     "app.metrics.queue_words",
     "app.metrics.slot",
@@ -41,6 +44,7 @@ MODULES = (
     "app.proxy.chain",
     "app.proxy.client_request",
     "app.proxy.filters.admission",
+    "app.proxy.filters.login",
     "app.proxy.filters.maintenance",
     "app.proxy.filters.preview",
     "app.proxy.forwarder",
@@ -69,7 +73,19 @@ MODULES = (
 """Those of which a request without anything unusual runs code, and some that large bodies and messages need."""
 
 _READ = (
-    *("access", "address", "errors", "metrics", "operator_errors", "protocol", "proxy", "routing", "server"),
+    *(
+        "access",
+        "address",
+        "errors",
+        "logins",
+        "metrics",
+        "notices",
+        "operator_errors",
+        "protocol",
+        "proxy",
+        "routing",
+        "server",
+    ),
     *("settings", "state", "transport", "upstream"),
 )
 """What of `app` they import from: a compiler may have written a constant of it into their code."""

@@ -204,6 +204,10 @@ class SlotWriter:
         words[block + C["longest_queued_us"]] = max(words[block + C["longest_queued_us"]], queued_us)
         words[block + C["queued"]] += 1
 
+    def count_login(self, outcome: int) -> None:
+        """Counts what a login has said, as `app.logins.refusals.OUTCOMES` has it."""
+        self._words[self._slot_at + layout.LOGINS_AT + outcome] += 1
+
     def note_state(self, serial: int) -> None:
         """Says by which state this process acts from now on."""
         self._words[self._slot_at + S["state_serial"]] = serial & layout.LARGEST

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-__all__ = ["PathPatterns", "readings"]
+__all__ = ["PathPatterns", "path_of", "readings"]
 
 _ODD = re.compile(rb"[%;\\#]|//|/\.")
 """What only some applications take as it stands."""
@@ -134,7 +134,7 @@ class PathPatterns:
         return verdict
 
     def _judge(self, path: bytes) -> tuple[bool, bool]:
-        found = readings(_path_of(path))
+        found = readings(path_of(path))
         if found is None:
             return True, False
         return any(map(self._may_be, found)), all(map(self._is, found))
@@ -147,7 +147,7 @@ class PathPatterns:
         return path in self._exact or path.startswith(self._prefixes)
 
 
-def _path_of(target: bytes) -> bytes:
+def path_of(target: bytes) -> bytes:
     """The path of a target without its query, of absolute-form too (RFC 9112 §3.2.2)."""
     if target.startswith(b"/"):
         return target

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from logging import getLogger
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -14,6 +15,7 @@ from gevent.event import Event
 
 from app.access import Access
 from app.address import Address
+from app.logins.logins import Logins
 from app.metrics.layout import slots_for
 from app.metrics.leader import Turn
 from app.metrics.shared import SharedMetrics, monotonic_us, until_next_second
@@ -29,6 +31,7 @@ from app.proxy.transaction import RequestRecorder
 from app.routing.failover import Failover, FailureDetector
 from app.routing.router import TrafficRouter
 from app.settings.loading import Loaded
+from app.settings.tables.login_settings import LoginConfig
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS, VersionState
 from app.transport.endpoint import wait_for_either
@@ -64,7 +67,7 @@ class Service:
         settings: all of them; `config` and `app_config` are those of the router and of `[app]`.
         access: who may see what is inside.
         metrics: the file that all workers share.
-        router, forwarder, records, timeouts, admission, budget, failover: see their classes.
+        router, forwarder, records, timeouts, admission, budget, failover, logins: see their classes.
     """
 
     def __init__(
@@ -97,7 +100,9 @@ class Service:
         )
         access_log = AccessLog(config.access_log) if config.access_log else None
         self.records = RequestRecorder(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
-        chain, self.admission = chain_of(settings, self.router, self.slot, partial(self.metrics.queue, self.slot))
+        self.logins = Logins(settings.every(LoginConfig), Path(config.beside_state("")))
+        queues = partial(self.metrics.queue, self.slot)
+        chain, self.admission = chain_of(settings, self.router, self.slot, queues, self.logins.all)
         self.budget = RetryBudget(config.hold.retry_budget / 100, config.hold.retry_floor, self.slot.requests)
         self.failover = Failover(config, self.router, self.metrics.probes, self._note_diversion)
         failures = FailureDetector(config.hold.circuit_failures, self.failover.divert)
@@ -119,6 +124,7 @@ class Service:
         """Starts what goes on beside the requests: the heartbeat, and in one of the workers the leader's duties."""
         gevent.spawn(self._beat)
         gevent.spawn(self._check_health)
+        self.logins.start()
 
     def _beat(self) -> None:
         """Once a second: the heartbeat, the history, and the state file's health."""

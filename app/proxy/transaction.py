@@ -10,9 +10,11 @@ from typing import Any, Protocol
 from gevent import getcurrent
 
 from app.errors import CAUSES
+from app.logins.remembered import TokenClaims
 from app.metrics.exclusion import Exclusion
 from app.proxy.client_request import ClientRequest
 from app.proxy.long_lived import LongLived
+from app.proxy.passage import NO_CLAIMS, Passage
 from app.routing.targets import NOWHERE, Claims, Target
 from app.transport.deadlines import Deadlines
 
@@ -59,6 +61,9 @@ class Recorder(Claims, Protocol):
 
     def count_queued(self, version: int, queued_us: int) -> None:
         """Counts a request that has waited for a while for room on a version's backends."""
+
+    def count_login(self, outcome: int) -> None:
+        """Counts what a login has said, as `app.logins.refusals.OUTCOMES` has it."""
 
 
 class RequestLog(Protocol):
@@ -122,6 +127,7 @@ class Transaction:
         tokens: what a preview's link, cookie or field said; None until one was looked for and found.
         is_preview: it visits the standby: it is not held, not counted, and its answer not to be stored.
         backend_cookie: the value of the cookie that names the backend which the client has had; b"" for none.
+        passage: what a login has found; None where none was asked.
         queued_until: monotonic seconds: up to when it waits for room on a backend; 0 where it did not have to.
         row, target: the claim, its row in the in-flight table and the version; the row is None while there is none, and
             the target then whoever has a refusal to answer for.
@@ -143,7 +149,7 @@ class Transaction:
         "head_us",
         "is_over",
         "is_preview",
-        "tokens",
+        "passage",
         "pick",
         "queued_until",
         "request",
@@ -152,6 +158,7 @@ class Transaction:
         "sent_us",
         "stream",
         "target",
+        "tokens",
     )
 
     def __init__(self, records: RequestRecorder, request: ClientRequest, request_id: bytes) -> None:
@@ -161,6 +168,7 @@ class Transaction:
         self.pick: Callable[[], Target] | None = None
         self.tokens: PreviewTokens | None = None
         self.is_preview = False
+        self.passage: Passage | None = None
         self.backend_cookie = b""
         self.queued_until = 0.0
         self.row: int | None = None
@@ -183,6 +191,16 @@ class Transaction:
     def long_lived(self) -> LongLived:
         """Where a request that has no end by itself is known."""
         return self._records.visiting if self.is_preview else self._records.long_lived
+
+    @property
+    def claims(self) -> TokenClaims:
+        """What the token of its login says; nothing without one."""
+        return NO_CLAIMS if self.passage is None else self.passage.claims
+
+    @property
+    def login(self) -> str:
+        """Which login was asked about it, and why that refused it: `admin`, `admin: expired`; "" where none was."""
+        return "" if self.passage is None else self.passage.login
 
     def told(self) -> str:
         """The request as a log line names it: what it asks for, who asks, and the version and its release, if any."""

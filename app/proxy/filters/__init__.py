@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from app.logins.logins import Login
 from app.proxy.backend_queue import BackendQueue, QueuePlace
 from app.proxy.chain import Chain, Concern, Filter
 from app.proxy.filters.admission import Admission
 from app.proxy.filters.affinity import AffinityFilter
+from app.proxy.filters.login import LoginFilter
 from app.proxy.filters.maintenance import MaintenanceFilter
 from app.proxy.filters.preview import PreviewFilter
 from app.proxy.transaction import Recorder
@@ -22,17 +24,22 @@ ORDER: Final = (
     ("preview", "its token is taken off before anybody else could see it: logs, other filters, applications"),
     ("affinity", "its cookie is taken off likewise; the choice of a backend is the last thing"),
     ("maintenance", "visitors of the standby pass it, so it comes after them; nobody else need be judged meanwhile"),
+    ("login", "who asks, after everything that refuses without a look at that: to find it out costs most"),
     ("admission", "the claim, and the wait for the end of a pause or for room: after everything that can say no"),
 )
 """Name of each filter, and why it stands there."""
 
 
 def chain_of(
-    settings: Loaded, router: TrafficRouter, recorder: Recorder, place: Callable[[int], QueuePlace]
+    settings: Loaded,
+    router: TrafficRouter,
+    recorder: Recorder,
+    place: Callable[[int], QueuePlace],
+    logins: Sequence[Login] = (),
 ) -> tuple[Chain, Admission]:
     """The chain of one worker, and its last filter, where requests may be waiting.
 
-    `place` gives what workers tell one another of their queues, by version.
+    `place` gives what workers tell one another of their queues, by version; `logins` are those of the settings.
 
     A filter for which nothing is configured is None here and costs a request nothing. One with a table of its own asks
     for it by its class: `settings.of(ItsConfig)`.
@@ -48,6 +55,7 @@ def chain_of(
         "preview": preview,
         "affinity": AffinityFilter(config) if settings.backends.affinity else None,
         "maintenance": maintenance,
+        "login": LoginFilter(config, logins, recorder) if logins else None,
         "admission": admission,
     }
     concerns: dict[Filter, Concern] = {preview: preview.concerns, maintenance: maintenance.concerns}

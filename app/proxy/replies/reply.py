@@ -39,6 +39,7 @@ monospace;overflow-wrap:anywhere}}</style></head>
 _INSIDE = "<dt>Cause</dt><dd>{cause}</dd>\n<dt>Version</dt><dd>{version}</dd>"
 
 _ADVICE = {
+    401: "This is only for those who have logged in.",
     503: "The service is not available just now. Please try again in {soon}.",
     502: "The service could not be reached. Please try again in a moment.",
     504: "The service took too long to answer. Please try again in a moment.",
@@ -94,6 +95,8 @@ def error_reply(
         fields.append(("Retry-After", str(error.retry_after_s)))
     if error.allow:
         fields.append(("Allow", error.allow))
+    if error.challenge:
+        fields.append(("WWW-Authenticate", error.challenge))
     return Reply(_status_line(error), fields, body)
 
 
