@@ -87,7 +87,7 @@ class AuthServer:
     def ask(self, head: RequestHead, forwarding: Forwarding, client: Any) -> AuthAnswer:
         """Asks about a request; `client` is its connection, watched meanwhile, or None.
 
-        Raises Refused when there is no answer that could be understood in time, and ClientDisconnected.
+        Raises Refused when there is no answer in time that tells who may, and ClientDisconnected.
         """
         try:
             with Timeout(self._timeout_s):
@@ -97,9 +97,12 @@ class AuthServer:
                 )
                 response = session.send(message)
                 try:
-                    return self._taken(response)
+                    answer = self._taken(response)
                 finally:
                     response.discard()
+            if answer.status < 500:
+                return answer
+            reason = f"status {answer.status}"
         except (Timeout, Expired):
             reason = f"no complete answer within {self._timeout_s:g} s"
         except ClientDisconnected:
