@@ -102,13 +102,18 @@ class KeySource:
     # --- asking for them ----------------------------------------------------------------------------------
 
     @property
+    def is_fetching(self) -> bool:
+        """Whether they are being asked for now."""
+        return bool(self._fetching)  # a greenlet that has ended is false
+
+    @property
     def may_have_news(self) -> bool:
         """Whether it is worth a wait to look for other keys: they are being fetched, or were not asked for just now."""
-        return bool(self._fetching) or self._clock() - self._asked_at >= ASK_AGAIN_S
+        return self.is_fetching or self._clock() - self._asked_at >= ASK_AGAIN_S
 
     def refresh(self) -> Any:
         """Fetches them, unless that is under way; gives the greenlet that does."""
-        if not self._fetching:  # a greenlet that has ended is false
+        if not self.is_fetching:
             self._asked_at = self._clock()
             self._fetching = gevent.spawn(self._look)
         return self._fetching

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -62,11 +62,11 @@ def keys_of(text: str) -> KeySet:
     """The keys in a JWKS (RFC 7517 §5), or in PEM. Raises ValueError that says why there is none."""
     stripped = text.lstrip()
     if stripped.startswith(_PEM):
-        found = _checked(_pem_keys(stripped))
+        found = _checked(_pem_keys(stripped), _pem_key)
     elif stripped.startswith("<"):
         raise ValueError("it is a page of HTML, no JWKS")
     else:
-        found = _checked(_jwks_keys(stripped))
+        found = _checked(_jwks_keys(stripped), _jwk_key)
     if not found.keys:
         raise ValueError("; ".join(found.faults) or "there is no key in it")
     return found
@@ -89,11 +89,11 @@ def _pem_keys(text: str) -> Iterable[tuple[str, Any]]:
     return ((f"key {number}", block) for number, block in enumerate(blocks[:MAX_KEYS], 1))
 
 
-def _checked(found: Iterable[tuple[str, Any]]) -> KeySet:
+def _checked(found: Iterable[tuple[str, Any]], read: Callable[[Any], Key | None]) -> KeySet:
     keys, faults = [], []
     for name, raw in found:
         try:
-            key = _pem_key(raw) if isinstance(raw, str) else _jwk_key(raw)
+            key = read(raw)
         except ValueError as error:
             faults.append(f"{name} is not used: {error}")
         else:

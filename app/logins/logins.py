@@ -13,7 +13,6 @@ from app.logins.auth_server import AuthServer
 from app.logins.gates import ForwardGate, TokenGate
 from app.logins.jwks_fetch import MAX_JWKS_BYTES, fetch
 from app.logins.key_file import KeyFile
-from app.operator_errors import ConfigError
 from app.protocol.path_patterns import PathPatterns
 from app.settings.tables.login_settings import LoginConfig
 
@@ -48,7 +47,7 @@ class Logins:
     Attributes:
         all: the logins.
 
-    Raises ConfigError where a library is missing, or a file has no usable keys.
+    Without PyJWT there can be none with tokens; `load_settings` has said so.
     """
 
     def __init__(self, configs: Sequence[LoginConfig], folder: Path) -> None:
@@ -79,13 +78,8 @@ class Logins:
         return self._token_gate(config)
 
     def _token_gate(self, config: LoginConfig) -> TokenGate:
-        try:
-            from app.logins.verifier import TokenRules, Verifier
-        except ImportError as error:
-            raise ConfigError(
-                f"[[login]] {config.name}: jwt needs PyJWT, which cannot be imported: {error}",
-                "pip install 'traffic-router[jwt]'",
-            ) from error
+        from app.logins.verifier import TokenRules, Verifier  # PyJWT is not installed where no token is looked at
+
         rules = TokenRules(
             config.jwt_issuer, config.jwt_audience, frozenset(config.jwt_algorithms), frozenset(config.jwt_scope)
         )

@@ -61,7 +61,7 @@ from app.metrics.histogram import BUCKETS, COARSE_BUCKETS
 from app.state.model import VERSIONS
 
 MAGIC = int.from_bytes(b"BGROUTER", "little")
-LAYOUT_VERSION = 7
+LAYOUT_VERSION = 8
 WORD = 8
 LARGEST = 2**64 - 1
 PAGE_WORDS = 512

@@ -338,3 +338,12 @@ jwt = {{ issuer = "me", audience = "shop", secret = "{secret}", algorithms = ["H
     with configured_router(tmp_path, blue.port, login) as router:
         assert visit(router, jwt.encode(claims, secret, "HS256")).status == 200
         assert visit(router, jwt.encode(claims, secret[::-1], "HS256")).status == 401
+
+
+def test_without_the_library_the_router_says_what_to_install(tmp_path: Path, blue: RawUpstream, issuer: Issuer) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['jwt'] = None\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        with pytest.raises(AssertionError, match=r"pip install 'traffic-router\[jwt\]'"):
+            with closed(tmp_path, blue, issuer):
+                pass
