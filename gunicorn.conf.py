@@ -21,10 +21,10 @@ import app.compiled
 from app.metrics.layout import slots_for
 from app.metrics.shared import SharedMetrics
 from app.operator_errors import ConfigError
-from app.settings.toml_file import load_settings
+from app.settings.toml_file import check_libraries, load_settings
 
 try:
-    _loaded = load_settings()
+    _loaded = check_libraries(load_settings())
 except ConfigError as error:
     sys.stderr.write(f"error: {error}\n")
     raise SystemExit(error.exit_code) from None

@@ -277,6 +277,36 @@ class RateLimited(RouterError):
         self.fields = fields
 
 
+class LoginRefused(RouterError):
+    """A path that a `[[login]]` closes was asked for without a login that is good for it. Nobody is told why.
+
+    WWW-Authenticate is as RFC 6750 §3 has it: without a token, it says only that one is wanted.
+    """
+
+    status = 401
+    cause = "login_refused"
+    text = "Login required"
+    fields = (("WWW-Authenticate", 'Bearer realm="login"'),)
+
+
+class LoginForbidden(RouterError):
+    """The login is good, but not for this: it has not the `scope` that the `[[login]]` asks for."""
+
+    status = 403
+    cause = "login_forbidden"
+    text = "Your login does not allow this"
+    fields = (("WWW-Authenticate", 'Bearer realm="login", error="insufficient_scope"'),)
+
+
+class LoginUnavailable(RouterError):
+    """Whether a login is good cannot be told: there are no keys, or the auth service does not answer."""
+
+    status = 503
+    cause = "login_unavailable"
+    text = "Login unavailable"
+    retry_after_s = 5
+
+
 class WorkerFull(RouterError):
     """The worker holds `max_connections` connections, none of them idle, and no other worker took this one."""
 
@@ -331,6 +361,8 @@ CAUSES: tuple[str, ...] = (
     # what kept it from going there, again
     *("queue_full", "queue_timeout"),
     "rate_limited",
+    # who asked
+    *("login_refused", "login_forbidden", "login_unavailable"),
 )
 """Every cause code; its index is what the shared metrics file stores, which has room for 64: a new one goes to the end.
 "none" is a request without error."""

@@ -24,6 +24,7 @@ EXTRA: Final[Mapping[str, str]] = {
     "queued_ms": "how long it waited for room on a backend",
     "retries": "how often it was sent once more",
     "limit": "the `[[limit]]` that has refused or delayed it, or would have in a dry run; null where none has",
+    "login": "the `[[login]]` that was asked, and behind a colon why it refused; null where none was",
     "preview": "whether it visited the standby",
     "worker": "the pid of the worker",
 }

@@ -19,9 +19,9 @@ LEVELS = [
     ["app.withheld", "app.shell_text", "app.signed"],
     [
         *("app.errors", "app.operator_errors", "app.units", "app.address", "app.limits.rate", "app.log_fields"),
-        "app.redaction",
+        *("app.logins.algorithms", "app.redaction"),
     ],
-    ["app.settings"],
+    ["app.settings", "app.logins.refusals"],
     [
         *("app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.state.instances"),
         "app.access",
@@ -38,6 +38,7 @@ LEVELS = [
         ),
         *("app.metrics.snapshot", "app.metrics.exposition"),
     ],
+    [f"app.logins.{name}" for name in ("remembered", "tokens", "identity", "claims")],
     # L1, adapters: one outside thing each
     ["app.installation", "app.setup"],
     [
@@ -48,12 +49,11 @@ LEVELS = [
         "app.event_file",
         "app.json_log",
         "app.compiled",
-        "app.notices",
     ],
     ["app.upstream", "app.metrics", "app.compiled.build"],
     ["app.limits"],
     # L2, L3: the router, and the flows over it
-    ["app.routing"],
+    ["app.routing", "app.logins", "app.notices"],
     ["app.proxy", "app.deploy"],
     # L4: web and worker
     ["app.survey"],
@@ -70,13 +70,14 @@ ROOMS = {
         ["engine"],
         ["checks", "commands", "declaration"],
         ["tables.hold_settings", "tables.log_settings"],
-        [f"tables.{name}_settings" for name in ("router", "app", "deploy", "release", "backends", "limit")],
+        [f"tables.{name}_settings" for name in ("router", "app", "deploy", "release", "backends", "limit", "login")],
         ["tables", "arrays"],
         ["loading"],
         ["toml_file"],
     ],
     "app.proxy": [
-        ["client_request", "delays", "limited", "long_lived", "waiting_room", "replies.reply"],
+        ["client_request", "delays", "errand", "limited", "long_lived", "waiting_room", "replies.reply"],
+        ["passage"],
         ["transaction"],
         ["request_log", "environ", "rewrite", "relay"],
         ["access_log"],
@@ -114,7 +115,7 @@ ROOMS = {
 }
 """What lies in a large room, lowest first; on one line nobody knows the others."""
 
-PURE_LEVELS = next(number for number, names in enumerate(LEVELS) if "app.protocol" in names) + 1
+PURE_LEVELS = next(number for number, names in enumerate(LEVELS) if "app.logins.tokens" in names) + 1
 """As many of the levels are L0."""
 
 SELF_CONTAINED = ["app.demo", "app.deploy.processes.supervisor"]

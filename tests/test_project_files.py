@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,8 @@ def test_lock_has_every_requirement_as_it_is_pinned_and_every_file_by_its_hash()
     assert "://" not in "".join(entries)
 
 
-def test_requirements_are_what_our_code_imports() -> None:
-    named = {"prometheus_client": "prometheus-client", "dotenv": "python-dotenv"}
+def test_requirements_and_extras_are_what_our_code_imports() -> None:
+    named = {"prometheus_client": "prometheus-client", "dotenv": "python-dotenv", "jwt": "pyjwt"}
     imported = set()
     for path in (ROOT / "app").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -65,6 +66,8 @@ def test_requirements_are_what_our_code_imports() -> None:
     imported -= {"app", "_typeshed", *sys.stdlib_module_names}
 
     listed = re.findall(r"^([\w-]+)==", (ROOT / "requirements.txt").read_text().replace("_", "-"), re.MULTILINE)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    listed += [one.partition("==")[0] for extra in extras.values() for one in extra]
     needed_by_gunicorn = {"packaging"}
     assert {named.get(name, name) for name in imported} == {name.lower() for name in listed} - needed_by_gunicorn
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from app.cli.backend_view import places_text
 from app.cli.health_view import health_in, read_health, situation_in
+from app.cli.login_check import login_tests
 from app.cli.metrics_view import read_metrics
 from app.cli.router_client import HEALTH_PATH, METRICS_PATH, RouterClient
 from app.cli.router_process import wait_until
@@ -17,6 +18,7 @@ from app.metrics.exclusion import Exclusion
 from app.operator_errors import OperatorError
 from app.settings.loading import Loaded
 from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.login_settings import LoginConfig
 from app.situation import HELD_BACK
 
 __all__ = ["print_tests", "redirect_loop", "run_tests"]
@@ -40,7 +42,10 @@ class TestOutcome:
 
 
 def run_tests(loaded: Loaded, client: RouterClient) -> Iterator[TestOutcome]:
-    """Run the three tests, one after the other; one whose request an operator holds back says that it was not made."""
+    """Run the three tests, and one for each login, one after the other.
+
+    One whose request an operator holds back says that it was not made.
+    """
     now = situation_in(read_health(client))
     is_held = now.kind.exit_code == HELD_BACK
     for name, test in _TESTS.items():
@@ -49,6 +54,9 @@ def run_tests(loaded: Loaded, client: RouterClient) -> Iterator[TestOutcome]:
         except (OperatorError, ValueError) as error:
             is_good, seen = False, str(error)
         yield TestOutcome(name, is_good, seen)
+    if not is_held:
+        for login, is_good, seen in login_tests(loaded.every(LoginConfig), client):
+            yield TestOutcome(f"Login {login}", is_good, seen)
 
 
 def print_tests(outcomes: Iterable[TestOutcome], name: str) -> list[TestOutcome]:

@@ -13,7 +13,9 @@ from app.deploy.processes.port_use import given_away_text
 from app.operator_errors import ConfigError, ProcessError, StateError, StateMissing
 from app.proxy.request_log.outlet import open_outlet
 from app.settings.loading import Loaded
+from app.settings.tables.login_settings import LoginConfig
 from app.settings.tables.router_settings import RouterConfig
+from app.settings.toml_file import check_libraries
 from app.state.instances import all_of
 from app.state.listening import listed
 from app.state.model import BlueGreenState, versions_on
@@ -32,6 +34,7 @@ def check_start(loaded: Loaded) -> None:
     state, reason, hint = _state(store)
     _check_address(config, state)
     _check_names(loaded, state)
+    _check_logins(loaded)
     ones = [one for version in state.versions.values() for one in all_of(version)]
     ports = {"the router": config.main_port} | {one.name: one.port for one in ones}
     if given_away := given_away_text(ports):
@@ -75,6 +78,19 @@ def _check_names(loaded: Loaded, state: BlueGreenState) -> None:
     if places:
         faults = [f"[backends] {version}: no address of {host} is known" for version, host in sorted(places)]
         raise ConfigError("\n".join(faults), " && ".join(f"getent hosts {host}" for _, host in sorted(places)))
+
+
+def _check_logins(loaded: Loaded) -> None:
+    """Raises `ConfigError` for missing libraries, and for files without usable keys; an issuer's may come later."""
+    configs = loaded.every(LoginConfig)
+    if not configs:
+        return
+    check_libraries(loaded)
+    from app.logins.logins import Logins  # it needs what most commands do without
+
+    for keys in Logins(configs, Path(loaded.config.state_file).parent).keys():
+        if keys.source.startswith("/") and not keys.keys:
+            raise ConfigError(f"[[login]] jwt.jwks = {keys.source}: {keys.fault}", f"head -c 200 {keys.source}")
 
 
 def _check_address(config: RouterConfig, state: BlueGreenState) -> None:

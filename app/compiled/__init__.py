@@ -32,6 +32,9 @@ MODULES = (
     "app.limits.in_flight",
     "app.limits.rate",
     "app.limits.rate_cells",
+    "app.logins.identity",
+    "app.logins.remembered",
+    "app.logins.tokens",
     "app.metrics.backend_words",
     "app.metrics.queue_words",
     "app.metrics.slot",
@@ -49,6 +52,7 @@ MODULES = (
     "app.proxy.client_request",
     "app.proxy.filters.admission",
     "app.proxy.filters.limiting",
+    "app.proxy.filters.login",
     "app.proxy.filters.maintenance",
     "app.proxy.filters.preview",
     "app.proxy.forwarder",
@@ -84,8 +88,8 @@ MODULES = (
 """Those of which a request without anything unusual runs code, and some that large bodies and messages need."""
 
 _READ = (
-    *("access", "address", "errors", "limits", "log_fields", "metrics", "notices", "operator_errors", "protocol"),
-    *("proxy", "redaction", "routing", "server", "settings", "state", "transport", "upstream"),
+    *("access", "address", "errors", "limits", "log_fields", "logins", "metrics", "notices", "operator_errors"),
+    *("protocol", "proxy", "redaction", "routing", "server", "settings", "state", "transport", "upstream"),
 )
 """What of `app` they import from: a compiler may have written a constant of it into their code."""
 

@@ -17,6 +17,7 @@
                failures          32 rows × 28 words: the last requests that failed
                backend totals    2 versions × 3 columns × 16 words: of each backend who it is, the requests begun and
                                  the gateway failures; as the counters, they stay when the slot changes hands
+               logins            64 words: how often logins said each of OUTCOMES; these stay as well
                backends          2 versions × 3 columns × 16 words: of each backend the requests in flight, until when
                                  it is left alone, and whether its health checks fail; 0 where a version has but one
                queues            2 versions × 2 words: how many requests wait for room, since when the first of them
@@ -55,6 +56,7 @@ from typing import NamedTuple
 
 from app.address import MAX_BACKENDS
 from app.errors import CAUSES
+from app.logins.refusals import OUTCOMES
 from app.metrics.histogram import BUCKETS, COARSE_BUCKETS
 from app.state.model import VERSIONS
 
@@ -176,7 +178,9 @@ CUTS_AT = ROWS_AT + ROWS * ROW_WORDS
 FAILURES_AT = CUTS_AT + ENDED * ENDED_WORDS
 BACKEND_TOTALS_AT = FAILURES_AT + ENDED * ENDED_WORDS
 BACKEND_TOTALS = ("who", "requests", "failures")
-BACKENDS_AT = BACKEND_TOTALS_AT + len(VERSIONS) * len(BACKEND_TOTALS) * MAX_BACKENDS
+LOGINS_AT = BACKEND_TOTALS_AT + len(VERSIONS) * len(BACKEND_TOTALS) * MAX_BACKENDS
+LOGIN_ROOM = 64
+BACKENDS_AT = LOGINS_AT + LOGIN_ROOM
 BACKEND_COLUMNS = ("in_flight", "out", "unwell")
 BACKENDS_WORDS = len(VERSIONS) * len(BACKEND_COLUMNS) * MAX_BACKENDS
 QUEUES_AT = BACKENDS_AT + BACKENDS_WORDS
@@ -266,7 +270,8 @@ def slots_for(workers: int) -> int:
 def checksum() -> int:
     """A 32-bit checksum of every name and size above; differs as soon as the meaning of a word would."""
     backends = (BACKEND_TOTALS, BACKEND_COLUMNS)
-    names = (HEADER, SLOT, COUNTERS, LATENCIES, ROLES, backends, CELL_SUMS, CODE_CLASSES, VERSION_LABELS, CAUSES)
+    outcomes = (CAUSES, OUTCOMES)
+    names = (HEADER, SLOT, COUNTERS, LATENCIES, ROLES, backends, CELL_SUMS, CODE_CLASSES, VERSION_LABELS, outcomes)
     sizes = (
         LAYOUT_VERSION,
         BUCKETS,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from app.address import Address
+from app.logins.refusals import OUTCOMES
 from app.metrics import layout, summary
 from app.metrics.backend_rows import BackendRow, Source, backend_rows
 from app.metrics.cells import Cell, read_cell, read_tally, spread, together
@@ -115,6 +116,11 @@ class Reader:
     def in_flight(self, version: int) -> int:
         """Requests of a version in flight in live slots; 0 when each slot had, at some moment, none."""
         return sum(self._running(slot, version) for slot in self._used())
+
+    def logins(self) -> list[int]:
+        """How often logins said each of `OUTCOMES`, in all slots, live or dead."""
+        begins = [layout.slot_at(slot) + layout.LOGINS_AT for slot in self._used()]
+        return [sum(self._words[at + outcome] for at in begins) for outcome in range(len(OUTCOMES))]
 
     def held(self) -> int:
         """Requests held back in live slots."""

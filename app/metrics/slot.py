@@ -212,6 +212,10 @@ class SlotWriter:
         """Says whether the access log cannot be written at this moment."""
         self._words[self._slot_at + S["log_fault"]] = int(is_fault)
 
+    def count_login(self, outcome: int) -> None:
+        """Counts what a login has said, as `app.logins.refusals.OUTCOMES` has it."""
+        self._words[self._slot_at + layout.LOGINS_AT + outcome] += 1
+
     def note_state(self, serial: int) -> None:
         """Says by which state this process acts from now on."""
         self._words[self._slot_at + S["state_serial"]] = serial & layout.LARGEST

@@ -20,15 +20,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import Protocol
 
 from app.errors import RouterError
 from app.proxy.replies.reply import Reply
 from app.proxy.transaction import Transaction
-from app.proxy.waiting_room import HoldExpired, WaitingRoom
+from app.proxy.waiting_room import HoldExpired
 from app.routing.router import TrafficRouter
 from app.state.model import BlueGreenState
+from app.transport.endpoint import Endpoint
 
-__all__ = ["Chain", "Filter", "Verdict", "Wait"]
+__all__ = ["Chain", "Filter", "Room", "Verdict", "Wait"]
+
+
+class Room(Protocol):
+    """Where requests wait; `WaitingRoom`, or what is done for one request alone (`app.proxy.errand`)."""
+
+    def check_space(self) -> None:
+        """Raises HoldQueueFull when nobody else may wait."""
+
+    def wait(self, client: Endpoint | None, arrived_us: int, seconds: float | None = None) -> None:
+        """Waits. Raises HoldExpired, ClientDisconnected, and what else ends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +51,7 @@ class Wait:
     `is_queue`: it waits for room, and is not held.
     """
 
-    room: WaitingRoom
+    room: Room
     count: Callable[[int], None]
     seconds: float | None = None
     is_queue: bool = False

@@ -84,7 +84,7 @@ def _path(transaction: Transaction) -> bytes:
 
 
 def _claim(name: str, transaction: Transaction) -> bytes:
-    value = transaction.claims.get(name) if transaction.claims is not None else None
+    value = transaction.claims.get(name)
     return _client(transaction) if value is None else str(value).encode()
 
 

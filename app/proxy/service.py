@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from logging import getLogger
+from pathlib import Path
 from typing import Any
 
 import gevent
@@ -16,6 +17,7 @@ from gevent.event import Event
 from app.access import Access
 from app.address import Address
 from app.limits.shared_limits import SharedLimits
+from app.logins.logins import Logins
 from app.metrics.backend_words import BackendWords
 from app.metrics.layout import slots_for
 from app.metrics.leader import Turn
@@ -33,6 +35,7 @@ from app.routing.failover import Failover, FailureDetector
 from app.routing.router import TrafficRouter
 from app.settings.loading import Loaded
 from app.settings.tables.limit_settings import LimitConfig
+from app.settings.tables.login_settings import LoginConfig
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS, VersionState
 from app.transport.endpoint import wait_for_either
@@ -69,7 +72,7 @@ class Service:
         access: who may see what is inside.
         metrics: the file that all workers share.
         limits: what they count `[[limit]]`s in; None where there are none.
-        router, forwarder, records, timeouts, admission, budget, failover: see their classes.
+        router, forwarder, records, timeouts, admission, budget, failover, logins: see their classes.
     """
 
     def __init__(
@@ -109,8 +112,9 @@ class Service:
         self.limits = SharedLimits.of(config.limits_path, settings.every(LimitConfig))
         if self.limits is not None and self.limits.fault:
             logger.warning("%s", self.limits.fault)
+        self.logins = Logins(settings.every(LoginConfig), Path(config.beside_state("")))
         queues = partial(self.metrics.queue, self.slot)
-        chain, self.admission = chain_of(settings, self.router, self.slot, queues, self.limits)
+        chain, self.admission = chain_of(settings, self.router, self.slot, queues, self.limits, self.logins.all)
         self.budget = RetryBudget(config.hold.retry_budget / 100, config.hold.retry_floor, self.slot.requests)
         self.failover = Failover(config, self.router, self.metrics.probes, self._note_diversion)
         failures = FailureDetector(config.hold.circuit_failures, self.failover.divert)
@@ -139,6 +143,7 @@ class Service:
         """Starts what goes on beside the requests: the heartbeat, and in one of the workers the leader's duties."""
         gevent.spawn(self._beat)
         gevent.spawn(self._check_health)
+        self.logins.start()
 
     def _beat(self) -> None:
         """Once a second: the heartbeat, the history, and the state file's health."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic_ns
 from typing import Any, NamedTuple, Protocol
@@ -10,12 +10,14 @@ from typing import Any, NamedTuple, Protocol
 from gevent import getcurrent
 
 from app.errors import CAUSES
+from app.logins.remembered import TokenClaims
 from app.metrics.exclusion import Exclusion
 from app.protocol.response import ResponseHead
 from app.proxy.client_request import ClientRequest
 from app.proxy.delays import Delays
 from app.proxy.limited import Limited
 from app.proxy.long_lived import LongLived
+from app.proxy.passage import NO_CLAIMS, Passage
 from app.routing.targets import NOWHERE, Claims, Target
 from app.transport.deadlines import Deadlines
 
@@ -62,6 +64,9 @@ class Recorder(Claims, Protocol):
 
     def count_queued(self, version: int, queued_us: int) -> None:
         """Counts a request that has waited for a while for room on a version's backends."""
+
+    def count_login(self, outcome: int) -> None:
+        """Counts what a login has said, as `app.logins.refusals.OUTCOMES` has it."""
 
 
 class RequestLog(Protocol):
@@ -139,7 +144,7 @@ class Transaction:
         is_preview: it visits the standby: it is not held, not counted, and its answer not to be stored.
         backend_cookie: the value of the cookie that names the backend which the client has had; b"" for none.
         limited: what the limits have done about it; None where none is about it.
-        claims: what is known of who is logged in; None where nobody is.
+        passage: what a login has found; None where none was asked.
         queued_until: monotonic seconds: up to when it waits for room on a backend; 0 where it did not have to.
         tried: which backends have refused it; None until one has.
         row, target: the claim, its row in the in-flight table and the version; the row is None while there is none, and
@@ -160,14 +165,13 @@ class Transaction:
         "backend_cookie",
         "bytes_in",
         "bytes_out",
-        "claims",
         "delays",
         "first_byte_us",
         "head_us",
         "is_over",
         "is_preview",
         "limited",
-        "tokens",
+        "passage",
         "pick",
         "queued_until",
         "request",
@@ -178,6 +182,7 @@ class Transaction:
         "stream",
         "target",
         "tried",
+        "tokens",
     )
 
     def __init__(self, records: RequestRecorder, request: ClientRequest, request_id: bytes) -> None:
@@ -187,9 +192,9 @@ class Transaction:
         self.pick: Callable[[], Target] | None = None
         self.tokens: PreviewTokens | None = None
         self.is_preview = False
+        self.passage: Passage | None = None
         self.backend_cookie = b""
         self.limited: Limited | None = None
-        self.claims: Mapping[str, object] | None = None
         self.queued_until = 0.0
         self.tried: Tried | None = None
         self.delays: Delays | None = None
@@ -214,6 +219,16 @@ class Transaction:
     def long_lived(self) -> LongLived:
         """Where a request that has no end by itself is known."""
         return self._records.visiting if self.is_preview else self._records.long_lived
+
+    @property
+    def claims(self) -> TokenClaims:
+        """What the token of its login says; nothing without one."""
+        return NO_CLAIMS if self.passage is None else self.passage.claims
+
+    @property
+    def login(self) -> str:
+        """Which login was asked about it, and why that refused it: `admin`, `admin: expired`; "" where none was."""
+        return "" if self.passage is None else self.passage.login
 
     def told(self) -> str:
         """The request as a log line names it: what it asks for, who asks, and the version and its release, if any."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import shlex
+from urllib.parse import SplitResult, urlsplit
 
 from app.address import Backend, is_port
 from app.limits.rate import Rate
@@ -23,6 +24,11 @@ STOP_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH")
 """Signals that servers take for the word to end, or for something else: gunicorn has a meaning for each of these."""
 
 _LABEL_TEXT = re.compile(r"[0-9A-Za-z_-]{0,40}")
+_VISIBLE = re.compile(r"[!-~]*")
+_NEVER_COPIED = frozenset(
+    # What frames or routes a message is ours to say; what the client logs in with is what the auth service needs.
+    ("host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "authorization", "cookie")
+)
 _STATUSES = re.compile(r"[1-5]\d\d(-[1-5]\d\d)?")
 
 
@@ -196,3 +202,44 @@ def is_rate(text: str) -> bool:
 def is_limit_key(text: str) -> bool:
     kind, colon, name = text.partition(":")
     return text in ("client", "path") or (kind in ("header", "cookie", "jwt") and _TOKEN.fullmatch(name) is not None)
+
+
+def is_claim(text: str) -> bool:
+    return text != "" and is_label(text)
+
+
+def is_key_place(text: str) -> bool:
+    # Over http anybody on the way could put keys of his own in.
+    address = _address(text)
+    if address is None:
+        return text == "" or (text.startswith("/") and is_file(text))
+    return address.scheme == "https" or address.hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def is_token_place(text: str) -> bool:
+    kind, _, name = text.partition(":")
+    return text == "header" or (kind == "cookie" and _TOKEN.fullmatch(name) is not None)
+
+
+def is_auth_server(text: str) -> bool:
+    address = _address(text)
+    return text == "" or (address is not None and address.scheme == "http" and _VISIBLE.fullmatch(text) is not None)
+
+
+def is_sign_in(text: str) -> bool:
+    is_address = is_own_path(text) or _address(text) is not None
+    return text == "" or (is_address and _VISIBLE.fullmatch(text) is not None)
+
+
+def is_copied_field(text: str) -> bool:
+    return _TOKEN.fullmatch(text) is not None and text.lower() not in _NEVER_COPIED
+
+
+def _address(text: str) -> SplitResult | None:
+    """The parts of an http or https address without a user; None for any other text."""
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        return None
+    return parts if usable else None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from app.command_line import PROGRAM
 from app.operator_errors import ConfigError
 from app.settings.loading import TOML_NAME, Loaded, load
+from app.settings.tables.login_settings import LoginConfig
 
-__all__ = ["load_settings", "read_toml"]
+__all__ = ["check_libraries", "load_settings", "read_toml"]
 
 
 def read_toml(path: str | Path = TOML_NAME) -> dict[str, object]:
@@ -50,6 +52,19 @@ def load_settings(
     if target == os.path.abspath(state_file) or not os.path.isdir(os.path.dirname(target)):
         return loaded
     return loaded.with_router(state_file=target)
+
+
+def check_libraries(loaded: Loaded) -> Loaded:
+    """The settings themselves; raises ConfigError where they need a library that not every installation has.
+
+    For the router, which cannot do without. A command, such as a rollback, can.
+    """
+    for login in loaded.every(LoginConfig):
+        if login.jwt_issuer and not (find_spec("jwt") and find_spec("cryptography")):
+            raise ConfigError(
+                f"[[login]] {login.name}: jwt needs PyJWT and cryptography: pip install 'traffic-router[jwt]'"
+            )
+    return loaded
 
 
 def _mending_link(target: str) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from app.limits.shared_limits import SharedLimits
+from app.logins.logins import Login
 from app.proxy.backend_queue import BackendQueue, QueuePlace
 from app.proxy.chain import Chain, Concern, Filter
 from app.proxy.filters.admission import Admission
 from app.proxy.filters.affinity import AffinityFilter
 from app.proxy.filters.limiting import LimitsFilter
+from app.proxy.filters.login import LoginFilter
 from app.proxy.filters.maintenance import MaintenanceFilter
 from app.proxy.filters.preview import PreviewFilter
 from app.proxy.transaction import Recorder
@@ -25,6 +27,7 @@ ORDER: Final = (
     ("affinity", "its cookie is taken off likewise; the choice of a backend is the last thing"),
     ("maintenance", "visitors of the standby pass it, so it comes after them; nobody else need be judged meanwhile"),
     ("limits", "who asks too often is told so before anything is asked that costs more"),
+    ("login", "who asks, after everything that refuses without a look at that: to find it out costs most"),
     ("user_limits", "limits by a claim of a login, which is known now"),
     ("admission", "the claim, and the wait for the end of a pause or for room: after everything that can say no"),
 )
@@ -37,10 +40,12 @@ def chain_of(
     recorder: Recorder,
     place: Callable[[int], QueuePlace],
     limits: SharedLimits | None = None,
+    logins: Sequence[Login] = (),
 ) -> tuple[Chain, Admission]:
     """The chain of one worker, and its last filter, where requests may be waiting.
 
-    `place` gives what workers tell one another of their queues, by version; in `limits` they count together.
+    `place` gives what workers tell one another of their queues, by version; in `limits` they count together; `logins`
+    are those of the settings.
 
     A filter for which nothing is configured is None here and costs a request nothing. One with a table of its own asks
     for it by its class: `settings.of(ItsConfig)`.
@@ -57,6 +62,7 @@ def chain_of(
         "affinity": AffinityFilter(config) if settings.backends.affinity else None,
         "maintenance": maintenance,
         "limits": LimitsFilter.of(limits, has_login=False),
+        "login": LoginFilter(config, logins, recorder) if logins else None,
         "user_limits": LimitsFilter.of(limits, has_login=True),
         "admission": admission,
     }

@@ -40,6 +40,7 @@ _INSIDE = "<dt>Cause</dt><dd>{cause}</dd>\n<dt>Version</dt><dd>{version}</dd>"
 
 _ADVICE = {
     429: "There were too many requests. Please try again in {soon}.",
+    401: "This is only for those who have logged in.",
     503: "The service is not available just now. Please try again in {soon}.",
     502: "The service could not be reached. Please try again in a moment.",
     504: "The service took too long to answer. Please try again in a moment.",

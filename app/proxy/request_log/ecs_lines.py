@@ -44,7 +44,7 @@ _LAYOUT: Final[Layout] = {
 
 _OURS: Final = (
     *("version", "release", "backend", "cause", "preview", "duration_ms", "upstream_ms", "held_ms", "queued_ms"),
-    *("retries", "limit"),
+    *("retries", "limit", "login"),
 )
 """What the schema has no field for; it asks that such go into an object named for who writes them."""
 

@@ -73,6 +73,11 @@ def _limit(done: LoggedRequest) -> str:
     return quoted(limited.name) if limited is not None and limited.name else "null"
 
 
+def _login(done: LoggedRequest) -> str:
+    passage = done.transaction.passage
+    return quoted(passage.login) if passage is not None else "null"
+
+
 def _worker(_done: LoggedRequest) -> str:
     return str(os.getpid())
 
@@ -102,6 +107,7 @@ class JsonLines:
             "queued_ms": _delay("queued_us"),
             "retries": _retries,
             "limit": _limit,
+            "login": _login,
             "preview": _preview,
             "worker": _worker,
             **(more or {}),

@@ -28,6 +28,8 @@ class Rewriter:
         request = transaction.request
         head = request.head
         added = request.forwarding.lines(head)
+        if transaction.passage is not None:
+            added += transaction.passage.request_lines
         if head.request_id:
             added += self._via + more
         else:
@@ -67,6 +69,8 @@ class Rewriter:
             added = b"%bX-Request-ID: %b\r\n" % (added, transaction.request_id)
         if self._server_timing:
             added += _timing(transaction)
+        if transaction.passage is not None:
+            added += transaction.passage.response_lines
         target = transaction.target
         if target.cookie and target.cookie != transaction.backend_cookie:
             added += _affinity(transaction, target.cookie)

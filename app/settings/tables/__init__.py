@@ -11,6 +11,7 @@ from app.settings.tables import (
     backends_settings,
     deploy_settings,
     limit_settings,
+    login_settings,
     release_settings,
     router_settings,
 )
@@ -26,5 +27,5 @@ TABLES: Final[tuple[Table, ...]] = (
 )
 """In the order in which they are listed everywhere."""
 
-ARRAYS: Final[tuple[TableArray, ...]] = (limit_settings.TABLE,)
+ARRAYS: Final[tuple[TableArray, ...]] = (limit_settings.TABLE, login_settings.TABLE)
 """The tables of which there may be several, `[[name]]`, in the order in which they are listed after the others."""

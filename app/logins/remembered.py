@@ -1,0 +1,47 @@
+"""Tokens that were found good a moment ago: to verify one anew costs more than to forward a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["REMEMBERED", "REMEMBERED_S", "TokenClaims", "Remembered"]
+
+REMEMBERED = 4096
+REMEMBERED_S = 60.0
+"""How many tokens, and for how long at most: a key that was withdrawn ends what it has signed within this time."""
+
+TokenClaims = Mapping[str, Any]
+"""What a verified token says, by claim; JSON, which has no types."""
+
+
+class Remembered:
+    """The claims of good tokens by the SHA-256 of each; all times are wall seconds."""
+
+    __slots__ = ("_known", "_most")
+
+    def __init__(self, most: int = REMEMBERED) -> None:
+        self._known: dict[bytes, tuple[float, TokenClaims]] = {}
+        self._most = most
+
+    def find(self, digest: bytes, now: float) -> TokenClaims | None:
+        """The claims of a token; None when it is not known, or not any more."""
+        found = self._known.get(digest)
+        if found is None:
+            return None
+        until, claims = found
+        if now < until:
+            return claims
+        del self._known[digest]
+        return None
+
+    def keep(self, digest: bytes, claims: TokenClaims, now: float, expires_at: float) -> None:
+        """Remembers a token that was verified at `now`, for a while, and never past its own end."""
+        known = self._known
+        if len(known) >= self._most:
+            del known[next(iter(known))]
+        known[digest] = min(now + REMEMBERED_S, expires_at), claims
+
+    def forget(self) -> None:
+        """Has all tokens verified anew: the keys have changed."""
+        self._known.clear()
