@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from app.logins.auth_server import AuthAnswer, AuthServer
 from app.logins.jwks_fetch import FETCH_S
 from app.logins.refusals import Refused
-from app.logins.remembered import TokenClaims
+from app.logins.remembered import GoodToken
 from app.logins.tokens import bearer_token, cookie_token
 from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestHead
@@ -39,27 +40,27 @@ class TokenGate:
         if source is not None:
             source.on_change.append(verifier.forget)
 
-    def claims(self, head: RequestHead, may_wait: bool) -> TokenClaims | None:
-        """What the token of a request says; None when keys have to be waited for first, where that may be.
+    def token(self, head: RequestHead, may_wait: bool) -> GoodToken | None:
+        """The good token of a request; None when keys have to be waited for first, where that may be.
 
         Raises Refused.
         """
         token = cookie_token(head, self._cookie) if self._cookie else bearer_token(head)
-        verifier, now = self._verifier, time()
-        found = verifier.known(token, now)
+        verifier, digest, now = self._verifier, sha256(token).digest(), time()
+        found = verifier.known(digest, now)
         if found is not None:
             return found
         said = verifier.read(token)
         source = self._source
         if source is None:
-            return verifier.verify(token, said, (), now)
+            return verifier.verify(token, digest, said, (), now)
         keys = source.candidates(said.key_id, said.algorithm)
         if not keys:
             if may_wait and source.may_have_news:
                 return None
             if not source.has_keys:
                 raise Refused("no_keys", f"there are no keys: {source.state().fault or 'not fetched yet'}")
-        return verifier.verify(token, said, tuple(key.public for key in keys), now)
+        return verifier.verify(token, digest, said, tuple(key.public for key in keys), now)
 
     def wait_for_keys(self, client: Any) -> None:
         """Waits until the keys were asked for; `client`, who waits, has to bear it for these seconds."""
@@ -72,7 +73,7 @@ class ForwardGate:
 
     Args:
         server: is asked.
-        copied: the names of the fields of its answer that go on to the application, in lower case.
+        copied: the names of the fields of its answer that go on to the application.
     """
 
     __slots__ = ("_copied", "_server")

@@ -81,7 +81,11 @@ class Logins:
         from app.logins.verifier import TokenRules, Verifier  # PyJWT is not installed where no token is looked at
 
         rules = TokenRules(
-            config.jwt_issuer, config.jwt_audience, frozenset(config.jwt_algorithms), frozenset(config.jwt_scope)
+            config.jwt_issuer,
+            config.jwt_audience,
+            frozenset(config.jwt_algorithms),
+            frozenset(config.jwt_scope),
+            config.jwt_claims,
         )
         verifier = Verifier(rules, config.jwt_secret.encode())
         cookie = config.jwt_from.removeprefix("cookie:").encode() if config.jwt_from != "header" else b""

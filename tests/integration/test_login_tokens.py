@@ -214,6 +214,8 @@ def test_identity_that_a_client_claims_never_arrives(
     name: bytes, target: bytes, tmp_path: Path, blue: RawUpstream, issuer: Issuer
 ) -> None:
     with configured_router(tmp_path, blue.port, toml(issuer), pass_underscore_fields="true") as router:
+        # Who only observes does not wait for the keys.
+        wait_until(lambda: list(router.folder.glob("login_keys_*.json")), "the keys")
         forged = name + b": root\r\n" + b"Connection: " + name + b"\r\n"
         assert visit(router, issuer.token(), target=target, fields=forged + b"X-Other: 1\r\n").status == 200
     head = blue.only.head
@@ -230,6 +232,7 @@ def test_claim_cannot_end_its_line(router: RouterProcess, blue: RawUpstream, iss
 def test_mode_observe_refuses_nobody_and_says_whom_it_would(
     router: RouterProcess, blue: RawUpstream, issuer: Issuer
 ) -> None:
+    wait_until(lambda: list(router.folder.glob("login_keys_*.json")), "the keys, for which nobody waits")
     assert visit(router, issuer.token(aud="another"), target=b"/watched").status == 200
     assert blue.only.head.value(b"X-Auth-Subject") is None
     wait_until(lambda: "login watched would refuse (audience)" in router.log, "it in the log")

@@ -13,11 +13,12 @@ from app.logins.algorithms import PUBLIC, SECRET, algorithms_of
 from app.logins.claims import check_scope, scopes_of
 from app.logins.identity import IdentityFields, field_lines, field_name
 from app.logins.refusals import OUTCOMES, REASONS, Refused
-from app.logins.remembered import REMEMBERED_S, Remembered
+from app.logins.remembered import REMEMBERED_S, GoodToken, Remembered
 from app.logins.tokens import MAX_TOKEN_BYTES, TokenHead, bearer_token, cookie_token, read_head
 from app.metrics.layout import LOGIN_ROOM
 from app.protocol.request import RequestHead, RequestParser
 
+ANY = GoodToken({}, b"")
 ALLOWED = frozenset(("RS256", "ES256"))
 
 
@@ -149,11 +150,12 @@ def test_no_algorithm_is_none_or_both_public_and_secret() -> None:
 
 def test_token_is_remembered_for_a_while_and_never_past_its_end() -> None:
     known = Remembered()
-    known.keep(b"long", {"sub": "a"}, 1000.0, 9999.0)
-    known.keep(b"short", {"sub": "b"}, 1000.0, 1010.0)
-    assert known.find(b"long", 1000.0 + REMEMBERED_S - 0.1) == {"sub": "a"}
+    a, b = GoodToken({"sub": "a"}, b""), GoodToken({"sub": "b"}, b"")
+    known.keep(b"long", a, 1000.0, 9999.0)
+    known.keep(b"short", b, 1000.0, 1010.0)
+    assert known.find(b"long", 1000.0 + REMEMBERED_S - 0.1) == a
     assert known.find(b"long", 1000.0 + REMEMBERED_S) is None
-    assert known.find(b"short", 1009.9) == {"sub": "b"}
+    assert known.find(b"short", 1009.9) == b
     assert known.find(b"short", 1010.0) is None
     assert known.find(b"short", 1000.0) is None  # it is gone
 
@@ -161,13 +163,13 @@ def test_token_is_remembered_for_a_while_and_never_past_its_end() -> None:
 def test_the_oldest_makes_room() -> None:
     known = Remembered(2)
     for number in range(3):
-        known.keep(b"%d" % number, {}, 0.0, 50.0)
-    assert [known.find(b"%d" % number, 1.0) for number in range(3)] == [None, {}, {}]
+        known.keep(b"%d" % number, ANY, 0.0, 50.0)
+    assert [known.find(b"%d" % number, 1.0) for number in range(3)] == [None, ANY, ANY]
 
 
 def test_other_keys_end_what_is_remembered() -> None:
     known = Remembered()
-    known.keep(b"a", {}, 0.0, 50.0)
+    known.keep(b"a", ANY, 0.0, 50.0)
     known.forget()
     assert known.find(b"a", 1.0) is None
 

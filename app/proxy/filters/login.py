@@ -12,7 +12,7 @@ from urllib.parse import quote
 from app.errors import LoginRefused, RouterError
 from app.logins.auth_server import AuthAnswer
 from app.logins.gates import ForwardGate, TokenGate
-from app.logins.identity import IdentityFields, field_lines
+from app.logins.identity import IdentityFields
 from app.logins.logins import Login
 from app.logins.refusals import OUTCOMES, REASONS, Refused
 from app.notices import Notices
@@ -97,13 +97,11 @@ class LoginFilter:
         """What the login's gate says, or the wait for that. Raises Refused."""
         if isinstance(gate, ForwardGate):
             return Wait(Errand(partial(self._ask, transaction, login, gate)), _uncounted)
-        claims = gate.claims(transaction.request.head, may_wait=not login.config.observes)
-        if claims is None:
+        token = gate.token(transaction.request.head, not login.config.observes)
+        if token is None:
             return Wait(Errand(gate.wait_for_keys), _uncounted)
         self._recorder.count_login(_PASSED)
-        transaction.passage = Passage(
-            login.config.name, claims=claims, request_lines=field_lines(claims, login.config.jwt_claims)
-        )
+        transaction.passage = Passage(login.config.name, None, token.claims, token.lines)
         return None
 
     def _ask(self, transaction: Transaction, login: Login, gate: ForwardGate, client: Any) -> None:
