@@ -8,6 +8,7 @@ import signal
 import socket
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -118,6 +119,32 @@ def test_each_is_started_again_by_its_own_supervisor(deployments: Make) -> None:
     wait_until(lambda: living(it, "blue") == [1, 2] and pid_of(it, "blue", 2) != before, "it is there again")
     it.deployer().stop("blue", force=True)
     assert living(it, "blue") == []
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("moment", ["just before", "just after"])
+def test_start_waits_for_a_process_that_its_supervisor_starts_again(
+    deployments: Make, number: int, moment: str
+) -> None:
+    """It does not listen yet at that moment, and nothing is wrong with it."""
+    it = deployments(instances=2, instance_port_step=step(), restart="on-failure", restart_delay=0.1)
+    it.deployer().start("blue")
+    before = pid_of(it, "blue", number)
+    os.kill(before, signal.SIGKILL)
+    if moment == "just after":
+        wait_until(lambda: number in living(it, "blue") and pid_of(it, "blue", number) != before, "it is there again")
+    it.deployer().start("blue")
+    assert living(it, "blue") == [1, 2]
+    assert it.version("blue").status == "running"
+
+
+def test_start_says_at_once_that_a_process_is_unwell_which_nobody_starts_again(three: Rehearsal) -> None:
+    three.deployer().start("blue")
+    kill(three, "blue", 2)
+    began = time.monotonic()
+    with pytest.raises(UnhealthyVersion, match=r"blue\.2 on port"):
+        three.deployer().start("blue")
+    assert time.monotonic() - began < 5, "less than start_timeout"
 
 
 def test_process_whose_supervisor_was_killed_is_found_all_the_same(three: Rehearsal) -> None:

@@ -10,7 +10,7 @@ from app.command_line import PROGRAM
 from app.deploy.deployment import Deployment
 from app.deploy.events import Diagnosed
 from app.deploy.judge.gate import GateVerdict
-from app.deploy.phases import Phase
+from app.deploy.phases import Operation, Phase
 from app.deploy.plan import Plan
 from app.deploy.plan_run import PlanRun
 from app.deploy.processes.process_table import Found
@@ -28,7 +28,7 @@ _LOG_LINES: Final = 40
 
 
 def pass_gate(run: PlanRun) -> None:
-    """Ask the target for its health: patiently when it was just started, else at once."""
+    """Ask the target for its health: patiently when it was just started or is to be started, else at once."""
     deployment, plan = run.deployment, run.plan
     version = deployment.store.read_or_new().version(plan.target)
     for number, (_, address) in enumerate(deployment.each(version), start=1):
@@ -45,6 +45,10 @@ def ask(run: PlanRun, version: VersionState, number: int, *, is_started: bool) -
     one, address = deployment.each(version)[number - 1]
     if is_started:
         verdict = deployment.gate.wait(one.name, address, lambda: deployment.is_alive(one))
+    elif run.plan.operation is Operation.START and _comes_back(deployment, one):
+        verdict = deployment.gate.wait(
+            one.name, address, lambda: deployment.is_alive(one) or _comes_back(deployment, one)
+        )
     else:
         verdict = deployment.gate.confirm(one.name, address)
     if verdict.reason:
@@ -53,6 +57,16 @@ def ask(run: PlanRun, version: VersionState, number: int, *, is_started: bool) -
         keep_private(address.host)
     if number == len(deployment.addresses(version)):  # they all lead to the same place
         _warn_of_redirect(deployment, one, address, verdict)
+
+
+def _comes_back(deployment: Deployment, one: VersionState) -> bool:
+    """Whether the supervisor of a process has just started it again, or is about to."""
+    found = deployment.processes.find(one)
+    restarts = found.restarts
+    if restarts is None or not restarts.is_on:
+        return False
+    is_young = restarts.times > 0 and deployment.now() - restarts.started_at < deployment.app.start_timeout
+    return is_young if found.alive else found.supervisor is not None
 
 
 class _Asked(NamedTuple):
