@@ -9,7 +9,7 @@ import pytest
 
 from app.address import Address
 from app.deploy.drain import OnTimeout
-from app.deploy.events import Drained, Launched, Noted, Stopped
+from app.deploy.events import BrokenOff, Drained, Launched, Noted, Stopped
 from app.deploy.scaling import drain, scale, undrain
 from app.operator_errors import ConfigError, DrainTimedOut, OperatorError, ProcessError, UnhealthyVersion, UsageError
 from app.settings.tables.backends_settings import BackendsConfig
@@ -309,6 +309,7 @@ def test_command_killed_anywhere_leaves_somebody_who_serves_and_is_put_in_order(
         in_twos(it)
         blue = it.version("blue")
         assert living(it, "blue") == [1, 2] and (len(blue.instances), blue.drained) == (2, ())
+        it.events.clear()
         killed_at(lambda: TURNS[name](it), at, after=bool(at % 2))
         blue = it.version("blue")
         spared = [number for number, address in enumerate(blue.instances, start=1) if address in blue.drained]
@@ -318,4 +319,6 @@ def test_command_killed_anywhere_leaves_somebody_who_serves_and_is_put_in_order(
         if name != "drain":
             dead = set(range(1, len(it.version("blue").instances) + 1)) - set(living(it, "blue"))
             assert len(it.version("blue").drained) <= len(dead)
+            stands = it.seen(BrokenOff)[-1].left_behind if it.seen(BrokenOff) else ""
+            assert "is stopped" not in stands or stands.startswith(f"process {min(dead)} of blue is stopped")
     assert list(it.history.unfinished()) == []

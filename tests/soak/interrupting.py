@@ -136,7 +136,8 @@ _CLAIMS: Final[Mapping[str, Callable[[str, Any], bool]]] = {
     ),
     r"(\w+) is active": lambda name, status: status["active_version"] == name,
     r".* was left stopped; .* start (\w+)": lambda name, status: _status_of(name, status) != "running",
-    r"(.*) (?:is|are) stopped; .* restart": lambda names, status: _are_stopped(names.split(" and "), status),
+    r"(\w+) is stopped; .* restart": lambda name, status: not _living(name, status),
+    r"process(?:es)? (.* of \w+) (?:is|are) stopped; .* restart": lambda which, status: _are_stopped(which, status),
 }
 """What may be said of a version, and whether `status` shows that it is so."""
 
@@ -145,11 +146,16 @@ def _status_of(version: str, status: Any) -> str:
     return str(status["versions"][version]["status"])
 
 
-def _are_stopped(names: Sequence[str], status: Any) -> bool:
-    """Whether these are processes of versions that have several, and do not live."""
-    of_versions = [version.get("instances", []) for version in status["versions"].values()]
-    living = {one["name"]: one["alive"] for ones in of_versions for one in ones}
-    return not any(living.get(name, True) for name in names)
+def _are_stopped(which: str, status: Any) -> bool:
+    """Whether "1 and 3 of blue" do not live, and others of it do."""
+    numbers, _, name = which.partition(" of ")
+    living = _living(name, status)
+    return bool(living) and living.isdisjoint(numbers.split(" and "))
+
+
+def _living(name: str, status: Any) -> set[str]:
+    """The numbers of those of a version's several processes that live."""
+    return {str(one["number"]) for one in status["versions"][name].get("instances", []) if one["alive"]}
 
 
 def put_in_order(site: Site, status: Any) -> None:

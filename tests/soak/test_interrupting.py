@@ -6,7 +6,7 @@ import pytest
 
 from tests.soak.interrupting import fault_of_next_word
 
-SEVERAL = [{"name": "blue", "alive": False}, {"name": "blue.2", "alive": True}, {"name": "blue.3", "alive": False}]
+SEVERAL = [{"number": number, "alive": number == 2} for number in (1, 2, 3)]
 STATUS = {"active_version": "blue", "versions": {"blue": {"status": "running"}, "green": {"status": "stopped"}}}
 
 
@@ -35,7 +35,13 @@ def test_what_is_said_is_compared_with_the_status(stands: str, is_so: bool) -> N
 
 @pytest.mark.parametrize(
     ("stopped", "is_so"),
-    [("blue is", True), ("blue and blue.3 are", True), ("blue.2 is", False), ("blue.4 is", False)],
+    [
+        ("process 1 of blue is", True),
+        ("processes 1 and 3 of blue are", True),
+        ("process 2 of blue is", False),
+        ("processes 1 and 2 of blue are", False),
+        ("blue is", False),
+    ],
 )
 def test_what_is_said_of_some_processes_is_compared_with_the_status(stopped: str, is_so: bool) -> None:
     blue = {"status": "running", "instances": SEVERAL}

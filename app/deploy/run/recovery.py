@@ -153,10 +153,15 @@ def _put_back(deployment: Deployment, entry: Entry) -> str:
     version = deployment.store.read_or_new().version(entry.target)
     put_back(deployment, version.name, last_drained(version) if entry.operation == Operation.SCALE else None)
     version = deployment.store.read_or_new().version(entry.target)
-    stopped = [one.name for one in all_of(version) if not deployment.is_alive(one)]
+    ones = all_of(version)
+    stopped = [str(number) for number, one in enumerate(ones, start=1) if not deployment.is_alive(one)]
     if not stopped or version.status != "running":
         return ""
-    return f"{' and '.join(stopped)} {'is' if len(stopped) == 1 else 'are'} stopped; {PROGRAM} restart {version.name}"
+    if len(stopped) == len(ones):
+        return f"{version.name} is stopped; {PROGRAM} restart {version.name}"
+    which = f"process {stopped[0]}" if len(stopped) == 1 else f"processes {' and '.join(stopped)}"
+    verb = "is" if len(stopped) == 1 else "are"
+    return f"{which} of {version.name} {verb} stopped; {PROGRAM} restart {version.name}"
 
 
 _RECOVERIES: Final[Mapping[Recovery, Callable[[Deployment, Entry], str]]] = {
