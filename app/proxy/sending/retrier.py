@@ -169,8 +169,10 @@ class Retrier:
         if isinstance(error, UpstreamReset):
             if not error.may_be_repeated:
                 return None
-            if error.was_used:  # as if there were one backend: at once, on a new connection
-                return backends.another(tried) or backends.take(target.backend)
+            if error.was_used:
+                found = backends.another(tried)
+                # Without others as if there were one backend: at once, on a new connection.
+                return backends.take(target.backend) if found is None and not backends.has_others(tried) else found
             backend = backends.another(tried)
             if backend is not None and backend.leave is not None and not self._budget.take():
                 backend.leave()
@@ -183,7 +185,7 @@ class Retrier:
         if target.whole.backends is None or not target.whole.backends.has_others(tried):
             return False
         if isinstance(error, UpstreamReset):
-            return error.may_be_repeated and self._budget.take()
+            return error.may_be_repeated and (error.was_used or self._budget.take())
         return isinstance(error, _UNSENT)
 
     def _check_can_wait(self, transaction: Transaction, error: RouterError) -> None:
