@@ -236,14 +236,16 @@ def _metrics(service: Service, survey: Survey) -> Response:
     window_s = window_seconds(request.args.get("window"))
     form = chosen_format(request.args.get("format"), request.headers.get("Accept", ""))
     if form == "json":
-        return _json(as_json(service.metrics.snapshot(window_s)._replace(backends=survey.backends())))
+        return _json(
+            as_json(service.with_limits(service.metrics.snapshot(window_s)._replace(backends=survey.backends())))
+        )
     if window_s is not None:
         raise MalformedRequest("window goes with format=json only: counters for Prometheus never begin anew")
     # Imported by the first scrape: prometheus_client costs start-up time and memory that many never need.
     from app.metrics.prometheus import render
 
     seen = survey.look()
-    snapshot = service.metrics.snapshot()._replace(backends=seen.backends)
+    snapshot = service.with_limits(service.metrics.snapshot()._replace(backends=seen.backends))
     state, name = service.router.look(), service.config.name
     body, content_type = render(snapshot, form, seen.situation.word, state, name)
     return Response(body, content_type=content_type)

@@ -26,7 +26,13 @@ LEVELS = [
         *("app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.state.instances"),
         "app.access",
     ],
-    ["app.metrics.layout", "app.metrics.histogram", "app.metrics.backend_rows", "app.limits.limits_map"],
+    [
+        "app.metrics.layout",
+        "app.metrics.histogram",
+        "app.metrics.backend_rows",
+        "app.limits.limit_figures",
+        "app.limits.limits_map",
+    ],
     [
         *(
             "app.protocol",

@@ -78,7 +78,7 @@ def metrics_lines(metrics: Metrics, title: str = "TRAFFIC ROUTER METRICS", name:
     }
     width = max(map(len, figures))
     rows = [f"   {name:<{width}}  {value:>12}" for name, value in figures.items()]
-    parts = (_version_lines(metrics), _backend_lines(metrics), _failure_lines(metrics))
+    parts = (_version_lines(metrics), _backend_lines(metrics), _limit_lines(metrics), _failure_lines(metrics))
     return [*heading(title, name).splitlines(), "", *rows, "", *(line for part in parts for line in part)]
 
 
@@ -140,6 +140,21 @@ def _version_lines(metrics: Metrics) -> list[str]:
         times = [ms_text(latency.get(point)) for point in ("p50", "p95")]
         lines.append(f"   {name:<8} {count_text(count):>12} {share:>8} {rate:>9} {times[0]:>10} {times[1]:>10}")
     return lines
+
+
+def _limit_lines(metrics: Metrics) -> list[str]:
+    """One row for each limit, since the metrics began; nothing where there are none."""
+    limits = metrics.get("limits") or ()
+    if not limits:
+        return []
+    width = max(5, *(len(limit["name"]) for limit in limits))
+    lines = [f"   {'Limit':<{width}} {'Let through':>12} {'Refused':>9} {'Delayed':>9} {'Would refuse':>12}"]
+    for limit in limits:
+        passed, refused, delayed, would = (
+            count_text(limit[name]) for name in ("passed", "refused", "delayed", "would_refuse")
+        )
+        lines.append(f"   {limit['name']:<{width}} {passed:>12} {refused:>9} {delayed:>9} {would:>12}")
+    return ["", *lines]
 
 
 def _backend_lines(metrics: Metrics) -> list[str]:

@@ -1,4 +1,4 @@
-"""`test`: three requests through the running router that show whether it does its job."""
+"""`test`: requests through the running router that show whether it does its job: three, and one for each limit."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from app.operator_errors import OperatorError
 from app.settings.loading import Loaded
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.login_settings import LoginConfig
+from app.settings.tables.limit_settings import LimitConfig
 from app.situation import HELD_BACK
 
 __all__ = ["print_tests", "redirect_loop", "run_tests"]
@@ -43,6 +44,7 @@ class TestOutcome:
 
 def run_tests(loaded: Loaded, client: RouterClient) -> Iterator[TestOutcome]:
     """Run the three tests, and one for each login, one after the other.
+    """Run the three tests and one for each limit, one after the other.
 
     One whose request an operator holds back says that it was not made.
     """
@@ -57,6 +59,11 @@ def run_tests(loaded: Loaded, client: RouterClient) -> Iterator[TestOutcome]:
     if not is_held:
         for login, is_good, seen in login_tests(loaded.every(LoginConfig), client):
             yield TestOutcome(f"Login {login}", is_good, seen)
+    for limit in loaded.every(LimitConfig):
+        from app.cli.limit_test import limit_refuses  # it knows the proxy, which takes a moment to import
+
+        is_good, seen = (False, f"not tested: {now.text}") if is_held else limit_refuses(loaded, client, limit)
+        yield TestOutcome(f"Limit {limit.name}", is_good, seen)
 
 
 def print_tests(outcomes: Iterable[TestOutcome], name: str) -> list[TestOutcome]:

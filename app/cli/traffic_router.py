@@ -9,7 +9,7 @@ Usage:
   traffic_router status [--json] [--port=PORT] [--state-file=FILE]
   traffic_router metrics [--watch=SECONDS] [--window=N] [--json] [--port=PORT] [--state-file=FILE]
   traffic_router test [--json] [--port=PORT] [--state-file=FILE]
-  traffic_router config [--json] [--port=PORT] [--bind=ADDRESS] [--workers=N] [--state-file=FILE]
+  traffic_router config [--json | --check=FILE] [--port=PORT] [--bind=ADDRESS] [--workers=N] [--state-file=FILE]
   traffic_router completion (bash|zsh|fish)
   traffic_router --help | --version
 
@@ -21,7 +21,7 @@ Commands:
   upgrade     Start anew with another Python or other packages; no request is lost.
   status      Is the router well, and the version behind it?
   metrics     Requests, failures, bytes and times, over all workers.
-  test        Send three requests through the router and judge the answers.
+  test        Send a few requests through the router and judge the answers.
   config      Every setting in effect, and where it came from.
   completion  A script with which the shell completes commands and options.
 
@@ -37,6 +37,7 @@ Options:
   --procfile         Write a Procfile as well.
   --systemd          Write units as well, below systemd/.
   --dry-run          Show it only.
+  --check=FILE       Whether FILE could be traffic_router.toml, and what a reload would change then.
   --json             Print data for programs.
   -h --help          Show this text.
   --version          Show the version, and whether it runs compiled.
@@ -68,6 +69,7 @@ from dataclasses import asdict, dataclass
 
 from app import __version__
 from app.cli import lifecycle
+from app.cli.config_check import check_file
 from app.cli.config_view import config_json, config_text
 from app.cli.entry import Arguments, enter_home, read_arguments, run
 from app.cli.health_view import read_health, situation_in, status_text
@@ -138,6 +140,8 @@ def main(argv: Sequence[str]) -> int:
 
         return init(arguments)
     cli = {name: str(arguments[option]) for option, name in _FIELDS.items() if arguments[option] is not None}
+    if arguments["--check"]:  # whatever is wrong with the file that is used now
+        return check_file(str(arguments["--check"]), cli)
     call = _Call(arguments, load_settings(cli), cli)
     word, command = next((word, command) for word, command in _COMMANDS.items() if arguments[word])
     if word in _ACTING:

@@ -29,6 +29,7 @@ RATE_COLUMNS = 5
 """The rate on a card is that of the last ten seconds: steady enough to read, quick enough for a switch."""
 
 MAX_IN_FLIGHT = 20
+MAX_KEYS = 5
 MAX_FAILED = 10
 MAX_COMMANDS = 30
 
@@ -269,6 +270,21 @@ def failed(seen: Observation) -> list[Row]:
 
 def _age_text(seconds: float) -> str:
     return f"{seconds:.1f}{GAP}s" if seconds < 10 else duration_text(seconds)
+
+
+def limits(seen: Observation) -> list[Row]:
+    """Name, requests let through, refused, delayed and refused but for a dry run, and the keys refused last.
+
+    What has refused most comes first.
+    """
+    figures = sorted(seen.minute.limits, key=lambda limit: -(limit.refused + limit.would_refuse))
+    return [(limit.name, *map(count_text, limit[1:]), _refused_keys(seen, limit.name)) for limit in figures]
+
+
+def _refused_keys(seen: Observation, limit: str) -> str:
+    found = [one for one in seen.minute.refused if one.limit == limit][:MAX_KEYS]
+    told = (f"{one.key} ({count_text(one.times)} times, {_age_text(one.ago_s)} ago)" for one in found)
+    return ", ".join(told) or NONE
 
 
 def commands(seen: Observation) -> list[Row]:

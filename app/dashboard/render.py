@@ -69,6 +69,7 @@ class Renderer:
             **{f"card-{card.name}": self._of("card", card, card.name) for card in content.cards(seen)},
             "in-flight": self._of("in_flight", tuple(content.in_flight(seen)), _unlisted(seen)),
             "failed": self._of("failed", tuple(content.failed(seen))),
+            **({"limits": self._of("limits", tuple(content.limits(seen)))} if seen.minute.limits else {}),
             "commands": self._of("commands", tuple(content.commands(seen))),
             "workers": self._of("workers", tuple(content.workers(seen))),
         }

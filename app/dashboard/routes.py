@@ -102,5 +102,7 @@ class Routes:
 
         pause()
         service = self._service
-        observer = Observer(service.config, service.metrics, service.router.state, pause, self._where)
+        observer = Observer(
+            service.config, service.metrics, service.router.state, pause, self._where, service.with_limits
+        )
         return View(service, self._access, observer, pause)

@@ -4,33 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
-from typing import NamedTuple
 
 from app.limits import limits_map as at
+from app.limits.limit_figures import LimitFigures, RefusedKey
 from app.limits.limits_map import COUNTS, H
 
-__all__ = ["LimitCounts", "LimitFigures", "RefusedKey", "figures_of", "refused_keys"]
-
-
-class LimitFigures(NamedTuple):
-    """How many requests a limit has let through (those that it delayed among them), refused, delayed, and, in a dry
-    run, would have refused.
-    """
-
-    name: str
-    passed: int
-    refused: int
-    delayed: int
-    would_refuse: int
-
-
-class RefusedKey(NamedTuple):
-    """A key that a limit has refused: how often since it was first on the list, and when last, in monotonic ns."""
-
-    limit: str
-    text: str
-    times: int
-    last_ns: int
+__all__ = ["LimitCounts", "figures_of", "refused_keys"]
 
 
 def _who(name: str) -> int:
@@ -100,7 +79,7 @@ def figures_of(words: memoryview[int], names: Collection[str]) -> list[LimitFigu
     return [LimitFigures(name, *sums[_who(name)]) for name in names]
 
 
-def refused_keys(words: memoryview[int], names: Iterable[str]) -> list[RefusedKey]:
+def refused_keys(words: memoryview[int], names: Iterable[str], now_ns: int) -> list[RefusedKey]:
     """The keys that these limits refused last in any worker, each once, the one refused last first."""
     limits = {_who(name): name for name in names}
     found: dict[tuple[str, int], RefusedKey] = {}
@@ -110,13 +89,8 @@ def refused_keys(words: memoryview[int], names: Iterable[str]) -> list[RefusedKe
             who, key, times, last_ns, size = words[row : row + at.REFUSED_TEXT].tolist()
             if who not in limits:
                 continue
-            text = bytes(words[row + at.REFUSED_TEXT : row + at.REFUSED_WORDS].cast("B")[:size])
-            one = found.get((limits[who], key))
-            one = RefusedKey(
-                limits[who],
-                text.decode("latin-1"),
-                times + (one.times if one else 0),
-                max(last_ns, one.last_ns if one else 0),
-            )
-            found[limits[who], key] = one
-    return sorted(found.values(), key=lambda key: -key.last_ns)
+            text = bytes(words[row + at.REFUSED_TEXT : row + at.REFUSED_WORDS].cast("B")[:size]).decode("latin-1")
+            one = RefusedKey(limits[who], text, times, (now_ns - last_ns) / 1e9)
+            known = found.get((one.limit, key), one._replace(times=0))
+            found[one.limit, key] = one._replace(times=times + known.times, ago_s=min(one.ago_s, known.ago_s))
+    return sorted(found.values(), key=lambda one: one.ago_s)

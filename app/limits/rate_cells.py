@@ -66,3 +66,14 @@ class RateCells:
             self._seen_ns.clear()
         self._seen_ns[key] = then_ns
         return wait_ns
+
+    def put(self, key: int, then_ns: int) -> int:
+        """Sets the theoretical arrival time of a key, for a test; gives what it was, 0 where it had none."""
+        words = self._words
+        first = at.RATES_AT + key % at.RATE_SETS * _SET_WORDS
+        cells = words[first : first + _SET_WORDS].tolist()
+        keys, times = cells[::2], cells[1::2]
+        place = keys.index(key) if key in keys else times.index(min(times))
+        words[first + 2 * place] = key
+        words[first + 2 * place + 1] = then_ns
+        return times[place] if key in keys else 0

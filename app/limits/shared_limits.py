@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
+from time import monotonic_ns
 from typing import Self
 
-from app.limits.counts import LimitCounts, LimitFigures, RefusedKey, figures_of, refused_keys
+from app.limits.counts import LimitCounts, figures_of, refused_keys
 from app.limits.in_flight import InFlight
+from app.limits.limit_figures import LimitFigures, RefusedKey
 from app.limits.limits_file import LimitsFile, open_limits
 from app.limits.rate_cells import RateCells
 from app.settings.tables.limit_settings import LimitConfig
@@ -80,7 +82,7 @@ class SharedLimits:
 
     def refused_keys(self) -> list[RefusedKey]:
         """The keys that were refused last."""
-        return refused_keys(self._file.words, self._names)
+        return refused_keys(self._file.words, self._names, monotonic_ns())
 
     def close(self) -> None:
         """Gives this worker's place up."""

@@ -124,6 +124,7 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         "last_failed": [_failed(one) | _backend(snapshot, one) for one in snapshot.failures[-MAX_ROWS:]],
         "last_cut": [_cut(cut) | _backend(snapshot, cut) for cut in snapshot.cuts[-MAX_ROWS:]],
         "workers": [_worker(worker) for worker in snapshot.workers],
+        **_limits(snapshot),
         "probes": {name: [_probe(probe) for probe in probes] for name, probes in snapshot.probes.items()},
         "failover": {
             "version": snapshot.failover.version,
@@ -136,6 +137,14 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         "log_fault": snapshot.log_fault,
         "lost_log_lines": snapshot.lost_lines,
     }
+
+
+def _limits(snapshot: Snapshot) -> dict[str, Any]:
+    """The members about limits; nothing where there are none."""
+    if not snapshot.limits:
+        return {}
+    refused = [one._asdict() | {"ago_s": round(one.ago_s, 1)} for one in snapshot.refused[:MAX_ROWS]]
+    return {"limits": [limit._asdict() for limit in snapshot.limits], "last_refused": refused}
 
 
 def backends_member(rows: Iterable[BackendRow], member: str = "backends") -> dict[str, Any]:

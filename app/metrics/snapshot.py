@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from app.errors import FAILURES
+from app.limits.limit_figures import LimitFigures, RefusedKey
 from app.metrics.backend_rows import BackendRow, who
 
 
@@ -235,6 +236,10 @@ class Snapshot(NamedTuple):
     """Lines of the access log that could not be written, since the file was made."""
     backends: Mapping[str, Sequence[BackendRow]] = MappingProxyType({})
     """Those of versions that have several; put in by who knows their addresses, which the file does not."""
+    limits: Sequence[LimitFigures] = ()
+    """What the limits have done; put in by who has their file."""
+    refused: Sequence[RefusedKey] = ()
+    """The keys that they refused last, newest first; likewise."""
 
     def address_of(self, one: InFlightRow | CutRequest | FailedRequest) -> str:
         """The address of the backend that had a request; "" where its version has but one, or that one no more."""

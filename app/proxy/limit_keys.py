@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 
 from app.protocol.field_values import cookie_in, field_in
 from app.protocol.path_patterns import path_of, plainest
 from app.protocol.request import RequestHead
-from app.proxy.transaction import Transaction
+from app.proxy.client_request import ClientRequest
 
 __all__ = ["KeyOf", "key_of", "key_text"]
 
-KeyOf = Callable[[Transaction], bytes]
+Claims = Mapping[str, object] | None
+"""What is known of who is logged in."""
+
+KeyOf = Callable[[ClientRequest, Claims], bytes]
 
 _PARTED = b"\0"
 """Stands in no address, field or cookie."""
@@ -70,23 +73,25 @@ def _part(part: str) -> KeyOf:
     return partial(_found, cookie_in, name.encode())
 
 
-def _together(parts: list[KeyOf], transaction: Transaction) -> bytes:
-    return _PARTED.join([part(transaction) for part in parts])
+def _together(parts: list[KeyOf], request: ClientRequest, claims: Claims) -> bytes:
+    return _PARTED.join([part(request, claims) for part in parts])
 
 
-def _client(transaction: Transaction) -> bytes:
-    request = transaction.request
+def _client(request: ClientRequest, claims: Claims) -> bytes:
     return client_key(request.forwarding.client_address(request.head))
 
 
-def _path(transaction: Transaction) -> bytes:
-    return plainest(path_of(transaction.request.head.target.partition(b"?")[0]))
+def _path(request: ClientRequest, claims: Claims) -> bytes:
+    return plainest(path_of(request.head.target.partition(b"?")[0]))
 
 
 def _claim(name: str, transaction: Transaction) -> bytes:
     value = transaction.claims.get(name)
     return _client(transaction) if value is None else str(value).encode()
+def _claim(name: str, request: ClientRequest, claims: Claims) -> bytes:
+    value = claims.get(name) if claims is not None else None
+    return _client(request, claims) if value is None else str(value).encode()
 
 
-def _found(find: Callable[[RequestHead, bytes], bytes], name: bytes, transaction: Transaction) -> bytes:
-    return find(transaction.request.head, name) or _client(transaction)
+def _found(find: Callable[[RequestHead, bytes], bytes], name: bytes, request: ClientRequest, claims: Claims) -> bytes:
+    return find(request.head, name) or _client(request, claims)

@@ -22,7 +22,7 @@ from app.metrics.backend_words import BackendWords
 from app.metrics.layout import slots_for
 from app.metrics.leader import Turn
 from app.metrics.shared import SharedMetrics, monotonic_us, until_next_second
-from app.metrics.snapshot import Probe
+from app.metrics.snapshot import Probe, Snapshot
 from app.proxy.access_log import AccessLog
 from app.proxy.filters import chain_of
 from app.proxy.forwarder import Forwarder, Timeouts
@@ -138,6 +138,12 @@ class Service:
         if words is None:
             words = self._words[version] = self.metrics.backends(self.slot, version)
         return words
+    def with_limits(self, snapshot: Snapshot) -> Snapshot:
+        """A snapshot, and what the limits have done so far."""
+        limits = self.limits
+        if limits is None:
+            return snapshot
+        return snapshot._replace(limits=limits.figures(), refused=limits.refused_keys())
 
     def start(self) -> None:
         """Starts what goes on beside the requests: the heartbeat, and in one of the workers the leader's duties."""

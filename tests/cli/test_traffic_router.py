@@ -458,3 +458,47 @@ def test_a_redirect_that_comes_to_an_end_is_shown(canned: CannedRouter, capsys: 
     said = capsys.readouterr().out
     assert "✅ Health endpoint: /health answered 301" in said
     assert "which leads to /health/" in said
+
+
+# --- config --check --------------------------------------------------------------------------------------------
+
+
+def test_file_that_could_be_used_is_told_with_what_it_changes(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "traffic_router.toml").write_text("read_timeout = 30\n")
+    (home / "next.toml").write_text('read_timeout = 5\n[[limit]]\nname = "login"\nrate = "10/m"\n')
+
+    assert call("config", "--check=next.toml") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "next.toml can be used.",
+        "   read_timeout = 30 → 5",
+        '   limit.login.name = "" → login',
+        '   limit.login.rate = "" → 10/m',
+    ]
+
+
+def test_file_that_is_no_good_is_told_with_all_its_faults(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "next.toml").write_text('read_timeout = "x"\n[[limit]]\nname = "login"\nrate = "10"\n')
+
+    assert call("config", "--check=next.toml") == 2
+    said = capsys.readouterr().err
+    assert "read_timeout = x" in said and "[[limit]] login: rate = 10: expected" in said
+    assert call("config", "--check=nowhere.toml") == 2
+    assert "nowhere.toml is no file" in capsys.readouterr().err
+
+
+def test_file_is_judged_whatever_is_wrong_with_the_one_in_use(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "traffic_router.toml").write_text("read_timeout = []\n")
+    (home / "next.toml").write_text("")
+
+    assert call("config", "--check=next.toml") == 0
+    assert capsys.readouterr().out == "next.toml can be used. It changes no setting.\n"
+
+
+def test_metrics_have_a_row_for_each_limit(canned: CannedRouter, capsys: pytest.CaptureFixture[str]) -> None:
+    limit = {"name": "login", "passed": 1234, "refused": 5, "delayed": 6, "would_refuse": 0}
+    status, metrics = canned.answers["/__router_metrics"]
+    assert isinstance(metrics, dict)
+    canned.answers["/__router_metrics"] = (status, {**metrics, "limits": [limit]})
+
+    assert call("metrics") == 0
+    assert "   Limit  Let through   Refused   Delayed Would refuse" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from app.dashboard import content
 from app.dashboard.backend_list import RecentRequests
 from app.dashboard.observation import Column, Figures, Observation
 from app.dashboard.sentence import sentence
+from app.limits.limit_figures import LimitFigures, RefusedKey
 from app.metrics.backend_rows import BackendRow
 from app.settings.loading import Loaded, load
 from app.settings.tables.app_settings import AppConfig
@@ -217,6 +218,23 @@ class TestTables:
         seen = observation(minute=snapshot(workers=[worker]), worker_rates={4100: 12.5})
         (row,) = content.workers(seen)
         assert tuple(map(plain, row)) == ("good", "4100", "worker, leads", "12", "12,345", "2", "1 h 1 min", "0 s ago")
+
+    def test_limits_that_refuse_most_come_first_with_the_keys_refused_last(self) -> None:
+        limits = (LimitFigures("api", 12_345, 1, 2, 0), LimitFigures("login", 5, 0, 0, 70))
+        refused = (RefusedKey("api", "10.0.0.7", 1_000, 3.2), RefusedKey("api", "header:X-Api-Key #0a1b2c3d", 1, 60.0))
+        seen = observation(minute=snapshot()._replace(limits=limits, refused=refused))
+
+        assert [tuple(map(plain, row)) for row in content.limits(seen)] == [
+            ("login", "5", "0", "0", "70", "–"),
+            (
+                "api",
+                "12,345",
+                "1",
+                "2",
+                "0",
+                "10.0.0.7 (1,000 times, 3.2 s ago), header:X-Api-Key #0a1b2c3d (1 times, 1 min 0 s ago)",
+            ),
+        ]
 
     def test_secrets_are_masked(self) -> None:
         config, app = RouterConfig(admin_token="hunter2"), AppConfig(env={"KEY": "hunter3"})

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from app.address import Address
+from app.limits.limit_figures import LimitFigures
 from app.metrics.prometheus import render
 from app.metrics.shared import SharedMetrics
 from app.proxy.service import metrics_slots
@@ -30,11 +31,12 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not in
 
 @pytest.fixture(scope="module")
 def exposition(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What a scrape of a router without traffic gets, whose active version has two backends."""
+    """What a scrape of a router without traffic gets, whose active version has two backends, and a limit."""
     path = tmp_path_factory.mktemp("metrics") / "router_metrics.mmap"
     metrics = SharedMetrics.create_or_attach(str(path), metrics_slots(RouterConfig(workers=1)))
     backends = {"blue": metrics.backend_rows(0, [Address("10.0.0.7", 8000), Address("10.0.0.8", 8000)])}
-    return render(metrics.snapshot()._replace(backends=backends), "prometheus", "serving", STATE)[0].decode()
+    snapshot = metrics.snapshot()._replace(backends=backends, limits=[LimitFigures("login", 1, 2, 0, 0)])
+    return render(snapshot, "prometheus", "serving", STATE)[0].decode()
 
 
 def names_in(text: str) -> set[str]:

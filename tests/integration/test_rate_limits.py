@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +17,12 @@ from typing import Any
 import pytest
 import requests
 
+from tests.support.environment import own_environment
 from tests.support.raw_upstream import RawUpstream, reply
 from tests.support.router_process import RouterProcess, configured_router
 from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -186,6 +191,78 @@ def test_counts_survive_reload_and_deaths_and_a_new_rate_begins_anew(limited: Li
         settings.write_text("")
         reloaded(router)
         assert [ask(router, "/login").status_code for _ in range(8)] == [200] * 8
+
+
+POLICY = """
+[[limit]]
+name = "login"
+path = ["/login/*"]
+methods = ["POST"]
+rate = "5/h"
+
+[[limit]]
+name = "keys"
+key = ["header:X-Api-Key", "cookie:sid"]
+rate = "1000/s"
+delay = "1s"
+
+[[limit]]
+name = "exports"
+path = ["/export"]
+in_flight = 3
+
+[[limit]]
+name = "tried"
+rate = "1/h"
+dry_run = true
+"""
+
+
+def run(router: RouterProcess, tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environ = {
+        **own_environment(),
+        "TRAFFIC_ROUTER_HOME": str(tmp_path / "project"),
+        "TRAFFIC_ROUTER_STATE_FILE": str(router.state_file),
+    }
+    command = [sys.executable, str(ROOT / "bin" / "traffic_router"), *words, f"--port={router.port}"]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+
+
+def test_test_command_sees_each_limit_refuse_without_asking_the_application(
+    limited: Limited, upstream: RawUpstream, tmp_path: Path
+) -> None:
+    with limited(POLICY) as router:
+        done = run(router, tmp_path, "test")
+
+        assert "✅ Limit login: POST /login/ beyond 5/h was answered 429, Retry-After 7" in done.stdout
+        assert "✅ Limit keys: GET / beyond 1000/s was answered 429, Retry-After 2 s" in done.stdout
+        assert "✅ Limit exports: GET /export beyond 3 in flight was answered 429" in done.stdout
+        assert "✅ Limit tried: refuses nothing: dry_run is on" in done.stdout
+        assert {exchange.target for exchange in upstream.exchanges} <= {b"/health", b"/"}
+        assert ask(router, "/login/", "POST").status_code == ask(router, "/export").status_code == 200
+
+
+def test_test_command_fails_for_a_limit_that_the_router_has_not_got(limited: Limited, tmp_path: Path) -> None:
+    with limited("") as router:
+        (tmp_path / "project" / "traffic_router.toml").write_text(LOGIN)
+        done = run(router, tmp_path, "test")
+
+        assert done.returncode == 1
+        assert "❌ Limit login: the router counts no limits" in done.stdout
+
+
+def test_figures_of_limits_are_told_everywhere(limited: Limited, tmp_path: Path) -> None:
+    with limited(f'dashboard_path = "/board"\n{LOGIN.replace("5/h", "1/h")}') as router:
+        for _ in range(4):
+            ask(router, "/login")
+        metrics = ask(router, "/__router_metrics").json()
+        assert metrics["limits"] == [{"name": "login", "passed": 1, "refused": 3, "delayed": 0, "would_refuse": 0}]
+        (key,) = metrics["last_refused"]
+        assert (key["limit"], key["key"], key["times"]) == ("login", "127.0.0.1", 3)
+        scrape = ask(router, "/__router_metrics?format=prometheus").text
+        assert 'traffic_router_limit_requests_total{limit="login",outcome="refused"} 3.0' in scrape
+        assert "127.0.0.1 (3" in ask(router, "/board").text
+        assert "Let through" in run(router, tmp_path, "metrics").stdout
 
 
 def test_who_has_no_limits_has_no_file(limited: Limited, tmp_path: Path) -> None:

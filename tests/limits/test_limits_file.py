@@ -245,9 +245,9 @@ def test_keys_that_were_refused_last_are_listed_once_each(path: Path) -> None:
         counts.note_refused(0, 7, b"10.0.0.7", now + 2)
         counts.note_refused(1, 7, b"x" * 200, now + 10)
 
-    exports, login = refused_keys(files[0].words, NAMES)
-    assert login == ("login", "10.0.0.7", 4, 4)
-    assert (exports.limit, exports.text, exports.times) == ("exports", "x" * at.REFUSED_TEXT_BYTES, 2)
+    exports, login = refused_keys(files[0].words, NAMES, 4 + S)
+    assert login == ("login", "10.0.0.7", 4, 1.0)
+    assert (exports.limit, exports.key, exports.times) == ("exports", "x" * at.REFUSED_TEXT_BYTES, 2)
 
 
 def test_list_of_refused_keys_keeps_the_last(path: Path) -> None:
@@ -256,7 +256,7 @@ def test_list_of_refused_keys_keeps_the_last(path: Path) -> None:
     for number in range(at.REFUSED_ROWS + 5):
         counts.note_refused(0, number, b"%d" % number, number + 1)
 
-    found = refused_keys(file.words, NAMES)
+    found = refused_keys(file.words, NAMES, S)
     assert len(found) == at.REFUSED_ROWS
-    assert found[0].text == str(at.REFUSED_ROWS + 4)
-    assert "4" not in [key.text for key in found]
+    assert found[0].key == str(at.REFUSED_ROWS + 4)
+    assert "4" not in [one.key for one in found]

@@ -137,7 +137,7 @@ class _Limit:
 
     def judge(self, transaction: Transaction, note: Limited) -> RateLimited | None:
         """Counts a request; gives what its client is told if it does not pass, and notes until when it waits."""
-        key, shared = self._key(transaction), self._shared
+        key, shared = self._key(transaction.request, transaction.claims), self._shared
         hashed = self._hash.of(key)
         if self._rate is not None:
             now_ns = monotonic_ns()

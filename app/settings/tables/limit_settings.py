@@ -102,6 +102,7 @@ TABLE: Final = TableArray(
     name="limit",
     settings=LimitConfig,
     title="Limits",
-    about="each is one limit, and a request must pass all that are about it.",
+    about="each is one limit, and a request must pass all that are about it:"
+    " [how to limit logins](../how-to/limit-logins.md).",
     rules=_RULES,
 )
