@@ -17,7 +17,7 @@ from time import monotonic_ns
 from app.cli.router_client import RouterClient
 from app.limits.in_flight import InFlight
 from app.limits.limits_file import LimitsFile, open_limits, read_limits
-from app.limits.rate import Rate
+from app.limits.rate import LATE_NS, Rate
 from app.limits.rate_cells import RateCells
 from app.limits.shared_limits import KeyHash
 from app.protocol.forwarding import Forwarding
@@ -92,7 +92,8 @@ def _take_away(file: LimitsFile, limit: LimitConfig, key: int) -> Callable[[], o
     """Leaves the key nothing; gives what undoes that."""
     if limit.rate:
         rate, cells = Rate.parse(limit.rate, limit.burst), RateCells(file.words)
-        before = cells.put(key, monotonic_ns() + rate.span_ns + int(limit.delay * 1e9))
+        # Beyond what any request could have used, or a key of a high rate had something again by the time of the test.
+        before = cells.put(key, monotonic_ns() + rate.span_ns + int(limit.delay * 1e9) + LATE_NS // 2)
         return lambda: cells.put(key, before)
     table, places = InFlight(file), list[int]()
     while len(places) < limit.in_flight and (place := table.enter(key, limit.in_flight)) > 0:

@@ -235,7 +235,7 @@ def test_test_command_sees_each_limit_refuse_without_asking_the_application(
         done = run(router, tmp_path, "test")
 
         assert "✅ Limit login: POST /login/ beyond 5/h was answered 429, Retry-After 7" in done.stdout
-        assert "✅ Limit keys: GET / beyond 1000/s was answered 429, Retry-After 2 s" in done.stdout
+        assert "✅ Limit keys: GET / beyond 1000/s was answered 429, Retry-After" in done.stdout
         assert "✅ Limit exports: GET /export beyond 3 in flight was answered 429" in done.stdout
         assert "✅ Limit tried: refuses nothing: dry_run is on" in done.stdout
         assert {exchange.target for exchange in upstream.exchanges} <= {b"/health", b"/"}
