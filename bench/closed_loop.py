@@ -44,7 +44,8 @@ class _Client:
 
     __slots__ = ("head", "missing", "sent_at", "sock")
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, begins: bytes) -> None:
+        self.begins = begins
         self.sock = socket.create_connection(("127.0.0.1", port), timeout=10)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.head = b""
@@ -58,7 +59,7 @@ class _Client:
         self.sock.sendall(request)
 
     def receive(self) -> bool:
-        """Whether the answer is complete now. Raises OSError, ValueError for anything but 200 with a length."""
+        """Whether the answer is complete now. Raises OSError, ValueError for one that was not to come."""
         data = self.sock.recv(_RECEIVE_BYTES)
         if not data:
             raise ConnectionResetError("closed")
@@ -68,7 +69,7 @@ class _Client:
             if end < 0:
                 return False
             length = _LENGTH.search(self.head, 0, end + 2)
-            if length is None or not self.head.startswith(b"HTTP/1.1 200"):
+            if length is None or not self.head.startswith(self.begins):
                 raise ValueError(self.head[:60])
             self.missing = int(length[1]) + end + 4 - len(self.head)
         else:
@@ -76,15 +77,18 @@ class _Client:
         return not self.missing
 
 
-def run_load(port: int, path: str, seconds: float, connections: int) -> Load:
-    """Loads one server. Raises OSError when it does not take the first connections."""
+def run_load(port: int, path: str, seconds: float, connections: int, begins: bytes = b"HTTP/1.1 200") -> Load:
+    """Loads one server whose answers begin so; any other is an error.
+
+    Raises OSError when it does not take the first connections.
+    """
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
     latencies_us, errors = array("d"), 0
     with select.epoll() as epoll:
         clients: dict[int, _Client] = {}
 
         def open_one() -> None:
-            client = _Client(port)
+            client = _Client(port, begins)
             clients[client.sock.fileno()] = client
             epoll.register(client.sock, select.EPOLLIN)
             client.send(request)
