@@ -27,6 +27,9 @@ _IN_PARAMETER: Final = re.compile(rf"{_PARTS}|(?<![a-z0-9])(?:{_WORDS})(?![a-z0-
 _HUMP: Final = re.compile("(?<=[a-z0-9])(?=[A-Z])")
 _USER: Final = re.compile(r"^([a-z][a-z0-9+.-]*:)?//[^/@]*@", re.IGNORECASE)
 
+_MEMBER: Final = re.compile(r'("((?:[^"\\]|\\.)*)"\s*:\s*)("(?:[^"\\]|\\.)*(?:"|\\?$)|[^\s"{\[,}\]]+)', re.DOTALL)
+"""A member of JSON whose value is no object and no list; a text may have no end, where it was cut."""
+
 _REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 64
 
@@ -69,6 +72,16 @@ class Redaction:
             else:
                 return query  # all of them have come before, and are no secrets
         return "&".join(map(self._masked, parts))
+
+    def body(self, media_type: str, text: str) -> str:
+        """A message's body, or the beginning of one: forms and JSON keep all but the secrets in them."""
+        kind = media_type.partition(";")[0].strip().lower()
+        if kind == "application/x-www-form-urlencoded":
+            return self.query(text)
+        return _MEMBER.sub(self._masked_member, text) if kind.endswith("json") else text
+
+    def _masked_member(self, member: re.Match[str]) -> str:
+        return f'{member[1]}"{MASK}"' if self._hides(member[2]) else member[0]
 
     def _masked(self, part: str) -> str:
         """A parameter, or several with `;` between them. What comes behind a secret may be a part of it."""

@@ -28,6 +28,7 @@ from app.metrics.shared import SharedMetrics
 from app.notices import Notices
 from app.proxy.client_request import ClientRequest
 from app.proxy.environ import RELAYED_KEY, REQUEST_KEY, request_from_wsgi, who_asks, wsgi_environ
+from app.proxy.forwarder import WsgiResponse
 from app.proxy.replies.reply import error_reply
 from app.proxy.service import Service
 from app.settings.loading import TOML_NAME, Loaded, load
@@ -70,7 +71,8 @@ class RouterApp(Flask):
     def __init__(self, service: Service) -> None:
         super().__init__("app", static_folder=None)
         self.service = service
-        self.proxy = service.forwarder.forward
+        self.proxy: Callable[[ClientRequest], WsgiResponse] = service.forwarder.forward
+        service.recording.follow(self._go_by_the_recording)
         self.recorder: EventRecorder
         self.on_stop: Callable[[], None] = _nothing
         self._dashboard = service.config.dashboard_path.encode()
@@ -106,6 +108,9 @@ class RouterApp(Flask):
             environ |= who_asks(message)
         environ[ELSEWHERE_KEY] = is_elsewhere
         return super().wsgi_app(environ, start_response)
+
+    def _go_by_the_recording(self, is_on: bool) -> None:
+        self.proxy = self.service.recording.forward if is_on else self.service.forwarder.forward
 
     def start(self) -> None:
         """Starts what goes on beside the requests."""

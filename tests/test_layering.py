@@ -84,14 +84,17 @@ ROOMS = {
     "app.proxy": [
         ["client_request", "delays", "errand", "limited", "long_lived", "waiting_room", "replies.reply"],
         ["passage"],
+        ["client_request", "delays", "long_lived", "waiting_room", "replies.reply"],
+        ["tape"],
         ["transaction"],
         ["request_log", "environ", "rewrite", "relay"],
-        ["access_log"],
+        ["access_log", "exchange_record"],
         ["replies"],
         ["chain", "limit_keys"],
         ["backend_queue"],
         ["filters", "sending"],
         ["forwarder"],
+        ["recording"],
         ["service"],
     ],
     "app.deploy": [

@@ -92,3 +92,25 @@ def test_what_is_masked_once_stays_as_it_is(address: str) -> None:
 @given(st.text(alphabet=st.characters(max_codepoint=255), max_size=40).filter(lambda value: "&" not in value))
 def test_value_of_a_token_is_never_shown(value: str) -> None:
     assert REDACTION.address(f"/a?b=1&token=secret{value}&c=2").startswith("/a?b=1&token=***&c=2")
+
+
+@pytest.mark.parametrize(
+    ("media_type", "text", "shown"),
+    [
+        ("application/x-www-form-urlencoded", "user=ann&password=abc", "user=ann&password=***"),
+        (
+            "Application/JSON; charset=utf-8",
+            '{"user": "ann", "password": "a\\"bc"}',
+            '{"user": "ann", "password": "***"}',
+        ),
+        ("application/json", '{"pin":1234,"n":1}', '{"pin":"***","n":1}'),
+        ("application/problem+json", '{"accessToken" : "abc"', '{"accessToken" : "***"'),
+        ("application/json", '{"token": "abc', '{"token": "***"'),
+        ("application/json", '{"token": "abc\\', '{"token": "***"'),
+        ("application/json", '{"token": {"secret": "x", "id": 7}}', '{"token": {"secret": "***", "id": 7}}'),
+        ("text/html", 'token=abc {"token": "abc"}', 'token=abc {"token": "abc"}'),
+        ("", "token=abc", "token=abc"),
+    ],
+)
+def test_secrets_in_forms_and_json_are_masked(media_type: str, text: str, shown: str) -> None:
+    assert REDACTION.body(media_type, text) == shown

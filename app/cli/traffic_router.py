@@ -8,6 +8,8 @@ Usage:
   traffic_router upgrade [--state-file=FILE]
   traffic_router status [--json] [--port=PORT] [--state-file=FILE]
   traffic_router metrics [--watch=SECONDS] [--window=N] [--json] [--port=PORT] [--state-file=FILE]
+  traffic_router record --path=PATHS [--for=SECONDS] [--max-body=SIZE] [--max-size=SIZE] [--output=FILE]
+                 [--state-file=FILE]
   traffic_router test [--json] [--port=PORT] [--state-file=FILE]
   traffic_router config [--json | --check=FILE] [--port=PORT] [--bind=ADDRESS] [--workers=N] [--state-file=FILE]
   traffic_router completion (bash|zsh|fish)
@@ -22,6 +24,8 @@ Commands:
   status      Is the router well, and the version behind it?
   metrics     Requests, failures, bytes and times, over all workers.
   test        Send a few requests through the router and judge the answers.
+  record      Write whole requests and answers into a file for a while, secrets masked.
+  test        Send three requests through the router and judge the answers.
   config      Every setting in effect, and where it came from.
   completion  A script with which the shell completes commands and options.
 
@@ -33,6 +37,11 @@ Options:
   --daemon           Start in the background: wait until it answers, print its pid.
   --watch=SECONDS    Look again every so many seconds; plain --watch is every 2.
   --window=N         Only the last N seconds.
+  --path=PATHS       Which requests: paths, a `*` at the end makes a prefix; several with commas between.
+  --for=SECONDS      How long to record (60); an hour at most.
+  --max-body=SIZE    How much of each body to keep (4K).
+  --max-size=SIZE    Stop when the file is so large (64M).
+  --output=FILE      The file, which must not exist (recording-TIME.jsonl beside the state file).
   --dir=DIR          Where the application is (where the settings are).
   --procfile         Write a Procfile as well.
   --systemd          Write units as well, below systemd/.
@@ -49,6 +58,8 @@ Examples:
   traffic_router status && echo all is well  exit code 0 only when traffic can flow
   traffic_router metrics --watch             see a deploy happen
   traffic_router metrics --window=60 --json  the last minute, for a script
+  traffic_router record --path='/api/*' --for=30
+                                             what clients and the application say to each other there
   source <(bin/traffic_router completion bash)
                                              let Tab complete commands and options in this shell
 
@@ -75,6 +86,7 @@ from app.cli.entry import Arguments, enter_home, read_arguments, run
 from app.cli.health_view import read_health, situation_in, status_text
 from app.cli.metrics_view import metrics_lines, read_metrics, watch
 from app.cli.output import outlive_reader
+from app.cli.recording import record
 from app.cli.router_client import RouterClient
 from app.cli.router_process import find_router
 from app.cli.self_test import print_tests, redirect_loop, run_tests
@@ -82,6 +94,8 @@ from app.cli.terminal import width
 from app.command_line import ROUTER_PROGRAM
 from app.compiled import describe
 from app.operator_errors import UsageError
+from app.settings.checks import is_path
+from app.settings.kinds import Setting, read
 from app.settings.loading import Loaded
 from app.settings.toml_file import load_settings
 
@@ -116,6 +130,14 @@ class _Call:
         except ValueError:
             pass
         raise UsageError(f"{name}={text}: expected a number from {least:g} to {most:g}", f"{ROUTER_PROGRAM} --help")
+
+    def size(self, name: str, default: str, most: int) -> int:
+        """An option's number of bytes, with K, M or G behind it; raises `UsageError` for what is none."""
+        text = str(self.arguments[name] or default)
+        try:
+            return int(str(read(Setting("", "bytes", 0, most, default=0), text)))
+        except ValueError:
+            raise UsageError(f"{name}={text}: expected a size such as 4K", f"{ROUTER_PROGRAM} --help") from None
 
     def client(self) -> RouterClient:
         """The router to ask: on the port that was typed, else where the running one says it is."""
@@ -194,6 +216,21 @@ def _metrics(call: _Call) -> int:
     return 0
 
 
+def _record(call: _Call) -> int:
+    paths = [path for path in str(call.arguments["--path"]).split(",") if path]
+    if not paths or not all(map(is_path, paths)):
+        raise UsageError(f"--path={call.arguments['--path']}: expected paths that begin with /", "--path='/api/*'")
+    seconds = call.number("--for", 1, 3600)
+    return record(
+        call.loaded.config,
+        paths,
+        60.0 if seconds is None else seconds,
+        call.size("--max-body", "4K", 1 << 20),
+        call.size("--max-size", "64M", 1 << 40),
+        str(call.arguments["--output"] or ""),
+    )
+
+
 def _test(call: _Call) -> int:
     running = run_tests(call.loaded, call.client())
     if call.flag("--json"):
@@ -220,6 +257,7 @@ _COMMANDS: dict[str, Callable[[_Call], int]] = {
     "upgrade": _upgrade,
     "status": _status,
     "metrics": _metrics,
+    "record": _record,
     "test": _test,
     "config": _config,
 }

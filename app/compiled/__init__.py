@@ -66,6 +66,7 @@ MODULES = (
     "app.proxy.request_log.logged_request",
     "app.proxy.request_log.text_lines",
     "app.proxy.rewrite.rewriter",
+    "app.proxy.tape",
     "app.proxy.transaction",
     "app.proxy.waiting_room",
     "app.redaction",

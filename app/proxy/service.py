@@ -27,6 +27,7 @@ from app.proxy.access_log import AccessLog
 from app.proxy.filters import chain_of
 from app.proxy.forwarder import Forwarder, Timeouts
 from app.proxy.long_lived import Handover
+from app.proxy.recording import Recording
 from app.proxy.replies.audience import Audience
 from app.proxy.sending.retrier import Retrier
 from app.proxy.sending.retry_budget import RetryBudget
@@ -122,6 +123,7 @@ class Service:
         self.access = Access(config)
         audience = Audience(config.show_cause, self.access)
         self.forwarder = Forwarder(config, audience, self.records, self.timeouts, chain, failures, retrier)
+        self.recording = Recording(config, self.forwarder, self.records)
         self.handover = Handover.of(config)
         self._tell_failover = tell_failover
         self._state_fault = ""
@@ -165,6 +167,7 @@ class Service:
                 words.settle()
             if self.records.access_log is not None:
                 self.records.access_log.flush()
+            self.recording.look()
             self.failover.look_again()
             if self.metrics.try_lead():
                 self.metrics.fold()

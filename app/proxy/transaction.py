@@ -18,6 +18,7 @@ from app.proxy.delays import Delays
 from app.proxy.limited import Limited
 from app.proxy.long_lived import LongLived
 from app.proxy.passage import NO_CLAIMS, Passage
+from app.proxy.tape import Tape
 from app.routing.targets import NOWHERE, Claims, Target
 from app.transport.deadlines import Deadlines
 
@@ -150,6 +151,7 @@ class Transaction:
         row, target: the claim, its row in the in-flight table and the version; the row is None while there is none, and
             the target then whoever has a refusal to answer for.
         delays: what has kept it; None where nothing has.
+        tape: keeps what passes of the bodies, while they are recorded.
         response: the application's answer, where somebody wants to read its fields later.
         sent_us, head_us: monotonic microseconds when the request was sent and the answer's head was here; 0 before.
         first_byte_us: when the first byte of the answer was ready to be sent to the client; 0 before, and where it is
@@ -180,6 +182,7 @@ class Transaction:
         "row",
         "sent_us",
         "stream",
+        "tape",
         "target",
         "tried",
         "tokens",
@@ -199,6 +202,7 @@ class Transaction:
         self.tried: Tried | None = None
         self.delays: Delays | None = None
         self.response: ResponseHead | None = None
+        self.tape: Tape | None = None
         self.row: int | None = None
         self.target = NOWHERE
         self.sent_us = 0

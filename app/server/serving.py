@@ -66,6 +66,7 @@ class Serving:
         self.keeps_alive = config.keepalive_timeout > 0
         self.shares = service.metrics.shares(service.slot)
         self.own_prefixes = wsgi.own_prefixes
+        service.recording.follow(lambda is_on: self._leave_lane(is_on, wsgi.own_prefixes))
         self.ordinary_bytes = config.max_request_line_bytes
         # What limits a request as a whole ends it in a greenlet.
         self._has_lane = config.lane and not service.forwarder.limits_total
@@ -125,6 +126,10 @@ class Serving:
         """Writes on in the file that has the configured name now. Raises ConfigError and goes on in the old one."""
         if self._service.records.access_log is not None:
             self._service.records.access_log.reopen()
+
+    def _leave_lane(self, is_on: bool, own_prefixes: tuple[bytes, ...]) -> None:
+        # What is recorded needs the ordinary way, to which the application's dispatch belongs.
+        self.own_prefixes = (b"",) if is_on else own_prefixes
 
     def finish_access_log(self) -> None:
         """Writes what is left of it: the worker ends."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any
@@ -12,6 +13,7 @@ from app.metrics.snapshot import VersionStats
 from app.protocol.forwarding import Forwarding
 from app.protocol.request import RequestParser
 from app.proxy.client_request import ClientBody, ClientRequest
+from app.proxy.forwarder import WsgiResponse
 from app.proxy.service import Service
 from app.settings.loading import Loaded
 from app.transport.endpoint import Endpoint
@@ -61,12 +63,17 @@ class Flying:
         assert request.answered
         return request, wire
 
-    def forward_in_thread(self, raw: bytes, received: list[bytes]) -> ClientRequest:
-        """The same for a large answer, which a thread reads to the end of the connection."""
+    def forward_in_thread(
+        self, raw: bytes, received: list[bytes], forward: Callable[[ClientRequest], WsgiResponse] | None = None
+    ) -> ClientRequest:
+        """The same for a large answer, which a thread reads to the end of the connection.
+
+        `forward` stands in place of the forwarder's own.
+        """
         request, wire = self.request(raw)
         reader = threading.Thread(target=lambda: received.append(_read_all(wire)))
         reader.start()
-        self.service.forwarder.forward(request)({}, _never_called)
+        (forward or self.service.forwarder.forward)(request)({}, _never_called)
         assert request.endpoint is not None
         request.endpoint.close()
         reader.join(10)

@@ -178,7 +178,7 @@ class ResponseRelay:
     def _rest(self, client: Endpoint, chunked: bool, upload: Upload | None = None) -> None:
         """Passes on the body as it arrives."""
         body = self._upstream.stream
-        if body.left >= SPLICE_FROM_BYTES and upload is None:
+        if body.left >= SPLICE_FROM_BYTES and upload is None and self._transaction.tape is None:
             self._splice(client)
         while not body.complete:
             self._pass(client, self._next(client, upload is not None), chunked)
@@ -299,6 +299,8 @@ class ResponseRelay:
                 raise self._sending_took_too_long(error) from error
             raise
         transaction.bytes_out += body
+        if transaction.tape is not None:
+            transaction.tape.keep_answer(data[head:])
 
     def _sending_took_too_long(self, error: Expired) -> Exception:
         """What an ended wait means that was for the client, or for a limit that somebody above us has set."""

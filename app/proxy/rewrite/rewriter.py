@@ -21,7 +21,12 @@ class Rewriter:
     def __init__(self, config: RouterConfig) -> None:
         self._via = b"Via: 1.1 %b\r\n" % config.via.encode() if config.via else b""
         self._server_timing = config.server_timing
-        self._keeps_response = bool(config.access_log and config.log.access_log_response_headers)
+        self._for_the_log = bool(config.access_log and config.log.access_log_response_headers)
+        self._keeps_response = self._for_the_log
+
+    def notes_responses(self, is_recorded: bool) -> None:
+        """From now on transactions have their `response`, or only where the access log needs it."""
+        self._keeps_response = is_recorded or self._for_the_log
 
     def request_head(self, transaction: Transaction, more: bytes = b"") -> bytes:
         """The request's head as it goes to the version that it has claimed; `more` are further lines of ours."""
