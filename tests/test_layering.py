@@ -94,7 +94,7 @@ ROOMS = {
         ["backend_queue"],
         ["filters", "sending"],
         ["forwarder"],
-        ["recording"],
+        ["exchange_recorder"],
         ["service"],
     ],
     "app.deploy": [

@@ -8,7 +8,7 @@ Usage:
   traffic_router upgrade [--state-file=FILE]
   traffic_router status [--json] [--port=PORT] [--state-file=FILE]
   traffic_router metrics [--watch=SECONDS] [--window=N] [--json] [--port=PORT] [--state-file=FILE]
-  traffic_router record --path=PATHS [--for=SECONDS] [--max-body=SIZE] [--max-size=SIZE] [--output=FILE]
+  traffic_router record [--path=PATHS] [--for=SECONDS] [--max-body=SIZE] [--max-size=SIZE] [--output=FILE]
                  [--state-file=FILE]
   traffic_router test [--json] [--port=PORT] [--state-file=FILE]
   traffic_router config [--json | --check=FILE] [--port=PORT] [--bind=ADDRESS] [--workers=N] [--state-file=FILE]
@@ -37,7 +37,7 @@ Options:
   --daemon           Start in the background: wait until it answers, print its pid.
   --watch=SECONDS    Look again every so many seconds; plain --watch is every 2.
   --window=N         Only the last N seconds.
-  --path=PATHS       Which requests: paths, a `*` at the end makes a prefix; several with commas between.
+  --path=PATHS       Which requests (/*); a `*` at the end makes a prefix, commas are between several.
   --for=SECONDS      How long to record (60); an hour at most.
   --max-body=SIZE    How much of each body to keep (4K).
   --max-size=SIZE    Stop when the file is so large (64M).
@@ -217,9 +217,10 @@ def _metrics(call: _Call) -> int:
 
 
 def _record(call: _Call) -> int:
-    paths = [path for path in str(call.arguments["--path"]).split(",") if path]
-    if not paths or not all(map(is_path, paths)):
-        raise UsageError(f"--path={call.arguments['--path']}: expected paths that begin with /", "--path='/api/*'")
+    text = str(call.arguments["--path"] or "/*")
+    paths = text.split(",")
+    if not all(map(is_path, paths)):
+        raise UsageError(f"--path={text}: expected paths that begin with /", "--path='/api/*'")
     seconds = call.number("--for", 1, 3600)
     return record(
         call.loaded.config,

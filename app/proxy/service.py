@@ -24,10 +24,10 @@ from app.metrics.leader import Turn
 from app.metrics.shared import SharedMetrics, monotonic_us, until_next_second
 from app.metrics.snapshot import Probe, Snapshot
 from app.proxy.access_log import AccessLog
+from app.proxy.exchange_recorder import ExchangeRecorder
 from app.proxy.filters import chain_of
 from app.proxy.forwarder import Forwarder, Timeouts
 from app.proxy.long_lived import Handover
-from app.proxy.recording import Recording
 from app.proxy.replies.audience import Audience
 from app.proxy.sending.retrier import Retrier
 from app.proxy.sending.retry_budget import RetryBudget
@@ -123,7 +123,7 @@ class Service:
         self.access = Access(config)
         audience = Audience(config.show_cause, self.access)
         self.forwarder = Forwarder(config, audience, self.records, self.timeouts, chain, failures, retrier)
-        self.recording = Recording(config, self.forwarder, self.records)
+        self.recording = ExchangeRecorder(config, self.forwarder, self.records)
         self.handover = Handover.of(config)
         self._tell_failover = tell_failover
         self._state_fault = ""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.proxy.recording import Recording
+from app.proxy.exchange_recorder import ExchangeRecorder
 from app.state.recording_order import NAME, RecordingOrder, write_order
 from tests.proxy.flying import Flying
 from tests.support.raw_upstream import RawUpstream, reply
@@ -30,7 +30,7 @@ class Recorded:
         self.file = folder / "recording.jsonl"
         self.order = folder / NAME
         self.told: list[bool] = []
-        self.recording: Recording = flying.service.recording
+        self.recording: ExchangeRecorder = flying.service.recording
         self.recording.follow(self.told.append)
         self.file.touch(0o600)
 

@@ -1,4 +1,4 @@
-"""Recording whole exchanges for a while: nothing of it is on a request's way unless it was asked for."""
+"""Whole exchanges, recorded for a while: nothing of it is on a request's way unless it was asked for."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from app.redaction import Redaction
 from app.settings.tables.router_settings import RouterConfig
 from app.state.recording_order import NAME, RecordingOrder, read_order
 
-__all__ = ["Recording"]
+__all__ = ["ExchangeRecorder"]
 
 logger = getLogger(__name__)
 
 
-class Recording:
+class ExchangeRecorder:
     """Looks each second whether a command has asked for a recording, and makes it.
 
     While there is one, all requests go the ordinary way, those of its paths with a tape, and the access log of the
