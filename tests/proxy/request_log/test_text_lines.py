@@ -59,8 +59,8 @@ def test_what_was_not_sent_is_a_dash() -> None:
 
 
 def test_quotes_backslashes_and_other_bytes_are_escaped_as_apache_does() -> None:
-    line = combined()(done(b'GET /" HTTP/1.1\r\nHost: x\r\nUser-Agent: "\\\xe9\t\r\n\r\n'))
-    assert line.endswith('"GET /\\" HTTP/1.1" 200 - "-" "\\"\\\\\\xe9"\n') or line.endswith('\\xe9\\x09"\n')
+    line = combined()(done(b'GET /" HTTP/1.1\r\nHost: x\r\nUser-Agent: "\\\xe9\tx\r\n\r\n'))
+    assert line.endswith('"GET /\\" HTTP/1.1" 200 - "-" "\\"\\\\\\xe9\\x09x"\n')
 
 
 @given(st.binary(max_size=40).map(lambda raw: bytes(one for one in raw if one == 9 or one >= 32 and one != 127)))
