@@ -10,8 +10,7 @@ PEERS := .venv-peers
 READY_PEERS := $(PEERS)/.ready
 TOOLS := .venv-compile
 READY_TOOLS := $(TOOLS)/.ready
-BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers balance log)
-BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers balance limits)
+BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers balance log limits)
 
 # Prints the packages of a dependency group of pyproject.toml, one a line.
 GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
@@ -96,7 +95,7 @@ bench-layers: ## Measure the pieces of a request's way, without sockets
 bench-balance: ## Measure several backends, one slow or killed, beside nginx, HAProxy, Envoy and Traefik
 bench-log: ## Measure what a line of the access log costs, and count a million of them over rotations and reloads
 bench-limits: ## Measure what limits and refusals cost, and how exact a rate is over four workers
-bench-policy: bench-limits ## Measure everything about who may, and how often
+bench-policy: bench-limits bench-log ## Measure everything about who may, and how often
 $(BENCHES): bench-%: $(READY)
 	@$(PYTHON) -m bench $* $(ARGS)
 

@@ -42,7 +42,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 class _Client:
     """One connection: when it sent, and how much of the answer is missing (-1: its head)."""
 
-    __slots__ = ("head", "missing", "sent_at", "sock")
+    __slots__ = ("begins", "head", "missing", "sent_at", "sock")
 
     def __init__(self, port: int, begins: bytes) -> None:
         self.begins = begins

@@ -83,9 +83,7 @@ ROOMS = {
     ],
     "app.proxy": [
         ["client_request", "delays", "errand", "limited", "long_lived", "waiting_room", "replies.reply"],
-        ["passage"],
-        ["client_request", "delays", "long_lived", "waiting_room", "replies.reply"],
-        ["tape"],
+        ["passage", "tape"],
         ["transaction"],
         ["request_log", "environ", "rewrite", "relay"],
         ["access_log", "exchange_record"],

@@ -18,8 +18,8 @@ from app.metrics.exclusion import Exclusion
 from app.operator_errors import OperatorError
 from app.settings.loading import Loaded
 from app.settings.tables.app_settings import AppConfig
-from app.settings.tables.login_settings import LoginConfig
 from app.settings.tables.limit_settings import LimitConfig
+from app.settings.tables.login_settings import LoginConfig
 from app.situation import HELD_BACK
 
 __all__ = ["print_tests", "redirect_loop", "run_tests"]
@@ -43,8 +43,7 @@ class TestOutcome:
 
 
 def run_tests(loaded: Loaded, client: RouterClient) -> Iterator[TestOutcome]:
-    """Run the three tests, and one for each login, one after the other.
-    """Run the three tests and one for each limit, one after the other.
+    """Run the three tests, and one for each login and each limit, one after the other.
 
     One whose request an operator holds back says that it was not made.
     """

@@ -23,9 +23,8 @@ Commands:
   upgrade     Start anew with another Python or other packages; no request is lost.
   status      Is the router well, and the version behind it?
   metrics     Requests, failures, bytes and times, over all workers.
-  test        Send a few requests through the router and judge the answers.
   record      Write whole requests and answers into a file for a while, secrets masked.
-  test        Send three requests through the router and judge the answers.
+  test        Send a few requests through the router and judge the answers.
   config      Every setting in effect, and where it came from.
   completion  A script with which the shell completes commands and options.
 

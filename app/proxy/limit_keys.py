@@ -85,9 +85,6 @@ def _path(request: ClientRequest, claims: Claims) -> bytes:
     return plainest(path_of(request.head.target.partition(b"?")[0]))
 
 
-def _claim(name: str, transaction: Transaction) -> bytes:
-    value = transaction.claims.get(name)
-    return _client(transaction) if value is None else str(value).encode()
 def _claim(name: str, request: ClientRequest, claims: Claims) -> bytes:
     value = claims.get(name) if claims is not None else None
     return _client(request, claims) if value is None else str(value).encode()

@@ -140,6 +140,7 @@ class Service:
         if words is None:
             words = self._words[version] = self.metrics.backends(self.slot, version)
         return words
+
     def with_limits(self, snapshot: Snapshot) -> Snapshot:
         """A snapshot, and what the limits have done so far."""
         limits = self.limits

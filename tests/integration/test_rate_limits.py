@@ -112,12 +112,18 @@ def test_client_is_the_one_that_a_trusted_proxy_names(limited: Limited) -> None:
 
 
 def test_dry_run_refuses_nothing_and_counts(limited: Limited) -> None:
-    with limited(f"access_log_fields = [\"limit\"]\n{LOGIN.replace('5/h', '1/h')}dry_run = true\n") as router:
+    with limited(f'access_log_fields = ["limit"]\n{LOGIN.replace("5/h", "1/h")}dry_run = true\n') as router:
         assert [ask(router, "/login").status_code for _ in range(3)] == [200] * 3
         ask(router, "/other")
         wait_until(lambda: len(router.access_log()) == 4, "four lines")
         assert [line["limit"] for line in router.access_log()] == [None, "login", "login", None]
         assert "would refuse (dry_run) 127.0.0.1" in router.log
+
+
+def test_one_that_was_delayed_is_asked_for_by_the_limits_behind(limited: Limited) -> None:
+    toml = '[[limit]]\nname = "slow"\nrate = "10/s"\nburst = 1\ndelay = "1s"\n\n[[limit]]\nname = "few"\nrate = "1/h"\n'
+    with limited(toml) as router:
+        assert [ask(router).status_code for _ in range(3)] == [200, 429, 429]
 
 
 def test_delay_lets_requests_go_one_after_the_other(limited: Limited) -> None:

@@ -12,11 +12,6 @@ from app.proxy.limit_keys import client_key, key_of, key_text
 PARSER = RequestParser(100, False, False, ())
 
 
-def transaction(target: bytes = b"/", fields: bytes = b"", hops: int = 0, claims: Any = ()) -> Any:
-    """What the keys look at of a transaction."""
-    head = PARSER.parse(b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (target, fields))
-    forwarding = Forwarding(b"10.0.0.7", b"http", 80, hops)
-    return SimpleNamespace(request=SimpleNamespace(head=head, forwarding=forwarding), claims=dict(claims))
 def request(target: bytes = b"/", fields: bytes = b"", hops: int = 0) -> ClientRequest:
     head = PARSER.parse(b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (target, fields))
     forwarding = Forwarding(b"10.0.0.7", b"http", 80, hops)

@@ -67,8 +67,8 @@ class LimitsFilter:
         """Asks each limit that is about the request, once; the first one that says no ends it."""
         note = transaction.limited
         if note is not None:
-            if note.until_ns:
-                return self._wait(note)
+            if note.until_ns and (wait := self._wait(note)) is not None:
+                return wait
             if note.asked >= self._asked:
                 return None
         head = transaction.request.head
@@ -82,12 +82,12 @@ class LimitsFilter:
                 if refusal is not None:
                     return refusal
                 note.asked = limit.number + 1
-                if note.until_ns:
-                    return self._wait(note)
+                if note.until_ns and (wait := self._wait(note)) is not None:
+                    return wait
         return None
 
     def _wait(self, note: Limited) -> Verdict:
-        """The rest of a delay; when it is over, the limits behind it are asked."""
+        """The rest of a delay; None when it is over, and the limits behind it are to be asked."""
         left_ns = note.until_ns - monotonic_ns()
         if left_ns > _SOON_NS:
             return Wait(self._room, _uncounted, left_ns / 1e9)
