@@ -37,6 +37,7 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
     _serving: Serving | None = None
     _has_asked = False  # to be replaced
+    _has_moved_logs = False  # while it was starting: it may have opened one before, under another name by now
     _is_hurried = False  # whoever ends the router does not want to wait
 
     def init_process(self) -> None:
@@ -55,6 +56,8 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
 
         if not self.cfg.is_ssl:
             self._serving = Serving.of(self.wsgi)
+            if self._serving is not None and self._has_moved_logs:
+                self._reopen(self._serving)
         self._stopping = Event()
         servers = [self._server(listener) for listener in self.sockets]
         for server in servers:
@@ -107,7 +110,9 @@ class RouterWorker(GeventWorker):  # type: ignore[misc]  # gunicorn has no types
     def handle_usr1(self, sig: int, frame: Any) -> None:
         """USR1: opens the log files anew, after logrotate has moved them; ours as well."""
         super().handle_usr1(sig, frame)
-        if self._serving is not None:
+        if self._serving is None:
+            self._has_moved_logs = True
+        else:
             # Not at once: the signal may have interrupted the very writing of lines.
             gevent.get_hub().loop.run_callback_threadsafe(self._reopen, self._serving)
 
