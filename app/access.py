@@ -16,6 +16,8 @@ COOKIE = "traffic_router_admin"
 COOKIE_LIFETIME_S = 12 * 3600
 """A working day; the token itself has no end, so a forgotten browser should."""
 
+_MOST_KNOWN = 1024
+
 _PURPOSE = b"traffic-router admin cookie "
 
 
@@ -24,9 +26,18 @@ class AllowList:
 
     def __init__(self, networks: Iterable[str]) -> None:
         self._networks = [ipaddress.ip_network(network) for network in networks]
+        self._known: dict[str, bool] = {}  # whoever is refused often is looked up once
 
     def __contains__(self, address: str) -> bool:
         """Whether it lies in one of them; IPv4 that came over IPv6 is what it stands for (RFC 4291 §2.5.5.2)."""
+        found = self._known.get(address)
+        if found is None:
+            if len(self._known) == _MOST_KNOWN:
+                self._known.clear()
+            found = self._known[address] = self._covers(address)
+        return found
+
+    def _covers(self, address: str) -> bool:
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:  # a Unix socket has none

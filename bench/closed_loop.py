@@ -40,7 +40,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 class _Client:
-    """One connection: when it sent, and how much of the answer is missing (-1: its head)."""
+    """One connection: how answers are to begin, when it sent, and how much is missing (-1: the head)."""
 
     __slots__ = ("begins", "head", "missing", "sent_at", "sock")
 

@@ -30,11 +30,11 @@ GROUP = "traffic_router"
 MODULES = (
     "app.limits.counts",
     "app.limits.in_flight",
-    "app.limits.rate",
     "app.limits.rate_cells",
     "app.logins.identity",
     "app.logins.remembered",
     "app.logins.tokens",
+    "app.limits.turns",
     "app.metrics.backend_words",
     "app.metrics.queue_words",
     "app.metrics.slot",

@@ -27,7 +27,8 @@ class Audience:
             return self._show_cause == "always"
         head = request.head
         address = "" if request.forwarding.is_relayed(head) else request.client_address
-        cookie = parse_cookie(_field(head, b"cookie")).get(COOKIE, "")
+        cookies = _field(head, b"cookie")
+        cookie = parse_cookie(cookies).get(COOKIE, "") if COOKIE in cookies else ""
         return self._access.admits(address, _field(head, b"authorization"), cookie, time())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from functools import lru_cache
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -58,7 +59,13 @@ def _accepted(head: RequestHead | None) -> str:
     """The media type that the client likes best of those that we offer (RFC 9110 §12.5.1)."""
     if head is None:
         return _OFFERED[0]
-    accept = b",".join(value for name, value in head.fields if name.lower() == b"accept")
+    return _best_of(b",".join([value for name, value in head.fields if name.lower() == b"accept"]))
+
+
+@lru_cache(maxsize=256)
+def _best_of(accept: bytes) -> str:
+    if not accept:
+        return _OFFERED[0]
     return parse_accept_header(accept.decode("latin-1"), MIMEAccept).best_match(_OFFERED) or _OFFERED[0]
 
 
