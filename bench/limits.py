@@ -51,7 +51,8 @@ name = "shut"
 path = ["/refused-*"]
 rate = "1/h"
 """
-FLOODED = '[[limit]]\nname = "all"\npath = ["/flooded"]\nrate = "100/s"\nburst = 1\n'
+BURST = 100  # as many as the rate's number
+FLOODED = '[[limit]]\nname = "all"\npath = ["/flooded"]\nrate = "100/s"\n'
 
 
 def take_turn(server: Server, path: str, cores: Cores) -> float:
@@ -100,7 +101,7 @@ def report_exactness(bench: Bench) -> None:
             load = run_load(server.port, "/flooded", seconds, 64, b"HTTP/1.1 ")
             passed = _passed(server.port)
     print(f"At 100/s, four workers let {passed:,} of {load.requests:,} requests through in {load.seconds:.1f} s:")
-    print(f"  {passed / load.seconds:.2f} a second")
+    print(f"  {(passed - BURST) / load.seconds:.2f} a second, besides the burst at the beginning")
 
 
 def _passed(port: int) -> int:

@@ -110,6 +110,7 @@ class _Limit:
     __slots__ = (
         "_config",
         "_delay_ns",
+        "_does",
         "_hash",
         "_key",
         "_notices",
@@ -132,7 +133,9 @@ class _Limit:
         self._hash = shared.hash_of(config)
         self._rate = Rate.parse(config.rate, config.burst) if config.rate else None
         self._delay_ns = int(config.delay * 1e9)
-        self._policy = _policy(config, self._rate)
+        self._policy = ("RateLimit-Policy", _policy(config, self._rate))
+        does = "would refuse (dry_run)" if config.dry_run else "refuses"
+        self._does = f"limit {config.name} ({config.rate or f'{config.in_flight} in flight'}) {does} "
         self._notices = Notices(logger)
 
     def judge(self, transaction: Transaction, note: Limited) -> RateLimited | None:
@@ -166,14 +169,12 @@ class _Limit:
         text = key_text(config.key, key, hashed)
         counts.count(self.number, _WOULD_REFUSE if config.dry_run else _REFUSED)
         counts.note_refused(self.number, hashed, text, monotonic_ns())
-        said = f"limit {config.name} ({config.rate or f'{config.in_flight} in flight'})"
-        does = "would refuse (dry_run)" if config.dry_run else "refuses"
-        self._notices.say(f"{said} {does} {text.decode('latin-1')}")
+        self._notices.say(self._does + text.decode("latin-1"))
         if config.dry_run:
             return None
         seconds = max(1, -(-wait_ns // 10**9))
         left = f'"{config.name}";r=0;t={seconds}' if config.rate else f'"{config.name}";r=0'
-        return RateLimited(said, seconds, (("RateLimit-Policy", self._policy), ("RateLimit", left)))
+        return RateLimited(self._does, seconds, (self._policy, ("RateLimit", left)))
 
 
 def _policy(config: LimitConfig, rate: Rate | None) -> str:
