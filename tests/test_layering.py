@@ -32,7 +32,7 @@ LEVELS = [
         "app.metrics.backend_rows",
         "app.limits.limit_figures",
         "app.limits.limits_map",
-        "app.limits.turns",
+        "app.limits.gcra",
     ],
     [
         *(

@@ -35,6 +35,7 @@ MODULES = (
     "app.logins.remembered",
     "app.logins.tokens",
     "app.limits.turns",
+    "app.limits.gcra",
     "app.metrics.backend_words",
     "app.metrics.queue_words",
     "app.metrics.slot",
