@@ -243,6 +243,9 @@ def _metrics(service: Service, survey: Survey) -> Response:
     if form == "json":
         return _json(
             as_json(service.with_limits(service.metrics.snapshot(window_s)._replace(backends=survey.backends())))
+            as_json(
+                service.metrics.snapshot(window_s)._replace(backends=survey.backends(), logins=service.login_figures())
+            )
         )
     if window_s is not None:
         raise MalformedRequest("window goes with format=json only: counters for Prometheus never begin anew")
@@ -251,6 +254,7 @@ def _metrics(service: Service, survey: Survey) -> Response:
 
     seen = survey.look()
     snapshot = service.with_limits(service.metrics.snapshot()._replace(backends=seen.backends))
+    snapshot = service.metrics.snapshot()._replace(backends=seen.backends, logins=service.login_figures())
     state, name = service.router.look(), service.config.name
     body, content_type = render(snapshot, form, seen.situation.word, state, name)
     return Response(body, content_type=content_type)

@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from logging import getLogger
-from typing import Any, NamedTuple
+from typing import Any
 
 import gevent
 
+from app.logins.figures import KeyState
 from app.logins.key_file import KeptKeys, KeyFile
 from app.logins.keys import Key, KeySet, keys_of
 
-__all__ = ["ASK_AGAIN_S", "FRESH_S", "USED_S", "KeySource", "KeyState"]
+__all__ = ["ASK_AGAIN_S", "FRESH_S", "USED_S", "KeySource"]
 
 logger = getLogger(__name__)
 
@@ -25,22 +26,6 @@ USED_S = 86_400.0
 
 ASK_AGAIN_S = 30.0
 """No more often than this the issuer is asked, whatever tokens name: anybody can invent names of keys."""
-
-
-class KeyState(NamedTuple):
-    """What a source has, for who looks on.
-
-    Attributes:
-        source: where the keys come from.
-        keys: how many there are.
-        age_s: how long ago they were fetched; None while there are none.
-        fault: why they could not be fetched the last time; "" when they could.
-    """
-
-    source: str
-    keys: int
-    age_s: float | None
-    fault: str
 
 
 class KeySource:

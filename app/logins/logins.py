@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import gevent
 
 from app.logins.auth_server import AuthServer
+from app.logins.figures import KeyState
 from app.logins.gates import ForwardGate, TokenGate
 from app.logins.jwks_fetch import MAX_JWKS_BYTES, fetch
 from app.logins.key_file import KeyFile
@@ -17,7 +18,7 @@ from app.protocol.path_patterns import PathPatterns
 from app.settings.tables.login_settings import LoginConfig
 
 if TYPE_CHECKING:
-    from app.logins.key_source import KeySource, KeyState
+    from app.logins.key_source import KeySource
 
 __all__ = ["Login", "Logins"]
 

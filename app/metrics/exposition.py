@@ -126,6 +126,7 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
         "workers": [_worker(worker) for worker in snapshot.workers],
         **_limits(snapshot),
         "probes": {name: [_probe(probe) for probe in probes] for name, probes in snapshot.probes.items()},
+        **({} if snapshot.logins is None else {"logins": snapshot.logins.as_json()}),
         "failover": {
             "version": snapshot.failover.version,
             "workers": snapshot.failover.workers,

@@ -20,6 +20,7 @@ from app.metrics.exposition import Format
 from app.metrics.histogram import count_up_to
 from app.metrics.prometheus_backends import backend_families
 from app.metrics.prometheus_limits import limit_family
+from app.metrics.prometheus_logins import login_families
 from app.metrics.prometheus_state import PREFIX, StateCollector, gauge
 from app.metrics.snapshot import Latency, Snapshot, VersionStats
 from app.situation import KINDS, SEEN_FROM_OUTSIDE
@@ -140,6 +141,8 @@ class SnapshotCollector(Collector):
             yield from backend_families(snapshot.backends)
         if snapshot.limits:
             yield limit_family(snapshot.limits)
+        if snapshot.logins is not None:
+            yield from login_families(snapshot.logins)
         workers = sum(worker.role == "worker" for worker in snapshot.workers)
         for name, text, value in (
             ("requests_held", "Requests held back now, in a pause or while their version is down.", snapshot.held),

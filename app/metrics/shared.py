@@ -257,6 +257,10 @@ class SharedMetrics:
         """Everything at this moment: since the file was made, or of the last `window_s` seconds (1…21600)."""
         return self._reader.snapshot(self._clock(), window_s, self.fault)
 
+    def logins(self) -> list[int]:
+        """How often logins said each of `app.logins.refusals.OUTCOMES`, since the file was made."""
+        return self._reader.logins()
+
     def history(self, seconds: int = 600) -> MetricsHistory:
         """The last so many complete seconds; in steps of ten seconds from 601 on, up to six hours."""
         history = self._reader.history(self._clock(), seconds)

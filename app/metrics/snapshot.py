@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from app.errors import FAILURES
 from app.limits.limit_figures import LimitFigures, RefusedKey
+from app.logins.figures import LoginFigures
 from app.metrics.backend_rows import BackendRow, who
 
 
@@ -240,6 +241,8 @@ class Snapshot(NamedTuple):
     """What the limits have done; put in by who has their file."""
     refused: Sequence[RefusedKey] = ()
     """The keys that they refused last, newest first; likewise."""
+    logins: LoginFigures | None = None
+    """Put in by who has some."""
 
     def address_of(self, one: InFlightRow | CutRequest | FailedRequest) -> str:
         """The address of the backend that had a request; "" where its version has but one, or that one no more."""

@@ -17,6 +17,7 @@ from gevent.event import Event
 from app.access import Access
 from app.address import Address
 from app.limits.shared_limits import SharedLimits
+from app.logins.figures import LoginFigures
 from app.logins.logins import Logins
 from app.metrics.backend_words import BackendWords
 from app.metrics.layout import slots_for
@@ -153,6 +154,10 @@ class Service:
         gevent.spawn(self._beat)
         gevent.spawn(self._check_health)
         self.logins.start()
+
+    def login_figures(self) -> LoginFigures | None:
+        """What logins have said, and the state of their keys; None where there is none."""
+        return LoginFigures(self.metrics.logins(), self.logins.keys()) if self.logins.all else None
 
     def _beat(self) -> None:
         """Once a second: the heartbeat, the history, and the state file's health."""

@@ -13,6 +13,7 @@ import pytest
 
 from app.address import Address
 from app.limits.limit_figures import LimitFigures
+from app.logins.figures import KeyState, LoginFigures
 from app.metrics.prometheus import render
 from app.metrics.shared import SharedMetrics
 from app.proxy.service import metrics_slots
@@ -37,6 +38,10 @@ def exposition(tmp_path_factory: pytest.TempPathFactory) -> str:
     backends = {"blue": metrics.backend_rows(0, [Address("10.0.0.7", 8000), Address("10.0.0.8", 8000)])}
     snapshot = metrics.snapshot()._replace(backends=backends, limits=[LimitFigures("login", 1, 2, 0, 0)])
     return render(snapshot, "prometheus", "serving", STATE)[0].decode()
+    logins = LoginFigures(metrics.logins(), [KeyState("https://id.test/", 1, 0.0, "")])
+    return render(metrics.snapshot()._replace(backends=backends, logins=logins), "prometheus", "serving", STATE)[
+        0
+    ].decode()
 
 
 def names_in(text: str) -> set[str]:

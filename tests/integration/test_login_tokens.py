@@ -350,3 +350,17 @@ def test_without_the_library_the_router_says_what_to_install(tmp_path: Path, blu
         with pytest.raises(AssertionError, match=r"pip install 'traffic-router\[jwt\]'"):
             with closed(tmp_path, blue, issuer):
                 pass
+
+
+def test_figures_tell_why_and_how_the_keys_are(tmp_path: Path, blue: RawUpstream, issuer: Issuer) -> None:
+    with closed(tmp_path, blue, issuer) as router:
+        for token in (issuer.token(), issuer.token(aud="another"), issuer.token(aud="a third")):
+            visit(router, token)
+        visit(router, issuer.token(iss="x"), target=b"/watched")
+        router.reload()  # what the workers before have counted stays
+        found = router.metrics()["logins"]
+        page = visit(router, target=b"/__router_metrics?format=prometheus").text
+    assert (found["passed"], found["refused"], found["would_refuse"]) == (1, {"audience": 2}, {"issuer": 1})
+    assert [(one["source"], one["keys"], one["fault"]) for one in found["keys"]] == [(issuer.address, 1, None)]
+    assert 'traffic_router_login_refused_total{reason="audience"} 2.0' in page
+    assert f'traffic_router_login_keys{{source="{issuer.address}"}} 1.0' in page

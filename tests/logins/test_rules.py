@@ -11,6 +11,7 @@ import pytest
 from app.errors import CAUSES
 from app.logins.algorithms import PUBLIC, SECRET, algorithms_of
 from app.logins.claims import check_scope, scopes_of
+from app.logins.figures import KeyState, LoginFigures
 from app.logins.identity import IdentityFields, field_lines, field_name
 from app.logins.refusals import OUTCOMES, REASONS, Refused
 from app.logins.remembered import REMEMBERED_S, GoodToken, Remembered
@@ -222,3 +223,20 @@ def test_every_reason_has_room_in_the_figures_and_a_row_in_the_reference() -> No
         assert error.cause in CAUSES
         row = next(line for line in page.splitlines() if line.startswith("| `") and f"`{reason}`" in line)
         assert str(error.status) in row or reason == "auth_server"
+
+
+def test_figures_are_told_by_reason() -> None:
+    counts = [0] * len(OUTCOMES)
+    counts[OUTCOMES.index("passed")] = 5
+    counts[OUTCOMES.index("expired")] = 3
+    counts[OUTCOMES.index("would be scope")] = 2
+    states = [KeyState("https://id.test/", 2, 1.26, ""), KeyState("/keys", 0, None, "gone")]
+    assert LoginFigures(counts, states).as_json() == {
+        "passed": 5,
+        "refused": {"expired": 3},
+        "would_refuse": {"scope": 2},
+        "keys": [
+            {"source": "https://id.test/", "keys": 2, "age_s": 1.3, "fault": None},
+            {"source": "/keys", "keys": 0, "age_s": None, "fault": "gone"},
+        ],
+    }
