@@ -11,6 +11,7 @@ READY_PEERS := $(PEERS)/.ready
 TOOLS := .venv-compile
 READY_TOOLS := $(TOOLS)/.ready
 BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers balance log limits)
+BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers balance logins)
 
 # Prints the packages of a dependency group of pyproject.toml, one a line.
 GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
@@ -96,6 +97,7 @@ bench-balance: ## Measure several backends, one slow or killed, beside nginx, HA
 bench-log: ## Measure what a line of the access log costs, and count a million of them over rotations and reloads
 bench-limits: ## Measure what limits and refusals cost, and how exact a rate is over four workers
 bench-policy: bench-limits bench-log ## Measure everything about who may, and how often
+bench-logins: $(READY_DEV) ## Measure logins by token and by auth service, beside nginx and Traefik
 $(BENCHES): bench-%: $(READY)
 	@$(PYTHON) -m bench $* $(ARGS)
 

@@ -83,6 +83,10 @@ def run_load(port: int, path: str, seconds: float, connections: int, begins: byt
     Raises OSError when it does not take the first connections.
     """
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+def run_load(port: int, path: str, seconds: float, connections: int, fields: Sequence[str] = ()) -> Load:
+    """Loads one server with requests of these field lines. Raises OSError when it takes not the first connections."""
+    lines = "".join(f"{field}\r\n" for field in fields)
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{lines}\r\n".encode()
     latencies_us, errors = array("d"), 0
     with select.epoll() as epoll:
         clients: dict[int, _Client] = {}
@@ -117,8 +121,8 @@ def run_load(port: int, path: str, seconds: float, connections: int, begins: byt
 
 def main() -> None:
     """Runs one load and prints it."""
-    port, path, seconds, connections = sys.argv[1:]
-    print(json.dumps(asdict(run_load(int(port), path, float(seconds), int(connections)))))
+    port, path, seconds, connections, *fields = sys.argv[1:]
+    print(json.dumps(asdict(run_load(int(port), path, float(seconds), int(connections), fields))))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from bench.closed_loop import Load
@@ -28,14 +28,17 @@ def generator() -> str:
     return "wrk" if shutil.which("wrk") else "bench/closed_loop.py (wrk is not installed)"
 
 
-def apply_load(port: int, path: str, seconds: int, connections: int, cores: frozenset[int]) -> Load:
-    """Keeps `connections` requests going for some seconds. Raises GeneratorFailed."""
+def apply_load(
+    port: int, path: str, seconds: int, connections: int, cores: frozenset[int], fields: Sequence[str] = ()
+) -> Load:
+    """Keeps `connections` requests, with these field lines, going for some seconds. Raises GeneratorFailed."""
     wrk = shutil.which("wrk")
     if wrk:
         url = f"http://127.0.0.1:{port}{path}"
         command = [wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "--latency", url]
+        command[1:1] = [word for field in fields for word in ("-H", field)]
     else:
-        command = [sys.executable, "-m", "bench.closed_loop", str(port), path, str(seconds), str(connections)]
+        command = [sys.executable, "-m", "bench.closed_loop", str(port), path, str(seconds), str(connections), *fields]
     with on_cores(cores):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 60, check=False)
     if done.returncode:
