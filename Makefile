@@ -10,8 +10,8 @@ PEERS := .venv-peers
 READY_PEERS := $(PEERS)/.ready
 TOOLS := .venv-compile
 READY_TOOLS := $(TOOLS)/.ready
-BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers balance log limits)
-BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers balance logins)
+BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers balance)
+BENCHES += $(addprefix bench-,limits logins log)
 
 # Prints the packages of a dependency group of pyproject.toml, one a line.
 GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
@@ -94,10 +94,10 @@ bench-workers: ## Measure two workers beside one
 bench-viewers: ## Measure what viewers of the live page cost the traffic
 bench-layers: ## Measure the pieces of a request's way, without sockets
 bench-balance: ## Measure several backends, one slow or killed, beside nginx, HAProxy, Envoy and Traefik
-bench-log: ## Measure what a line of the access log costs, and count a million of them over rotations and reloads
 bench-limits: ## Measure what limits and refusals cost, and how exact a rate is over four workers
-bench-policy: bench-limits bench-log ## Measure everything about who may, and how often
 bench-logins: $(READY_DEV) ## Measure logins by token and by auth service, beside nginx and Traefik
+bench-log: ## Measure what a line of the access log costs, and count a million of them over rotations and reloads
+bench-policy: bench-limits bench-logins bench-log ## Measure these three: who may, how often, and what is written of it
 $(BENCHES): bench-%: $(READY)
 	@$(PYTHON) -m bench $* $(ARGS)
 

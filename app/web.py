@@ -242,10 +242,7 @@ def _metrics(service: Service, survey: Survey) -> Response:
     form = chosen_format(request.args.get("format"), request.headers.get("Accept", ""))
     if form == "json":
         return _json(
-            as_json(service.with_limits(service.metrics.snapshot(window_s)._replace(backends=survey.backends())))
-            as_json(
-                service.metrics.snapshot(window_s)._replace(backends=survey.backends(), logins=service.login_figures())
-            )
+            as_json(service.with_policy(service.metrics.snapshot(window_s)._replace(backends=survey.backends())))
         )
     if window_s is not None:
         raise MalformedRequest("window goes with format=json only: counters for Prometheus never begin anew")
@@ -253,8 +250,7 @@ def _metrics(service: Service, survey: Survey) -> Response:
     from app.metrics.prometheus import render
 
     seen = survey.look()
-    snapshot = service.with_limits(service.metrics.snapshot()._replace(backends=seen.backends))
-    snapshot = service.metrics.snapshot()._replace(backends=seen.backends, logins=service.login_figures())
+    snapshot = service.with_policy(service.metrics.snapshot()._replace(backends=seen.backends))
     state, name = service.router.look(), service.config.name
     body, content_type = render(snapshot, form, seen.situation.word, state, name)
     return Response(body, content_type=content_type)

@@ -28,8 +28,7 @@ __all__ = ["BENCHMARKS", "Bench", "main"]
 
 BENCHMARKS: Final = (
     *("compare", "quick", "metrics", "memory", "websocket", "start", "switch", "workers", "viewers", "layers"),
-    *("balance", "log", "limits"),
-    *("balance", "logins"),
+    *("balance", "limits", "logins", "log"),
 )
 """Each is a module of this package; `make bench-NAME` runs it, and `make bench` the first."""
 

@@ -77,14 +77,19 @@ class _Client:
         return not self.missing
 
 
-def run_load(port: int, path: str, seconds: float, connections: int, begins: bytes = b"HTTP/1.1 200") -> Load:
-    """Loads one server whose answers begin so; any other is an error.
+def run_load(
+    port: int,
+    path: str,
+    seconds: float,
+    connections: int,
+    fields: Sequence[str] = (),
+    *,
+    begins: bytes = b"HTTP/1.1 200",
+) -> Load:
+    """Loads one server with requests of these field lines; an answer that does not begin so is an error.
 
     Raises OSError when it does not take the first connections.
     """
-    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
-def run_load(port: int, path: str, seconds: float, connections: int, fields: Sequence[str] = ()) -> Load:
-    """Loads one server with requests of these field lines. Raises OSError when it takes not the first connections."""
     lines = "".join(f"{field}\r\n" for field in fields)
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{lines}\r\n".encode()
     latencies_us, errors = array("d"), 0

@@ -61,7 +61,7 @@ def take_turn(server: Server, path: str, cores: Cores) -> float:
     while True:
         before_ns = on_cpu_ns(worker)
         with on_cores(cores.load):
-            load = run_load(server.port, path, TURN_S, CONNECTIONS, ANSWERS.get(path, b"HTTP/1.1 200"))
+            load = run_load(server.port, path, TURN_S, CONNECTIONS, begins=ANSWERS.get(path, b"HTTP/1.1 200"))
         if load.requests > CONNECTIONS:  # else a busy machine let nobody work
             return (on_cpu_ns(worker) - before_ns) / 1000 / load.requests
 
@@ -98,7 +98,7 @@ def report_exactness(bench: Bench) -> None:
     (folder / "traffic_router.toml").write_text(FLOODED)
     with run_origin(bench.folder / "origin-2", bench.cores) as origin:
         with router(folder, origin.port, bench.cores.proxy, workers=4) as server, on_cores(bench.cores.load):
-            load = run_load(server.port, "/flooded", seconds, 64, b"HTTP/1.1 ")
+            load = run_load(server.port, "/flooded", seconds, 64, begins=b"HTTP/1.1 ")
             passed = _passed(server.port)
     print(f"At 100/s, four workers let {passed:,} of {load.requests:,} requests through in {load.seconds:.1f} s:")
     print(f"  {(passed - BURST) / load.seconds:.2f} a second, besides the burst at the beginning")

@@ -29,13 +29,12 @@ GROUP = "traffic_router"
 
 MODULES = (
     "app.limits.counts",
+    "app.limits.gcra",
     "app.limits.in_flight",
     "app.limits.rate_cells",
     "app.logins.identity",
     "app.logins.remembered",
     "app.logins.tokens",
-    "app.limits.turns",
-    "app.limits.gcra",
     "app.metrics.backend_words",
     "app.metrics.queue_words",
     "app.metrics.slot",

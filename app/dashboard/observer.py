@@ -59,7 +59,7 @@ class Observer:
         watch: StateWatch,
         pause: Callable[[], None],
         where: Whereabouts = HERE,
-        with_limits: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot,
+        with_policy: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -68,7 +68,7 @@ class Observer:
         self._watch = watch
         self._pause = pause
         self._where = where
-        self._with_limits = with_limits
+        self._with_policy = with_policy
         self._clock = clock
         self._now = now
         self._short = Timeline(*SHORT, metrics.series, pause, is_counted=config.metrics_enabled)
@@ -101,7 +101,7 @@ class Observer:
         commands = self._commands.read()
         state = self._watch.current()
         at_work = [entry for entry in commands if entry.outcome is None and is_same_process(entry.pid, entry.birth)]
-        minute = self._with_limits(minute._replace(backends=self._where.backends(state, self._metrics)))
+        minute = self._with_policy(minute._replace(backends=self._where.backends(state, self._metrics)))
         found = self._processes.find_all(state)
         if state is not None:
             state = as_they_are(state, found, is_settled=not at_work)

@@ -103,6 +103,6 @@ class Routes:
         pause()
         service = self._service
         observer = Observer(
-            service.config, service.metrics, service.router.state, pause, self._where, service.with_limits
+            service.config, service.metrics, service.router.state, pause, self._where, service.with_policy
         )
         return View(service, self._access, observer, pause)

@@ -142,22 +142,19 @@ class Service:
             words = self._words[version] = self.metrics.backends(self.slot, version)
         return words
 
-    def with_limits(self, snapshot: Snapshot) -> Snapshot:
-        """A snapshot, and what the limits have done so far."""
-        limits = self.limits
-        if limits is None:
-            return snapshot
-        return snapshot._replace(limits=limits.figures(), refused=limits.refused_keys())
+    def with_policy(self, snapshot: Snapshot) -> Snapshot:
+        """A snapshot, and what limits and logins have done so far, where there are some."""
+        if (limits := self.limits) is not None:
+            snapshot = snapshot._replace(limits=limits.figures(), refused=limits.refused_keys())
+        if self.logins.all:
+            snapshot = snapshot._replace(logins=LoginFigures(self.metrics.logins(), self.logins.keys()))
+        return snapshot
 
     def start(self) -> None:
         """Starts what goes on beside the requests: the heartbeat, and in one of the workers the leader's duties."""
         gevent.spawn(self._beat)
         gevent.spawn(self._check_health)
         self.logins.start()
-
-    def login_figures(self) -> LoginFigures | None:
-        """What logins have said, and the state of their keys; None where there is none."""
-        return LoginFigures(self.metrics.logins(), self.logins.keys()) if self.logins.all else None
 
     def _beat(self) -> None:
         """Once a second: the heartbeat, the history, and the state file's health."""

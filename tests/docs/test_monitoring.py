@@ -32,16 +32,14 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not in
 
 @pytest.fixture(scope="module")
 def exposition(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What a scrape of a router without traffic gets, whose active version has two backends, and a limit."""
+    """What a scrape of a router without traffic gets, whose active version has two backends, with a limit and a login."""
     path = tmp_path_factory.mktemp("metrics") / "router_metrics.mmap"
     metrics = SharedMetrics.create_or_attach(str(path), metrics_slots(RouterConfig(workers=1)))
     backends = {"blue": metrics.backend_rows(0, [Address("10.0.0.7", 8000), Address("10.0.0.8", 8000)])}
-    snapshot = metrics.snapshot()._replace(backends=backends, limits=[LimitFigures("login", 1, 2, 0, 0)])
-    return render(snapshot, "prometheus", "serving", STATE)[0].decode()
+    limits = [LimitFigures("login", 1, 2, 0, 0)]
     logins = LoginFigures(metrics.logins(), [KeyState("https://id.test/", 1, 0.0, "")])
-    return render(metrics.snapshot()._replace(backends=backends, logins=logins), "prometheus", "serving", STATE)[
-        0
-    ].decode()
+    snapshot = metrics.snapshot()._replace(backends=backends, limits=limits, logins=logins)
+    return render(snapshot, "prometheus", "serving", STATE)[0].decode()
 
 
 def names_in(text: str) -> set[str]:
