@@ -32,7 +32,7 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not in
 
 @pytest.fixture(scope="module")
 def exposition(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What a scrape of a router without traffic gets, whose active version has two backends, with a limit and a login."""
+    """What a scrape gets of a router without traffic, with two backends, a limit and a login."""
     path = tmp_path_factory.mktemp("metrics") / "router_metrics.mmap"
     metrics = SharedMetrics.create_or_attach(str(path), metrics_slots(RouterConfig(workers=1)))
     backends = {"blue": metrics.backend_rows(0, [Address("10.0.0.7", 8000), Address("10.0.0.8", 8000)])}
