@@ -33,6 +33,7 @@ LEVELS = [
         "app.limits.limit_figures",
         "app.limits.limits_map",
         "app.limits.gcra",
+        "app.limits.turns",
     ],
     [
         *(
