@@ -21,7 +21,6 @@ from app.limits.limits_file import LimitsFile, open_limits, read_limits
 from app.limits.rate import Rate
 from app.limits.rate_cells import RateCells
 from app.limits.shared_limits import KeyHash
-from app.limits.turns import LATE_NS
 from app.protocol.forwarding import Forwarding
 from app.proxy.client_request import ClientRequest, request_parser
 from app.proxy.limit_keys import key_of

@@ -32,7 +32,6 @@ MODULES = (
     "app.limits.gcra",
     "app.limits.in_flight",
     "app.limits.rate_cells",
-    "app.limits.turns",
     "app.logins.identity",
     "app.logins.remembered",
     "app.logins.tokens",

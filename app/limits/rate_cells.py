@@ -20,7 +20,6 @@ from app.limits import limits_map as at
 from app.limits.gcra import turn
 from app.limits.rate import Rate
 from app.limits.rate import Rate
-from app.limits.turns import turn
 
 __all__ = ["RateCells"]
 
