@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.access import COOKIE_LIFETIME_S, Access
+from app.access import COOKIE_LIFETIME_S, Access, AllowList
 from app.settings.tables.router_settings import RouterConfig
 
 NOW = 1_772_600_400.0
@@ -66,3 +66,10 @@ def test_cookie_ends_with_its_token() -> None:
 
 def test_cookie_does_not_hold_the_token() -> None:
     assert TOKEN not in access().cookie(NOW)
+
+
+def test_addresses_are_not_remembered_without_end() -> None:
+    allowed = AllowList(["10.0.0.0/16"])
+    for number in range(3000):
+        assert f"10.0.{number >> 8}.{number & 255}" in allowed
+    assert "10.1.0.0" not in allowed

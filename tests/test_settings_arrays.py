@@ -117,3 +117,8 @@ def test_changes_tell_of_entries_that_came_went_and_became_others() -> None:
 def test_reference_has_a_part_for_each_array() -> None:
     assert "In tables `[[limit]]` of `traffic_router.toml`, as many as you like" in page()
     assert "| `in_flight` | `0` |" in page()
+
+
+def test_limit_by_a_claim_needs_a_login() -> None:
+    assert LimitConfig(name="a", rate="1/s", key=("client", "jwt:sub")).needs_login
+    assert not LimitConfig(name="a", rate="1/s").needs_login

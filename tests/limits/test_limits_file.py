@@ -260,3 +260,28 @@ def test_list_of_refused_keys_keeps_the_last(path: Path) -> None:
     assert len(found) == at.REFUSED_ROWS
     assert found[0].key == str(at.REFUSED_ROWS + 4)
     assert "4" not in [one.key for one in found]
+
+
+def test_worker_knows_a_key_whose_place_was_lost(file: LimitsFile) -> None:
+    cells, rate = RateCells(file.words), Rate.parse("2/m", 2)
+    cells.hit(7, rate, 0, S)
+    cells.hit(7, rate, 0, S)
+    file.words[at.RATES_AT + 7 * at.RATE_WAYS * 2] = 0
+
+    assert cells.hit(7, rate, 0, S) > 0
+    assert RateCells(file.words).hit(7, rate, 0, S) > 0  # and has put it back
+
+
+def test_worker_does_not_remember_keys_without_end(file: LimitsFile) -> None:
+    cells, rate = RateCells(file.words), Rate.parse("1/m", 1)
+    for key in range(1, 10_000):
+        assert cells.hit(key, rate, 0, S) <= 0
+    assert cells.hit(9_999, rate, 0, S) > 0
+
+
+def test_time_of_a_key_can_be_set_and_given_back(file: LimitsFile) -> None:
+    cells, rate = RateCells(file.words), Rate.parse("2/m", 2)
+    assert cells.put(7, 61 * S) == 0
+    assert cells.hit(7, rate, 0, S) > 0
+    assert cells.put(7, 0) == 61 * S
+    assert cells.hit(7, rate, 0, S) <= 0

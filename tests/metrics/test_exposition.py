@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import CAUSES, MalformedRequest
+from app.limits.limit_figures import LimitFigures, RefusedKey
 from app.metrics.exposition import as_json, chosen_format, rounded, success_rate, window_seconds
 from app.metrics.shared import SharedMetrics
 from app.metrics.slot import SlotWriter
@@ -188,3 +189,12 @@ def test_only_the_oldest_requests_in_flight_are_listed(
     figures = report(metrics)
     assert figures["in_flight"] == 60
     assert [row["path"] for row in figures["oldest_in_flight"]] == [f"/{number}" for number in range(50)]
+
+
+def test_limits_are_told_only_where_there_are_any(metrics: SharedMetrics) -> None:
+    limits, refused = [LimitFigures("login", 5, 2, 1, 0)], [RefusedKey("login", "10.0.0.7", 2, 1.26)]
+    told = as_json(metrics.snapshot()._replace(limits=limits, refused=refused))
+
+    assert told["limits"] == [{"name": "login", "passed": 5, "refused": 2, "delayed": 1, "would_refuse": 0}]
+    assert told["last_refused"] == [{"limit": "login", "key": "10.0.0.7", "times": 2, "ago_s": 1.3}]
+    assert "limits" not in report(metrics) and "last_refused" not in report(metrics)
