@@ -116,7 +116,7 @@ def test_dry_run_refuses_nothing_and_counts(limited: Limited) -> None:
         assert [ask(router, "/login").status_code for _ in range(3)] == [200] * 3
         ask(router, "/other")
         wait_until(lambda: len(router.access_log()) == 4, "four lines")
-        assert [line["limit"] for line in router.access_log()] == [None, "login", "login", None]
+        assert sorted(str(line["limit"]) for line in router.access_log()) == ["None", "None", "login", "login"]
         assert "would refuse (dry_run) 127.0.0.1" in router.log
 
 
