@@ -33,7 +33,6 @@ LEVELS = [
         "app.limits.limit_figures",
         "app.limits.limits_map",
         "app.limits.gcra",
-        "app.limits.turns",
     ],
     [
         *(

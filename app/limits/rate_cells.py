@@ -10,7 +10,6 @@ another worker mends what was undone. So at most as many requests more pass at a
 
 Any interleaving of two writers, and any death between two stores, leaves a place with one of the keys and one of the
 times. A time that is not the key's own counts for nothing when it is too far ahead to be (`app.limits.gcra.turn`), and
-times. A time that is not the key's own counts for nothing when it is too far ahead to be (`app.limits.turns.turn`), and
 otherwise is over within the time in which a burst comes back.
 """
 
@@ -18,7 +17,6 @@ from __future__ import annotations
 
 from app.limits import limits_map as at
 from app.limits.gcra import turn
-from app.limits.rate import Rate
 from app.limits.rate import Rate
 
 __all__ = ["RateCells"]

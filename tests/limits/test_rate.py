@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from app.limits.gcra import LATE_NS, turn
 from app.limits.rate import Rate
-from app.limits.rate import Rate
 
 S = 10**9
 START = 5_000 * S
