@@ -139,6 +139,8 @@ def cpu_us(server: Server, path: str, cores: Cores, fields: tuple[str, ...] = ()
     """CPU of a saturated proxy for one request."""
     before_s = cpu_seconds(server.pid)  # of all threads
     load = apply_load(server.port, path, TURN_S, CONNECTIONS, cores.load, fields)
+    if load.errors:
+        raise RuntimeError(f"{server.name}: {load.errors} answers to {path} were no success")
     return (cpu_seconds(server.pid) - before_s) * 1e6 / load.requests
 
 

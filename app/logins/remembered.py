@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ class Remembered:
     __slots__ = ("_known", "_most")
 
     def __init__(self, most: int = REMEMBERED) -> None:
-        self._known: dict[bytes, tuple[float, GoodToken]] = {}
+        self._known: OrderedDict[bytes, tuple[float, GoodToken]] = OrderedDict()
         self._most = most
 
     def find(self, digest: bytes, now: float) -> GoodToken | None:
@@ -45,7 +46,7 @@ class Remembered:
         """Remembers a token that was verified at `now`, for a while, and never past its own end."""
         known = self._known
         if len(known) >= self._most:
-            del known[next(iter(known))]
+            known.popitem(last=False)  # a plain dict would look for its first entry among those that are gone
         known[digest] = min(now + REMEMBERED_S, expires_at), token
 
     def forget(self) -> None:
