@@ -21,7 +21,7 @@ LEVELS = [
         *("app.errors", "app.operator_errors", "app.units", "app.address", "app.limits.rate", "app.log_fields"),
         *("app.logins.algorithms", "app.redaction"),
     ],
-    ["app.settings", "app.logins.refusals", "app.logins.figures"],
+    ["app.settings", "app.logins.refusals", "app.logins.login_figures"],
     [
         *("app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.state.instances"),
         "app.access",

@@ -69,6 +69,10 @@ FAULTS = [
     ),
     ('[[limit]]\nname = "a"\nrate = "1/s"\n[[limit]]\nname = "a"\nrate = "2/s"', "[[limit]] a: there are several"),
     ('[limit]\nname = "a"', "[limit]: write [[limit]], of which there may be several (traffic_router.toml)"),
+    (
+        "".join(f'[[limit]]\nname = "n{number}"\nrate = "1/s"\n' for number in range(65)),
+        "[[limit]]: there are 65 of them, expected 64 at most",
+    ),
     ("limit = 5", "limit = 5: expected tables [[limit]]"),
     ("limit = [5]", "limit = [5]: expected tables [[limit]]"),
     ('[[limits]]\nname = "a"', "[[limits]]: no such setting; did you mean [[limit]]?"),
@@ -77,7 +81,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "fault"), FAULTS, ids=[text.replace("\n", " ") for text, _ in FAULTS])
+@pytest.mark.parametrize(("text", "fault"), FAULTS, ids=[text.replace("\n", " ")[:80] for text, _ in FAULTS])
 def test_fault_names_the_entry_and_what_is_expected(text: str, fault: str) -> None:
     with pytest.raises(ConfigError) as caught:
         loaded(text)

@@ -14,7 +14,7 @@ from app.command_line import ROUTER_PROGRAM
 from app.operator_errors import ProcessError
 from app.settings.tables.router_settings import RouterConfig
 from app.state.recording_order import NAME, RecordingOrder, read_order, write_order
-from app.state.store import make_folder
+from app.state.store import make_folder, mending
 
 __all__ = ["record"]
 
@@ -48,7 +48,7 @@ def record(config: RouterConfig, paths: Sequence[str], seconds: float, max_body:
     except KeyboardInterrupt:
         pass  # the way to end it early
     except OSError as error:
-        raise ProcessError(f"{order_path} cannot be written: {error.strerror}") from error
+        raise ProcessError(f"{order_path} cannot be written: {error.strerror}", mending(error, order_path)) from error
     finally:
         order_path.unlink(missing_ok=True)
     with suppress(KeyboardInterrupt):

@@ -8,6 +8,7 @@ from hashlib import blake2b
 from app.limits import limits_map as at
 from app.limits.limit_figures import LimitFigures, RefusedKey
 from app.limits.limits_map import COUNTS, H
+from app.limits.rate import MOST_LIMITS
 
 __all__ = ["LimitCounts", "figures_of", "refused_keys"]
 
@@ -30,7 +31,7 @@ class LimitCounts:
         first = at.slot_at(slot)
         self._refused = [first + at.REFUSED_AT + row * at.REFUSED_WORDS for row in range(at.REFUSED_ROWS)]
         self._who = [_who(name) for name in names]
-        places = [first + row * at.COUNT_WORDS for row in range(at.MOST_LIMITS)]
+        places = [first + row * at.COUNT_WORDS for row in range(MOST_LIMITS)]
         known = {words[place]: place for place in places if words[place] in self._who}
         free = [place for place in places if words[place] not in known]
         free.sort(key=lambda place: words[place] != 0)

@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from app.limits.rate import MOST_LIMITS
+
 __all__ = ["COUNTS", "HEADER", "MAGIC"]
 
 MAGIC: Final = int.from_bytes(b"BGLIMITS", "little")
@@ -44,7 +46,6 @@ RATES_AT: Final = PAGE_WORDS
 SLOTS: Final = 128
 """A reload has two sets of workers alive, an upgrade four."""
 
-MOST_LIMITS: Final = 64
 COUNTS: Final = ("who", "passed", "refused", "delayed", "would_refuse")
 COUNT_WORDS: Final = 8
 REFUSED_AT: Final = MOST_LIMITS * COUNT_WORDS

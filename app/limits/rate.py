@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-__all__ = ["MOST_BURST", "MOST_RATE", "Rate"]
+__all__ = ["MOST_BURST", "MOST_LIMITS", "MOST_RATE", "Rate"]
 
 MOST_RATE: Final = 1_000_000
 """Per second, minute or hour. With more, a nanosecond would be a tenth of a per cent of an increment."""
 
 MOST_BURST: Final = 1_000_000
+
+MOST_LIMITS: Final = 64
+"""Places for their figures in the file that all workers share."""
 
 _LONGEST_NS: Final = 366 * 86_400 * 10**9
 """A burst that takes longer to come back than this is a typing error, and would be too much for eight bytes at last."""

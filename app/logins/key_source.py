@@ -10,7 +10,7 @@ from typing import Any
 
 import gevent
 
-from app.logins.figures import KeyState
+from app.logins.login_figures import KeyState
 from app.logins.key_file import KeptKeys, KeyFile
 from app.logins.keys import Key, KeySet, keys_of
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import gevent
 
 from app.logins.auth_server import AuthServer
-from app.logins.figures import KeyState
+from app.logins.login_figures import KeyState
 from app.logins.gates import ForwardGate, TokenGate
 from app.logins.jwks_fetch import MAX_JWKS_BYTES, fetch
 from app.logins.key_file import KeyFile

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from app.logins.figures import LoginFigures
+from app.logins.login_figures import LoginFigures
 from app.metrics.prometheus_state import PREFIX
 
 __all__ = ["login_families"]

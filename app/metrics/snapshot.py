@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from app.errors import FAILURES
 from app.limits.limit_figures import LimitFigures, RefusedKey
-from app.logins.figures import LoginFigures
+from app.logins.login_figures import LoginFigures
 from app.metrics.backend_rows import BackendRow, who
 
 

@@ -17,7 +17,7 @@ from gevent.event import Event
 from app.access import Access
 from app.address import Address
 from app.limits.shared_limits import SharedLimits
-from app.logins.figures import LoginFigures
+from app.logins.login_figures import LoginFigures
 from app.logins.logins import Logins
 from app.metrics.backend_words import BackendWords
 from app.metrics.layout import slots_for

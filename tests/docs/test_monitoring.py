@@ -13,7 +13,7 @@ import pytest
 
 from app.address import Address
 from app.limits.limit_figures import LimitFigures
-from app.logins.figures import KeyState, LoginFigures
+from app.logins.login_figures import KeyState, LoginFigures
 from app.metrics.prometheus import render
 from app.metrics.shared import SharedMetrics
 from app.proxy.service import metrics_slots

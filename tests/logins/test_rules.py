@@ -11,7 +11,7 @@ import pytest
 from app.errors import CAUSES
 from app.logins.algorithms import PUBLIC, SECRET, algorithms_of
 from app.logins.claims import check_scope, scopes_of
-from app.logins.figures import KeyState, LoginFigures
+from app.logins.login_figures import KeyState, LoginFigures
 from app.logins.identity import IdentityFields, field_lines, field_name
 from app.logins.refusals import OUTCOMES, REASONS, Refused
 from app.logins.remembered import REMEMBERED_S, GoodToken, Remembered

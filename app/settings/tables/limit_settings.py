@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from app.limits.rate import MOST_BURST, Rate
+from app.limits.rate import MOST_BURST, MOST_LIMITS, Rate
 from app.settings import checks
-from app.settings.declaration import TableArray
+from app.settings.declaration import AllTables, TableArray
 from app.settings.engine import Rule, enforce, setting
 
 __all__ = ["LimitConfig"]
@@ -98,6 +98,11 @@ class LimitConfig:
         return any(part.startswith("jwt:") for part in self.key)
 
 
+def _settle(found: AllTables) -> list[str]:
+    count = len(found.entries[TABLE.name])
+    return [f"{TABLE.header}: there are {count} of them, expected {MOST_LIMITS} at most"] if count > MOST_LIMITS else []
+
+
 TABLE: Final = TableArray(
     name="limit",
     settings=LimitConfig,
@@ -105,4 +110,5 @@ TABLE: Final = TableArray(
     about="each is one limit, and a request must pass all that are about it:"
     " [how to limit logins](../how-to/limit-logins.md).",
     rules=_RULES,
+    settle=_settle,
 )
