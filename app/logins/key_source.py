@@ -10,9 +10,9 @@ from typing import Any
 
 import gevent
 
-from app.logins.login_figures import KeyState
 from app.logins.key_file import KeptKeys, KeyFile
 from app.logins.keys import Key, KeySet, keys_of
+from app.logins.login_figures import KeyState
 
 __all__ = ["ASK_AGAIN_S", "FRESH_S", "USED_S", "KeySource"]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import gevent
 
 from app.logins.auth_server import AuthServer
-from app.logins.login_figures import KeyState
 from app.logins.gates import ForwardGate, TokenGate
 from app.logins.jwks_fetch import MAX_JWKS_BYTES, fetch
 from app.logins.key_file import KeyFile
+from app.logins.login_figures import KeyState
 from app.protocol.path_patterns import PathPatterns
 from app.settings.tables.login_settings import LoginConfig
 

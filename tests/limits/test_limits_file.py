@@ -17,7 +17,7 @@ from app.limits.counts import LimitCounts, figures_of, refused_keys
 from app.limits.in_flight import InFlight
 from app.limits.limits_file import LimitsFile, open_limits, read_limits
 from app.limits.limits_map import H
-from app.limits.rate import Rate
+from app.limits.rate import MOST_LIMITS, Rate
 from app.limits.rate_cells import RateCells
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -227,12 +227,12 @@ def test_figures_stay_with_the_name_of_a_limit(path: Path) -> None:
 
 def test_limit_that_is_no_more_gives_way_where_there_is_no_other_room(path: Path) -> None:
     file = open_limits(path)
-    names = [str(number) for number in range(at.MOST_LIMITS)]
-    for number in range(at.MOST_LIMITS):
+    names = [str(number) for number in range(MOST_LIMITS)]
+    for number in range(MOST_LIMITS):
         LimitCounts(file.words, file.slot, names).count(number, 1)
     counts = LimitCounts(file.words, file.slot, [*names[1:], "new"])
 
-    counts.count(at.MOST_LIMITS - 1, 1)
+    counts.count(MOST_LIMITS - 1, 1)
 
     assert [one.passed for one in figures_of(file.words, ("0", "1", "new"))] == [0, 1, 1]
 

@@ -11,8 +11,8 @@ import pytest
 from app.errors import CAUSES
 from app.logins.algorithms import PUBLIC, SECRET, algorithms_of
 from app.logins.claims import check_scope, scopes_of
-from app.logins.login_figures import KeyState, LoginFigures
 from app.logins.identity import IdentityFields, field_lines, field_name
+from app.logins.login_figures import KeyState, LoginFigures
 from app.logins.refusals import OUTCOMES, REASONS, Refused
 from app.logins.remembered import REMEMBERED_S, GoodToken, Remembered
 from app.logins.tokens import MAX_TOKEN_BYTES, TokenHead, bearer_token, cookie_token, read_head
