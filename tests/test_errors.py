@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.errors import UnderMaintenance
+from app.errors import RateLimited, UnderMaintenance
 from app.operator_errors import TrafficTaken
 
 
@@ -16,3 +16,9 @@ def test_traffic_that_another_command_has_taken() -> None:
         "green was made active, and `switch blue` gave the traffic to blue meanwhile"
     )
     assert str(TrafficTaken("green", None)).endswith("and another command took the traffic from it meanwhile")
+
+
+def test_limit_says_when_to_come_back_and_what_it_is() -> None:
+    refusal = RateLimited("login: 10.0.0.7", 6, (("RateLimit", '"login";r=0;t=6'),))
+    assert (refusal.status, refusal.retry_after_s, str(refusal)) == (429, 6, "login: 10.0.0.7")
+    assert refusal.fields == (("RateLimit", '"login";r=0;t=6'),)

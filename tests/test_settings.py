@@ -19,6 +19,7 @@ from app.settings.engine import (
     setting,
 )
 from app.settings.kinds import shown
+from app.settings.loading import load
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,3 +232,23 @@ def test_allowed_values_in_words() -> None:
     assert about["fan"].allowed == "true or false"
     assert about["maker"].allowed == "lower case"
     assert about["key"].allowed == "a text"
+
+
+@pytest.mark.parametrize(
+    ("toml", "fault"),
+    [
+        ({"access_log_format": "apache"}, "access_log_format = apache: expected"),
+        ({"access_log_fields": ["time", "colour"]}, "access_log_fields = time, colour: expected"),
+        ({"access_log_headers": ["User Agent"]}, "access_log_headers = User Agent: expected"),
+        ({"access_log_format": "common", "access_log_fields": ["time"]}, "access_log_format = 'common'"),
+    ],
+)
+def test_lines_of_the_access_log_are_what_there_is(toml: dict[str, object], fault: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({}, {}, toml)
+    assert fault in str(caught.value)
+
+
+def test_members_of_a_line_may_be_chosen() -> None:
+    chosen = load({}, {}, {"access_log_fields": ["time", "backend"], "access_log_headers": ["Accept"]}).config.log
+    assert chosen.access_log_fields == ("time", "backend")
