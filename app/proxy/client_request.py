@@ -86,9 +86,20 @@ class ClientBody:
     Attributes:
         complete: all of it has been taken.
         size: bytes of the body taken, without framing.
+        passes_trailers: whether what stands behind it goes on as well.
     """
 
-    __slots__ = ("_decoder", "_left", "_max_bytes", "_rate_floor", "_window", "client", "complete", "size")
+    __slots__ = (
+        "_decoder",
+        "_left",
+        "_max_bytes",
+        "_rate_floor",
+        "_window",
+        "client",
+        "complete",
+        "passes_trailers",
+        "size",
+    )
 
     def __init__(self, client: Endpoint, head: RequestHead, max_bytes: int, rate_floor: int) -> None:
         self.client = client
@@ -99,6 +110,7 @@ class ClientBody:
         self._window: tuple[float, int] | None = None  # when it began (monotonic seconds), size then
         self.complete = False
         self.size = 0
+        self.passes_trailers = True
 
     def take_buffered(self) -> bytes:
         """What has arrived with the head, framed for the upstream."""
@@ -171,7 +183,7 @@ class ClientBody:
         if self._decoder.done:
             self.complete = True
             self.client.buffered = rest
-            framed += encode_last_chunk(trailers)
+            framed += encode_last_chunk(trailers if self.passes_trailers else b"")
         return framed
 
     def _check_rate(self) -> None:

@@ -224,6 +224,17 @@ def test_identity_that_a_client_claims_never_arrives(
     assert (head.value(b"X-Auth-Subject") == b"ada") is (target != b"/open")
 
 
+@pytest.mark.parametrize("target", [b"/internal/x", b"/open"])
+def test_identity_that_a_client_claims_behind_a_body_never_arrives(
+    target: bytes, router: RouterProcess, blue: RawUpstream, issuer: Issuer
+) -> None:
+    """Some servers put trailers among the fields."""
+    head = b"POST %b HTTP/1.1\r\nHost: x.test\r\nTransfer-Encoding: chunked\r\n" % target
+    sent = router.ask(head + bearer(issuer.token()) + b"\r\n2\r\nab\r\n0\r\nX-Auth-Subject: root\r\nX-Sum: 1\r\n\r\n")
+    assert sent.status == 200
+    assert (blue.only.body, blue.only.trailers) == (b"ab", ())
+
+
 def test_claim_cannot_end_its_line(router: RouterProcess, blue: RawUpstream, issuer: Issuer) -> None:
     assert visit(router, issuer.token(sub="a\r\nX-Admin: 1\ud800é")).status == 200
     assert blue.only.head.value(b"X-Auth-Subject") == b"a%0D%0AX-Admin: 1?%C3%A9"

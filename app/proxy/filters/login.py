@@ -18,7 +18,7 @@ from app.logins.refusals import OUTCOMES, REASONS, Refused
 from app.notices import Notices
 from app.protocol.path_patterns import path_of
 from app.proxy.chain import Verdict, Wait
-from app.proxy.client_request import ClientRequest, request_parser
+from app.proxy.client_request import ClientBody, ClientRequest, request_parser
 from app.proxy.errand import Errand
 from app.proxy.passage import Passage
 from app.proxy.replies.reply import Reply
@@ -67,6 +67,9 @@ class LoginFilter:
         head = request.head
         if self._identity.are_in(head):
             head = request.head = self._parser.parse(self._identity.taken_off(head.raw))
+        if head.chunked and isinstance(request.body, ClientBody):
+            # RFC 9112 §7.1.2 lets us: a server that puts them among the fields would take one for who asks.
+            request.body.passes_trailers = False
         login, is_sure = self._login_for(head.target)
         if login is None or login.gate is None:
             return None
