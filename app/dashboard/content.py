@@ -19,7 +19,19 @@ from app.state.model import VERSIONS, VersionState
 from app.survey import failing_probes
 from app.units import GAP, NONE, bytes_text, duration_text
 
-__all__ = ["Card", "Check", "Row", "cards", "commands", "failed", "in_flight", "notices", "settings"]
+__all__ = [
+    "Card",
+    "Check",
+    "Row",
+    "cards",
+    "commands",
+    "failed",
+    "in_flight",
+    "login_keys",
+    "logins",
+    "notices",
+    "settings",
+]
 __all__ += ["headline", "workers"]
 
 Row = tuple[str, ...]
@@ -285,6 +297,35 @@ def _refused_keys(seen: Observation, limit: str) -> str:
     found = [one for one in seen.minute.refused if one.limit == limit][:MAX_KEYS]
     told = (f"{one.key} ({count_text(one.times)} times, {_age_text(one.ago_s)} ago)" for one in found)
     return ", ".join(told) or NONE
+
+
+def logins(seen: Observation) -> list[Row]:
+    """What logins have said, how often, and how often they would have in mode observe; the most frequent refusal first.
+
+    Only of what has happened.
+    """
+    figures = seen.minute.logins
+    if figures is None:
+        return []
+    refused, observed = figures.refused, figures.observed
+    found = sorted((reason for reason in refused if refused[reason] or observed[reason]), key=lambda it: -refused[it])
+    rows = [(reason, count_text(refused[reason]), count_text(observed[reason])) for reason in found]
+    return [("let through", count_text(figures.passed), ""), *rows]
+
+
+def login_keys(seen: Observation) -> list[Row]:
+    """Tone, source, number, age and fault of the keys that tokens are verified with."""
+    figures = seen.minute.logins
+    return [
+        (
+            "bad" if not one.keys else "busy" if one.fault else "good",
+            one.source,
+            count_text(one.keys),
+            NONE if one.age_s is None else f"{_age_text(one.age_s)} ago",
+            one.fault or NONE,
+        )
+        for one in (figures.keys if figures is not None else ())
+    ]
 
 
 def commands(seen: Observation) -> list[Row]:

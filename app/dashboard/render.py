@@ -70,6 +70,7 @@ class Renderer:
             "in-flight": self._of("in_flight", tuple(content.in_flight(seen)), _unlisted(seen)),
             "failed": self._of("failed", tuple(content.failed(seen))),
             **({"limits": self._of("limits", tuple(content.limits(seen)))} if seen.minute.limits else {}),
+            **(self._logins(seen) if seen.minute.logins is not None else {}),
             "commands": self._of("commands", tuple(content.commands(seen))),
             "workers": self._of("workers", tuple(content.workers(seen))),
         }
@@ -78,6 +79,12 @@ class Renderer:
         found |= self._range("short", seen.short, notes)
         found |= self._range("long", seen.long, notes)
         return found
+
+    def _logins(self, seen: Observation) -> dict[str, str]:
+        return {
+            "logins": self._of("logins", tuple(content.logins(seen))),
+            "login-keys": self._of("login_keys", tuple(content.login_keys(seen))),
+        }
 
     def _of(self, macro: str, *values: object) -> Markup:
         """A macro's markup, from memory when its values are the same as the last time."""

@@ -12,6 +12,8 @@ from app.dashboard.backend_list import RecentRequests
 from app.dashboard.observation import Column, Figures, Observation
 from app.dashboard.sentence import sentence
 from app.limits.limit_figures import LimitFigures, RefusedKey
+from app.logins.login_figures import KeyState, LoginFigures
+from app.logins.refusals import OUTCOMES
 from app.metrics.backend_rows import BackendRow
 from app.settings.loading import Loaded, load
 from app.settings.tables.app_settings import AppConfig
@@ -218,6 +220,25 @@ class TestTables:
         seen = observation(minute=snapshot(workers=[worker]), worker_rates={4100: 12.5})
         (row,) = content.workers(seen)
         assert tuple(map(plain, row)) == ("good", "4100", "worker, leads", "12", "12,345", "2", "1 h 1 min", "0 s ago")
+
+    def test_logins_tell_what_they_refused_and_how_old_their_keys_are(self) -> None:
+        counts = [0] * len(OUTCOMES)
+        for outcome, count in (("passed", 12_345), ("expired", 2), ("no_token", 7), ("would be scope", 3)):
+            counts[OUTCOMES.index(outcome)] = count
+        keys = [KeyState("https://id.test/", 2, 71.0, ""), KeyState("/etc/keys.pem", 0, None, "no key in it")]
+        seen = observation(minute=snapshot()._replace(logins=LoginFigures(counts, keys)))
+
+        assert content.logins(seen) == [
+            ("let through", "12,345", ""),
+            ("no_token", "7", "0"),
+            ("expired", "2", "0"),
+            ("scope", "0", "3"),
+        ]
+        assert [tuple(map(plain, row)) for row in content.login_keys(seen)] == [
+            ("good", "https://id.test/", "2", "1 min 11 s ago", "–"),
+            ("bad", "/etc/keys.pem", "0", "–", "no key in it"),
+        ]
+        assert content.logins(observation()) == content.login_keys(observation()) == []
 
     def test_limits_that_refuse_most_come_first_with_the_keys_refused_last(self) -> None:
         limits = (LimitFigures("api", 12_345, 1, 2, 0), LimitFigures("login", 5, 0, 0, 70))
