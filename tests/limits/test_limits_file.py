@@ -25,20 +25,35 @@ S = 10**9
 NAMES = ("login", "exports")
 
 
+OPEN: list[LimitsFile] = []
+
+
+def opened(path: Path) -> LimitsFile:
+    """The file, until the test ends."""
+    file = open_limits(path)
+    OPEN.append(file)
+    return file
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "router_limits.mmap"
 
 
 @pytest.fixture
-def file(path: Path) -> Iterator[LimitsFile]:
-    opened = open_limits(path)
-    yield opened
-    opened.close()
+def file(path: Path) -> LimitsFile:
+    return opened(path)
 
 
 def in_flight_of(path: Path) -> InFlight:
-    return InFlight(open_limits(path))
+    return InFlight(opened(path))
 
 
 # --- the file ---------------------------------------------------------------------------------------------
@@ -51,44 +66,44 @@ def test_file_is_private_and_of_fixed_size(file: LimitsFile, path: Path) -> None
 
 
 def test_each_process_has_a_slot_of_its_own_which_the_next_takes_over(file: LimitsFile, path: Path) -> None:
-    other = open_limits(path)
+    other = opened(path)
     assert (file.slot, other.slot) == (0, 1)
     other.close()
-    assert open_limits(path).slot == 1
+    assert opened(path).slot == 1
 
 
 def test_who_comes_later_counts_on(file: LimitsFile, path: Path) -> None:
     rate = Rate.parse("2/m")
     assert [RateCells(file.words).hit(7, rate, 0, S) <= 0 for _ in range(3)] == [True, True, False]
 
-    assert RateCells(open_limits(path).words).hit(7, rate, 0, S) > 0
-    assert open_limits(path).secret == file.secret != bytes(16)
+    assert RateCells(opened(path).words).hit(7, rate, 0, S) > 0
+    assert opened(path).secret == file.secret != bytes(16)
 
 
 @pytest.mark.parametrize("word", ["magic", "layout_version", "boot_id_low"])
 def test_file_of_another_release_or_boot_is_made_anew(path: Path, word: str) -> None:
-    old = open_limits(path)
+    old = opened(path)
     RateCells(old.words).hit(7, Rate.parse("1/h"), 0, S)
     old.words[H[word]] += 1
 
-    assert RateCells(open_limits(path).words).hit(7, Rate.parse("1/h"), 0, S) <= 0
+    assert RateCells(opened(path).words).hit(7, Rate.parse("1/h"), 0, S) <= 0
 
 
 @pytest.mark.parametrize("content", [b"", b"something else", bytes(at.FILE_BYTES)])
 def test_what_is_no_such_file_is_replaced(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     assert read_limits(path) is None
-    assert open_limits(path).fault == ""
+    assert opened(path).fault == ""
     assert path.stat().st_size == at.FILE_BYTES
 
 
 def test_without_a_folder_to_write_in_each_worker_counts_for_itself(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    opened = open_limits(tmp_path / "file" / "router_limits.mmap")
+    alone = opened(tmp_path / "file" / "router_limits.mmap")
 
-    assert "each worker for itself" in opened.fault
-    assert RateCells(opened.words).hit(7, Rate.parse("1/h"), 0, S) <= 0
+    assert "each worker for itself" in alone.fault
+    assert RateCells(alone.words).hit(7, Rate.parse("1/h"), 0, S) <= 0
     assert read_limits(tmp_path / "none") is None and read_limits(tmp_path / "file" / "x") is None
 
 
@@ -128,7 +143,7 @@ def test_place_that_was_torn_neither_opens_nor_closes_for_good(file: LimitsFile)
 
 
 def _hit_for_a_while(path: Path, start: Barrier, results: multiprocessing.Queue[int]) -> None:
-    file = open_limits(path)
+    file = opened(path)
     cells, rate = RateCells(file.words), Rate.parse("100/s", 10)
     start.wait(30)
     until, passed = monotonic() + 2, 0
@@ -203,13 +218,13 @@ def test_what_a_killed_process_had_in_flight_counts_no_more(path: Path) -> None:
 
 
 def test_figures_are_those_of_all_slots_those_of_the_dead_included(path: Path) -> None:
-    first, second = open_limits(path), open_limits(path)
+    first, second = opened(path), opened(path)
     for file in (first, second):
         counts = LimitCounts(file.words, file.slot, NAMES)
         counts.count(0, 1)
         counts.count(1, 4)
     first.close()
-    again = open_limits(path)
+    again = opened(path)
     LimitCounts(again.words, again.slot, NAMES).count(0, 1)
 
     login, exports = figures_of(second.words, NAMES)
@@ -218,7 +233,7 @@ def test_figures_are_those_of_all_slots_those_of_the_dead_included(path: Path) -
 
 
 def test_figures_stay_with_the_name_of_a_limit(path: Path) -> None:
-    file = open_limits(path)
+    file = opened(path)
     LimitCounts(file.words, file.slot, ("a", "b")).count(1, 1)
     LimitCounts(file.words, file.slot, ("b", "c")).count(1, 1)
 
@@ -226,7 +241,7 @@ def test_figures_stay_with_the_name_of_a_limit(path: Path) -> None:
 
 
 def test_limit_that_is_no_more_gives_way_where_there_is_no_other_room(path: Path) -> None:
-    file = open_limits(path)
+    file = opened(path)
     names = [str(number) for number in range(MOST_LIMITS)]
     for number in range(MOST_LIMITS):
         LimitCounts(file.words, file.slot, names).count(number, 1)
@@ -238,7 +253,7 @@ def test_limit_that_is_no_more_gives_way_where_there_is_no_other_room(path: Path
 
 
 def test_keys_that_were_refused_last_are_listed_once_each(path: Path) -> None:
-    files = [open_limits(path), open_limits(path)]
+    files = [opened(path), opened(path)]
     for now, file in enumerate(files, 1):
         counts = LimitCounts(file.words, file.slot, NAMES)
         counts.note_refused(0, 7, b"10.0.0.7", now)
@@ -251,7 +266,7 @@ def test_keys_that_were_refused_last_are_listed_once_each(path: Path) -> None:
 
 
 def test_list_of_refused_keys_keeps_the_last(path: Path) -> None:
-    file = open_limits(path)
+    file = opened(path)
     counts = LimitCounts(file.words, file.slot, NAMES)
     for number in range(at.REFUSED_ROWS + 5):
         counts.note_refused(0, number, b"%d" % number, number + 1)

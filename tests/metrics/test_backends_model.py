@@ -66,6 +66,8 @@ class InFlight(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = TemporaryDirectory()
+        self.metrics: SharedMetrics | None = None
+        self.workers: list[Worker] = []
 
     @initialize(count=st.integers(1, len(ADDRESSES)))
     def begin(self, count: int) -> None:
@@ -104,6 +106,7 @@ class InFlight(RuleBasedStateMachine):
     def kill(self, which: int) -> None:
         """kill -9: what it had is over, and its slot goes to another one."""
         self.workers[which].slot.close()
+        assert self.metrics is not None
         self.workers[which] = Worker(self.metrics, self.count)
 
     @invariant()
@@ -111,6 +114,7 @@ class InFlight(RuleBasedStateMachine):
         """Of all that have looked, which is what a drain waits for; never less meanwhile of those that count."""
         for worker in self.workers:
             worker.words.settle()
+        assert self.metrics is not None
         found = [row.in_flight for row in self.metrics.backend_rows(0, ADDRESSES[: self.count])]
         known = [worker for worker in self.workers if worker.count == self.count]
         sure = Counter(backend for worker in known for _, backend, _ in worker.flying)
@@ -120,8 +124,10 @@ class InFlight(RuleBasedStateMachine):
             assert all(found[backend] >= sure[backend] for backend in range(self.count))
 
     def teardown(self) -> None:
-        for worker in getattr(self, "workers", ()):
+        for worker in self.workers:
             worker.slot.close()
+        if self.metrics is not None:
+            self.metrics.close()
         self.folder.cleanup()
 
 
