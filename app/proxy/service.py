@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from logging import getLogger
@@ -109,7 +109,7 @@ class Service:
         access_log = None
         if config.access_log:
             access_log = AccessLog(config.access_log, config.log, self.slot, config.name)
-            atexit.register(access_log.flush)  # of workers of gunicorn's own, which tell nobody of their end
+            weakref.finalize(self, access_log.flush)  # of workers of gunicorn's own, which tell nobody of their end
         self.records = RequestRecorder(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
         self.limits = SharedLimits.of(config.limits_path, settings.every(LimitConfig))
         if self.limits is not None and self.limits.fault:

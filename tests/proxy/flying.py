@@ -98,6 +98,7 @@ class Flying:
             wire.close()
         for session in (self.service.router.session(port) for port in self._ports()):
             close_idle(session)
+        self.service.slot.close()
         self.service.metrics.close()
 
     def _ports(self) -> list[int]:
