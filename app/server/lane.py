@@ -268,7 +268,7 @@ class Lane:
         self._end(request)
 
     def _refuse(self, transaction: Transaction, error: RateLimited) -> None:
-        """Answers a request that goes no further: a flood of them must cost less than what it keeps away."""
+        """Answers a request that goes no further, without the long way: there may be a flood of them."""
         request = transaction.request
         reply = self._serving.forwarder.reply(transaction, error)
         data, body = reply.composed()
