@@ -13,11 +13,12 @@ from app.limits.in_flight import InFlight
 from app.limits.limit_figures import LimitFigures, RefusedKey
 from app.limits.limits_file import LimitsFile, open_limits
 from app.limits.rate_cells import RateCells
+from app.protocol.fields import remember
 from app.settings.tables.limit_settings import LimitConfig
 
 __all__ = ["KeyHash", "SharedLimits"]
 
-_MOST_KNOWN = 4096
+_MOST_KNOWN, _LONGEST_KNOWN = 4096, 256
 
 
 class KeyHash:
@@ -40,9 +41,7 @@ class KeyHash:
             hashing = self._seed.copy()
             hashing.update(key)
             found = int.from_bytes(hashing.digest(), "little") or 1
-            if len(self._known) == _MOST_KNOWN:
-                self._known.clear()
-            self._known[key] = found
+            remember(self._known, key, found, _MOST_KNOWN, _LONGEST_KNOWN)
         return found
 
 

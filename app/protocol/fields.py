@@ -49,10 +49,15 @@ REMEMBERED_HEADS, REMEMBERED_BYTES = 128, 1024
 _Head = TypeVar("_Head")
 
 
-def remember(known: dict[bytes, _Head], raw: bytes, head: _Head) -> None:
-    """Notes what `raw` was found to say. Clients and versions repeat themselves: same bytes, same meaning."""
-    if len(raw) <= REMEMBERED_BYTES:
-        if len(known) == REMEMBERED_HEADS:
+def remember(
+    known: dict[bytes, _Head], raw: bytes, head: _Head, most: int = REMEMBERED_HEADS, longest: int = REMEMBERED_BYTES
+) -> None:
+    """Notes what `raw` was found to say. Clients and versions repeat themselves: same bytes, same meaning.
+
+    Never more than `most` of up to `longest` bytes are known: anybody can invent further ones.
+    """
+    if len(raw) <= longest:
+        if len(known) == most:
             known.clear()
         known[raw] = head
 

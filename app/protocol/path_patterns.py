@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from app.protocol.fields import remember
+
 __all__ = ["PathPatterns", "path_of", "plainest", "readings"]
 
 _ODD = re.compile(rb"[%;\\#]|//|/\.")
@@ -139,10 +141,7 @@ class PathPatterns:
         verdict = self._known.get(path)
         if verdict is None:
             verdict = self._judge(path)
-            if len(path) <= _REMEMBERED_BYTES:
-                if len(self._known) == _REMEMBERED:
-                    self._known.clear()
-                self._known[path] = verdict
+            remember(self._known, path, verdict, _REMEMBERED, _REMEMBERED_BYTES)
         return verdict
 
     def _judge(self, path: bytes) -> tuple[bool, bool]:

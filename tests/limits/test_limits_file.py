@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tracemalloc
 from collections.abc import Iterator
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -19,6 +20,8 @@ from app.limits.limits_file import LimitsFile, open_limits, read_limits
 from app.limits.limits_map import H
 from app.limits.rate import MOST_LIMITS, Rate
 from app.limits.rate_cells import RateCells
+from app.limits.shared_limits import KeyHash
+from app.settings.tables.limit_settings import LimitConfig
 
 SPAWN = multiprocessing.get_context("spawn")
 S = 10**9
@@ -300,3 +303,15 @@ def test_time_of_a_key_can_be_set_and_given_back(file: LimitsFile) -> None:
     assert cells.hit(7, rate, 0, S) > 0
     assert cells.put(7, 0) == 61 * S
     assert cells.hit(7, rate, 0, S) <= 0
+
+
+def test_long_keys_that_anybody_can_invent_take_no_memory() -> None:
+    hashing = KeyHash(bytes(16), LimitConfig(name="api", rate="1/s", key=("header:X-Api-Key",)))
+    tracemalloc.start()
+    try:
+        hashes = {hashing.of(b"%060000d" % number) for number in range(200)}
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(hashes) == 200
+    assert held < 1_000_000
