@@ -19,17 +19,15 @@ import json
 import statistics
 import urllib.request
 
-from bench.accounting import on_cpu_ns, process_tree
 from bench.benchmark import Bench
 from bench.closed_loop import run_load
 from bench.origin import run_origin
-from bench.processes import Cores, Server, on_cores
+from bench.processes import on_cores
 from bench.router import router
+from bench.turns import take_turn
 
 __all__ = ["run"]
 
-CONNECTIONS = 32
-TURN_S = 0.1
 PATHS = {
     "no limit is about it": "/without-1",
     "asked, not reached": "/allowed-1",
@@ -38,7 +36,9 @@ PATHS = {
 }
 """What the requests that take turns ask for: equally long paths, so that nothing else differs."""
 
-ANSWERS = {"/refused-1": b"HTTP/1.1 429"}
+OK = b"HTTP/1.1 200"
+ANSWERS = {"refused": b"HTTP/1.1 429"}
+"""How the answers begin, where not so."""
 
 SETTINGS = """
 [[limit]]
@@ -55,17 +55,6 @@ BURST = 100  # as many as the rate's number
 FLOODED = '[[limit]]\nname = "all"\npath = ["/flooded"]\nrate = "100/s"\n'
 
 
-def take_turn(server: Server, path: str, cores: Cores) -> float:
-    """Loads a router for a moment; returns its worker's CPU time for each request, in µs."""
-    _, worker = process_tree(server.pid)
-    while True:
-        before_ns = on_cpu_ns(worker)
-        with on_cores(cores.load):
-            load = run_load(server.port, path, TURN_S, CONNECTIONS, begins=ANSWERS.get(path, b"HTTP/1.1 200"))
-        if load.requests > CONNECTIONS:  # else a busy machine let nobody work
-            return (on_cpu_ns(worker) - before_ns) / 1000 / load.requests
-
-
 def report_serving(bench: Bench) -> None:
     """The kinds of requests beside the first of them."""
     found: list[dict[str, float]] = []
@@ -78,7 +67,7 @@ def report_serving(bench: Bench) -> None:
             with router(folder, origin.port, bench.cores.proxy) as server:
                 for turn in range(bench.count("--turns") + 5):
                     names.append(names.pop(0))  # each is first, second and last equally often
-                    taken = {name: take_turn(server, PATHS[name], bench.cores) for name in names}
+                    taken = {name: take_turn(server, PATHS[name], bench.cores, ANSWERS.get(name, OK)) for name in names}
                     if turn >= 5:  # it is warm
                         found.append(taken)
     base = next(iter(PATHS))

@@ -34,37 +34,20 @@ from pathlib import Path
 from typing import Any
 
 from app.log_fields import FORMATS
-from bench.accounting import on_cpu_ns, process_tree
 from bench.benchmark import Bench
-from bench.closed_loop import run_load
 from bench.origin import run_origin
-from bench.processes import ROOT, Cores, Server, on_cores
+from bench.processes import ROOT, Server
 from bench.router import router
+from bench.turns import CONNECTIONS, take_turn
 
 __all__ = ["Books", "keep_books", "run"]
 
-CONNECTIONS = 32
-TURN_S = 0.1
 WARM_UP_TURNS = 5
 PATH = "/api/items/12345?page=2&sort=name"
 SETTLED_S = 30.0
 
 
 # --- what a line costs ----------------------------------------------------------------------------------------
-
-
-def take_turn(server: Server, cores: Cores) -> float:
-    """Loads a router for a moment; returns its worker's CPU time for each request, in µs.
-
-    A moment in which a busy machine let nobody work is tried again.
-    """
-    _, worker = process_tree(server.pid)
-    while True:
-        before_ns = on_cpu_ns(worker)
-        with on_cores(cores.load):
-            load = run_load(server.port, PATH, TURN_S, CONNECTIONS)
-        if load.requests > CONNECTIONS:
-            return (on_cpu_ns(worker) - before_ns) / 1000 / load.requests
 
 
 def take_turns(bench: Bench, folder: Path, origin_port: int) -> dict[str, float]:
@@ -81,7 +64,7 @@ def take_turns(bench: Bench, folder: Path, origin_port: int) -> dict[str, float]
         for turn in range(WARM_UP_TURNS + bench.count("--turns")):
             names.append(names.pop(0))
             for name in names:
-                cost = take_turn(servers[name], bench.cores)
+                cost = take_turn(servers[name], PATH, bench.cores)
                 if turn >= WARM_UP_TURNS:
                     found[name].append(cost)
     return {name: statistics.median(costs) for name, costs in found.items()}

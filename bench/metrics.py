@@ -28,19 +28,16 @@ from app.metrics import prometheus
 from app.metrics.exposition import as_json
 from app.metrics.shared import SharedMetrics, monotonic_us
 from app.metrics.slot import SlotWriter
-from bench.accounting import on_cpu_ns, process_tree
 from bench.benchmark import Bench
-from bench.closed_loop import run_load
 from bench.origin import run_origin
-from bench.processes import Cores, Server, on_cores
+from bench.processes import Cores, Server
 from bench.router import router
+from bench.turns import take_turn
 
 __all__ = ["run"]
 
 RECORDED = 200_000
 REQUEST_ID = b"9f86d081884c7d65-1a2b"
-CONNECTIONS = 32
-TURN_S = 0.1
 PATHS = {"counted": "/counted-1", "not counted": "/uncounted", "counted again": "/counted-2"}
 """What the requests that take turns ask for: equally long paths, so that nothing else differs."""
 
@@ -119,20 +116,6 @@ def report_reading(metrics: SharedMetrics) -> None:
 
 
 # --- serving ------------------------------------------------------------------------------------------------
-
-
-def take_turn(server: Server, path: str, cores: Cores) -> float:
-    """Loads a router for a moment; returns its worker's CPU time for each request, in µs.
-
-    A moment in which a busy machine let nobody work is tried again.
-    """
-    _, worker = process_tree(server.pid)
-    while True:
-        before_ns = on_cpu_ns(worker)
-        with on_cores(cores.load):
-            load = run_load(server.port, path, TURN_S, CONNECTIONS)
-        if load.requests > CONNECTIONS:
-            return (on_cpu_ns(worker) - before_ns) / 1000 / load.requests
 
 
 def serve_in_turns(server: Server, turns: int, cores: Cores) -> list[dict[str, float]]:

@@ -86,7 +86,7 @@ def _hash_of(
     head = request_parser(loaded.config).parse(f"{asked} HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode())
     forwarding = Forwarding(peer.encode(), b"http", loaded.config.main_port, loaded.config.forwarded_hops)
     request = ClientRequest(head, None, None, forwarding, 0, False)
-    return KeyHash(file.secret, limit).of(key_of(limit.key)(request, None))
+    return KeyHash(file.secret, limit).of(key_of(limit.key)(request, {}))
 
 
 def _take_away(file: LimitsFile, limit: LimitConfig, key: int) -> Callable[[], object]:

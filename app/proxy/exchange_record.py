@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.protocol.chunked import BrokenChunks, ChunkedDecoder
+from app.protocol.field_values import field_in
 from app.protocol.response import Framing
-from app.proxy.request_log.logged_request import LoggedRequest, value_of
+from app.proxy.request_log.logged_request import LoggedRequest
 from app.proxy.tape import Tape
 from app.redaction import Redaction
 
@@ -57,7 +58,7 @@ def _fields(fields: _Fields, redaction: Redaction) -> list[tuple[str, str]]:
 
 def _body(fields: _Fields, raw: bytes, is_framed: bool, redaction: Redaction, most: int) -> dict[str, Any]:
     """The members that tell of a body; one that is compressed is left out, for nobody could mask anything in it."""
-    coding = value_of(fields, b"content-encoding").lower()
+    coding = field_in(fields, b"content-encoding").decode("latin-1").lower()
     if coding not in ("", "identity"):
         return {"body": None, "left_out": f"it is encoded ({coding})"}
     data = (_unframed(raw) if is_framed else raw)[:most]
@@ -67,7 +68,7 @@ def _body(fields: _Fields, raw: bytes, is_framed: bool, redaction: Redaction, mo
         if len(data) - error.start >= 4 or not data[: error.start]:  # not just the last character, which is cut
             return {"body": b64encode(data).decode(), "base64": True}
         text = data[: error.start].decode()
-    return {"body": redaction.body(value_of(fields, b"content-type"), text)}
+    return {"body": redaction.body(field_in(fields, b"content-type").decode("latin-1"), text)}
 
 
 def _unframed(raw: bytes) -> bytes:

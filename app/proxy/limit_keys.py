@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 
 from app.protocol.field_values import cookie_in, field_in
+from app.protocol.fields import Field
 from app.protocol.path_patterns import path_of, plainest
-from app.protocol.request import RequestHead
 from app.proxy.client_request import ClientRequest
 
 __all__ = ["KeyOf", "key_of", "key_text"]
 
-Claims = Mapping[str, object] | None
-"""What is known of who is logged in."""
+Claims = Mapping[str, object]
+"""What is known of who is logged in; nothing where nobody is."""
 
 KeyOf = Callable[[ClientRequest, Claims], bytes]
 
@@ -86,9 +86,11 @@ def _path(request: ClientRequest, claims: Claims) -> bytes:
 
 
 def _claim(name: str, request: ClientRequest, claims: Claims) -> bytes:
-    value = claims.get(name) if claims is not None else None
+    value = claims.get(name)
     return _client(request, claims) if value is None else str(value).encode()
 
 
-def _found(find: Callable[[RequestHead, bytes], bytes], name: bytes, request: ClientRequest, claims: Claims) -> bytes:
-    return find(request.head, name) or _client(request, claims)
+def _found(
+    find: Callable[[Sequence[Field], bytes], bytes], name: bytes, request: ClientRequest, claims: Claims
+) -> bytes:
+    return find(request.head.fields, name) or _client(request, claims)

@@ -125,6 +125,6 @@ def _key_of(kind: str, name: bytes) -> KeyOf:
     if kind == "client":
         return lambda head, forwarding: forwarding.client_address(head).encode()
     if kind == "cookie":
-        return lambda head, forwarding: cookie_in(head, name)
+        return lambda head, forwarding: cookie_in(head.fields, name)
     lower = name.lower()
-    return lambda head, forwarding: field_in(head, lower)
+    return lambda head, forwarding: field_in(head.fields, lower)

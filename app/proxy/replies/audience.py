@@ -33,4 +33,4 @@ class Audience:
 
 
 def _field(head: RequestHead, wanted: bytes) -> str:
-    return field_in(head, wanted).strip().decode("latin-1")
+    return field_in(head.fields, wanted).strip().decode("latin-1")

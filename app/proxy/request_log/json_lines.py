@@ -14,7 +14,8 @@ from time import gmtime, strftime
 from typing import Final
 
 from app.log_fields import ALWAYS
-from app.proxy.request_log.logged_request import LoggedRequest, value_of, wall_clock
+from app.protocol.field_values import field_in
+from app.proxy.request_log.logged_request import LoggedRequest, wall_clock
 from app.redaction import Redaction
 
 __all__ = ["JsonLines", "Layout", "Part", "ms", "plain_layout", "quoted"]
@@ -74,8 +75,8 @@ def _limit(done: LoggedRequest) -> str:
 
 
 def _login(done: LoggedRequest) -> str:
-    passage = done.transaction.passage
-    return quoted(passage.login) if passage is not None else "null"
+    login = done.transaction.login
+    return quoted(login) if login else "null"
 
 
 def _worker(_done: LoggedRequest) -> str:
@@ -129,7 +130,7 @@ class JsonLines:
         second, thousandths = wall_clock()
         if second != self._second:
             self._second, self._date = second, strftime('"%Y-%m-%dT%H:%M:%S', gmtime(second))
-        path, agent = head.target.decode("latin-1"), value_of(head.fields, b"user-agent")
+        path, agent = head.target.decode("latin-1"), field_in(head.fields, b"user-agent").decode("latin-1")
         if "?" in path or ";" in path:
             path = self._address(path)
         longest = self._longest
@@ -158,7 +159,7 @@ class JsonLines:
         return self._template % tuple([texts[place] for place in self._places])
 
     def _referer(self, done: LoggedRequest) -> str:
-        value = value_of(done.transaction.request.head.fields, b"referer")
+        value = field_in(done.transaction.request.head.fields, b"referer").decode("latin-1")
         return quoted(self._address(value)[: self._longest])
 
 

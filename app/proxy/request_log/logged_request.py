@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from time import time_ns
 from typing import NamedTuple
 
 from app.proxy.transaction import Transaction
 
-__all__ = ["LoggedRequest", "value_of", "wall_clock"]
+__all__ = ["LoggedRequest", "wall_clock"]
 
 
 class LoggedRequest(NamedTuple):
@@ -23,15 +22,6 @@ class LoggedRequest(NamedTuple):
     cause: str
     bytes_in: int
     now_us: int
-
-
-def value_of(fields: Sequence[tuple[bytes, bytes]], name: bytes) -> str:
-    """The first value of a header field, whose name is given in small letters; "" where there is none."""
-    size = len(name)
-    for known, value in fields:
-        if len(known) == size and known.lower() == name:
-            return value.decode("latin-1")
-    return ""
 
 
 def wall_clock() -> tuple[int, int]:

@@ -6,7 +6,8 @@ import re
 from time import gmtime
 from typing import Final
 
-from app.proxy.request_log.logged_request import LoggedRequest, value_of, wall_clock
+from app.protocol.field_values import field_in
+from app.proxy.request_log.logged_request import LoggedRequest, wall_clock
 from app.redaction import Redaction
 
 __all__ = ["TextLines"]
@@ -48,8 +49,8 @@ class TextLines:
         common = f"{request.client_address} - - [{self._date}] {line} {done.status} {size}"
         if not self._is_combined:
             return common + "\n"
-        referer = self._text(self._address(value_of(head.fields, b"referer"))) or "-"
-        agent = self._text(value_of(head.fields, b"user-agent")) or "-"
+        referer = self._text(self._address(field_in(head.fields, b"referer").decode("latin-1"))) or "-"
+        agent = self._text(field_in(head.fields, b"user-agent").decode("latin-1")) or "-"
         return f'{common} "{referer}" "{agent}"\n'
 
     def _text(self, text: str) -> str:
