@@ -61,6 +61,10 @@ class Access:
         """Whether there is a token that one could show."""
         return bool(self._token)
 
+    def is_near(self, address: str) -> bool:
+        """Whether a client at this address may come in, whatever it shows."""
+        return address in self._near
+
     def admits(self, address: str, authorization: str, cookie: str, now: float) -> bool:
         """Whether a client at this address, with these field values ("" for none), may come in.
 

@@ -20,13 +20,17 @@ class Notices:
         self._next_at = 0.0
         self._unsaid = 0
 
+    def is_due(self) -> bool:
+        """Whether `say` would say it, for who has to look for words; otherwise it counts as one more time."""
+        is_due = self._clock() >= self._next_at
+        self._unsaid += not is_due
+        return is_due
+
     def say(self, text: str) -> None:
         """Something has reached its limit."""
-        now = self._clock()
-        if now < self._next_at:
-            self._unsaid += 1
+        if not self.is_due():
             return
         since = f"; {self._unsaid} more times since the last line like this" if self._unsaid else ""
         self._logger.warning("%s%s", text, since)
         self._unsaid = 0
-        self._next_at = now + _EVERY_S
+        self._next_at = self._clock() + _EVERY_S

@@ -17,10 +17,10 @@ from time import monotonic_ns
 from app.cli.router_client import RouterClient
 from app.limits.gcra import LATE_NS
 from app.limits.in_flight import InFlight
+from app.limits.key_hash import KeyHash
 from app.limits.limits_file import LimitsFile, open_limits, read_limits
 from app.limits.rate import Rate
 from app.limits.rate_cells import RateCells
-from app.limits.shared_limits import KeyHash
 from app.protocol.forwarding import Forwarding
 from app.proxy.client_request import ClientRequest, request_parser
 from app.proxy.limit_keys import key_of

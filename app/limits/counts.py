@@ -24,12 +24,15 @@ class LimitCounts:
     gives way when there is no other room.
     """
 
-    __slots__ = ("_rows", "_refused", "_who", "_words")
+    __slots__ = ("_refused", "_rows", "_who", "_words")
 
     def __init__(self, words: memoryview[int], slot: int, names: Sequence[str]) -> None:
         self._words = words
         first = at.slot_at(slot)
-        self._refused = [first + at.REFUSED_AT + row * at.REFUSED_WORDS for row in range(at.REFUSED_ROWS)]
+        rows = [first + at.REFUSED_AT + row * at.REFUSED_WORDS for row in range(at.REFUSED_ROWS)]
+        rows.sort(key=lambda row: words[row + 3])
+        # The rows by their key's hash, which is another one for each limit; the one refused last comes last.
+        self._refused = {words[row + 1] if words[row] else -row: row for row in rows}
         self._who = [_who(name) for name in names]
         places = [first + row * at.COUNT_WORDS for row in range(MOST_LIMITS)]
         known = {words[place]: place for place in places if words[place] in self._who}
@@ -47,17 +50,20 @@ class LimitCounts:
         """One more; `column` is an index into `COUNTS`."""
         self._words[self._rows[limit] + column] += 1
 
+    def note_again(self, key: int, now_ns: int) -> bool:
+        """Notes that a key is refused once more; False when it is not on the list of those that were refused last."""
+        row = self._refused.pop(key, 0)
+        if not row:
+            return False
+        self._refused[key] = row
+        self._words[row + 2] += 1
+        self._words[row + 3] = now_ns
+        return True
+
     def note_refused(self, limit: int, key: int, text: bytes, now_ns: int) -> None:
-        """Puts a key on the list of those that were refused last."""
+        """Puts a key on that list, in the place of the one whose last refusal is longest ago."""
         words, who = self._words, self._who[limit]
-        row = oldest = self._refused[0]
-        for row in self._refused:
-            if words[row + 1] == key and words[row] == who:
-                words[row + 2] += 1
-                words[row + 3] = now_ns
-                return
-            if words[row + 3] < words[oldest + 3]:
-                oldest = row
+        oldest = self._refused[key] = self._refused.pop(next(iter(self._refused)))
         text = text[: at.REFUSED_TEXT_BYTES]
         words[oldest] = 0  # meanwhile it is nobody's
         words[oldest + 1], words[oldest + 2], words[oldest + 3], words[oldest + 4] = key, 1, now_ns, len(text)

@@ -35,6 +35,7 @@ class SlotWriter:
     """
 
     __slots__ = (
+        "_causes",
         "_cuts",
         "_failures",
         "_free",
@@ -57,6 +58,7 @@ class SlotWriter:
         self._started = tuple(block + C["started"] for block in blocks)
         self._unclaimed = tuple(block + C["unclaimed"] for block in blocks)
         self._indexes = tuple(map(_indexes_in, blocks))
+        self._causes = tuple(block + layout.CAUSES_AT for block in blocks)
         rows_at = self._slot_at + layout.ROWS_AT
         self._cuts = EndedRing(memory, words, cut_rows(slot))
         self._failures = EndedRing(memory, words, failure_rows(slot))
@@ -231,11 +233,10 @@ class SlotWriter:
 
     def _count_trouble(self, row: int, version: int, status: int, cause: int, total_us: int) -> None:
         """The rare half of `finish`: causes and failures, and who the last of these were."""
-        block = layout.version_at(self.slot, version)
         if cause:
-            self._words[block + layout.CAUSES_AT + cause] += 1
+            self._words[self._causes[version] + cause] += 1
         if status >= 500 or _FAILS[cause]:
-            self._words[block + C["failed"]] += 1
+            self._words[layout.version_at(self.slot, version) + C["failed"]] += 1
             if row >= 0:
                 total_us = max(total_us, 0)
                 ended_us = self._words[row] + total_us

@@ -9,7 +9,7 @@ from typing import Any
 
 from gevent import GreenletExit
 
-from app.errors import PoolExhausted, RouterError, UpstreamDeadline, UpstreamError, WorkerStopped
+from app.errors import PoolExhausted, RateLimited, RouterError, UpstreamDeadline, UpstreamError, WorkerStopped
 from app.protocol.response import ResponseHead
 from app.proxy.chain import Chain
 from app.proxy.client_request import RATE_GRACE_S, ClientRequest
@@ -17,6 +17,7 @@ from app.proxy.relay.response_relay import ResponseRelay
 from app.proxy.relay.tunnel import Tunnel
 from app.proxy.replies.audience import Audience
 from app.proxy.replies.local_reply import ErrorReply, LocalReply
+from app.proxy.replies.rate_refusals import RateRefusals
 from app.proxy.replies.reply import Reply
 from app.proxy.rewrite.request_ids import request_ids
 from app.proxy.rewrite.rewriter import Rewriter
@@ -78,6 +79,7 @@ class Forwarder:
         retrier: Retrier,
     ) -> None:
         self._audience = audience
+        self._refusals = RateRefusals(audience)
         self._records = records
         self._timeouts = timeouts
         self.chain = chain
@@ -166,6 +168,16 @@ class Forwarder:
         transaction = self.transaction_of(request)
         transaction.claim(NOWHERE)
         return self._error(transaction, error)
+
+    def refusal(self, transaction: Transaction, error: RateLimited) -> tuple[bytes, int]:
+        """What a limit has a client told, and how many bytes of it are the body; the next step is to send it.
+
+        The transaction has no claim yet, and has that of no version then.
+        """
+        transaction.claim(transaction.target)
+        transaction.is_preview = False
+        transaction.first_byte_us = monotonic_ns() // 1000
+        return self._refusals.compose(transaction, error)
 
     def reply(self, transaction: Transaction, answer: RouterError | Reply) -> LocalReply:
         """What the router says itself, on the record of the version that was claimed, or of none."""

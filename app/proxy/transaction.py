@@ -337,7 +337,7 @@ class Transaction:
         version = target.version
         if target.leave is not None:
             target.leave()
-        if self.limited is not None:
+        if self.limited is not None and self.limited.leaves:
             self.limited.leave()
         now_us = monotonic_ns() // 1000
         bytes_in = self.bytes_in if request.body is None else request.body.size + self.bytes_in

@@ -269,18 +269,19 @@ class Lane:
 
     def _refuse(self, transaction: Transaction, error: RateLimited) -> None:
         """Answers a request that goes no further, without the long way: there may be a flood of them."""
-        request = transaction.request
-        reply = self._serving.forwarder.reply(transaction, error)
-        data, body = reply.composed()
+        request, forwarder = transaction.request, self._serving.forwarder
+        data, body = forwarder.refusal(transaction, error)
         try:
             sent = self._client.send_some(data)
         except OSError:
             sent = 0  # the greenlet hears it again
         if sent < len(data):
+            reply = forwarder.reply(transaction, error)
             reply.begun = data, body, sent
             self._proceed(partial(self._connection.answer, request, partial(_as_it_is, reply)))
             return
-        reply.sent(body)
+        transaction.bytes_out = body
+        transaction.end(error.status, error.cause)
         self._end(request)
 
     def _end(self, request: ClientRequest) -> None:

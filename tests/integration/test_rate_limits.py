@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -78,6 +79,29 @@ def test_refusal_is_text_page_or_json_as_the_client_likes(limited: Limited) -> N
 
         assert "Too many requests" in page.text and "try again in 60 minutes" in page.text
         assert (data["error"], data["status"], data["cause"]) == ("Too many requests", 429, "rate_limited")
+
+
+ASKED = [
+    b"GET /login HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /login HTTP/1.1\r\nHost: x\r\nX-Request-ID: a/b=c\r\nAccept: text/html\r\n\r\n",
+    b"GET /login HTTP/1.1\r\nHost: x\r\nX-Request-ID: a/b=c\r\nAccept: application/json\r\n\r\n",
+    b"HEAD /login HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n\r\n",
+    b"GET /login HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n",
+]
+CHANGING = re.compile(rb"(?<=Date: )[^\r]+|(?<=;t=)\d+|(?<=Retry-After: )\d+|[0-9a-f]{16}-\d+")
+
+
+def test_lane_refuses_with_the_same_bytes(upstream: RawUpstream, tmp_path: Path) -> None:
+    found = []
+    for lane in ("true", "false"):
+        (folder := tmp_path / lane).mkdir()
+        with configured_router(folder, upstream.port, f"lane = {lane}\n{LOGIN.replace('5/h', '1/h')}") as router:
+            ask(router, "/login")
+            answers = [router.ask(asked) for asked in (*ASKED, *ASKED)]
+            found.append([CHANGING.sub(b"*", one.head.raw + one.body) for one in answers])
+    assert found[0] == found[1]
+    assert all(one.startswith(b"HTTP/1.1 429 ") for one in found[0])
+    assert b"a/b=c" in found[0][1].partition(b"\r\n\r\n")[2]
 
 
 @pytest.mark.parametrize("path", ["/x/../login", "/%6Cogin", "//login", "/LOGIN", "/login;a=1", "/login?a=1", "/api/a"])

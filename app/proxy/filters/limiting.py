@@ -111,6 +111,7 @@ class _Limit:
         "_config",
         "_delay_ns",
         "_does",
+        "_error",
         "_hash",
         "_key",
         "_notices",
@@ -136,6 +137,7 @@ class _Limit:
         self._policy = ("RateLimit-Policy", _policy(config, self._rate))
         does = "would refuse (dry_run)" if config.dry_run else "refuses"
         self._does = f"limit {config.name} ({config.rate or f'{config.in_flight} in flight'}) {does} "
+        self._error = RateLimited(self._does, 0)
         self._notices = Notices(logger)
 
     def judge(self, transaction: Transaction, note: Limited) -> RateLimited | None:
@@ -166,15 +168,21 @@ class _Limit:
         """Notes a refusal, and gives it unless this is a dry run."""
         config, counts = self._config, self._shared.counts
         note.name = config.name
-        text = key_text(config.key, key, hashed)
         counts.count(self.number, _WOULD_REFUSE if config.dry_run else _REFUSED)
-        counts.note_refused(self.number, hashed, text, monotonic_ns())
-        self._notices.say(self._does + text.decode("latin-1"))
-        if config.dry_run:
-            return None
-        seconds = max(1, -(-wait_ns // 10**9))
-        left = f'"{config.name}";r=0;t={seconds}' if config.rate else f'"{config.name}";r=0'
-        return RateLimited(self._does, seconds, (self._policy, ("RateLimit", left)))
+        now_ns = monotonic_ns()
+        if not counts.note_again(hashed, now_ns):
+            counts.note_refused(self.number, hashed, key_text(config.key, key, hashed), now_ns)
+        if self._notices.is_due():
+            self._notices.say(self._does + key_text(config.key, key, hashed).decode("latin-1"))
+        return None if config.dry_run else self._error_of(max(1, -(-wait_ns // 10**9)))
+
+    def _error_of(self, seconds: int) -> RateLimited:
+        """What the refused are told; one and the same for all who are to wait equally long."""
+        if self._error.retry_after_s != seconds:
+            name = self._config.name
+            left = f'"{name}";r=0;t={seconds}' if self._config.rate else f'"{name}";r=0'
+            self._error = RateLimited(self._does, seconds, (self._policy, ("RateLimit", left)))
+        return self._error
 
 
 def _policy(config: LimitConfig, rate: Rate | None) -> str:

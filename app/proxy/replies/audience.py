@@ -27,6 +27,10 @@ class Audience:
             return self._show_cause == "always"
         head = request.head
         address = "" if request.forwarding.is_relayed(head) else request.client_address
+        if self._access.is_near(address):
+            return True
+        if not self._access.has_token:
+            return False
         cookies = _field(head, b"cookie")
         cookie = parse_cookie(cookies).get(COOKIE, "") if COOKIE in cookies else ""
         return self._access.admits(address, _field(head, b"authorization"), cookie, time())

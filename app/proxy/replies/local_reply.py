@@ -54,17 +54,12 @@ class LocalReply:
         self._send(request)
         return ()
 
-    def composed(self) -> tuple[bytes, int]:
+    def _composed(self) -> tuple[bytes, int]:
         """What goes to the wire, and how many bytes of it are the body; the next step is to send it."""
         transaction = self._transaction
         request = transaction.request
         transaction.first_byte_us = monotonic_ns() // 1000
         return reply_bytes(self._reply, request.head, date_line() + request.persistence())
-
-    def sent(self, body: int) -> None:
-        """All of it has gone out, `body` bytes behind its head."""
-        self._transaction.bytes_out = body
-        self._transaction.end(int(self._reply.status_line[:3]), self._cause)
 
     def _send(self, request: ClientRequest) -> None:
         transaction = self._transaction
@@ -78,7 +73,7 @@ class LocalReply:
             request.persist = False
             transaction.end(status, cause)
             return
-        data, body, sent = self.begun or (*self.composed(), 0)
+        data, body, sent = self.begun or (*self._composed(), 0)
         try:
             endpoint.send(data[sent:], self._sending)
             transaction.bytes_out = body

@@ -15,7 +15,7 @@ from werkzeug.http import parse_accept_header
 from app.errors import RouterError, UnderMaintenance
 from app.protocol.request import RequestHead
 
-__all__ = ["Reply", "error_reply", "reply_bytes"]
+__all__ = ["Reply", "accepted", "error_reply", "reply_bytes"]
 
 
 class Reply(NamedTuple):
@@ -55,7 +55,7 @@ _OFFERED = ("text/plain", "text/html", "application/json")
 """Best first for a client without preference, such as curl."""
 
 
-def _accepted(head: RequestHead | None) -> str:
+def accepted(head: RequestHead | None) -> str:
     """The media type that the client likes best of those that we offer (RFC 9110 §12.5.1)."""
     if head is None:
         return _OFFERED[0]
@@ -80,7 +80,7 @@ def error_reply(
         shows_cause: whether the client may know the cause and the version.
     """
     shown_id = request_id.decode("latin-1")
-    kind = _accepted(head)
+    kind = accepted(head)
     if kind == "application/json":
         inside = {"cause": error.cause, "version": version or None} if shows_cause else {}
         said = {"error": error.text, "status": error.status, **inside, "request_id": shown_id}
