@@ -3,10 +3,10 @@
 Usage: bench-log [--rounds=N] [--turns=N] [--lines=N] [--rotations=N] [--reloads=N] [--workers=N]
 
 Options:
-  --rounds=N     rounds, each with new routers [default: 6]
+  --rounds=N     rounds, each with new routers; 0 leaves this part out [default: 6]
   --turns=N      turns of each router in a round [default: 20]
   --lines=N      requests that are to have a line each; 0 leaves this part out [default: 1000000]
-  --rotations=N  times that the file is renamed and USR1 sent meanwhile [default: 20]
+  --rotations=N  times that logrotate rotates the file meanwhile, or, where that is not here, we do [default: 20]
   --reloads=N    reloads meanwhile [default: 5]
   --workers=N    workers of that router [default: 4]
 
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -30,6 +31,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ __all__ = ["Books", "keep_books", "run"]
 WARM_UP_TURNS = 5
 PATH = "/api/items/12345?page=2&sort=name"
 SETTLED_S = 30.0
+LOGROTATE = shutil.which("logrotate") or shutil.which("logrotate", path="/usr/sbin:/sbin")
 
 
 # --- what a line costs ----------------------------------------------------------------------------------------
@@ -109,16 +112,16 @@ class Books:
 
 def keep_books(server: Server, log: Path, lines: int, rotations: int, reloads: int) -> Books:
     """Loads a router until it has counted so many requests, and rotates and reloads meanwhile."""
+    rotate = _logrotate(log, server.pid) if LOGROTATE else _rename(log, server.pid)
     with _load(server.port):
         events = _spread("rotate", rotations) + _spread("reload", reloads)
-        for number, (event, share) in enumerate(sorted(events, key=lambda one: one[1])):
+        for event, share in sorted(events, key=lambda one: one[1]):
             while _metrics(server.port)["total_requests"] < share * lines * 0.95:
                 time.sleep(0.1)
             if event == "reload":
                 os.kill(server.pid, signal.SIGHUP)
             else:
-                log.rename(log.with_suffix(f".{number}"))
-                os.kill(server.pid, signal.SIGUSR1)
+                next(rotate)
                 _wait_for(log)
         while _metrics(server.port)["total_requests"] < lines:
             time.sleep(0.1)
@@ -130,6 +133,24 @@ def keep_books(server: Server, log: Path, lines: int, rotations: int, reloads: i
 
 def _spread(event: str, count: int) -> list[tuple[str, float]]:
     return [(event, (n + 0.5) / count) for n in range(count)]
+
+
+def _logrotate(log: Path, pid: int) -> Iterator[None]:
+    """Has the real one rotate, each time that the next is asked for."""
+    sample, state = log.with_name("rotation.conf"), log.with_name("rotation.state")
+    script = f"postrotate\n kill -USR1 {pid}\n endscript"
+    sample.write_text(f"{log} {{\n rotate 1000\n nocreate\n {script}\n}}\n")
+    sample.chmod(0o644)  # it reads no file that others may write
+    while True:
+        subprocess.run([str(LOGROTATE), "--force", "--state", str(state), str(sample)], check=True)
+        yield
+
+
+def _rename(log: Path, pid: int) -> Iterator[None]:
+    for number in count():
+        log.rename(log.with_suffix(f".{number}"))
+        os.kill(pid, signal.SIGUSR1)
+        yield
 
 
 def _wait_for(log: Path) -> None:
@@ -191,7 +212,8 @@ def report_books(bench: Bench, lines: int) -> None:
         router(folder, origin.port, bench.cores.proxy, workers, settings) as server,
     ):
         books = keep_books(server, log, lines, rotations, reloads)
-    print(f"{rotations} rotations, {reloads} reloads, {workers} workers")
+    by = "logrotate" if LOGROTATE else "renaming"
+    print(f"{rotations} rotations by {by}, {reloads} reloads, {workers} workers")
     print(f"  requests {books.requests:,}, lines {books.lines:,}, torn {books.torn}", flush=True)
     if not books.are_right:
         raise SystemExit("the books do not balance")
@@ -199,6 +221,7 @@ def report_books(bench: Bench, lines: int) -> None:
 
 def run(bench: Bench) -> None:
     """Both."""
-    report_serving(bench)
+    if bench.options["--rounds"] != "0":
+        report_serving(bench)
     if bench.options["--lines"] != "0":
         report_books(bench, bench.count("--lines"))
