@@ -69,6 +69,11 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "keys in a relative place": ({"name": "a", "jwt": {**JWT, "jwks": "keys.pem"}}, "the absolute path of a file"),
     "keys at an address with a password": ({"name": "a", "jwt": {**JWT, "jwks": "https://a:b@id.test/"}}, "jwt_jwks"),
     "keys at no address": ({"name": "a", "jwt": {**JWT, "jwks": "https://[::1/"}}, "jwt_jwks"),
+    "an authority for a file": (
+        {"name": "a", "jwt": {**JWT, "jwks": "/keys.pem", "ca": "/ca.pem"}},
+        "jwt_ca = '/ca.pem', jwt_jwks = '/keys.pem': expected only beside jwks with an address with https",
+    ),
+    "an authority in a relative place": ({"name": "a", "jwt": {**JWT, "ca": "ca.pem"}}, "jwt_ca = ca.pem"),
     "a token from nowhere": ({"name": "a", "jwt": {**JWT, "from": "query:token"}}, "jwt_from = query:token"),
     "a claim that is no name": ({"name": "a", "jwt": {**JWT, "claims": ["a\r\nb"]}}, "jwt_claims"),
     "a typing error": (

@@ -13,14 +13,20 @@ FETCH_S = 5.0
 MAX_JWKS_BYTES = 262_144
 
 
-def fetch(url: str) -> str:
+def fetch(url: str, ca: str = "") -> str:
     """The text at an address. Raises ValueError that says why there is none, or none to be used.
+
+    Args:
+        url: the address.
+        ca: the file with the authorities of which one has signed the server's certificate; "" for those that requests
+            brings.
 
     A redirect is not followed: where the keys come from is the operator's word, and nobody else's.
     """
     try:
         with Timeout(FETCH_S), Session() as session:
-            session.trust_env = False  # no proxies, no passwords of the environment
+            session.trust_env = False  # no proxies, no passwords, no authorities of the environment
+            session.verify = ca or True
             with session.get(url, timeout=FETCH_S, allow_redirects=False, stream=True) as answer:
                 return _text(answer)
     except Timeout:

@@ -115,6 +115,7 @@ class KeySource:
         if kept is not None and self._fetched_at < kept.fetched_at:
             self._take(kept)
             if self._clock() - self._fetched_at < ASK_AGAIN_S:
+                self._asked_at = self._fetched_at  # the issuer was asked then, so half a minute counts from there
                 return
         try:
             text = self._fetch(self._address)

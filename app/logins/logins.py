@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -53,7 +54,7 @@ class Logins:
 
     def __init__(self, configs: Sequence[LoginConfig], folder: Path) -> None:
         self._folder = folder
-        self._sources: dict[str, KeySource] = {}
+        self._sources: dict[tuple[str, str], KeySource] = {}
         self.all = [Login(config, PathPatterns(config.path), self._gate(config)) for config in configs]
 
     def start(self) -> None:
@@ -90,20 +91,21 @@ class Logins:
         )
         verifier = Verifier(rules, config.jwt_secret.encode())
         cookie = config.jwt_from.removeprefix("cookie:").encode() if config.jwt_from != "header" else b""
-        return TokenGate(verifier, cookie, self._source(config.jwt_jwks) if config.jwt_jwks else None)
+        return TokenGate(verifier, cookie, self._source(config) if config.jwt_jwks else None)
 
-    def _source(self, place: str) -> KeySource:
-        """The keys at a place, which several logins may have in common."""
+    def _source(self, config: LoginConfig) -> KeySource:
+        """The keys of a login, which others may have in common with it."""
         from app.logins.key_source import ASK_AGAIN_S, KeySource
 
-        source = self._sources.get(place)
+        place, ca = config.jwt_jwks, config.jwt_ca
+        source = self._sources.get((place, ca))
         if source is None:
             if place.startswith("/"):
                 source = KeySource(place, _read, fresh_s=ASK_AGAIN_S)
             else:
-                source = KeySource(place, fetch, KeyFile(self._folder, place))
+                source = KeySource(place, partial(fetch, ca=ca), KeyFile(self._folder, place))
             source.begin()
-            self._sources[place] = source
+            self._sources[place, ca] = source
         return source
 
 

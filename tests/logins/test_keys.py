@@ -245,6 +245,19 @@ def test_worker_takes_what_another_one_has_fetched(world: World) -> None:
     assert world.asked == 1
 
 
+def test_worker_that_took_what_is_kept_asks_half_a_minute_after_the_issuer_was_asked(world: World) -> None:
+    one, other = world.source(), world.source()
+    world.pass_time(0, one)
+    world.answer = jwks(public_jwk("P-256", kid="b"))
+    world.now += ASK_AGAIN_S - 1
+    other.refresh().join()
+    assert world.asked == 1 and not other.candidates("b", "ES256")
+    world.now += 1
+    assert other.may_have_news
+    other.refresh().join()
+    assert other.candidates("b", "ES256")
+
+
 def test_folder_that_cannot_be_written_costs_nobody_his_login(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.folder = Path("/proc")
     source = world.source()

@@ -50,6 +50,7 @@ class Issuer:
     Attributes:
         server: answers with the keys, until a test has it do something else.
         key_id, kind: of the key that tokens are signed with.
+        published: the JWKS, as it is sent.
     """
 
     def __init__(self) -> None:
@@ -79,7 +80,8 @@ class Issuer:
     def publish(self, *more: dict[str, Any]) -> None:
         """Publishes the key, and others."""
         keys = {"keys": [public_jwk(self.kind, kid=self.key_id, alg=self.algorithm), *more]}
-        self.server.answers(reply(json.dumps(keys).encode(), fields=[(b"Content-Type", b"application/json")]))
+        self.published = json.dumps(keys).encode()
+        self.server.answers(reply(self.published, fields=[(b"Content-Type", b"application/json")]))
 
     def rotate(self, key_id: str, kind: str = "P-256") -> None:
         """Signs with another key from now on, and publishes that one alone."""

@@ -31,6 +31,11 @@ _RULES = (
         lambda issuer, algorithms: not issuer or algorithms,
         "expected at least one algorithm",
     ),
+    Rule(
+        ("jwt_ca", "jwt_jwks"),
+        lambda ca, jwks: not ca or jwks.startswith("https:"),
+        "expected only beside jwks with an address with https",
+    ),
 )
 
 
@@ -71,6 +76,14 @@ class LoginConfig:
         "`jwt = { jwks = … }`: where the issuer's public keys are: an address, or a file with a JWKS or keys in PEM.",
         rule="an address with https (http only of this machine), or the absolute path of a file",
         check=checks.is_key_place,
+    )
+    jwt_ca: str = setting(
+        "",
+        "`jwt = { ca = … }`: who may have signed the certificate of `jwks`, in PEM: for an issuer with a certificate of"
+        " a private authority.",
+        zero="whom Mozilla trusts",
+        rule="the absolute path of a file",
+        check=lambda text: text == "" or (text.startswith("/") and checks.is_file(text)),
     )
     jwt_secret: str = setting(
         "",
