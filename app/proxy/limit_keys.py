@@ -87,10 +87,17 @@ def _path(request: ClientRequest, claims: Claims) -> bytes:
 
 def _claim(name: str, request: ClientRequest, claims: Claims) -> bytes:
     value = claims.get(name)
-    return _client(request, claims) if value is None else str(value).encode()
+    if value is None:
+        return _for_want_of_it(request, claims)
+    return str(value).encode("utf-8", "surrogatepass")  # JSON can say what is no Unicode
 
 
 def _found(
     find: Callable[[Sequence[Field], bytes], bytes], name: bytes, request: ClientRequest, claims: Claims
 ) -> bytes:
-    return find(request.head.fields, name) or _client(request, claims)
+    return find(request.head.fields, name) or _for_want_of_it(request, claims)
+
+
+def _for_want_of_it(request: ClientRequest, claims: Claims) -> bytes:
+    """The client, told apart from a field, a cookie or a claim that says the same."""
+    return _PARTED + _client(request, claims)

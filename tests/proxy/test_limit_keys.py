@@ -43,12 +43,14 @@ def test_field_and_cookie_count_by_their_value_and_without_it_by_client() -> Non
     assert key_of(["header:X-Api-Key"])(request(fields=b"x-api-key: k1\r\n"), {}) == b"k1"
     assert key_of(["cookie:sid"])(request(fields=b"Cookie: a=1; sid=s1\r\n"), {}) == b"s1"
     for part in ("header:X-Api-Key", "cookie:sid", "jwt:sub"):
-        assert key_of([part])(request(), {}) == b"10.0.0.7"
+        assert key_of([part])(request(), {}) == b"\x0010.0.0.7"
+    assert key_of(["header:X-Api-Key"])(request(fields=b"x-api-key: 10.0.0.7\r\n"), {}) == b"10.0.0.7"
 
 
 def test_claim_counts_by_its_value_once_somebody_has_logged_in() -> None:
     assert key_of(["jwt:sub"])(request(), {"sub": "ann"}) == b"ann"
-    assert key_of(["jwt:sub"])(request(), {"iss": "x"}) == b"10.0.0.7"
+    assert key_of(["jwt:sub"])(request(), {"iss": "x"}) == b"\x0010.0.0.7"
+    assert key_of(["jwt:sub"])(request(), {"sub": "\ud800"}) == b"\xed\xa0\x80"
 
 
 @pytest.mark.parametrize(
