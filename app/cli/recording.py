@@ -25,7 +25,7 @@ _LOOK_EVERY_S = 0.5
 
 
 def record(config: RouterConfig, paths: Sequence[str], seconds: float, max_body: int, max_bytes: int, to: str) -> int:
-    """Records for so many seconds, until Ctrl-C or until the file is full; returns the exit code.
+    """Records for so many seconds, until Ctrl-C or until there is no room; returns the exit code.
 
     Args:
         paths: exact ones, and prefixes that end with `*`.
@@ -41,10 +41,11 @@ def record(config: RouterConfig, paths: Sequence[str], seconds: float, max_body:
     _check_alone(order_path)
     file = Path(to or config.beside_state(time.strftime("recording-%Y%m%d-%H%M%S.jsonl"))).absolute()
     _make(file, order_path.parent)
+    has_room = True
     order = RecordingOrder(tuple(paths), time.time() + seconds, max_body, max_bytes, str(file))
     try:
         write_order(order_path, order)
-        _watch(file, order)
+        has_room = _watch(file, order, order_path)
     except KeyboardInterrupt:
         pass  # the way to end it early
     except OSError as error:
@@ -55,6 +56,8 @@ def record(config: RouterConfig, paths: Sequence[str], seconds: float, max_body:
         time.sleep(_BEAT_S)
     exchanges, size = _counted(file)
     print(f"✅ {_told(exchanges, size)} in {file}")
+    if not has_room:
+        print("   Nothing is recorded any more: there is no room")
     print("   Secrets in fields, addresses, forms and JSON are masked; look through the rest before others get it.")
     return 0
 
@@ -83,15 +86,17 @@ def _make(file: Path, folder: Path) -> None:
         os.close(descriptor)
 
 
-def _watch(file: Path, order: RecordingOrder) -> None:
+def _watch(file: Path, order: RecordingOrder, order_path: Path) -> bool:
+    """Tells how it goes until its time is over; False when there is no room, and a worker has taken the order back."""
     progress = Progress()
     try:
         while (left_s := order.until - time.time()) > 0:
             exchanges, size = _counted(file)
-            if size > order.max_bytes * 0.99:
-                return
+            if not order_path.exists():
+                return False
             progress.say(f"Recording {' '.join(order.paths)}", f": {_told(exchanges, size)}, {left_s:.0f} s left")
             time.sleep(min(_LOOK_EVERY_S, left_s))
+        return True
     finally:
         progress.clear()
 

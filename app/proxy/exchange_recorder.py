@@ -6,6 +6,8 @@ import os
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from errno import ENOSPC
 from logging import getLogger
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from app.proxy.client_request import ClientBody, ClientRequest
 from app.proxy.exchange_record import exchange_line
 from app.proxy.forwarder import Forwarder, WsgiResponse
 from app.proxy.request_log.logged_request import LoggedRequest
+from app.proxy.request_log.outlet import Outlet
 from app.proxy.tape import Tape, TapedBody
 from app.proxy.transaction import RequestLog, RequestRecorder, Transaction
 from app.redaction import Redaction
@@ -29,7 +32,7 @@ class ExchangeRecorder:
     """Looks each second whether a command has asked for a recording, and makes it.
 
     While there is one, all requests go the ordinary way, those of its paths with a tape, and the access log of the
-    worker is led past here. It ends by itself when its time is over, or its file is full.
+    worker is led past here. It ends by itself when its time is over, or its file or the disk is full.
 
     Args:
         config: where the order lies, and what is masked.
@@ -64,6 +67,9 @@ class ExchangeRecorder:
             if order is not None and order.until > time.time():
                 self._begin(order)
         elif self._tapes is not None and self._tapes.is_over:
+            if self._tapes.fault:  # there is no room for the other workers either, and the command need not wait
+                with suppress(OSError):
+                    self._path.unlink()
             self._end()
 
     def forward(self, request: ClientRequest) -> WsgiResponse:
@@ -94,7 +100,7 @@ class ExchangeRecorder:
             self._records.access_log = tapes.inner
             self._tell(False)
             tapes.close()
-            logger.warning("exchanges are not recorded any more")
+            logger.warning("exchanges are not recorded any more%s", tapes.fault and f": {tapes.fault}")
 
     def _tell(self, is_on: bool) -> None:
         self._forwarder.rewriter.notes_responses(is_on)
@@ -104,6 +110,9 @@ class ExchangeRecorder:
 
 class _ExchangeLog:
     """Stands before a worker's access log, if there is one, and writes the exchanges that have a tape.
+
+    Attributes:
+        fault: why no more can be written; "" while it can.
 
     Raises OSError when the file cannot be opened, or others may read it.
     """
@@ -117,12 +126,13 @@ class _ExchangeLog:
         if not stat.S_ISREG(found) or found & 0o077:
             self.close()
             raise PermissionError(0, "it is no file that only its owner may read")
-        self._is_full = False
+        self._outlet = Outlet(self._descriptor, is_own=True)
+        self.fault = ""
 
     @property
     def is_over(self) -> bool:
-        """Whether the time is over or the file full."""
-        return self._is_full or time.time() >= self.order.until
+        """Whether the time is over or there is no room."""
+        return bool(self.fault) or time.time() >= self.order.until
 
     def write(self, transaction: Transaction, status: int, cause: str, bytes_in: int, now_us: int) -> None:
         """Writes the exchange, and the line of the request."""
@@ -135,11 +145,14 @@ class _ExchangeLog:
         line = exchange_line(done, tape, self._redaction, self.order.max_body)
         try:
             if os.fstat(self._descriptor).st_size + len(line) > self.order.max_bytes:
-                self._is_full = True
+                self.fault = "the file is full"
                 return
-            os.write(self._descriptor, line)
-        except OSError:
-            self._is_full = True  # a full disk; the command says how much there is
+            written = self._outlet.write(line, 0)
+            if written < len(line):
+                self._outlet.take_back(written)
+                self.fault = os.strerror(ENOSPC)
+        except OSError as error:
+            self.fault = error.strerror or str(error)
 
     def flush(self) -> None:
         """As the log does."""

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.environment import own_environment
+from tests.support.mounts import mounted, needs_root
 from tests.support.raw_upstream import RawUpstream, reply
 from tests.support.router_process import ROOT, RouterProcess, running_router
 from tests.support.waiting import wait_until
@@ -33,8 +35,8 @@ def router(tmp_path: Path, upstream: RawUpstream) -> Iterator[RouterProcess]:
 class Command:
     """`traffic_router record`, while it runs."""
 
-    def __init__(self, router: RouterProcess, *options: str) -> None:
-        self.file = router.folder / "out.jsonl"
+    def __init__(self, router: RouterProcess, *options: str, folder: Path | None = None) -> None:
+        self.file = (folder or router.folder) / "out.jsonl"
         self._router = router
         command = [sys.executable, str(ROOT / "bin" / "traffic_router"), "record", "--path=/api/*", *options]
         command += [f"--output={self.file}", f"--state-file={router.state_file}"]
@@ -84,6 +86,25 @@ def test_recording_ends_by_itself_though_its_command_was_killed(router: RouterPr
     assert (router.folder / "recording.json").exists()
     wait_until(lambda: router.log.count("exchanges are not recorded any more") == 2, "both workers' end", 20)
     has_stopped(router, command)
+
+
+@needs_root
+def test_full_disk_ends_the_recording_and_costs_no_request(
+    tmp_path: Path, router: RouterProcess, upstream: RawUpstream
+) -> None:
+    upstream.answers(reply(b"x" * 1500))
+    with mounted(tmp_path / "disk", "size=128k") as disk, ThreadPoolExecutor(4) as clients:
+        command = Command(router, "--for=90", folder=disk)
+        command.wait_until_it_records()
+        while command.process.poll() is None:
+            assert set(clients.map(lambda _: router.ask(GET).status, range(40))) == {200}
+        assert command.process.returncode == 0
+        assert "Nothing is recorded any more: there is no room" in command.process.communicate()[0]
+        wait_until(lambda: router.log.count("not recorded any more") == 2, "both workers' end")
+        assert "exchanges are not recorded any more: No space left on device" in router.log
+        assert len(command.exchanges) > 10, "each a whole one"
+        assert not (router.folder / "recording.json").exists()
+        assert router.ask(GET).status == 200
 
 
 def has_stopped(router: RouterProcess, command: Command) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from bench.log import keep_books
 from bench.processes import Server
+from tests.support.mounts import mounted, needs_root
 from tests.support.raw_upstream import RawUpstream, reply
 from tests.support.router_farm import running_pair
 from tests.support.router_process import ROOT, RouterProcess, running_router
@@ -98,6 +99,30 @@ def test_full_disk_costs_lines_and_no_request_and_is_told(tmp_path: Path) -> Non
         page = router.ask(b"GET /monitoring HTTP/1.1\r\nHost: r\r\n\r\n").text
         assert "Access log: a worker cannot write it" in page
         reload_and_stop(router)
+
+
+@needs_root
+def test_lines_wait_while_a_real_disk_is_full_and_none_is_lost_or_torn(tmp_path: Path, quick: RawUpstream) -> None:
+    with mounted(tmp_path / "disk", "size=256k") as disk:
+        log, filler = disk / "access.jsonl", disk / "filler"
+        filler.write_bytes(bytes(200 << 10))
+        with running_router(tmp_path / "router", quick.port, workers=2, access_log=log) as router:
+            sent = 0
+            while not router.metrics()["log_fault"]:
+                ask(router, 25)
+                sent += 25
+                assert sent < 2000, "50 KiB are not full"
+            for _ in range(10):
+                ask(router, 25)
+            assert router.log.count("cannot be written: No space left on device; lines are lost, requests are not") <= 2
+            assert len(whole_lines(log)) < sent + 250, "half a line was taken back"
+
+            filler.unlink()
+            ask(router, 10)
+            wait_until(lambda: not router.metrics()["log_fault"], "it to be written again")
+            assert "is written again; 0 lines were lost" in router.log
+            router.stop()
+            assert len(whole_lines(log)) == sent + 260
 
 
 def reload_and_stop(router: RouterProcess) -> None:
