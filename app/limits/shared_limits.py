@@ -35,9 +35,9 @@ class SharedLimits:
         self.counts = LimitCounts(file.words, file.slot, self._names)
 
     @classmethod
-    def of(cls, path: str, limits: Sequence[LimitConfig]) -> Self | None:
-        """For a worker; None where there is no limit, and no file is made then."""
-        return cls(open_limits(Path(path)), limits) if limits else None
+    def open(cls, path: str, limits: Sequence[LimitConfig]) -> Self:
+        """For a worker; the file is made where there is none."""
+        return cls(open_limits(Path(path)), limits)
 
     @property
     def fault(self) -> str:

@@ -9,16 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
 
 from app.access import Access
 from app.address import Address
-from app.limits.shared_limits import SharedLimits
 from app.logins.login_figures import LoginFigures
-from app.logins.logins import Logins
 from app.metrics.backend_words import BackendWords
 from app.metrics.layout import slots_for
 from app.metrics.leader import Turn
@@ -48,6 +46,10 @@ from app.upstream.pool import ConnectionPool
 from app.upstream.probe import best_of, probe
 from app.upstream.session import UpstreamSession
 
+if TYPE_CHECKING:  # a worker without limits and logins imports nothing of them
+    from app.limits.shared_limits import SharedLimits
+    from app.logins.logins import Logins
+
 __all__ = ["Service", "metrics_slots", "worker_count"]
 
 logger = getLogger(__name__)
@@ -63,6 +65,29 @@ def metrics_slots(config: RouterConfig) -> int:
     return slots_for(worker_count(config))
 
 
+def _shared_limits(settings: Loaded) -> SharedLimits | None:
+    """What limits are counted in; None where there are none."""
+    configs = settings.every(LimitConfig)
+    if not configs:
+        return None
+    from app.limits.shared_limits import SharedLimits
+
+    limits = SharedLimits.open(settings.config.limits_path, configs)
+    if limits.fault:
+        logger.warning("%s", limits.fault)
+    return limits
+
+
+def _logins(settings: Loaded) -> Logins | None:
+    """The logins; None where there are none."""
+    configs = settings.every(LoginConfig)
+    if not configs:
+        return None
+    from app.logins.logins import Logins
+
+    return Logins(configs, Path(settings.config.beside_state("")))
+
+
 class Service:
     """The parts of one worker's proxy, wired together.
 
@@ -74,7 +99,8 @@ class Service:
         access: who may see what is inside.
         metrics: the file that all workers share.
         limits: what they count `[[limit]]`s in; None where there are none.
-        router, forwarder, records, timeouts, admission, budget, failover, logins: see their classes.
+        logins: the `[[login]]`s; None where there are none.
+        router, forwarder, records, timeouts, admission, budget, failover: see their classes.
     """
 
     def __init__(
@@ -111,12 +137,10 @@ class Service:
             access_log = AccessLog(config.access_log, config.log, self.slot, config.name)
             weakref.finalize(self, access_log.flush)  # of workers of gunicorn's own, which tell nobody of their end
         self.records = RequestRecorder(self.slot, access_log, config.metrics_enabled, config.metrics_exclude)
-        self.limits = SharedLimits.of(config.limits_path, settings.every(LimitConfig))
-        if self.limits is not None and self.limits.fault:
-            logger.warning("%s", self.limits.fault)
-        self.logins = Logins(settings.every(LoginConfig), Path(config.beside_state("")))
+        self.limits = _shared_limits(settings)
+        self.logins = _logins(settings)
         queues = partial(self.metrics.queue, self.slot)
-        chain, self.admission = chain_of(settings, self.router, self.slot, queues, self.limits, self.logins.all)
+        chain, self.admission = chain_of(settings, self.router, self.slot, queues, self.limits, self.logins)
         self.budget = RetryBudget(config.hold.retry_budget / 100, config.hold.retry_floor, self.slot.requests)
         self.failover = Failover(config, self.router, self.metrics.probes, self._note_diversion)
         failures = FailureDetector(config.hold.circuit_failures, self.failover.divert)
@@ -146,7 +170,7 @@ class Service:
         """A snapshot, and what limits and logins have done so far, where there are some."""
         if (limits := self.limits) is not None:
             snapshot = snapshot._replace(limits=limits.figures(), refused=limits.refused_keys())
-        if self.logins.all:
+        if self.logins is not None:
             snapshot = snapshot._replace(logins=LoginFigures(self.metrics.logins(), self.logins.keys()))
         return snapshot
 
@@ -154,7 +178,8 @@ class Service:
         """Starts what goes on beside the requests: the heartbeat, and in one of the workers the leader's duties."""
         gevent.spawn(self._beat)
         gevent.spawn(self._check_health)
-        self.logins.start()
+        if self.logins is not None:
+            self.logins.start()
 
     def _beat(self) -> None:
         """Once a second: the heartbeat, the history, and the state file's health."""

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
-from app.limits.shared_limits import SharedLimits
-from app.logins.logins import Login
 from app.proxy.backend_queue import BackendQueue, QueuePlace
 from app.proxy.chain import Chain, Concern, Filter
 from app.proxy.filters.admission import Admission
 from app.proxy.filters.affinity import AffinityFilter
-from app.proxy.filters.limiting import LimitsFilter
-from app.proxy.filters.login import LoginFilter
 from app.proxy.filters.maintenance import MaintenanceFilter
 from app.proxy.filters.preview import PreviewFilter
 from app.proxy.transaction import Recorder
 from app.routing.router import TrafficRouter
 from app.settings.loading import Loaded
+from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS
+
+if TYPE_CHECKING:  # a worker without limits and logins imports nothing of them
+    from app.limits.shared_limits import SharedLimits
+    from app.logins.logins import Logins
+    from app.proxy.filters.limiting import LimitsFilter
+    from app.proxy.filters.login import LoginFilter
 
 __all__ = ["ORDER", "Admission", "chain_of"]
 
@@ -40,7 +43,7 @@ def chain_of(
     recorder: Recorder,
     place: Callable[[int], QueuePlace],
     limits: SharedLimits | None = None,
-    logins: Sequence[Login] = (),
+    logins: Logins | None = None,
 ) -> tuple[Chain, Admission]:
     """The chain of one worker, and its last filter, where requests may be waiting.
 
@@ -61,10 +64,26 @@ def chain_of(
         "preview": preview,
         "affinity": AffinityFilter(config) if settings.backends.affinity else None,
         "maintenance": maintenance,
-        "limits": LimitsFilter.of(limits, has_login=False),
-        "login": LoginFilter(config, logins, recorder) if logins else None,
-        "user_limits": LimitsFilter.of(limits, has_login=True),
+        "limits": _limits_filter(limits, has_login=False),
+        "login": _login_filter(config, logins, recorder),
+        "user_limits": _limits_filter(limits, has_login=True),
         "admission": admission,
     }
     concerns: dict[Filter, Concern] = {preview: preview.concerns, maintenance: maintenance.concerns}
     return Chain([ask for name, _ in ORDER if (ask := filters[name]) is not None], router, concerns), admission
+
+
+def _limits_filter(limits: SharedLimits | None, has_login: bool) -> LimitsFilter | None:
+    if limits is None:
+        return None
+    from app.proxy.filters.limiting import LimitsFilter
+
+    return LimitsFilter.of(limits, has_login)
+
+
+def _login_filter(config: RouterConfig, logins: Logins | None, recorder: Recorder) -> LoginFilter | None:
+    if logins is None:
+        return None
+    from app.proxy.filters.login import LoginFilter
+
+    return LoginFilter(config, logins.all, recorder)

@@ -57,11 +57,10 @@ class LimitsFilter:
         self._room = DelayRoom()
 
     @classmethod
-    def of(cls, shared: SharedLimits | None, has_login: bool) -> LimitsFilter | None:
+    def of(cls, shared: SharedLimits, has_login: bool) -> LimitsFilter | None:
         """For the limits that need a login, or for the others; None where there are none."""
-        limits = shared.limits if shared is not None else []
-        numbers = [number for number, limit in enumerate(limits) if limit.needs_login == has_login]
-        return cls(shared, numbers) if shared is not None and numbers else None
+        numbers = [number for number, limit in enumerate(shared.limits) if limit.needs_login == has_login]
+        return cls(shared, numbers) if numbers else None
 
     def __call__(self, transaction: Transaction) -> Verdict:
         """Asks each limit that is about the request, once; the first one that says no ends it."""
