@@ -295,8 +295,12 @@ def limits(seen: Observation) -> list[Row]:
 
 def _refused_keys(seen: Observation, limit: str) -> str:
     found = [one for one in seen.minute.refused if one.limit == limit][:MAX_KEYS]
-    told = (f"{one.key} ({count_text(one.times)} times, {_age_text(one.ago_s)} ago)" for one in found)
+    told = (f"{one.key} ({_times_text(one.times)}, {_age_text(one.ago_s)} ago)" for one in found)
     return ", ".join(told) or NONE
+
+
+def _times_text(times: int) -> str:
+    return "once" if times == 1 else f"{count_text(times)} times"
 
 
 def logins(seen: Observation) -> list[Row]:
@@ -321,7 +325,7 @@ def login_keys(seen: Observation) -> list[Row]:
             "bad" if not one.keys else "busy" if one.fault else "good",
             one.source,
             count_text(one.keys),
-            NONE if one.age_s is None else f"{_age_text(one.age_s)} ago",
+            "never" if one.age_s is None else f"{_age_text(one.age_s)} ago",
             one.fault or NONE,
         )
         for one in (figures.keys if figures is not None else ())

@@ -18,6 +18,9 @@ from app.dashboard.observation import Observation, Past
 from app.dashboard.observer import Observer
 from app.dashboard.view import View
 from app.facts import Recent, Restarts
+from app.limits.limit_figures import LimitFigures, RefusedKey
+from app.logins.login_figures import KeyState, LoginFigures
+from app.logins.refusals import OUTCOMES
 from app.metrics.backend_rows import DRAINED, EJECTED, OK, UNHEALTHY, BackendRow
 from app.metrics.snapshot import FailedRequest, Probe, VersionStats
 from app.state.model import Maintenance, Pause, with_version
@@ -113,6 +116,21 @@ _BACKENDS = [
 ]
 _MANY = [BackendRow(f"[fd00:51a7:9c10:ab00::{number:x}]:8000", OK, "", 2, 90_120, 0, 0.0) for number in range(16)]
 
+_LIMITS = (
+    LimitFigures("api", 1_204_345, 1_830, 212, 0),
+    LimitFigures("logins-of-the-shop-and-of-its-partners", 90, 0, 0, 70),
+)
+_REFUSED = (
+    RefusedKey("api", "2001:db8:51a7:9c10::/64 /api/v1/items/search", 1_000, 3.2),
+    RefusedKey("api", "header:X-Api-Key #0a1b2c3d", 830, 60.0),
+)
+_KEYS = (
+    KeyState("https://id.example.com/realms/shop/protocol/openid-connect/certs", 2, 71.0, ""),
+    KeyState("https://login.partner.example/keys", 1, 7_300.0, "no complete answer within 5 s"),
+    KeyState("/etc/shop/keys.pem", 0, None, "key 1 is not used: it has 1024 bits; from 2048 to 8192 are wanted"),
+)
+_LOGINS = LoginFigures([12_345, 830, *(index % 3 for index in range(len(OUTCOMES) - 2))], _KEYS)
+
 STATES: dict[str, Observation] = {
     "both": _seen(commands=[_DEPLOYED]),
     "active-only": _seen(state=state(green="stopped"), checks=ALONE, commands=[command("stop", 30, goes_to=None)]),
@@ -184,6 +202,8 @@ STATES: dict[str, Observation] = {
         backends={"blue": _MANY, "green": _BACKENDS},
         backend_requests={"blue": {row.address: row.requests for row in _MANY}},
     ),
+    "policy": _seen(minute=snapshot(BUSY)._replace(limits=_LIMITS, refused=_REFUSED, logins=_LOGINS)),
+    "no-keys": _seen(minute=snapshot(BUSY)._replace(limits=_LIMITS[1:], logins=LoginFigures([0] * len(OUTCOMES)))),
     "metrics-off": _seen(metrics_on=False, fault="the file was made by another version: stop all workers, remove it"),
 }
 

@@ -236,7 +236,7 @@ class TestTables:
         ]
         assert [tuple(map(plain, row)) for row in content.login_keys(seen)] == [
             ("good", "https://id.test/", "2", "1 min 11 s ago", "–"),
-            ("bad", "/etc/keys.pem", "0", "–", "no key in it"),
+            ("bad", "/etc/keys.pem", "0", "never", "no key in it"),
         ]
         assert content.logins(observation()) == content.login_keys(observation()) == []
 
@@ -253,7 +253,7 @@ class TestTables:
                 "1",
                 "2",
                 "0",
-                "10.0.0.7 (1,000 times, 3.2 s ago), header:X-Api-Key #0a1b2c3d (1 times, 1 min 0 s ago)",
+                "10.0.0.7 (1,000 times, 3.2 s ago), header:X-Api-Key #0a1b2c3d (once, 1 min 0 s ago)",
             ),
         ]
 
