@@ -24,6 +24,7 @@ LEVELS = [
     ["app.settings", "app.logins.refusals", "app.logins.login_figures"],
     [
         *("app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.state.instances"),
+        "app.state.split",
         "app.access",
     ],
     [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import Final, NamedTuple, cast, get_args
 
@@ -18,11 +18,15 @@ from app.address import Address, backends_of, is_name
 from app.operator_errors import StateError
 from app.settings.checks import STOP_SIGNALS, is_network
 from app.state.model import PORTS, VERSIONS, BlueGreenState, Maintenance, Pause, Status, VersionChanges, VersionState
+from app.state.split import MOST_SALT_BYTES, WHOLE, Split, is_sticky
 
 __all__ = ["SCHEMA", "decode", "encode"]
 
 SCHEMA: Final = 1
 """Raised when a reader of the old form would misread the new one; a file without a number counts as 1."""
+
+SPLIT_SCHEMA: Final = 2
+"""That of a file with a split, which a reader who does not know it would send nowhere but to the active version."""
 
 
 def encode(state: BlueGreenState) -> bytes:
@@ -34,7 +38,12 @@ def encode(state: BlueGreenState) -> bytes:
         for name, version in state.versions.items()
     }
     modes = {key: None if getattr(state, key) is None else getattr(state, key)._asdict() for key in _MODES}
-    known = {"schema": SCHEMA, **{key: getattr(state, key) for key in _TOP_FIELDS}, **modes, "versions": versions}
+    fields = {key: getattr(state, key) for key in _TOP_FIELDS} | modes
+    if state.split is not None:
+        fields["split"] = asdict(state.split)
+    if state.split_cookies_until is None:
+        del fields["split_cookies_until"]
+    known = {"schema": SPLIT_SCHEMA if state.split is not None else SCHEMA, **fields, "versions": versions}
     extra = {key: value for key, value in state.extra.items() if key not in known}
     return json.dumps({**known, **extra}, indent=2, allow_nan=False).encode("ascii") + b"\n"
 
@@ -46,8 +55,8 @@ def decode(raw: bytes, default_ports: Mapping[str, int] = PORTS) -> BlueGreenSta
     """
     document = _object(_parse(raw), "the file")
     schema = document.get("schema", SCHEMA)
-    if schema != SCHEMA:
-        raise StateError(f"schema is {schema!r}, and this program reads {SCHEMA}")
+    if schema not in (SCHEMA, SPLIT_SCHEMA):
+        raise StateError(f"schema is {schema!r}, and this program reads {SCHEMA} and {SPLIT_SCHEMA}")
     if "active_version" not in document:
         raise StateError('the file has no "active_version"')
     given = _object(document.get("versions", {}), "versions")
@@ -70,6 +79,8 @@ def decode(raw: bytes, default_ports: Mapping[str, int] = PORTS) -> BlueGreenSta
         preview_key=cast(str, _read(document, "preview_key", _TOP_FIELDS)),
         pause=_pause(document.get("pause")),
         maintenance=_maintenance(document.get("maintenance")),
+        split=_split(document.get("split"), document["active_version"]),
+        split_cookies_until=cast(float | None, _read(document, "split_cookies_until", _TOP_FIELDS)),
         versions=versions,
         extra={key: value for key, value in document.items() if key not in _KNOWN_KEYS},
     )
@@ -121,6 +132,27 @@ def _maintenance(value: object) -> Maintenance | None:
         retry_after_s=cast(int, found["retry_after_s"]),
         allow=tuple(cast(list[str], found["allow"])),
         until=cast(float | None, found["until"]),
+    )
+
+
+def _split(value: object, active: object) -> Split | None:
+    if value is None:
+        return None
+    given = _object(value, "split")
+    for key in given:
+        if key not in _SPLIT_FIELDS:
+            raise StateError(f"split.{key}: the keys are {', '.join(_SPLIT_FIELDS)}")
+    found = {key: _read(given, key, _SPLIT_FIELDS, "split.") for key in _SPLIT_FIELDS}
+    if found["canary"] == active:
+        raise StateError(f"split.canary is {active!r}, which is the active version; expected the other one")
+    slow_ms = cast(list[float] | None, found["slow_ms"])
+    return Split(
+        canary=cast(str, found["canary"]),
+        weight=cast(int, found["weight"]),
+        until=cast(float, found["until"]),
+        salt=cast(str, found["salt"]),
+        sticky=cast(str, found["sticky"]),
+        slow_ms=None if slow_ms is None else (slow_ms[0], slow_ms[1]),
     )
 
 
@@ -182,6 +214,18 @@ def _is_instances(value: object) -> bool:
     return _is_addresses(value) and not any(is_name(Address.parse(text).host) for text in cast(list[str], value))
 
 
+def _is_weight(value: object) -> bool:
+    return isinstance(value, int) and _is_count(value) and value <= WHOLE
+
+
+def _is_salt(value: object) -> bool:
+    return isinstance(value, str) and len(value.encode("utf-8", "surrogatepass")) <= MOST_SALT_BYTES
+
+
+def _is_slow_ms(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(_is_time(one) and one > 0 for one in value)
+
+
 _STATUSES = get_args(Status)
 _NAME = _Field("one of the versions or null", _or_null(lambda value: value in VERSIONS))
 _TIME = _Field("a time in seconds or null", _or_null(_is_time))
@@ -195,6 +239,7 @@ _TOP_FIELDS: Mapping[str, _Field] = {
     "switched_at": _TIME,
     "switches": _Field("a whole number from 0 up", _is_count, default=0),
     "preview_key": _Field("a text", _is_text, default=""),
+    "split_cookies_until": _TIME,
 }
 _PAUSE_FIELDS: Mapping[str, _Field] = {
     "since": _Field("a time in seconds", _is_time),
@@ -206,6 +251,16 @@ _MAINTENANCE_FIELDS: Mapping[str, _Field] = {
     "retry_after_s": _Field("a whole number of seconds from 0 up", _is_count, default=120),
     "allow": _Field("a list of IP addresses and networks", _is_networks, default=()),
     "until": _TIME,
+}
+_SPLIT_FIELDS: Mapping[str, _Field] = {
+    "canary": _Field("the version that is not active", lambda value: value in VERSIONS),
+    "weight": _Field(f"a whole number of hundredths of a per cent, from 0 to {WHOLE}", _is_weight),
+    "until": _Field("a time in seconds", _is_time),
+    "salt": _Field(f"a text of at most {MOST_SALT_BYTES} bytes", _is_salt, default=""),
+    "sticky": _Field(
+        "off, cookie, client or header:NAME", lambda value: isinstance(value, str) and is_sticky(value), default="off"
+    ),
+    "slow_ms": _Field("two times above 0 in milliseconds, or null", _or_null(_is_slow_ms)),
 }
 _MODES = ("pause", "maintenance")
 _VERSION_FIELDS: Mapping[str, _Field] = {
@@ -229,7 +284,7 @@ _VERSION_FIELDS: Mapping[str, _Field] = {
 }
 _LISTS = ("backends", "instances", "drained")
 _LEFT_OUT_WHEN_EMPTY = ("instances", "drained")
-_KNOWN_KEYS = frozenset((*_TOP_FIELDS, *_MODES, "schema", "versions"))
+_KNOWN_KEYS = frozenset((*_TOP_FIELDS, *_MODES, "schema", "split", "versions"))
 
 
 def _read(table: Mapping[str, object], key: str, fields: Mapping[str, _Field], where: str = "") -> object:

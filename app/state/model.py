@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple, TypedDict, Unpack
 
 from app.command_line import PROGRAM
 from app.operator_errors import UsageError
+from app.state.split import COOKIES_LAST_S, Split
 
 __all__ = [
     "PORTS",
@@ -29,9 +30,11 @@ __all__ = [
     "with_maintenance",
     "with_pause",
     "with_preview_key",
+    "with_split",
     "with_version",
     "without_maintenance",
     "without_pause",
+    "without_split",
 ]
 
 VERSIONS: Final = ("blue", "green")
@@ -180,8 +183,9 @@ class BlueGreenState:
 
     `active` is the active version itself, worked out once because every request asks for it. `switched_at`
     is wall time in seconds, for display, and `switches` counts how often another version became active. `pause`
-    and `maintenance` are None while there is none. `preview_key`
-    is the secret that preview links are signed with, "" until the first one is made. `changed_by` is the id in
+    and `maintenance` are None while there is none. `split` has the standby's share of the requests, None while
+    all go to the active version; `split_cookies_until` is until when a browser may have a cookie of one that has
+    ended. `preview_key` is the secret that preview links are signed with, "" until the first one is made. `changed_by` is the id in
     the history of the command that made the last change, "" for one made by hand. `extra` holds the top-level
     keys of the file that this program does not know.
     """
@@ -195,6 +199,8 @@ class BlueGreenState:
     switches: int = 0
     pause: Pause | None = None
     maintenance: Maintenance | None = None
+    split: Split | None = None
+    split_cookies_until: float | None = None
     preview_key: str = field(default="", repr=False)
     extra: Mapping[str, object] = field(default_factory=dict)
     active: VersionState | None = field(init=False, compare=False, repr=False)
@@ -241,8 +247,11 @@ def other(name: str) -> str:
 def promote(state: BlueGreenState, version: str, now: float, *, gives_up: bool = False) -> BlueGreenState:
     """Make a version the active one; the one that was becomes `previous_version`. `now` is wall time.
 
+    All requests go to it: a split ends.
+
     `gives_up`: the one that was is found wanting, unless this is the way forward again to what was given up before.
     """
+    state = _split_ended(state, now)
     target = state.version(version)
     left = state.active if version != state.active_version else None
     previous = left.name if left is not None else state.previous_version
@@ -302,3 +311,23 @@ def without_maintenance(state: BlueGreenState) -> BlueGreenState:
 def with_preview_key(state: BlueGreenState, key: str) -> BlueGreenState:
     """Sign previews with this secret; links that were signed with another one are void from now on."""
     return replace(state, preview_key=key, serial=state.serial + 1)
+
+
+def with_split(state: BlueGreenState, split: Split) -> BlueGreenState:
+    """Share the requests out."""
+    return replace(state, split=split, serial=state.serial + 1)
+
+
+def without_split(state: BlueGreenState, now: float) -> BlueGreenState:
+    """Give all requests to the active version. `now` is wall time."""
+    return replace(_split_ended(state, now), serial=state.serial + 1)
+
+
+def _split_ended(state: BlueGreenState, now: float) -> BlueGreenState:
+    """Without its split; where clients had cookies of it, with the time until which they may send them."""
+    split, until = state.split, state.split_cookies_until
+    if split is not None and split.sticky == "cookie":
+        until = now + COOKIES_LAST_S
+    elif until is not None and until < now:
+        until = None
+    return replace(state, split=None, split_cookies_until=until)

@@ -166,7 +166,7 @@ FOREIGN = {
     "nothing of ours": (b'{"name": "package.json"}', 'no "active_version"'),
     "unknown version active": (b'{"active_version": "purple"}', "active_version is 'purple'"),
     "active is a list": (b'{"active_version": ["blue"]}', "active_version is"),
-    "newer schema": (b'{"active_version": null, "schema": 2}', "schema is 2"),
+    "newer schema": (b'{"active_version": null, "schema": 3}', "schema is 3, and this program reads 1 and 2"),
     "unknown version": (b'{"active_version": null, "versions": {"red": {}}}', "versions.red"),
     "versions is a list": (b'{"active_version": null, "versions": []}', "versions is not"),
     "version is null": (b'{"active_version": null, "versions": {"blue": null}}', "versions.blue is not"),

@@ -166,7 +166,7 @@ def test_what_another_release_has_published_and_we_cannot_read_is_left(store: St
     watch.share(last_good)
     store.write(BLUE)
     assert watch.current() == BLUE
-    last_good.publish(b'{"schema": 2}')
+    last_good.publish(b'{"schema": 3}')
     store.path.unlink()
     assert watch.current() == BLUE
 
