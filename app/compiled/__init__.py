@@ -40,6 +40,8 @@ MODULES = (
     "app.metrics.queue_words",
     "app.metrics.slot",
     "app.notices",
+    "app.metrics.split_clients",
+    "app.metrics.split_words",
     "app.protocol.chunked",
     "app.protocol.field_values",
     "app.protocol.fields",

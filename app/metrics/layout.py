@@ -1,10 +1,12 @@
-"""The byte map of the shared metrics file: little-endian 8-byte words, every one with a single writer.
+"""The byte map of the shared metrics file: little-endian 8-byte words, every one but the clients' with a single writer.
 
     word 0     header            512 words (one 4096-byte page), fields of HEADER
                seconds ring      600 cells, one per second, written by the leader
                tens ring         2160 cells, one per ten seconds (six hours), written by the leader
                tallies           2 × a tag and the words of a tally, written by the leader
                probes            2 versions × 8 rows × 16 words, written by the leader
+               clients           8192 sets × 4 places × 2 words, written by all workers, without a lock: those of a
+                                 split that keeps each at its version (`app.metrics.split_clients`)
     page       slot 0            one worker's own part, see below
     page       slot 1 …
 
@@ -18,9 +20,12 @@
                backend totals    2 versions × 3 columns × 16 words: of each backend who it is, the requests begun and
                                  the gateway failures; as the counters, they stay when the slot changes hands
                logins            64 words: how often logins said each of OUTCOMES; these stay as well
+               split             2 versions × 2 units × 4 words: what became of the requests and of the clients that
+                                 were shared out between the versions, fields of SPLIT_COUNTS; these stay as well
                backends          2 versions × 3 columns × 16 words: of each backend the requests in flight, until when
                                  it is left alone, and whether its health checks fail; 0 where a version has but one
                queues            2 versions × 2 words: how many requests wait for room, since when the first of them
+               seen              2 versions × 1 word: of how many different clients it has had requests in a split
 
     cell       tag               second + 1 (or ten + 1); 0 while the cell is being written or empty
                bytes, total_us   8-byte words, one for each of the three versions
@@ -61,7 +66,7 @@ from app.metrics.histogram import BUCKETS, COARSE_BUCKETS
 from app.state.model import VERSIONS
 
 MAGIC = int.from_bytes(b"BGROUTER", "little")
-LAYOUT_VERSION = 8
+LAYOUT_VERSION = 9
 WORD = 8
 LARGEST = 2**64 - 1
 PAGE_WORDS = 512
@@ -180,12 +185,17 @@ BACKEND_TOTALS_AT = FAILURES_AT + ENDED * ENDED_WORDS
 BACKEND_TOTALS = ("who", "requests", "failures")
 LOGINS_AT = BACKEND_TOTALS_AT + len(VERSIONS) * len(BACKEND_TOTALS) * MAX_BACKENDS
 LOGIN_ROOM = 64
-BACKENDS_AT = LOGINS_AT + LOGIN_ROOM
+SPLIT_AT = LOGINS_AT + LOGIN_ROOM
+SPLIT_UNITS = ("requests", "clients")
+SPLIT_COUNTS = ("completed", "failed", "slow50", "slow95")
+SPLIT_VERSION_WORDS = len(SPLIT_UNITS) * len(SPLIT_COUNTS)
+BACKENDS_AT = SPLIT_AT + len(VERSIONS) * SPLIT_VERSION_WORDS
 BACKEND_COLUMNS = ("in_flight", "out", "unwell")
 BACKENDS_WORDS = len(VERSIONS) * len(BACKEND_COLUMNS) * MAX_BACKENDS
 QUEUES_AT = BACKENDS_AT + BACKENDS_WORDS
 QUEUE_WORDS = 2
-SLOT_WORDS = -(-(QUEUES_AT + len(VERSIONS) * QUEUE_WORDS) // PAGE_WORDS) * PAGE_WORDS
+SEEN_AT = QUEUES_AT + len(VERSIONS) * QUEUE_WORDS
+SLOT_WORDS = -(-(SEEN_AT + len(VERSIONS)) // PAGE_WORDS) * PAGE_WORDS
 
 # Offsets inside the file.
 SECONDS_AT = PAGE_WORDS
@@ -193,7 +203,10 @@ TENS_AT = SECONDS_AT + SECOND_CELLS * CELL_WORDS
 TALLIES_AT = TENS_AT + TEN_CELLS * CELL_WORDS
 TALLY_WORDS = 1 + len(CELL_SUMS) * len(VERSION_LABELS) + CELL_COUNTS
 PROBES_AT = TALLIES_AT + 2 * TALLY_WORDS
-SLOTS_AT = -(-(PROBES_AT + 2 * PROBES * PROBE_WORDS) // PAGE_WORDS) * PAGE_WORDS
+CLIENTS_AT = PROBES_AT + 2 * PROBES * PROBE_WORDS
+CLIENT_SETS = 8192
+CLIENT_WAYS = 4
+SLOTS_AT = -(-(CLIENTS_AT + CLIENT_SETS * CLIENT_WAYS * 2) // PAGE_WORDS) * PAGE_WORDS
 
 H = {name: index for index, name in enumerate(HEADER)}
 """Header field → word in the file."""
@@ -227,6 +240,11 @@ def backends_at(slot: int, version: int, column: str) -> int:
 def queue_at(slot: int, version: int) -> int:
     """The first word of the queue of version 0 or 1 in a slot."""
     return slot_at(slot) + QUEUES_AT + version * QUEUE_WORDS
+
+
+def split_at(slot: int, version: int) -> int:
+    """The first word of what is counted of version 0 or 1 in a split."""
+    return slot_at(slot) + SPLIT_AT + version * SPLIT_VERSION_WORDS
 
 
 def backend_totals_at(slot: int, version: int, column: str) -> int:
@@ -270,7 +288,7 @@ def slots_for(workers: int) -> int:
 def checksum() -> int:
     """A 32-bit checksum of every name and size above; differs as soon as the meaning of a word would."""
     backends = (BACKEND_TOTALS, BACKEND_COLUMNS)
-    outcomes = (CAUSES, OUTCOMES)
+    outcomes = (CAUSES, OUTCOMES, SPLIT_UNITS, SPLIT_COUNTS)
     names = (HEADER, SLOT, COUNTERS, LATENCIES, ROLES, backends, CELL_SUMS, CODE_CLASSES, VERSION_LABELS, outcomes)
     sizes = (
         LAYOUT_VERSION,
@@ -283,6 +301,8 @@ def checksum() -> int:
         TEN_CELLS,
         PROBES,
         MAX_BACKENDS,
+        CLIENT_SETS,
+        CLIENT_WAYS,
         CELL_WORDS,
         SLOT_WORDS,
     )

@@ -30,6 +30,7 @@ from app.metrics.snapshot import (
     Snapshot,
     WorkerStats,
 )
+from app.metrics.split_words import SplitArm, split_arms
 from app.state.model import VERSIONS
 
 _VERSIONS = range(len(layout.VERSION_LABELS))
@@ -121,6 +122,11 @@ class Reader:
         """How often logins said each of `OUTCOMES`, in all slots, live or dead."""
         begins = [layout.slot_at(slot) + layout.LOGINS_AT for slot in self._used()]
         return [sum(self._words[at + outcome] for at in begins) for outcome in range(len(OUTCOMES))]
+
+    def split_arms(self) -> tuple[SplitArm, SplitArm]:
+        """What became of what was shared out between two versions, in all slots, live or dead."""
+        slots = self._used()
+        return split_arms(self._words, slots, filter(self._is_alive, slots))
 
     def held(self) -> int:
         """Requests held back in live slots."""

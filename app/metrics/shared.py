@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from app.metrics.backend_words import BackendWords
     from app.metrics.queue_words import QueueWords
     from app.metrics.slot import SlotWriter
+    from app.metrics.split_clients import SplitClients
+    from app.metrics.split_words import SplitArm, SplitWords
 
 
 def monotonic_us() -> int:
@@ -141,6 +143,18 @@ class SharedMetrics:
         from app.metrics.queue_words import QueueWords
 
         return QueueWords(*self._place(writer), version)
+
+    def split(self, writer: SlotWriter) -> SplitWords:
+        """Where the owner of `writer` counts what is shared out between two versions."""
+        from app.metrics.split_words import SplitWords
+
+        return SplitWords(*self._place(writer))
+
+    def split_clients(self, writer: SlotWriter) -> SplitClients:
+        """The clients of a split, which all workers know together."""
+        from app.metrics.split_clients import SplitClients
+
+        return SplitClients(writer.words)
 
     def _place(self, writer: SlotWriter) -> tuple[memoryview[int], int, int]:
         """Where a writer's slot lies: in which words, among how many, which one. One that nobody reads is alone."""
@@ -260,6 +274,10 @@ class SharedMetrics:
     def logins(self) -> list[int]:
         """How often logins said each of `app.logins.refusals.OUTCOMES`, since the file was made."""
         return self._reader.logins()
+
+    def split_arms(self) -> tuple[SplitArm, SplitArm]:
+        """What became of what was shared out between two versions, blue first, since the file was made."""
+        return self._reader.split_arms()
 
     def history(self, seconds: int = 600) -> MetricsHistory:
         """The last so many complete seconds; in steps of ten seconds from 601 on, up to six hours."""

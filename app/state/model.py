@@ -185,9 +185,9 @@ class BlueGreenState:
     is wall time in seconds, for display, and `switches` counts how often another version became active. `pause`
     and `maintenance` are None while there is none. `split` has the standby's share of the requests, None while
     all go to the active version; `split_cookies_until` is until when a browser may have a cookie of one that has
-    ended. `preview_key` is the secret that preview links are signed with, "" until the first one is made. `changed_by` is the id in
-    the history of the command that made the last change, "" for one made by hand. `extra` holds the top-level
-    keys of the file that this program does not know.
+    ended. `preview_key` is the secret that preview links are signed with, "" until the first one is made.
+    `changed_by` is the id in the history of the command that made the last change, "" for one made by hand. `extra`
+    holds the top-level keys of the file that this program does not know.
     """
 
     active_version: str | None = None

@@ -25,6 +25,7 @@ def test_parts_of_the_file_follow_one_another() -> None:
         (layout.tally_at(0), layout.TALLY_WORDS),
         (layout.tally_at(1), layout.TALLY_WORDS),
         (layout.PROBES_AT, 2 * layout.PROBES * layout.PROBE_WORDS),
+        (layout.CLIENTS_AT, layout.CLIENT_SETS * layout.CLIENT_WAYS * 2),
         (layout.slot_at(0), layout.SLOT_WORDS),
         (layout.slot_at(1), layout.SLOT_WORDS),
     ]
@@ -37,8 +38,12 @@ def test_parts_of_a_slot_follow_one_another() -> None:
     assert last_version + layout.VERSION_WORDS == layout.slot_at(0) + layout.ROWS_AT
     assert layout.ROWS_AT + layout.ROWS * layout.ROW_WORDS <= layout.CUTS_AT
     assert layout.FAILURES_AT + layout.ENDED * layout.ENDED_WORDS <= layout.BACKEND_TOTALS_AT
-    assert layout.backend_totals_at(0, 1, "failures") + MAX_BACKENDS <= layout.backends_at(0, 0, "in_flight")
-    assert layout.BACKENDS_AT + layout.BACKENDS_WORDS <= layout.SLOT_WORDS
+    assert layout.backend_totals_at(0, 1, "failures") + MAX_BACKENDS <= layout.slot_at(0) + layout.LOGINS_AT
+    assert layout.LOGINS_AT + layout.LOGIN_ROOM <= layout.SPLIT_AT
+    assert layout.split_at(0, 1) + layout.SPLIT_VERSION_WORDS <= layout.backends_at(0, 0, "in_flight")
+    assert layout.BACKENDS_AT + layout.BACKENDS_WORDS <= layout.QUEUES_AT
+    assert layout.QUEUES_AT + 2 * layout.QUEUE_WORDS <= layout.SEEN_AT
+    assert layout.SEEN_AT + 2 <= layout.SLOT_WORDS
 
 
 def test_slots_begin_on_a_page_of_their_own() -> None:
