@@ -78,19 +78,23 @@ ROOMS = {
         ["engine"],
         ["checks", "commands", "declaration"],
         ["tables.hold_settings", "tables.log_settings"],
-        [f"tables.{name}_settings" for name in ("router", "app", "deploy", "release", "backends", "limit", "login")],
+        [
+            f"tables.{name}_settings"
+            for name in ("router", "app", "deploy", "release", "backends", "canary", "limit", "login")
+        ],
         ["tables", "arrays"],
         ["loading"],
         ["toml_file"],
     ],
     "app.proxy": [
         ["client_request", "delays", "errand", "limited", "long_lived", "waiting_room", "replies.reply"],
-        ["passage", "tape"],
+        ["passage", "tape", "limit_keys"],
+        ["sharing"],
         ["transaction"],
         ["request_log", "environ", "rewrite", "relay"],
         ["access_log", "exchange_record"],
         ["replies"],
-        ["chain", "limit_keys"],
+        ["chain"],
         ["backend_queue"],
         ["filters", "sending"],
         ["forwarder"],
@@ -120,6 +124,7 @@ ROOMS = {
         ["target_maker"],
         ["router"],
         ["failover"],
+        ["canary_guard"],
     ],
 }
 """What lies in a large room, lowest first; on one line nobody knows the others."""

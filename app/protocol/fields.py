@@ -19,6 +19,7 @@ __all__ = [
     "parted",
     "remember",
     "split_list",
+    "without_cookie",
 ]
 
 Field = tuple[bytes, bytes]
@@ -209,3 +210,17 @@ def cookie_taken_off(line: bytes, name: bytes) -> tuple[bytes, bytes]:
     others, found = parted(value, b";", name)
     others = others.strip(b" \t")
     return field + b": " + others if others else b"", found
+
+
+def without_cookie(raw: bytes, name: bytes) -> tuple[bytes, bytes]:
+    """A request's head without the cookies of a name, and the value of the first one."""
+    kept, found = [], b""
+    for line in raw[:-4].split(b"\r\n"):
+        field, _, value = line.partition(b":")
+        if field.lower() == b"cookie" and name in value:
+            line, ours = cookie_taken_off(line, name)
+            found = found or ours
+            if not line:
+                continue
+        kept.append(line)
+    return b"\r\n".join(kept) + b"\r\n\r\n", found

@@ -70,15 +70,22 @@ class Chain:
         router: sees the state.
         concerns: of some of them, whether a state may give them anything to say of a simple request; where it does
             not, they are not asked. The others always are.
+        concerns_any: the same, of any request.
     """
 
     def __init__(
-        self, filters: Sequence[Filter], router: TrafficRouter, concerns: Mapping[Filter, Concern] | None = None
+        self,
+        filters: Sequence[Filter],
+        router: TrafficRouter,
+        concerns: Mapping[Filter, Concern] | None = None,
+        concerns_any: Mapping[Filter, Concern] | None = None,
     ) -> None:
-        self._filters = tuple(filters)
+        self._all = tuple(filters)
         self._router = router
         self._concerns = concerns or {}
-        self._concerned: tuple[Filter, ...] = ()  # in the state of `_generation`
+        self._concerns_any = concerns_any or {}
+        self._filters: tuple[Filter, ...] = ()  # in the state of `_generation`
+        self._concerned: tuple[Filter, ...] = ()  # of these, those that a simple request has to do with
         self._generation = -1
 
     def admit(self, transaction: Transaction, is_held: bool = False) -> RouterError | Reply | None:
@@ -111,8 +118,8 @@ class Chain:
                 transaction.release()
 
     def _look_at(self, state: BlueGreenState | None, generation: int) -> None:
-        concerns = self._concerns
-        self._concerned = tuple(ask for ask in self._filters if ask not in concerns or concerns[ask](state))
+        self._filters = _those_of(self._all, self._concerns_any, state)
+        self._concerned = _those_of(self._filters, self._concerns, state)
         self._generation = generation
 
     def _wait(self, transaction: Transaction, wait: Wait, is_held: bool) -> None:
@@ -132,3 +139,9 @@ class Chain:
                     delays.queued_us += waited_us
                 else:
                     delays.held_us += waited_us
+
+
+def _those_of(
+    filters: Sequence[Filter], concerns: Mapping[Filter, Concern], state: BlueGreenState | None
+) -> tuple[Filter, ...]:
+    return tuple(ask for ask in filters if ask not in concerns or concerns[ask](state))

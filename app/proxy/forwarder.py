@@ -61,6 +61,7 @@ class Forwarder:
         chain: admits a request.
         failures: is told of versions that have failed and answer again.
         retrier: sends a request again when its version has refused it.
+        tells_version: whether answers say which version they are from.
 
     Attributes:
         chain: as given.
@@ -77,6 +78,7 @@ class Forwarder:
         chain: Chain,
         failures: FailureDetector,
         retrier: Retrier,
+        tells_version: bool = False,
     ) -> None:
         self._audience = audience
         self._refusals = RateRefusals(audience)
@@ -85,7 +87,7 @@ class Forwarder:
         self.chain = chain
         self._failures = failures
         self._retrier = retrier
-        self.rewriter = Rewriter(config)
+        self.rewriter = Rewriter(config, tells_version)
         self.limits_total = config.response_timeout > 0
         self._ids = request_ids()
 

@@ -111,17 +111,22 @@ class LongLived:
         self._leaving = handover
         self.look(None, handover)
 
-    def look(self, active: int | None, handover: Handover) -> None:
-        """Ends what is due. To be called once a second, with the index of the active version, if there is one."""
+    def look(self, active: int | None, handover: Handover, canary: int | None = None) -> None:
+        """Ends what is due. To be called once a second.
+
+        Args:
+            active: the index of the active version, if there is one.
+            canary: that of the other one, while it has a share of the requests.
+        """
         if self._leaving is not None:
-            handover, active = self._leaving, None
+            handover, active, canary = self._leaving, None, None
         elif active is None:
             return
         if not handover.is_on:
             return
         now = self._clock()
         for stream, ending in list(self._streams.items()):
-            if stream.version == active:
+            if stream.version in (active, canary):
                 self._streams[stream] = None  # it is wanted again, after a roll-back say
             elif ending is None:
                 hand_over_at = now + self._spread(0.0, handover.window_s)

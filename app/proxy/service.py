@@ -30,10 +30,13 @@ from app.proxy.long_lived import Handover
 from app.proxy.replies.audience import Audience
 from app.proxy.sending.retrier import Retrier
 from app.proxy.sending.retry_budget import RetryBudget
+from app.proxy.sharing import SplitCounter
 from app.proxy.transaction import RequestRecorder
+from app.routing.canary_guard import CanaryGuard
 from app.routing.failover import Failover, FailureDetector
 from app.routing.router import TrafficRouter
 from app.settings.loading import Loaded
+from app.settings.tables.canary_settings import CanaryConfig
 from app.settings.tables.limit_settings import LimitConfig
 from app.settings.tables.login_settings import LoginConfig
 from app.settings.tables.router_settings import RouterConfig
@@ -100,7 +103,7 @@ class Service:
         metrics: the file that all workers share.
         limits: what they count `[[limit]]`s in; None where there are none.
         logins: the `[[login]]`s; None where there are none.
-        router, forwarder, records, timeouts, admission, budget, failover: see their classes.
+        router, forwarder, records, timeouts, admission, budget, failover, split_counter: see their classes.
     """
 
     def __init__(
@@ -140,14 +143,19 @@ class Service:
         self.limits = _shared_limits(settings)
         self.logins = _logins(settings)
         queues = partial(self.metrics.queue, self.slot)
-        chain, self.admission = chain_of(settings, self.router, self.slot, queues, self.limits, self.logins)
+        self.split_counter = SplitCounter(self.metrics.split(self.slot), self.metrics.split_clients(self.slot))
+        chain, self.admission = chain_of(
+            settings, self.router, self.slot, queues, self.limits, self.logins, self.split_counter
+        )
         self.budget = RetryBudget(config.hold.retry_budget / 100, config.hold.retry_floor, self.slot.requests)
         self.failover = Failover(config, self.router, self.metrics.probes, self._note_diversion)
+        self._canary_guard = CanaryGuard(self.router, self.metrics.probes)
         failures = FailureDetector(config.hold.circuit_failures, self.failover.divert)
         retrier = Retrier(config, self.router, chain, failures, self.budget, self.slot)
         self.access = Access(config)
         audience = Audience(config.show_cause, self.access)
-        self.forwarder = Forwarder(config, audience, self.records, self.timeouts, chain, failures, retrier)
+        tells = settings.of(CanaryConfig).tell
+        self.forwarder = Forwarder(config, audience, self.records, self.timeouts, chain, failures, retrier, tells)
         self.recording = ExchangeRecorder(config, self.forwarder, self.records)
         self.handover = Handover.of(config)
         self._tell_failover = tell_failover
@@ -188,8 +196,13 @@ class Service:
             self._note_state_fault()
             self.slot.beat(time.monotonic_ns() // 1000, bool(self._state_fault))
             active = state.active if state is not None else None
-            # What has no end by itself is ended on a version that is not active any more.
-            self.records.long_lived.look(active.index if active is not None else None, self.handover)
+            canary = self.router.canary_target
+            # What has no end by itself is ended on a version that has no requests any more.
+            self.records.long_lived.look(
+                active.index if active is not None else None,
+                self.handover,
+                canary.version if canary is not None else None,
+            )
             self.budget.tick()
             for words in self._words.values():
                 words.settle()
@@ -197,8 +210,11 @@ class Service:
                 self.records.access_log.flush()
             self.recording.look()
             self.failover.look_again()
+            self._canary_guard.look_again()
             if self.metrics.try_lead():
                 self.metrics.fold()
+                if state is not None and state.split is not None:
+                    self.split_counter.sweep(state.split)
                 self._follow_failover(active)
             gevent.sleep(until_next_second())
 

@@ -18,6 +18,7 @@ from app.proxy.delays import Delays
 from app.proxy.limited import Limited
 from app.proxy.long_lived import LongLived
 from app.proxy.passage import NO_CLAIMS, Passage
+from app.proxy.sharing import Assignment
 from app.proxy.tape import Tape
 from app.routing.targets import NOWHERE, Claims, Target
 from app.transport.deadlines import Deadlines
@@ -143,6 +144,7 @@ class Transaction:
         pick: what chooses the version, set by a filter; None is the active version.
         tokens: what a preview's link, cookie or field said; None until one was looked for and found.
         is_preview: it visits the standby: it is not held, not counted, and its answer not to be stored.
+        assignment: which of two versions in traffic it was given to; None while the state has no split.
         backend_cookie: the value of the cookie that names the backend which the client has had; b"" for none.
         limited: what the limits have done about it; None where none is about it.
         passage: what a login has found; None where none was asked.
@@ -164,6 +166,7 @@ class Transaction:
     __slots__ = (
         "_records",
         "_total",
+        "assignment",
         "backend_cookie",
         "bytes_in",
         "bytes_out",
@@ -197,6 +200,7 @@ class Transaction:
         self.is_preview = False
         self.passage: Passage | None = None
         self.backend_cookie = b""
+        self.assignment: Assignment | None = None
         self.limited: Limited | None = None
         self.queued_until = 0.0
         self.tried: Tried | None = None
@@ -349,6 +353,8 @@ class Transaction:
             if self.stream:
                 records.recorder.count_stream(version, "cut" if is_cut else self.stream)
             started_us = request.started_us
+            if self.assignment is not None:
+                self.assignment.end(request, version, status, cause, now_us - started_us, not self.stream)
             records.recorder.finish(
                 self.row,
                 version,

@@ -13,7 +13,7 @@ from app.routing.router import TrafficRouter
 from app.routing.targets import Target
 from app.settings.tables.router_settings import RouterConfig
 
-__all__ = ["Failover", "FailureDetector", "state_of"]
+__all__ = ["Failover", "FailureDetector", "state_of", "try_again"]
 
 logger = getLogger(__name__)
 
@@ -117,9 +117,7 @@ class Failover:
     def _return(self, home: Target) -> None:
         """Sends requests back; the first one that fails there opens the circuit again."""
         self._diverted_from = None
-        for target in (home, *(home.backends.targets if home.backends is not None else ())):
-            if target.circuit is not None:
-                target.circuit.try_again()
+        try_again(home)
         self._router.divert(home)
         logger.warning("failover: %s is healthy again, requests go back to it", home.name)
 
@@ -135,6 +133,13 @@ class Failover:
     def _last_probe(self, target: Target) -> Probe | None:
         probes = self._probes(target.version)
         return probes[-1] if probes else None
+
+
+def try_again(target: Target) -> None:
+    """There is reason to believe that a version has recovered: its next request will show."""
+    for one in (target, *(target.backends.targets if target.backends is not None else ())):
+        if one.circuit is not None:
+            one.circuit.try_again()
 
 
 def state_of(target: Target) -> CircuitState:

@@ -54,6 +54,7 @@ class TrafficRouter:
         seen: the state as the last look found it.
         generation: how many different states have been seen so far.
         has_previews: whether the state has a key that tokens may be signed with.
+        canary_target: the version that a split gives a share of the requests, while it can take some.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class TrafficRouter:
         self._active: Target | None = None
         self._standby: Target | None = None
         self._serving: Target | None = None  # the active version, or the standby in its place
+        self.canary_target: Target | None = None
 
     # --- which version ------------------------------------------------------------------------------------
 
@@ -114,9 +116,13 @@ class TrafficRouter:
         if state == self.seen:  # a file that has just been written is read again for a while
             self.seen = state
             return
-        self.seen = state
+        before, self.seen = self.seen, state
         self.generation += 1
         self.has_previews = state is not None and bool(state.preview_key)
+        if before is not None and state is not None and _is_as_before(before, state):
+            self._share_out(state)
+            self._claims.note_state(state.serial)
+            return
         self._seen_at = monotonic()
         active = state.active if state is not None else None
         self._active = self._maker.target_of(active) if active is not None else None
@@ -124,11 +130,24 @@ class TrafficRouter:
         self._serving = self._active
         is_closed = state is not None and (state.pause is not None or state.maintenance is not None)
         self._target = None if is_closed else self._active
+        self.canary_target = None
         if state is not None:
+            self._share_out(state)
             self._keep_sessions(state)
             for version in state.versions.values():
                 self._maker.welcome(version)
             self._claims.note_state(state.serial)  # last: whoever stops a version waits for it
+
+    def _share_out(self, state: BlueGreenState) -> None:
+        """Notes which version has a share; one that was stopped, or is not up yet, has none."""
+        split, self.canary_target = state.split, None
+        if split is not None and split.weight and self._active is not None and state.version(split.canary).is_up:
+            self.canary_target = self._standby_in(state)
+
+    def _standby_in(self, state: BlueGreenState) -> Target:
+        if self._standby is None:
+            self._standby = self._maker.target_of(state.version(state.standby_version))
+        return self._standby
 
     def _keep_sessions(self, state: BlueGreenState) -> None:
         """One for each place that the state names; requests that are still on others end there.
@@ -181,10 +200,13 @@ class TrafficRouter:
     def standby(self) -> Target:
         """The version that is not active. Raises NoActiveVersion when none is, and TrafficPaused."""
         self.past_maintenance()
-        if self._standby is None:
-            assert self.seen is not None
-            self._standby = self._maker.target_of(self.seen.version(self.seen.standby_version))
-        return self._standby
+        assert self.seen is not None
+        return self._standby_in(self.seen)
+
+    def canary(self) -> Target:
+        """The version that has a share of the requests; where it has none, that of all others. Raises as `target`."""
+        target = self.target()
+        return self.canary_target or target
 
     def divert(self, target: Target) -> None:
         """Sends requests to `target`, the active version or the standby, until the state changes."""
@@ -235,7 +257,7 @@ class TrafficRouter:
     def claim_on(
         self, pick: Callable[[], Target], method: bytes, path: bytes, now_us: int, request_id: bytes = b""
     ) -> tuple[int, Target]:
-        """As `claim`, on what `pick` gives: `target`, `past_maintenance` or `standby`. Raises what `pick` raises."""
+        """As `claim`, on what `pick` gives, a method of this router such as `standby`. Raises what `pick` raises."""
         while True:
             target = pick()
             row = self._claims.start(target.version, method, path, now_us, request_id)
@@ -317,3 +339,15 @@ class TrafficRouter:
             if target.leave is not None:
                 target.leave()
             self._claims.unclaim(row, whole.version)
+
+
+def _is_as_before(before: BlueGreenState, state: BlueGreenState) -> bool:
+    """Whether at most the share of a version is another one: what is known of the versions' failures still holds."""
+    return (
+        (before.split is not None or state.split is not None)
+        and before.versions == state.versions
+        and before.active_version == state.active_version
+        and before.switches == state.switches
+        and before.pause == state.pause
+        and before.maintenance == state.maintenance
+    )

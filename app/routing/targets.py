@@ -13,10 +13,13 @@ from app.routing.circuit import Circuit
 from app.upstream.fresh import Connections
 from app.upstream.messages import UpstreamRequest, UpstreamResponse
 
-__all__ = ["AFFINITY_COOKIE", "NOWHERE", "NO_VERSION", "Claims", "NoClaims", "Target"]
+__all__ = ["AFFINITY_COOKIE", "NOWHERE", "NO_VERSION", "SPLIT_COOKIE", "Claims", "NoClaims", "Target"]
 
 AFFINITY_COOKIE = b"__router_backend"
 """The cookie that has clients stay on their backend, where `[backends] affinity` is set."""
+
+SPLIT_COOKIE = b"__router_split"
+"""The cookie by which clients are told apart while two versions share the requests, where the split says so."""
 
 NO_VERSION = 2
 """The index, in the metrics, of requests that no version was picked for."""

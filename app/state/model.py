@@ -93,6 +93,12 @@ class VersionState:
         return at - self.started_at if self.started_at else None
 
     @property
+    def is_up(self) -> bool:
+        """Whether it was last known to run; of one that no command has started, nothing else is known."""
+        was_ours = self.pid is not None or self.started_at is not None
+        return self.status == "running" or (self.status == "stopped" and not was_ours)
+
+    @property
     def index(self) -> int:
         """0 for blue, 1 for green."""
         return VERSIONS.index(self.name)

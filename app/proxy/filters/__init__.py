@@ -11,6 +11,8 @@ from app.proxy.filters.admission import Admission
 from app.proxy.filters.affinity import AffinityFilter
 from app.proxy.filters.maintenance import MaintenanceFilter
 from app.proxy.filters.preview import PreviewFilter
+from app.proxy.filters.splitting import SplitFilter
+from app.proxy.sharing import SplitCounter
 from app.proxy.transaction import Recorder
 from app.routing.router import TrafficRouter
 from app.settings.loading import Loaded
@@ -28,6 +30,7 @@ __all__ = ["ORDER", "Admission", "chain_of"]
 ORDER: Final = (
     ("preview", "its token is taken off before anybody else could see it: logs, other filters, applications"),
     ("affinity", "its cookie is taken off likewise; the choice of a backend is the last thing"),
+    ("split", "its cookie is taken off likewise; whom maintenance lets pass is given to nobody by chance"),
     ("maintenance", "visitors of the standby pass it, so it comes after them; nobody else need be judged meanwhile"),
     ("limits", "who asks too often is told so before anything is asked that costs more"),
     ("login", "who asks, after everything that refuses without a look at that: to find it out costs most"),
@@ -44,11 +47,12 @@ def chain_of(
     place: Callable[[int], QueuePlace],
     limits: SharedLimits | None = None,
     logins: Logins | None = None,
+    split_counter: SplitCounter | None = None,
 ) -> tuple[Chain, Admission]:
     """The chain of one worker, and its last filter, where requests may be waiting.
 
     `place` gives what workers tell one another of their queues, by version; in `limits` they count together; `logins`
-    are those of the settings.
+    are those of the settings; `split_counter` counts what two versions share.
 
     A filter for which nothing is configured is None here and costs a request nothing. One with a table of its own asks
     for it by its class: `settings.of(ItsConfig)`.
@@ -60,9 +64,11 @@ def chain_of(
     admission = Admission(config, router, recorder, queues)
     preview = PreviewFilter(config, router)
     maintenance = MaintenanceFilter(config, router, settings.app.health_path)
+    split = SplitFilter(config, router, split_counter) if split_counter is not None else None
     filters: dict[str, Filter | None] = {
         "preview": preview,
         "affinity": AffinityFilter(config) if settings.backends.affinity else None,
+        "split": split,
         "maintenance": maintenance,
         "limits": _limits_filter(limits, has_login=False),
         "login": _login_filter(config, logins, recorder),
@@ -70,7 +76,8 @@ def chain_of(
         "admission": admission,
     }
     concerns: dict[Filter, Concern] = {preview: preview.concerns, maintenance: maintenance.concerns}
-    return Chain([ask for name, _ in ORDER if (ask := filters[name]) is not None], router, concerns), admission
+    asked = [ask for name, _ in ORDER if (ask := filters[name]) is not None]
+    return Chain(asked, router, concerns, {split: split.concerns} if split is not None else {}), admission
 
 
 def _limits_filter(limits: SharedLimits | None, has_login: bool) -> LimitsFilter | None:

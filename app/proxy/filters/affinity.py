@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from app.protocol.fields import cookie_taken_off
+from app.protocol.fields import without_cookie
 from app.proxy.chain import Verdict
 from app.proxy.client_request import request_parser
 from app.proxy.transaction import Transaction
 from app.routing.targets import AFFINITY_COOKIE
 from app.settings.tables.router_settings import RouterConfig
 
-__all__ = ["AffinityFilter", "taken_off"]
-
-
-def taken_off(raw: bytes) -> tuple[bytes, bytes]:
-    """A request's head without the cookie, and its value."""
-    kept, found = [], b""
-    for line in raw[:-4].split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        if name.lower() == b"cookie" and AFFINITY_COOKIE in value:
-            line, ours = cookie_taken_off(line, AFFINITY_COOKIE)
-            found = found or ours
-            if not line:
-                continue
-        kept.append(line)
-    return b"\r\n".join(kept) + b"\r\n\r\n", found
+__all__ = ["AffinityFilter"]
 
 
 class AffinityFilter:
@@ -36,6 +22,6 @@ class AffinityFilter:
         """Has nothing against a request; once it is taken off there is nothing to find."""
         head = transaction.request.head
         if AFFINITY_COOKIE in head.raw:
-            raw, transaction.backend_cookie = taken_off(head.raw)
+            raw, transaction.backend_cookie = without_cookie(head.raw, AFFINITY_COOKIE)
             transaction.request.head = self._parser.parse(raw)
         return None

@@ -7,6 +7,7 @@ from time import monotonic_ns
 from app.protocol.heads import upstream_head
 from app.protocol.response import ResponseHead
 from app.proxy.rewrite.date import date_line
+from app.proxy.rewrite.split_cookie import split_cookie_lines
 from app.proxy.transaction import Transaction
 from app.routing.targets import AFFINITY_COOKIE
 from app.settings.tables.router_settings import RouterConfig
@@ -16,9 +17,15 @@ __all__ = ["Rewriter"]
 
 
 class Rewriter:
-    """Composes the heads of one worker's messages."""
+    """Composes the heads of one worker's messages.
 
-    def __init__(self, config: RouterConfig) -> None:
+    Args:
+        config: the settings.
+        tells_version: whether answers say which version they are from.
+    """
+
+    def __init__(self, config: RouterConfig, tells_version: bool = False) -> None:
+        self._tells_version = tells_version
         self._via = b"Via: 1.1 %b\r\n" % config.via.encode() if config.via else b""
         self._server_timing = config.server_timing
         self._for_the_log = bool(config.access_log and config.log.access_log_response_headers)
@@ -79,6 +86,10 @@ class Rewriter:
         target = transaction.target
         if target.cookie and target.cookie != transaction.backend_cookie:
             added += _affinity(transaction, target.cookie)
+        if self._tells_version:
+            added += b"X-Router-Version: %b\r\n" % target.name.encode()
+        if transaction.assignment is not None:
+            added += split_cookie_lines(transaction, head)
         if transaction.is_preview:
             # A shared cache in front of us would show it to everybody.
             added += b"Cache-Control: no-store\r\nX-Router-Preview: " + target.name.encode() + b"\r\n"

@@ -133,6 +133,10 @@ class Retrier:
         target = transaction.target
         if isinstance(error, UpstreamError) and not (isinstance(error, UpstreamReset) and error.was_used):
             self._failures.failed(target)
+            if transaction.assignment is not None:
+                transaction.assignment.has_failed = True
+        if self._leaves_canary(transaction, error):
+            return self._admit_anew(transaction, error)
         tried = self._tried(transaction)
         backend = self._another(target, error, tried)
         if backend is not None:
@@ -152,6 +156,20 @@ class Retrier:
             return self._admit_anew(transaction, error, left_s)
         finally:
             attempts.held_s += monotonic() - waits_from
+
+    def _leaves_canary(self, transaction: Transaction, error: RouterError) -> bool:
+        """Whether the canary has failed it, and the stable version may have it; if so, it is noted."""
+        assignment = transaction.assignment
+        if assignment is None or assignment.is_moved or not assignment.is_on_canary(transaction.target.version):
+            return False
+        assignment.is_moved = self._is_harmless(error)
+        return assignment.is_moved
+
+    def _is_harmless(self, error: RouterError) -> bool:
+        """Whether sending it again does no harm, as far as there is something left to repeat it with."""
+        if isinstance(error, UpstreamReset):
+            return error.may_be_repeated and (error.was_used or self._budget.take())
+        return isinstance(error, _UNSENT)
 
     def _tried(self, transaction: Transaction) -> set[int]:
         """The backends of the version that have refused a request, the last one included."""
@@ -184,9 +202,7 @@ class Retrier:
         """Whether others of a version's backends could have it, had they room, and sending it again does no harm."""
         if target.whole.backends is None or not target.whole.backends.has_others(tried):
             return False
-        if isinstance(error, UpstreamReset):
-            return error.may_be_repeated and (error.was_used or self._budget.take())
-        return isinstance(error, _UNSENT)
+        return self._is_harmless(error)
 
     def _check_can_wait(self, transaction: Transaction, error: RouterError) -> None:
         """Raises what the client is told when waiting is of no use, or sending again might do harm."""

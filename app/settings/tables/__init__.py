@@ -9,6 +9,7 @@ from app.settings.declaration import Table, TableArray
 from app.settings.tables import (
     app_settings,
     backends_settings,
+    canary_settings,
     deploy_settings,
     limit_settings,
     login_settings,
@@ -24,6 +25,7 @@ TABLES: Final[tuple[Table, ...]] = (
     deploy_settings.TABLE,
     release_settings.TABLE,
     backends_settings.TABLE,
+    canary_settings.TABLE,
 )
 """In the order in which they are listed everywhere."""
 
