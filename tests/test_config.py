@@ -55,6 +55,7 @@ def test_files_of_the_router_lie_beside_the_state_file() -> None:
     assert config.metrics_path == "/srv/state/router_metrics.mmap"
     assert config.pid_path == "/srv/state/router.pid"
     assert RouterConfig(metrics_file="/dev/shm/m").metrics_path == "/dev/shm/m"
+    assert RouterConfig(metrics_file="/dev/shm/m").limits_path == "/dev/shm/router_limits.mmap"
 
 
 GOOD: list[dict[str, Any]] = [
