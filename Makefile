@@ -53,7 +53,7 @@ coverage: $(READY_DEV) ## Run all tests and show which branches they left out; t
 # The rules need no process to be tried, so their share takes a minute.
 floor: $(READY_DEV) ## Tell which branches of the rules (L0) the tests leave out; there shall be none
 	@$(PYTHON) -m pytest -n auto --dist worksteal -q --cov=app --cov-report= tests/protocol tests/state tests/metrics \
-		tests/limits tests/logins tests/deploy/test_phases.py tests/deploy/test_judgement.py tests/test_*.py $(ARGS)
+		tests/limits tests/logins tests/canary tests/deploy/test_phases.py tests/deploy/test_judgement.py tests/test_*.py $(ARGS)
 	@$(PYTHON) -m tests.coverage_floor
 
 fuzz: $(READY_DEV) ## Feed random messages to parsers and lane for ten minutes (ARGS="--seconds 60 --seed 1")

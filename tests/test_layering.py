@@ -46,7 +46,7 @@ LEVELS = [
         ),
         *("app.metrics.snapshot", "app.metrics.exposition"),
     ],
-    [f"app.logins.{name}" for name in ("remembered", "tokens", "identity", "claims")],
+    [f"app.logins.{name}" for name in ("remembered", "tokens", "identity", "claims")] + ["app.canary"],
     # L1, adapters: one outside thing each
     ["app.installation", "app.setup"],
     [
@@ -116,6 +116,7 @@ ROOMS = {
         ["scaling"],
         ["foreground_run"],
     ],
+    "app.canary": [["outcomes", "course"], ["evidence"], ["rollout"], ["guards", "rollout_text"], ["policy"]],
     "app.routing": [
         ["circuit", "choosing"],
         ["targets"],
