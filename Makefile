@@ -17,7 +17,7 @@ BENCHES += $(addprefix bench-,limits logins log)
 GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compile run test peers coverage floor fuzz soak drill lint types format reference lock outdated clean bench $(BENCHES)
+.PHONY: help setup compile run test peers coverage floor fuzz soak drill canary-sim lint types format reference lock outdated clean bench $(BENCHES)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -64,6 +64,9 @@ soak: $(READY_DEV) ## Switch, crash, kill and upgrade under load for two minutes
 
 drill: $(READY_DEV) ## Break a deployment in every way, and mend it by what is printed, fifteen minutes
 	@$(PYTHON) -m tests.drill $(ARGS)
+
+canary-sim: $(READY_DEV) ## Roll out good and bad releases in simulated time, beside others' rules, ten minutes
+	@$(PYTHON) -m tests.canary_sim $(ARGS)
 
 lint: $(READY_DEV) ## Check format and style
 	@$(PYTHON) -m ruff format --check --quiet . || { echo 'Not in its format; make format'; bad=1; }; \

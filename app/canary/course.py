@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-__all__ = ["ALL", "DEFAULT_STEPS", "Course", "Step", "fitted", "parse_steps", "percent"]
+__all__ = ["ALL", "DEFAULT_STEPS", "HIGHEST_FIRST", "Course", "Step", "fitted", "parse_steps", "percent"]
 
 ALL: Final = 10_000
 """All of the traffic, in hundredths of a per cent, as weights are counted."""
@@ -47,7 +47,8 @@ def parse_steps(text: str, least_s: float = _LEAST_S) -> tuple[Step, ...]:
 
 _DECIDING_REQUESTS: Final = 200
 _DECIDING_S: Final = 300
-_HIGHEST_FIRST: Final = 2_500
+HIGHEST_FIRST: Final = 2_500
+"""Little traffic does not get further than this without having been judged."""
 
 
 def fitted(steps: Sequence[Step], rate_per_s: float) -> tuple[Step, ...]:
@@ -55,9 +56,9 @@ def fitted(steps: Sequence[Step], rate_per_s: float) -> tuple[Step, ...]:
 
     `rate_per_s` is the traffic of now; 0 is as little as can be.
     """
-    wanted = _HIGHEST_FIRST
+    wanted = HIGHEST_FIRST
     if rate_per_s > 0:
-        wanted = min(_HIGHEST_FIRST, round(ALL * _DECIDING_REQUESTS / (rate_per_s * _DECIDING_S)))
+        wanted = min(HIGHEST_FIRST, round(ALL * _DECIDING_REQUESTS / (rate_per_s * _DECIDING_S)))
     if wanted <= steps[0].weight:
         return tuple(steps)
     later = [step for step in steps if step.weight > wanted]

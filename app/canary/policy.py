@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from app.canary.course import percent
+from app.canary.course import HIGHEST_FIRST, percent
 from app.canary.guards import broken
 from app.canary.rollout import Glance, Rollout
 
@@ -123,10 +123,16 @@ def _is_suspected(now: Rollout, look: Glance) -> _Found:
 
 
 def _is_unseen(now: Rollout, look: Glance) -> _Found:
-    if now.in_step >= now.course.enough:
+    if now.in_step >= now.course.enough or _is_too_little(now, look):
         return None
     what = "client" if now.course.is_sticky else "request"
     return Decision.WAIT, f"{now.in_step} of the {now.course.enough} {what}s that this step needs are done"
+
+
+def _is_too_little(now: Rollout, look: Glance) -> bool:
+    """Whether a step has shown that so little traffic decides nothing, and the next one is still a small one."""
+    lasted_s = look.at_s - now.step_began_s
+    return lasted_s >= now.course.patience_s / 5 and not now.is_at_last_step and now.next_weight <= HIGHEST_FIRST
 
 
 def _is_unwell(now: Rollout, look: Glance) -> _Found:
@@ -153,7 +159,7 @@ def _ahead(now: Rollout, look: Glance) -> _Found:
     """Where nothing keeps it."""
     if now.is_at_last_step:
         return Decision.PROMOTE, "nothing speaks against it"
-    return Decision.STEP, f"nothing speaks against it, so it gets {percent(now.course.steps[now.step + 1].weight)}"
+    return Decision.STEP, f"nothing speaks against it, so it gets {percent(now.next_weight)}"
 
 
 _RULES: Final[Sequence[Callable[[Rollout, Glance], _Found]]] = (

@@ -82,6 +82,11 @@ class Rollout(NamedTuple):
         """The next one is all of the traffic."""
         return self.step == len(self.course.steps) - 1
 
+    @property
+    def next_weight(self) -> int:
+        """The share of the next step."""
+        return self.course.steps[self.step + 1].weight
+
     def excess(self, measure: str) -> float:
         """By what share of its requests, 0…1, the canary has more of a measure than stable in the same seconds."""
         at = MEASURES.index(measure)

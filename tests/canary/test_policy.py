@@ -193,6 +193,14 @@ def test_too_little_traffic_is_inconclusive(choice: str, decision: Decision) -> 
     assert 900 <= rollout.at_s <= 903
 
 
+def test_a_small_step_that_too_little_traffic_reaches_is_not_waited_for() -> None:
+    rollout = Followed(COURSE._replace(steps=(Step(100, 60.0), Step(500, 60.0), Step(5_000, 60.0))))
+    few = Pair(Outcomes(0), Outcomes(80, 1, 40, 4))
+    assert rollout.until(few, acts).decision is Decision.STEP
+    assert 180 <= rollout.at_s <= 183
+    assert rollout.until(few, is_no_wait).decision is Decision.HOLD
+
+
 def test_a_proof_is_asked_for_before_the_end() -> None:
     rollout = Followed(COURSE._replace(needs_proof=True))
     few = Pair(Outcomes(4, 0, 2, 0), Outcomes(80, 0, 40, 4))
