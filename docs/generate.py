@@ -50,6 +50,7 @@ The settings that the options override are in [Configuration](configuration.md),
 _UNDONE: Final = {
     "nothing": "nothing",
     "stop target": "the version is stopped, and remembered as it was before",
+    "take back": "all requests go to the active version; the target is stopped, and remembered as it was before",
     "put back": "those of its processes that live get requests again; what was started and has none is stopped",
     "roll back": "traffic goes back to the version before",
     "roll back if watched": "with `--watch`, traffic goes back when the new version has failed; else nothing",

@@ -34,7 +34,9 @@ def _is_unhealthy(rollout: Rollout, look: Glance) -> str:
 def _fails(rollout: Rollout, look: Glance) -> str:
     recent = look.counts.since(rollout.recent[0][1])
     canary, stable = recent
-    if canary.completed < _FEWEST or _share(canary) < _HALF or _share(stable) >= _STABLE_IS_WELL:
+    if min(canary.completed, stable.completed) < _FEWEST:
+        return ""
+    if _share(canary) < _HALF or _share(stable) >= _STABLE_IS_WELL:
         return ""
     what = "clients" if rollout.course.is_sticky else "requests"
     return f"{canary.failed} of its {canary.completed} {what} of the last {WINDOW_S:g} s failed"
@@ -47,8 +49,8 @@ def _hangs(rollout: Rollout, look: Glance) -> str:
     return f"it has {look.in_flight} requests in hand and has completed none for {WINDOW_S:g} s"
 
 
-def _share(tally: Outcomes) -> float:
-    return tally.failed / tally.completed if tally.completed else 0.0
+def _share(outcomes: Outcomes) -> float:
+    return outcomes.failed / outcomes.completed
 
 
 _GUARDS: Final[Sequence[Callable[[Rollout, Glance], str]]] = (_has_ended, _is_unhealthy, _fails, _hangs)

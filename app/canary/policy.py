@@ -10,7 +10,7 @@ from app.canary.course import HIGHEST_FIRST, percent
 from app.canary.guards import broken
 from app.canary.rollout import Glance, Rollout
 
-__all__ = ["PROOF", "Decision", "Ruling", "judge"]
+__all__ = ["FEWEST_CLIENTS", "PROOF", "Decision", "Ruling", "judge"]
 
 PROOF: Final = 20.0
 """With so much evidence for it a release has proven itself: one in twenty bad ones does, at most."""
@@ -18,7 +18,7 @@ PROOF: Final = 20.0
 _DOUBT: Final = 0.1
 """From this part of the threshold on, the release gets no more traffic until it is clear."""
 
-_FEWEST_CLIENTS: Final = 3
+FEWEST_CLIENTS: Final = 3
 """What only one or two clients meet may be theirs."""
 
 _MATTERS: Final = {"failed": 0.005, "slow50": 0.08, "slow95": 0.03}
@@ -75,7 +75,7 @@ def _convicted(now: Rollout, look: Glance) -> _Found:
 
 def _matters(now: Rollout, look: Glance) -> bool:
     """Whether what speaks against it is worth going back for."""
-    if now.judged.canary.completed < now.course.fewest or look.clients < _FEWEST_CLIENTS:
+    if now.judged.canary.completed < now.course.fewest or look.clients < FEWEST_CLIENTS:
         return False
     return any(now.excess(measure) >= least for measure, least in _MATTERS.items())
 

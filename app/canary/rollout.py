@@ -99,7 +99,11 @@ class Rollout(NamedTuple):
         if not self.course.is_sticky:
             return ahead
         return ahead._replace(
-            evidence=CanaryEvidence(), judged=_NOTHING, expected=(0.0,) * len(MEASURES), open=_NOTHING
+            evidence=CanaryEvidence(),
+            judged=_NOTHING,
+            expected=(0.0,) * len(MEASURES),
+            open=_NOTHING,
+            recent=((at_s, self.last),),
         )
 
     def seen(self, look: Glance) -> Rollout:

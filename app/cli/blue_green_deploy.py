@@ -16,7 +16,12 @@ Usage:
   blue_green_deploy switch VERSION [--force] [--wait] [--on-timeout=WHAT]
   blue_green_deploy rollback [--to=N] [--wait] [--on-timeout=WHAT]
   blue_green_deploy deploy [--dir=DIR] [--release=NAME] [--command=COMMAND] [--watch=SECONDS]
-                           [--demo] [--stop-old] [--on-timeout=WHAT]
+                           [--demo] [--stop-old] [--on-timeout=WHAT] [--canary]
+  blue_green_deploy canary [--dir=DIR] [--release=NAME] [--command=COMMAND] [--demo] [--steps=STEPS]
+                           [--sticky=WHO] [--require-proof] [--on-inconclusive=WHAT]
+                           [--stop-old] [--on-timeout=WHAT]
+  blue_green_deploy canary status [--follow] [--json]
+  blue_green_deploy canary (promote | hold | resume | abort)
   blue_green_deploy preview [VERSION] [--for=SECONDS] [--json]
   blue_green_deploy pause [--max-hold=SECONDS] [--drain]
   blue_green_deploy resume
@@ -48,6 +53,9 @@ Commands:
   rollback      Send traffic back to the version before; it is started first if it does not run.
   deploy        Start a release as the standby, wait until it is healthy, switch to it, and wait for
                 the old version's requests. The old version keeps running for a rollback.
+  canary        The same with a share of the requests first, and more of them as long as nothing speaks
+                against the release; back by itself when something does. promote gives it all of them now,
+                hold keeps its share, resume lets it go on, abort takes its share away.
   preview       A link that shows the standby through the router, before it has the traffic.
   pause         Let new requests wait, so that nobody sees what you do meanwhile; with --drain, return
                 when no request is in flight any more.
@@ -83,6 +91,11 @@ Options:
   --to=N                  Back to what was active after command N of the history.
   --watch=SECONDS         After the switch, compare errors and times with the old version's; go back
                           if the new one does worse.
+  --canary                As canary does, with what is set in [canary].
+  --steps=STEPS           The shares that it has one after the other, as in 1%,5%:90s,25%.
+  --sticky=WHO            Let a client stay at its version: cookie, client or header:NAME.
+  --require-proof         Promote only what is shown not to be twice as bad.
+  --on-inconclusive=WHAT  When too few requests come to judge it: hold, promote or abort.
   --stop-old              Stop the old version in the end.
   --for=SECONDS           How long the link is good (3600), or maintenance lasts (until it is ended).
   --until=TIME            When maintenance ends: 22:30, or 2026-11-23T22:30.
@@ -111,6 +124,7 @@ Examples:
   blue_green_deploy deploy --release=r3 --dir=/srv/shop/r3
                                                    all of it in one command
   blue_green_deploy deploy --release=r4 --watch=60 r4 is given up if it does worse than r3
+  blue_green_deploy canary --release=r5            r5 gets 1 % of the requests, then more, then all
   blue_green_deploy pause --drain && ./migrate.sh; blue_green_deploy resume
   blue_green_deploy start blue --command='uvicorn shop:app --port {port}'
   blue_green_deploy scale green 4                  four processes of it instead of two, say
@@ -261,16 +275,30 @@ def _rollback(call: Call) -> int:
     return 0
 
 
+def _canary(call: Call) -> int:
+    from app.cli.deploy_canary import give_order, print_canary
+
+    if call.flag("status"):
+        return print_canary(call)
+    return give_order(call) if any(map(call.flag, ("promote", "hold", "resume", "abort"))) else _deploy(call)
+
+
 def _deploy(call: Call) -> int:
     from app.deploy.release.differences import differences
 
     if differs := differences(call.deployment, call.store.read_or_new()):
         call.deployment.note(differs, warns=True)
+    canary, watch_s = None, call.seconds("--watch", 1, 86_400) if call.text("--watch") else 0.0
+    if call.flag("canary") or call.flag("--canary"):
+        from app.cli.deploy_canary import canary_plan
+
+        canary, watch_s = canary_plan(call), watch_s or call.canary.bake
     call.deployer.deploy(
         call.overrides(),
         stop_old=call.flag("--stop-old"),
         on_timeout=call.on_timeout(),
-        watch_s=call.seconds("--watch", 1, 86_400) if call.text("--watch") else 0.0,
+        watch_s=watch_s,
+        canary=canary,
     )
     _print_way_back(call)
     if call.release.prune:
@@ -330,6 +358,7 @@ def _releases(call: Call) -> int:
 
 
 _COMMANDS: Final[dict[str, Callable[[Call], int]]] = {
+    "canary": _canary,  # first: the words that follow it are commands themselves
     "status": _status,
     "start": _start,
     "run": _run,

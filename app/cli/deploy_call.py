@@ -21,6 +21,7 @@ from app.deploy.record.history import History
 from app.event_file import EventFile
 from app.operator_errors import StateError, StateMissing, UsageError
 from app.settings.loading import Loaded
+from app.settings.tables.canary_settings import CanaryConfig
 from app.settings.tables.router_settings import RouterConfig
 from app.state.instances import name_of, number_of
 from app.state.model import BlueGreenState, VersionState, check_version
@@ -53,6 +54,7 @@ class Call:
     def __init__(self, arguments: Arguments, loaded: Loaded, command: str, printer: EventPrinter) -> None:
         self._arguments = arguments
         self.config, self.app, self.release = loaded.config, loaded.app, loaded.release
+        self.canary = loaded.of(CanaryConfig)
         self.store = StateStore(self.config.state_file, self.app.ports)
         self.processes: Processes = self.foreground if arguments["run"] else Processes(self.store.folder)
         self.history = History(self.store.folder / "history.jsonl")

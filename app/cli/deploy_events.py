@@ -161,6 +161,12 @@ class EventPrinter:
             self._say(f"The end of {event.log}:", *(f"   {line}" for line in event.log_tail))
         self._say("")
 
+    def _judged(self, event: ev.CanaryJudged) -> None:
+        if event.is_news:
+            self._say(f"🐤 {event.text}")
+        else:
+            self._progress.say(f"{event.version} is being tried", f": {event.text}")
+
     def _promoted(self, event: ev.Promoted) -> None:
         why = "; it is the first version, so no switch is needed" if event.is_first else ""
         self._say(f"✅ {event.version} is active: {_goes_to(event)}{why}")
@@ -230,6 +236,7 @@ _PRINTERS: Final[Mapping[type[ev.Event], Callable[[EventPrinter, Any], None]]] =
     ev.Launched: EventPrinter._launched,
     ev.Probed: EventPrinter._probed,
     ev.Diagnosed: EventPrinter._diagnosed,
+    ev.CanaryJudged: EventPrinter._judged,
     ev.Promoted: EventPrinter._promoted,
     ev.Draining: EventPrinter._draining,
     ev.Drained: EventPrinter._drained,

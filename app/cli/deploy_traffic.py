@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from app.address import Address
+from app.canary.outcomes import Outcomes, Pair
 from app.deploy.traffic import Row, Tally, Traffic, TrafficSample
 from app.metrics.backend_rows import BackendRow
 from app.metrics.shared import SharedMetrics
@@ -51,6 +52,9 @@ def backend_rows(
         finally:
             metrics.close()
     return {}
+
+
+_PACE_S = 300
 
 
 class _RouterTraffic:
@@ -98,6 +102,17 @@ class _RouterTraffic:
     def conduct(self, version: str, seconds: int) -> TrafficSample:
         stats = self._current().snapshot(seconds).versions[version]
         return TrafficSample(stats.requests, stats.failed, stats.total.p95_ms)
+
+    def pace(self, version: str) -> tuple[float, float] | None:
+        total = self._current().snapshot(_PACE_S).versions[version].total
+        return None if not total.p50_ms or not total.p95_ms else (total.p50_ms, total.p95_ms)
+
+    def shared_out(self, canary: str, *, by_client: bool) -> Pair:
+        blue, green = (Outcomes(*(arm.clients if by_client else arm.requests)) for arm in self._current().split_arms())
+        return Pair(blue, green) if canary == VERSIONS[0] else Pair(green, blue)
+
+    def clients_of(self, canary: str) -> int:
+        return self._current().split_arms()[VERSIONS.index(canary)].seen
 
     def recent(self, version: str, lived_s: float | None) -> Recent:
         from app.metrics.recent import Recently  # a switch does without it

@@ -23,6 +23,7 @@ from app.state.instances import count_of
 from app.state.model import VERSIONS, BlueGreenState, VersionState, check_version, started_with
 
 if TYPE_CHECKING:
+    from app.deploy.canary_plan import CanaryPlan
     from app.state.release import Release
 
 __all__ = ["Deployer", "Overrides"]
@@ -216,6 +217,7 @@ class Deployer:
                 plan = self._back(state)
             if plan is None:
                 return None
+            self.deployment.check_is_no_canary(state, plan.target)
             if plan.launches:
                 self.check_ours(state.version(plan.target))
                 if plan.release is None:
@@ -253,10 +255,12 @@ class Deployer:
         stop_old: bool = False,
         on_timeout: OnTimeout = OnTimeout.FAIL,
         watch_s: float = 0.0,
+        canary: CanaryPlan | None = None,
     ) -> None:
         """Start a release as the standby, gate it, switch to it and wait for the old version's requests.
 
-        `watch_s`: compare it for so long with the old version, and go back on a regression. Raises
+        `watch_s`: compare it for so long with the old version, and go back on a regression. `canary`: give it a share
+        of the requests first, and more of them as long as nothing speaks against it. Raises
         `UnhealthyVersion` when the release does not become healthy (nothing has changed for the clients) or
         does worse (traffic is back), and `DrainTimedOut` when the old version stays busy (the switch stands,
         and the old version runs on).
@@ -282,16 +286,23 @@ class Deployer:
                 outgoing=state.active_version,
                 on_timeout=on_timeout,
                 watch_s=watch_s,
+                canary=canary,
             )
             if not is_others:
                 plan = self.new(plan, is_demo=given.demo)
+            if canary is not None:
+                from app.deploy.rolling_out import check_can_share
+
+                check_can_share(self.deployment, state, plan)
             phases = phases_of(
                 # What others have started is gated and switched to.
                 Operation.SWITCH if is_others else Operation.DEPLOY,
                 target_runs=is_others or self.deployment.is_alive(version),
                 drains=has_old,
                 retires=stop_old and has_old,
-                checks=self._checks(version, plan.release)._replace(watch=watch_s > 0 and has_old),
+                checks=self._checks(version, plan.release)._replace(
+                    watch=watch_s > 0 and has_old, canary=canary is not None
+                ),
             )
             return plan._replace(phases=phases)
 

@@ -140,8 +140,17 @@ class Deployment:
                 f"start it there, then {PROGRAM} switch {version.name}; or take [backends] {version.name} out",
             )
 
+    def check_is_no_canary(self, state: BlueGreenState, name: str) -> None:
+        """Raises `OperatorError` for a version that has a share of the requests."""
+        if state.split is not None and state.split.canary == name:
+            raise OperatorError(
+                f"{name} has a share of the requests: a canary is under way",
+                f"{PROGRAM} canary abort, or canary promote",
+            )
+
     def check_spare(self, state: BlueGreenState, name: str) -> None:
-        """Raises `OperatorError` for the standby while it has the active version's requests (`failover`)."""
+        """Raises `OperatorError` for the standby while it has requests: all of them (`failover`), or a share."""
+        self.check_is_no_canary(state, name)
         down = self.traffic.failover() if self.traffic is not None else None
         if down == state.active_version and down not in (None, name):
             raise OperatorError(

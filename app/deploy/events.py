@@ -20,6 +20,7 @@ __all__ = [
     "Ended",
     "Event",
     "BrokenOff",
+    "CanaryJudged",
     "Launched",
     "LockAwaited",
     "Noted",
@@ -107,6 +108,14 @@ class Diagnosed(NamedTuple):
     probes: tuple[TimedProbe, ...]
     log: Path
     log_tail: tuple[str, ...]
+
+
+class CanaryJudged(NamedTuple):
+    """How a canary stands, in words; `is_news` when its share or what is decided of it is another one than before."""
+
+    version: str
+    text: str
+    is_news: bool = True
 
 
 class Promoted(NamedTuple):
@@ -229,6 +238,7 @@ Event = (
     | Launched
     | Probed
     | Diagnosed
+    | CanaryJudged
     | Promoted
     | Draining
     | Drained

@@ -10,6 +10,7 @@ intent. A command that was killed therefore leaves a record from which the next 
     gating       the target must answer its health checks before it may get traffic
     smoke_test   the configured smoke commands try the target before it gets traffic
     reverting    the configured commands before a way back run in the release that is left
+    canary       the target has a share of the requests, which grows as long as nothing speaks against it
     promoting    the state file is replaced; each later request goes to the target
     linking      the link `[release] current` is moved to the target's release
     post_switch  the configured commands after a switch run
@@ -55,6 +56,7 @@ class Phase(StrEnum):
     GATING = "gating"
     SMOKE_TEST = "smoke_test"
     REVERTING = "reverting"
+    CANARY = "canary"
     PROMOTING = "promoting"
     LINKING = "linking"
     POST_SWITCH = "post_switch"
@@ -73,6 +75,8 @@ class Undo(StrEnum):
 
     NOTHING = "nothing"
     STOP_TARGET = "stop target"
+    TAKE_BACK = "take back"
+    """All requests go to the version that is active; the target is stopped when it was started for this."""
     PUT_BACK = "put back"
     """Those of its processes that live get requests again; what was started and has none yet is stopped."""
     ROLL_BACK = "roll back"
@@ -89,6 +93,7 @@ class Recovery(StrEnum):
 
     NOTHING = "nothing"
     STOP_TARGET = "stop target"
+    TAKE_BACK = "take back"
     FINISH_STOP = "finish stop"
     PUT_BACK = "put back"
 
@@ -103,6 +108,7 @@ class Operation(StrEnum):
     SWITCH = "switch"
     ROLLBACK = "rollback"
     DEPLOY = "deploy"
+    ORDER = "order"
     PAUSE = "pause"
     RESUME = "resume"
     MAINTENANCE = "maintenance"
@@ -154,14 +160,14 @@ PHASES: Final[Mapping[Phase, PhaseRule]] = {
         left_behind=f"the version may be running; {_TRAFFIC_STAYS}",
     ),
     Phase.GATING: PhaseRule(
-        next=frozenset({Phase.SMOKE_TEST, Phase.REVERTING, Phase.PROMOTING, Phase.LINKING}),
+        next=frozenset({Phase.SMOKE_TEST, Phase.REVERTING, Phase.CANARY, Phase.PROMOTING, Phase.LINKING}),
         undo=Undo.STOP_TARGET,
         recovery=Recovery.STOP_TARGET,
         locked=True,
         left_behind=f"the version may be running; {_TRAFFIC_STAYS}",
     ),
     Phase.SMOKE_TEST: PhaseRule(
-        next=frozenset({Phase.PROMOTING}),
+        next=frozenset({Phase.CANARY, Phase.PROMOTING}),
         undo=Undo.STOP_TARGET,
         recovery=Recovery.STOP_TARGET,
         locked=True,
@@ -173,6 +179,13 @@ PHASES: Final[Mapping[Phase, PhaseRule]] = {
         recovery=Recovery.STOP_TARGET,
         locked=True,
         left_behind=f"not all of the rollback commands may have run; {_TRAFFIC_STAYS}",
+    ),
+    Phase.CANARY: PhaseRule(
+        next=frozenset({Phase.PROMOTING}),
+        undo=Undo.TAKE_BACK,
+        recovery=Recovery.TAKE_BACK,
+        locked=False,
+        left_behind="the version has no requests any more from ten seconds later on, and may be running",
     ),
     Phase.PROMOTING: PhaseRule(
         next=frozenset({Phase.LINKING, Phase.POST_SWITCH, Phase.WATCHING, Phase.DRAINING}),
@@ -275,13 +288,14 @@ def phases_of_turns(operation: Operation, turns: int, *, waits: bool, grows: boo
 
 
 class Configured(NamedTuple):
-    """Which of the configured commands run around a switch, and whether it is watched."""
+    """Which of the configured commands run around a switch, whether it is watched, and begins with a share."""
 
     before: bool = False
     revert: bool = False
     smoke: bool = False
     post: bool = False
     watch: bool = False
+    canary: bool = False
 
 
 _NO_CHECKS: Final = Configured()
@@ -316,7 +330,8 @@ def phases_of(
         phases.append(Phase.LAUNCHING)
     phases.append(Phase.GATING)
     if promotes:
-        phases += [Phase.SMOKE_TEST] * checks.smoke + [Phase.REVERTING] * checks.revert + [Phase.PROMOTING]
+        phases += [Phase.SMOKE_TEST] * checks.smoke + [Phase.REVERTING] * checks.revert
+        phases += [Phase.CANARY] * checks.canary + [Phase.PROMOTING]
         phases += [Phase.POST_SWITCH] * checks.post + [Phase.WATCHING] * checks.watch
         phases += [Phase.DRAINING] * drains + [Phase.RETIRING] * retires
     return check_order(tuple(phases))
@@ -328,7 +343,7 @@ _REPLACING = frozenset({Operation.RESTART, Operation.DEPLOY})
 _MODES = frozenset(
     {
         *(Operation.PAUSE, Operation.RESUME, Operation.MAINTENANCE, Operation.PREVIEW),
-        *(Operation.DRAIN, Operation.UNDRAIN),
+        *(Operation.DRAIN, Operation.UNDRAIN, Operation.ORDER),
     }
 )
 """Commands that touch no version: they replace the state file and perhaps wait."""

@@ -11,6 +11,7 @@ from app.deploy.phases import Operation, Phase, phases_of_turns
 from app.state.model import BlueGreenState, VersionState
 
 if TYPE_CHECKING:
+    from app.deploy.canary_plan import CanaryPlan
     from app.state.release import Release
 
 __all__ = ["Plan", "in_turns"]
@@ -27,6 +28,7 @@ class Plan(NamedTuple):
         change: what the phase WRITE_STATE makes of the state.
         before: the target as it is, where `spec` is another.
         turns: the numbers of the target's listeners that are dealt with together, one turn after the other.
+        canary: how the target is given more and more of the requests, before it has them all.
     """
 
     operation: Operation
@@ -42,6 +44,7 @@ class Plan(NamedTuple):
     change: Callable[[BlueGreenState], BlueGreenState] = lambda state: state
     before: VersionState | None = None
     turns: tuple[tuple[int, ...], ...] = ()
+    canary: CanaryPlan | None = None
 
     @property
     def launches(self) -> bool:

@@ -28,6 +28,7 @@ class PlanRun:
         own_pause: made by this command, be it for a restart of the active version.
         doubt: what a watch has found against the new version and could not prove.
         watched: what a watch came to, for the history.
+        rolled_out: what a canary came to, for the history.
         turns_done: how many of the plan's turns have come to their end.
     """
 
@@ -39,6 +40,7 @@ class PlanRun:
     doubt: str = ""
     watched: Mapping[str, object] = field(default_factory=dict)
     turns_done: int = 0
+    rolled_out: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def before(self) -> VersionState:
@@ -129,9 +131,10 @@ class PlanRun:
         return SwitchAccount.open(here.traffic, here.clock(), places)
 
     def close_account(self) -> dict[str, object]:
-        """Report the receipt, if a switch was made under a router; gives what the history keeps, also of a watch."""
+        """Report the receipt, if a switch was made under a router; gives what the history keeps."""
         here = self.deployment
-        kept: dict[str, object] = {"watch": self.watched} if self.watched else {}
+        found = {"watch": self.watched, "canary": self.rolled_out}
+        kept: dict[str, object] = {name: facts for name, facts in found.items() if facts}
         if self.account is None:
             return kept
         receipt = self.account.close(here.clock())

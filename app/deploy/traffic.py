@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from app.address import Address
+from app.canary.outcomes import Pair
 from app.metrics.backend_rows import BackendRow
 from app.metrics.snapshot import Streams
 
@@ -99,6 +100,15 @@ class Traffic(Protocol):
 
     def conduct(self, version: str, seconds: int) -> TrafficSample:
         """How a version did in the last so many seconds."""
+
+    def pace(self, version: str) -> tuple[float, float] | None:
+        """A version's median and 95th percentile in the last five minutes, in ms; None without requests."""
+
+    def shared_out(self, canary: str, *, by_client: bool) -> Pair:
+        """What was counted of the requests that were shared out, or of their clients: of the canary and the other."""
+
+    def clients_of(self, canary: str) -> int:
+        """Of how many different clients the canary has had requests; a lower bound."""
 
     def recent(self, version: str, lived_s: float | None) -> Recent:
         """How a version did in the last minute, or in the time that its process has lived."""

@@ -11,6 +11,7 @@ import shlex
 from urllib.parse import SplitResult, urlsplit
 
 from app.address import Backend, is_port
+from app.canary.course import parse_steps
 from app.limits.rate import Rate
 from app.log_fields import ALWAYS, EXTRA, FORMATS
 from app.withheld import is_withheld
@@ -243,3 +244,14 @@ def _address(text: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if usable else None
+
+
+def is_steps(text: str) -> bool:
+    try:
+        return bool(parse_steps(text))
+    except ValueError:
+        return False
+
+
+def is_choice_when_inconclusive(text: str) -> bool:
+    return text in ("hold", "promote", "abort")

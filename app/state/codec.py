@@ -18,7 +18,7 @@ from app.address import Address, backends_of, is_name
 from app.operator_errors import StateError
 from app.settings.checks import STOP_SIGNALS, is_network
 from app.state.model import PORTS, VERSIONS, BlueGreenState, Maintenance, Pause, Status, VersionChanges, VersionState
-from app.state.split import MOST_SALT_BYTES, WHOLE, Split, is_sticky
+from app.state.split import MOST_SALT_BYTES, ORDERS, WHOLE, Split, is_sticky
 
 __all__ = ["SCHEMA", "decode", "encode"]
 
@@ -153,6 +153,7 @@ def _split(value: object, active: object) -> Split | None:
         salt=cast(str, found["salt"]),
         sticky=cast(str, found["sticky"]),
         slow_ms=None if slow_ms is None else (slow_ms[0], slow_ms[1]),
+        order=cast(str, found["order"]),
     )
 
 
@@ -261,6 +262,7 @@ _SPLIT_FIELDS: Mapping[str, _Field] = {
         "off, cookie, client or header:NAME", lambda value: isinstance(value, str) and is_sticky(value), default="off"
     ),
     "slow_ms": _Field("two times above 0 in milliseconds, or null", _or_null(_is_slow_ms)),
+    "order": _Field("hold, promote or nothing", lambda value: value in ORDERS, default=""),
 }
 _MODES = ("pause", "maintenance")
 _VERSION_FIELDS: Mapping[str, _Field] = {

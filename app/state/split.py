@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
-__all__ = ["COOKIES_LAST_S", "MOST_SALT_BYTES", "WHOLE", "Split", "is_sticky"]
+__all__ = ["COOKIES_LAST_S", "MOST_SALT_BYTES", "ORDERS", "WHOLE", "Split", "is_sticky"]
 
 WHOLE: Final = 10_000
 """All requests, in hundredths of a per cent."""
@@ -16,6 +16,9 @@ MOST_SALT_BYTES: Final = 64
 
 COOKIES_LAST_S: Final = 86_400
 """For so long a browser keeps the cookie of a split, and the router takes it off requests after the split has ended."""
+
+ORDERS: Final = ("", "hold", "promote")
+"""What whoever conducts a rollout can be told; to end it, its split is taken away."""
 
 _HEADER: Final = "header:"
 _STICKY = re.compile(r"off|cookie|client|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -34,7 +37,8 @@ class Split:
     one who dies leaves nobody on an unproven release. With `sticky` "off" each request is drawn by itself. Otherwise
     a client stays where it is while the weight only rises: "cookie", "client" (its address) or "header:NAME" says who
     is one client, and `salt` who of them are the first, others in each rollout. `slow_ms` are the median and the 95th
-    percentile of times before it began, beyond which a request counts as slow.
+    percentile of times before it began, beyond which a request counts as slow. `order` is for who conducts it: hold,
+    promote, or nothing.
     """
 
     canary: str
@@ -43,6 +47,7 @@ class Split:
     salt: str = ""
     sticky: str = "off"
     slow_ms: tuple[float, float] | None = None
+    order: str = ""
 
     def weight_at(self, now: float) -> int:
         """The weight that counts at `now`, wall time."""
@@ -52,3 +57,7 @@ class Split:
     def field(self) -> str:
         """The name of the field by which clients are told apart, in lower case; "" where it is not by one."""
         return self.sticky.removeprefix(_HEADER).lower() if self.sticky.startswith(_HEADER) else ""
+
+    def as_json(self) -> dict[str, object]:
+        """As it stands in the file."""
+        return asdict(self)

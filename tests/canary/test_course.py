@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from app.canary.course import DEFAULT_STEPS, Course, Step, fitted, parse_steps, percent
 from app.canary.outcomes import Outcomes, Pair
+from app.operator_errors import ConfigError
+from app.settings.tables.canary_settings import CanaryConfig
 
 
 @pytest.mark.parametrize(
@@ -51,6 +55,15 @@ def test_bad_steps_say_why(text: str, why: str) -> None:
 )
 def test_little_traffic_begins_with_more_of_it(rate_per_s: float, weights: list[int]) -> None:
     assert [step.weight for step in fitted(parse_steps(DEFAULT_STEPS), rate_per_s)] == weights
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": "5% 1%"}, {"sticky": "session"}, {"on_inconclusive": "wait"}, {"patience": 1}]
+)
+def test_settings_that_make_no_course_are_refused(wrong: dict[str, Any]) -> None:
+    assert CanaryConfig().steps == DEFAULT_STEPS
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        CanaryConfig(**wrong)
 
 
 def test_with_clients_that_stay_all_steps_share_the_bound() -> None:

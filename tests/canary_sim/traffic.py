@@ -117,9 +117,9 @@ class Independent:
 
 
 class Clients:
-    """Each client stays with its version; each counts once in a step, by its first ten requests there.
+    """Each client stays with its version; each counts once in a step, as `app.metrics.split_clients` counts it.
 
-    It fails when one of these does, is slow by `slow50` when half of them are, and by `slow95` when one is.
+    That is with its first failure, its tenth request, or half a minute after its first, whose time is its time.
     """
 
     def __init__(self, world: World, release: Release, random: Random) -> None:
@@ -130,13 +130,14 @@ class Clients:
         self._is_broken = [random.random() < world.broken for _ in range(world.clients)]
         self._weight = 0
         self._known: dict[int, list[int]] = {}
+        self._began: dict[int, int] = {}
         self._settled: set[int] = set()
         self._second = 0
 
     def second(self, weight: int) -> Pair:
         """Of which clients it is known after the next second how they fare."""
         if weight != self._weight:
-            self._weight, self._known, self._settled = weight, {}, set()
+            self._weight, self._known, self._began, self._settled = weight, {}, {}, set()
         moment, random = next(self._moments), self._random
         self.slower = moment.slower
         versions = [chances(moment, one, self._world) for one in (self._release, Release())]
@@ -147,30 +148,32 @@ class Clients:
             failed, slow50, slow95 = versions[self._version(client)]
             took = random.random()
             row = self._known.setdefault(client, [0, 0, 0, 0])
+            self._began.setdefault(client, self._second)
             row[0] += 1
             row[1] += self._is_broken[client] or random.random() < failed
-            row[2] += took < slow50
-            row[3] += took < slow95
+            if row[0] == 1 or self._world.counts_requests:
+                row[2] += took < slow50
+                row[3] += took < slow95
         self._second += 1
-        return self._settle(is_end=self._second % 10 == 0)
+        return self._settle()
 
     def _version(self, client: int) -> int:
         return 0 if self._place[client] * 10_000 < self._weight else 1
 
-    def _settle(self, *, is_end: bool) -> Pair:
+    def _settle(self) -> Pair:
         sums = [[0, 0, 0, 0], [0, 0, 0, 0]]
         counts_requests = self._world.counts_requests
-        done = [client for client, row in self._known.items() if is_end or counts_requests or row[0] >= 10]
-        for client in done:
+        for client in [client for client, row in self._known.items() if counts_requests or self._is_known(client, row)]:
             row = self._known.pop(client)
-            made, failed, slow50, slow95 = row
-            once = [1, failed > 0, 2 * slow50 >= made, slow95 > 0]
             of = sums[self._version(client)]
-            for at, more in enumerate(row if counts_requests else once):
+            for at, more in enumerate(row if counts_requests else map(bool, row)):
                 of[at] += more
             if not counts_requests:
                 self._settled.add(client)
         return Pair(Outcomes(*sums[0]), Outcomes(*sums[1]))
+
+    def _is_known(self, client: int, row: list[int]) -> bool:
+        return row[1] > 0 or row[0] >= 10 or self._second - self._began[client] >= 30
 
 
 def traffic(world: World, release: Release, random: Random) -> Independent | Clients:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from app.address import Address
+from app.canary.outcomes import Pair
 from app.deploy.deployer import Deployer
 from app.deploy.deployment import Deployment
 from app.deploy.events import Event
@@ -69,6 +70,7 @@ class FakeTraffic:
     down: str | None = None
     used: list[bool] = field(default_factory=lambda: [True])
     known: list[bool] = field(default_factory=lambda: [True])
+    outcomes: list[Pair] = field(default_factory=lambda: [Pair()])
     asked: list[int] = field(default_factory=list)
     """The serials of states that workers were waited for to know."""
 
@@ -107,6 +109,15 @@ class FakeTraffic:
 
     def recent(self, version: str, lived_s: float | None) -> Recent:
         return Recent()
+
+    def pace(self, version: str) -> tuple[float, float] | None:
+        return 20.0, 90.0
+
+    def shared_out(self, canary: str, *, by_client: bool) -> Pair:
+        return _next(self.outcomes)
+
+    def clients_of(self, canary: str) -> int:
+        return 8
 
     def conduct(self, version: str, seconds: int) -> TrafficSample:
         return _next(self.conducts.get(version, [TrafficSample(0, 0, None)]))

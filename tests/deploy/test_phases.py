@@ -19,7 +19,7 @@ from app.operator_errors import OperatorError
 
 MODES = {
     *(Operation.PAUSE, Operation.RESUME, Operation.MAINTENANCE, Operation.PREVIEW),
-    *(Operation.DRAIN, Operation.UNDRAIN),
+    *(Operation.DRAIN, Operation.UNDRAIN, Operation.ORDER),
 }
 OPTIONS = list(itertools.product(Operation, *[(False, True)] * 4))
 
@@ -65,6 +65,10 @@ def test_every_plan_obeys_the_table(
             "launching gating smoke_test promoting post_switch watching draining",
         ),
         (
+            phases_of(Operation.DEPLOY, target_runs=False, checks=Configured(smoke=True, canary=True)),
+            "launching gating smoke_test canary promoting",
+        ),
+        (
             phases_of(Operation.DEPLOY, target_runs=True, checks=Configured(before=True, smoke=True)),
             "preparing clearing launching gating smoke_test promoting",
         ),
@@ -106,7 +110,9 @@ def test_a_killed_command_is_undone_only_before_its_target_had_traffic() -> None
 
 
 def test_only_long_waits_let_other_commands_in() -> None:
-    assert {phase for phase, rule in PHASES.items() if not rule.locked} == {Phase.WATCHING, Phase.DRAINING}
+    assert {phase for phase, rule in PHASES.items() if not rule.locked} == {
+        *(Phase.CANARY, Phase.WATCHING, Phase.DRAINING)
+    }
 
 
 def test_every_phase_has_a_rule() -> None:

@@ -20,6 +20,7 @@ def test_a_split_by_hand_needs_a_version_a_weight_and_an_end() -> None:
     state = decode(b'{"active_version": "blue", "split": {"canary": "green", "weight": 100, "until": 1795449320}}')
     assert state.split == Split("green", 100, 1795449320)
     assert state.split.sticky == "off"
+    assert state.split.as_json()["weight"] == 100
 
 
 def test_a_weight_counts_as_nothing_once_its_time_is_over() -> None:

@@ -98,10 +98,21 @@ def _revert(run: PlanRun) -> None:
         deployment.note(f"a rollback command failed: {failure}; going back all the same", warns=True)
 
 
+def _roll_out(run: PlanRun) -> None:
+    """Give the target a share of the requests, and more of them as long as nothing speaks against it."""
+    from app.deploy.run.conducting import conduct
+
+    conduct(run)
+
+
 def _make_active(run: PlanRun) -> None:
     """Replace the state file; when this returns, each later request goes to the target."""
     deployment, plan = run.deployment, run.plan
     before = deployment.store.read_or_new()
+    if plan.canary is not None:
+        from app.deploy.run.conducting import check_not_taken_back
+
+        check_not_taken_back(run, before)
     gives_up = plan.operation is Operation.ROLLBACK
     after = promote(before, plan.target, deployment.now(), gives_up=gives_up)
     account = run.open_account(after)
@@ -248,6 +259,7 @@ _ACTIONS: Final[Mapping[Phase, Callable[[PlanRun], None]]] = {
     Phase.GATING: _gate,
     Phase.SMOKE_TEST: _smoke,
     Phase.REVERTING: _revert,
+    Phase.CANARY: _roll_out,
     Phase.PROMOTING: _make_active,
     Phase.LINKING: _move_link,
     Phase.POST_SWITCH: _run_post,

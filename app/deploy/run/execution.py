@@ -189,6 +189,8 @@ class Execution:
             return False
         if rule.undo is Undo.PUT_BACK or (phase is Phase.DRAINING and plan.turns):
             self._put_back(run, lock, rule.locked)
+        elif rule.undo is Undo.TAKE_BACK or (phase is Phase.PROMOTING and plan.canary is not None):
+            return self._take_back(plan, before, lock, rule.locked)
         elif rule.undo is Undo.STOP_TARGET and plan.launches:
             self._undo_start(plan, before.version(plan.target))
         elif rule.undo is Undo.ROLL_BACK or (
@@ -209,6 +211,19 @@ class Execution:
         if not is_locked:
             self.take_lock(lock)
         put_back(self._deployment, run.plan.target, run.turn)
+
+    def _take_back(self, plan: Plan, before: BlueGreenState, lock: ExitStack, is_locked: bool) -> bool:
+        """Give the requests of a canary back to the version that is active; gives whether that was done."""
+        from app.deploy.conduct.share import take_back
+
+        if not is_locked:
+            self.take_lock(lock)
+        if self._deployment.store.read_or_new().active_version == plan.target:
+            return False
+        take_back(self._deployment, plan.target)
+        if plan.launches:
+            self._undo_start(plan, before.version(plan.target))
+        return True
 
     def _undo_start(self, plan: Plan, before: VersionState) -> None:
         try:

@@ -126,7 +126,17 @@ def _undo_start(deployment: Deployment, entry: Entry) -> str:
         deployment.stop(version)
     if entry.replaces:  # an older program did not say
         deployment.restore_spec(started_with(version, entry.replaces))
-    return f"{entry.target} had no traffic yet and was stopped" if ran else f"{entry.target} was not started"
+    had = "a share of the requests" if entry.phase == Phase.CANARY else "no traffic yet"
+    return f"{entry.target} had {had} and was stopped" if ran else f"{entry.target} was not started"
+
+
+def _take_back(deployment: Deployment, entry: Entry) -> str:
+    """Give the requests of a canary whose conductor is gone to the active version, and stop the canary."""
+    from app.deploy.conduct.share import take_back
+
+    if entry.target in VERSIONS and deployment.store.read_or_new().active_version != entry.target:
+        take_back(deployment, entry.target)
+    return _undo_start(deployment, entry)
 
 
 def _finish_stop(deployment: Deployment, entry: Entry) -> str:
@@ -167,6 +177,7 @@ def _put_back(deployment: Deployment, entry: Entry) -> str:
 _RECOVERIES: Final[Mapping[Recovery, Callable[[Deployment, Entry], str]]] = {
     Recovery.NOTHING: _leave,
     Recovery.STOP_TARGET: _undo_start,
+    Recovery.TAKE_BACK: _take_back,
     Recovery.FINISH_STOP: _finish_stop,
     Recovery.PUT_BACK: _put_back,
 }
