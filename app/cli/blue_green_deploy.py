@@ -29,7 +29,7 @@ Usage:
                            [--for=SECONDS] [--until=TIME] [--retry-after=SECONDS]
   blue_green_deploy maintenance off
   blue_green_deploy logs VERSION [--follow] [--lines=N]
-  blue_green_deploy history [--json] [--limit=N] [--verify]
+  blue_green_deploy history [--json] [--limit=N] [--verify] [--show=N]
   blue_green_deploy events [--since=TIME] [--follow] [--json] [--limit=N]
   blue_green_deploy releases [--json]
   blue_green_deploy releases prune [--keep=N] [--dry-run] [--json]
@@ -108,6 +108,7 @@ Options:
   --lines=N               How many lines to begin with [default: 50].
   --limit=N               How many commands to show, the latest ones [default: 20].
   --since=TIME            How far back: 90 (seconds), 15m, 6h or 2d [default: 1h].
+  --show=N                Only command N, with what a canary was judged by.
   --verify                Check that no line of the history was changed, taken out or put in.
   --keep=N                How many releases to keep, instead of the configured number.
   --dry-run               Say what would be removed or restored, and do nothing.

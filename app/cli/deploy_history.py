@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import wrap
+from typing import Any
 
+from app.canary.course import percent
 from app.cli.deploy_call import Call
 from app.cli.terminal import count_text, dim, ms_text, table, width
+from app.command_line import PROGRAM
 from app.deploy.record.hash_chain import ChainLink
 from app.deploy.record.history import Entry
 from app.operator_errors import OperatorError, StateError
@@ -22,6 +25,8 @@ def print_history(call: Call) -> int:
     if call.flag("--verify"):
         return _verify(call)
     every = call.history.entries()
+    if call.text("--show"):
+        return _show(every, call.count("--show"))
     entries = every[len(every) - min(call.count("--limit"), len(every)) :]
     if call.flag("--json"):
         print(json.dumps([call.history.as_json(entry) for entry in entries], indent=2))
@@ -32,6 +37,43 @@ def print_history(call: Call) -> int:
     else:
         print("Nothing has been changed yet.")
     return 0
+
+
+def _show(every: Sequence[Entry], number: int) -> int:
+    if not 1 <= number <= len(every):
+        raise OperatorError(f"the history has no command {number}; it has {len(every)}", f"{PROGRAM} history")
+    entry = every[number - 1]
+    print(*history_lines([entry], width()), sep="\n")
+    canary = entry.facts.get("canary")
+    if isinstance(canary, dict):
+        print("", *_canary_lines(canary), sep="\n")
+    return 0
+
+
+_MEASURES = {"failed": "failed", "slow50": "above the median", "slow95": "above 95 %"}
+
+
+def _canary_lines(canary: Mapping[str, Any]) -> list[str]:
+    """What a canary was judged by: the counts of both versions, the odds ratio, and what each is worth as evidence."""
+    sides = canary["canary"], canary["stable"]
+    rows = [
+        (title, *(_of(side, name) for side in sides), f"{canary['odds_ratio'][name]:g}", _worth(canary, name))
+        for name, title in _MEASURES.items()
+    ]
+    evidence = f"Evidence {_worth(canary, 'all')} of the {canary['needed']:g} that a rollback needs"
+    return [
+        f"The canary, at {percent(canary['weight'])}: {canary['reason']}",
+        *table(("", "CANARY", "STABLE", "ODDS RATIO", "EVIDENCE"), rows),
+        f"{evidence}; for it {canary['proof']:g}. Counted by {canary['unit']}.",
+    ]
+
+
+def _of(side: Mapping[str, int], name: str) -> str:
+    return f"{count_text(side[name])} of {count_text(side['completed'])}"
+
+
+def _worth(canary: Mapping[str, Any], name: str) -> str:
+    return f"{canary['evidence'][name]:.3g}"
 
 
 def _verify(call: Call) -> int:

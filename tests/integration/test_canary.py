@@ -169,6 +169,7 @@ def test_a_good_release_has_all_the_requests_in_the_end(site: Site) -> None:
 )
 def test_a_bad_release_goes_back_by_itself(site: Site, kind: str, why: str) -> None:
     with Load(site.port, 30 if kind == "hanging" else 6) as load:
+        wait_until(lambda: load.seen["good 200"] > 300, "times to compare with")
         done = site.run("blue_green_deploy", "canary", f"--release=r2-{kind}", "--steps=25%:60s,50%:60s")
         assert done.returncode == 3, done.stdout + done.stderr
         assert why in done.stderr
@@ -189,6 +190,7 @@ def test_a_bad_release_goes_back_by_itself(site: Site, kind: str, why: str) -> N
         assert told["failed"] <= load.seen["failing 500"]
         assert told["completed"] <= load.seen["failing 500"] + load.seen["failing 200"]
         assert told["completed"] > 0.5 * (load.seen["failing 500"] + load.seen["failing 200"])
+        assert "above the median" in site.must("blue_green_deploy", "history", f"--show={found['number']}")
     if kind == "ending":
         assert load.seen["nothing"] + sum(count for name, count in load.seen.items() if name[-3:] == "502") <= 6
 
