@@ -10,7 +10,7 @@ from app.state.model import VERSIONS
 
 __all__ = ["MOST_SEEN", "SplitArm", "SplitCounts", "SplitWords", "split_arms"]
 
-MOST_SEEN: Final = 8
+MOST_SEEN: Final = 3
 """Whether so many different clients were there, or more, makes no difference to anybody."""
 
 

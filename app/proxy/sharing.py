@@ -27,6 +27,7 @@ NOT_SHARED: Final = -1
 _OURS: Final = frozenset((HandoverCut.cause, WorkerStopped.cause))
 """What no version is to blame for."""
 
+_NEVER_MS: Final = 1e15
 _POINTS: Final = 2.0**-53
 _POINT_SHIFT: Final = 11
 _ID_LENGTH: Final = 32
@@ -71,23 +72,26 @@ class Sharing:
     Attributes:
         split: as the state has it.
         canary, stable: the two versions, by index.
-        share: of the requests, from 0 to 1.
+        share, until: of the requests, from 0 to 1, and up to which wall time.
         keeps_clients: whether each client stays at its version.
         uses_cookie: whether clients are told apart by a cookie of ours.
         epoch: see `epoch_of`.
+        slow50_us, slow95_us, slow_us: beyond which a request is slow, and the lower one of both.
     """
 
     __slots__ = (
         "_key_of",
         "_seed",
-        "_slow50_us",
-        "_slow95_us",
         "canary",
         "epoch",
         "keeps_clients",
         "share",
+        "slow50_us",
+        "slow95_us",
+        "slow_us",
         "split",
         "stable",
+        "until",
         "uses_cookie",
     )
 
@@ -103,8 +107,10 @@ class Sharing:
             self._key_of = key_of((split.sticky,))
         self._seed: Any = blake2b(key=split.salt.encode("utf-8", "surrogatepass"), digest_size=8)
         self.epoch = epoch_of(split)
-        slow50_ms, slow95_ms = split.slow_ms or (0.0, 0.0)
-        self._slow50_us, self._slow95_us = int(slow50_ms * 1000), int(slow95_ms * 1000)
+        slow50_ms, slow95_ms = split.slow_ms or (_NEVER_MS, _NEVER_MS)
+        self.slow50_us, self.slow95_us = int(slow50_ms * 1000), int(slow95_ms * 1000)
+        self.slow_us = min(self.slow50_us, self.slow95_us)
+        self.until = split.until
 
     def assign(self, assignment: Assignment, request: ClientRequest) -> None:
         """Gives a request to one of the two versions: at each call with the same split to the same one."""
@@ -125,16 +131,6 @@ class Sharing:
         assignment.sharing = self
         assignment.version = self.canary if assignment.point < self.share else self.stable
 
-    def bits_of(self, total_us: int, has_failed: bool, is_timed: bool) -> int:
-        """What is said of a request: that it failed, was slow."""
-        bits = FAILED if has_failed else 0
-        if is_timed and self._slow50_us:
-            if total_us > self._slow50_us:
-                bits |= SLOW50
-            if total_us > self._slow95_us:
-                bits |= SLOW95
-        return bits
-
 
 class Assignment:
     """How one request was shared out. It is made while the state has a split, and noted in the transaction.
@@ -150,10 +146,10 @@ class Assignment:
         is_moved: it goes to the stable version, because the canary has failed it.
     """
 
-    __slots__ = ("_tally", "client_id", "has_failed", "is_moved", "key", "new_cookie", "point", "sharing", "version")
+    __slots__ = ("_counter", "client_id", "has_failed", "is_moved", "key", "new_cookie", "point", "sharing", "version")
 
-    def __init__(self, tally: SplitCounter) -> None:
-        self._tally = tally
+    def __init__(self, counter: SplitCounter) -> None:
+        self._counter = counter
         self.sharing: Sharing | None = None
         self.version = NOT_SHARED
         self.point = -1.0
@@ -182,8 +178,12 @@ class Assignment:
         given = self.version
         if given == NOT_SHARED or cause in _OURS or not (self.has_failed or version == given):
             return
-        has_failed = self.has_failed or status >= 500 or cause in FAILURES
-        self._tally.count(self, request, has_failed, total_us, is_timed)
+        bits = FAILED if self.has_failed or status >= 500 or cause in FAILURES else 0
+        sharing = self.sharing
+        assert sharing is not None
+        if is_timed and total_us > sharing.slow_us:
+            bits |= (SLOW50 if total_us > sharing.slow50_us else 0) | (SLOW95 if total_us > sharing.slow95_us else 0)
+        self._counter.count(sharing, given, self.key, request, bits)
 
 
 class SplitCounter:
@@ -204,16 +204,11 @@ class SplitCounter:
         self._seen: tuple[set[str], set[str]] = (set(), set())
         self._seen_of = ("", "")
 
-    def count(
-        self, assignment: Assignment, request: ClientRequest, has_failed: bool, total_us: int, is_timed: bool
-    ) -> None:
-        """Counts a request, and its client where it is time to."""
-        sharing, version = assignment.sharing, assignment.version
-        assert sharing is not None
-        bits = sharing.bits_of(total_us, has_failed, is_timed)
+    def count(self, sharing: Sharing, version: int, key: int, request: ClientRequest, bits: int) -> None:
+        """Counts a request that was given to a version, and its client where it is time to."""
         self._tally.count_request(version, bits)
         if sharing.keeps_clients:
-            found = self._clients.note(assignment.key, sharing.epoch, version, bits, int(self._now()))
+            found = self._clients.note(key, sharing.epoch, version, bits, int(self._now()))
             if found >= 0:
                 self._tally.count_client(version, found)
         if len(self._seen[version]) < MOST_SEEN:

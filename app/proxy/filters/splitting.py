@@ -12,7 +12,7 @@ from app.proxy.transaction import Transaction
 from app.routing.circuit import CircuitState
 from app.routing.failover import state_of
 from app.routing.router import TrafficRouter
-from app.routing.targets import SPLIT_COOKIE
+from app.routing.targets import SPLIT_COOKIE, Target
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import BlueGreenState
 
@@ -33,6 +33,8 @@ class SplitFilter:
         self._router = router
         self._counter = counter
         self._sharing: Sharing | None = None
+        self._canary: Target | None = None
+        self._generation = -1
 
     def concerns(self, state: BlueGreenState | None) -> bool:
         """Whether there is a split in that state, or browsers may still have cookies of one."""
@@ -67,15 +69,15 @@ class SplitFilter:
     def sharing(self) -> Sharing | None:
         """How requests are shared out at this moment; None while all go to one version."""
         router = self._router
-        state, canary = router.seen, router.canary_target
-        if canary is None or state is None or state.split is None or time() >= state.split.until:
+        if router.generation != self._generation:
+            self._look_at(router.seen)
+        canary, sharing = self._canary, self._sharing
+        if canary is None or sharing is None or time() >= sharing.until or router.is_diverted:
             return None
-        if router.is_diverted or state_of(canary) is CircuitState.OPEN:
-            return None
-        found = self._sharing
-        if found is None or found.split is not state.split:
-            if found is None or found.split != state.split:
-                found = self._sharing = Sharing(state.split)
-            else:
-                found.split = state.split
-        return found
+        has_circuit = canary.circuit is not None or canary.backends is not None
+        return None if has_circuit and state_of(canary) is CircuitState.OPEN else sharing
+
+    def _look_at(self, state: BlueGreenState | None) -> None:
+        split = state.split if state is not None else None
+        self._sharing = Sharing(split) if split is not None else None
+        self._canary, self._generation = self._router.canary_target, self._router.generation
