@@ -30,7 +30,7 @@ from app.metrics.snapshot import (
     Snapshot,
     WorkerStats,
 )
-from app.metrics.split_words import SplitArm, split_arms
+from app.metrics.split_arms import SplitArm, split_arms
 from app.state.model import VERSIONS
 
 _VERSIONS = range(len(layout.VERSION_LABELS))

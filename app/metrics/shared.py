@@ -36,8 +36,9 @@ if TYPE_CHECKING:
     from app.metrics.backend_words import BackendWords
     from app.metrics.queue_words import QueueWords
     from app.metrics.slot import SlotWriter
+    from app.metrics.split_arms import SplitArm
     from app.metrics.split_clients import SplitClients
-    from app.metrics.split_words import SplitArm, SplitWords
+    from app.metrics.split_words import SplitWords
 
 
 def monotonic_us() -> int:

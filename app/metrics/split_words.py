@@ -1,46 +1,16 @@
-"""What became of the requests that were shared out between two versions: each worker counts, whoever reads adds up."""
+"""What becomes of the requests that are shared out between two versions, as one worker counts it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from app.metrics import layout
 from app.state.model import VERSIONS
 
-__all__ = ["MOST_SEEN", "SplitArm", "SplitCounts", "SplitWords", "split_arms"]
+__all__ = ["MOST_SEEN", "SplitWords"]
 
-MOST_SEEN: Final = 3
+MOST_SEEN: Final = 8
 """Whether so many different clients were there, or more, makes no difference to anybody."""
-
-
-class SplitCounts(NamedTuple):
-    """Of one version in a split, since the metrics file was made; in the order of `layout.SPLIT_COUNTS`.
-
-    Attributes:
-        completed: came to their end there.
-        failed: of these: 5xx, no connection, reset, timed out or cut by the version, at the first attempt.
-        slow50, slow95: of these: took longer than the two times of the split.
-    """
-
-    completed: int = 0
-    failed: int = 0
-    slow50: int = 0
-    slow95: int = 0
-
-
-class SplitArm(NamedTuple):
-    """One version in a split.
-
-    Attributes:
-        requests: those that were shared out.
-        clients: the same of clients, each counted once (`app.metrics.split_clients`), where each stays at its version.
-        seen: of at least so many different clients it has had requests, up to `MOST_SEEN`.
-    """
-
-    requests: SplitCounts
-    clients: SplitCounts
-    seen: int
 
 
 class SplitWords:
@@ -73,21 +43,3 @@ class SplitWords:
             words[at + 1] += bits & 1
             words[at + 2] += bits >> 1 & 1
             words[at + 3] += bits >> 2
-
-
-def split_arms(words: memoryview[int], slots: Iterable[int], live: Iterable[int]) -> tuple[SplitArm, SplitArm]:
-    """Both versions, blue first: counted in these slots, those of the dead included; seen by the live ones."""
-    slots, live = list(slots), list(live)
-    blue, green = (_arm(words, slots, live, version) for version in range(len(VERSIONS)))
-    return blue, green
-
-
-def _arm(words: memoryview[int], slots: list[int], live: list[int], version: int) -> SplitArm:
-    sums = [0] * layout.SPLIT_VERSION_WORDS
-    for slot in slots:
-        at = layout.split_at(slot, version)
-        found = [words[word] for word in reversed(range(at, at + layout.SPLIT_VERSION_WORDS))]
-        sums = [one + more for one, more in zip(sums, reversed(found), strict=True)]
-    each = len(layout.SPLIT_COUNTS)
-    seen = max((words[layout.slot_at(slot) + layout.SEEN_AT + version] for slot in live), default=0)
-    return SplitArm(SplitCounts(*sums[:each]), SplitCounts(*sums[each:]), seen)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.metrics.shared import SharedMetrics
-from app.metrics.split_words import SplitArm
+from app.metrics.split_arms import SplitArm
 from app.state.preview_token import sign
 from tests.integration.holding import request, wait_held
 from tests.support.raw_client import Response

@@ -10,8 +10,8 @@ import pytest
 
 from app.metrics import layout
 from app.metrics.shared import SharedMetrics
+from app.metrics.split_arms import SplitArm, SplitCounts
 from app.metrics.split_clients import FAILED, FIRST_REQUESTS, OPEN_FOR_S, SLOW50, SLOW95, Closed, SplitClients
-from app.metrics.split_words import SplitArm, SplitCounts
 
 BLUE, GREEN = 0, 1
 NOTHING = SplitArm(SplitCounts(), SplitCounts(), 0)
