@@ -22,7 +22,7 @@ LEVELS = [
         *("app.canary.course", "app.state.split"),
         *("app.logins.algorithms", "app.redaction"),
     ],
-    ["app.settings", "app.logins.refusals", "app.logins.login_figures"],
+    ["app.settings", "app.logins.refusals", "app.logins.login_figures", "app.fleet.fleet_store"],
     [
         *("app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.state.instances"),
         "app.access",
@@ -59,10 +59,11 @@ LEVELS = [
         "app.compiled",
     ],
     ["app.upstream", "app.metrics", "app.compiled.build"],
-    ["app.limits"],
+    ["app.limits", "app.fleet.etcd"],
     # L2, L3: the router, and the flows over it
     ["app.routing", "app.logins", "app.notices"],
     ["app.proxy", "app.deploy"],
+    ["app.fleet"],
     # L4: web and worker
     ["app.survey"],
     ["app.health", "app.failover_history", "app.event_recorder", "app.dashboard"],
