@@ -59,7 +59,7 @@ LEVELS = [
         "app.compiled",
     ],
     ["app.upstream", "app.metrics", "app.compiled.build"],
-    ["app.limits", "app.fleet.etcd"],
+    ["app.limits", "app.fleet.etcd", "app.fleet.etcd_gateway"],
     # L2, L3: the router, and the flows over it
     ["app.routing", "app.logins", "app.notices"],
     ["app.proxy", "app.deploy"],
