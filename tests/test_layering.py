@@ -28,6 +28,7 @@ LEVELS = [
         "app.access",
     ],
     [
+        "app.fleet.sight",
         "app.metrics.layout",
         "app.metrics.histogram",
         "app.metrics.backend_rows",
@@ -58,7 +59,7 @@ LEVELS = [
         "app.json_log",
         "app.compiled",
     ],
-    ["app.upstream", "app.metrics", "app.compiled.build"],
+    ["app.upstream", "app.metrics", "app.compiled.build", "app.fleet.sight_file"],
     ["app.limits", "app.fleet.etcd", "app.fleet.etcd_gateway"],
     # L2, L3: the router, and the flows over it
     ["app.routing", "app.logins", "app.notices"],
@@ -81,7 +82,7 @@ ROOMS = {
         ["tables.hold_settings", "tables.log_settings"],
         [
             f"tables.{name}_settings"
-            for name in ("router", "app", "deploy", "release", "backends", "canary", "limit", "login")
+            for name in ("router", "app", "deploy", "release", "backends", "canary", "fleet", "limit", "login")
         ],
         ["tables", "arrays"],
         ["loading"],

@@ -34,6 +34,7 @@ Usage:
   blue_green_deploy releases [--json]
   blue_green_deploy releases prune [--keep=N] [--dry-run] [--json]
   blue_green_deploy repair [--yes | --dry-run] [--json]
+  blue_green_deploy agent
   blue_green_deploy completion (bash|zsh|fish)
   blue_green_deploy --help | --version
 
@@ -68,6 +69,7 @@ Commands:
   releases      Every release that lies in its directory or was started from here, the newest first;
                 with prune, the old ones are removed that nothing needs.
   repair        Show what a broken state file and the last good state differ in, and restore that.
+  agent         Keep this machine in its fleet, until a signal ends it; systemd starts it.
   completion    A script with which the shell completes commands and options.
 
 Options:
@@ -358,6 +360,12 @@ def _releases(call: Call) -> int:
     return (prune_releases if call.flag("prune") else print_releases)(call)
 
 
+def _agent(call: Call) -> int:
+    from app.cli.fleet_agent import run_agent
+
+    return run_agent(call)
+
+
 _COMMANDS: Final[dict[str, Callable[[Call], int]]] = {
     "canary": _canary,  # first: the words that follow it are commands themselves
     "status": _status,
@@ -381,6 +389,7 @@ _COMMANDS: Final[dict[str, Callable[[Call], int]]] = {
     "events": _events,
     "releases": _releases,
     "repair": _repair,
+    "agent": _agent,
 }
 
 _LOOKING: Final = ("status", "health-check", "logs", "history", "events", "releases")

@@ -25,6 +25,7 @@ STOP_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH")
 """Signals that servers take for the word to end, or for something else: gunicorn has a meaning for each of these."""
 
 _LABEL_TEXT = re.compile(r"[0-9A-Za-z_-]{0,40}")
+_NODE = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z._-]{0,99}")
 _VISIBLE = re.compile(r"[!-~]*")
 _NEVER_COPIED = frozenset(
     # What frames or routes a message is ours to say; what the client logs in with is what the auth service needs.
@@ -234,6 +235,19 @@ def is_sign_in(text: str) -> bool:
 
 def is_copied_field(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None and text.lower() not in _NEVER_COPIED
+
+
+def is_endpoint(text: str) -> bool:
+    address = _address(text)
+    return address is not None and address.path in ("", "/") and not address.query + address.fragment
+
+
+def is_node(text: str) -> bool:
+    return text == "" or (_NODE.fullmatch(text) is not None)
+
+
+def is_key_prefix(text: str) -> bool:
+    return _PATH.fullmatch(text) is not None and not text.endswith("/")
 
 
 def _address(text: str) -> SplitResult | None:

@@ -29,6 +29,7 @@ from app.settings.tables import ARRAYS, TABLES
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.backends_settings import BackendsConfig
 from app.settings.tables.deploy_settings import DeployConfig
+from app.settings.tables.fleet_settings import FleetConfig
 from app.settings.tables.release_settings import ReleaseConfig
 from app.settings.tables.router_settings import RouterConfig
 
@@ -88,6 +89,11 @@ class Loaded(NamedTuple):
     def deploy(self) -> DeployConfig:
         """Those of `[deploy]`."""
         return self.of(DeployConfig)
+
+    @property
+    def fleet(self) -> FleetConfig:
+        """Those of `[fleet]`."""
+        return self.of(FleetConfig)
 
     @property
     def release(self) -> ReleaseConfig:

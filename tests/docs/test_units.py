@@ -22,7 +22,8 @@ from tests.support.waiting import wait_until
 UNITS = ROOT / "docs" / "how-to" / "systemd"
 
 TEMPLATES = ("traffic-router-blue@.service", "traffic-router-green@.service")
-SERVICES = ("traffic-router.service", "traffic-router-blue.service", "traffic-router-green.service", *TEMPLATES)
+AGENT = "traffic-router-agent.service"
+SERVICES = ("traffic-router.service", "traffic-router-blue.service", "traffic-router-green.service", *TEMPLATES, AGENT)
 
 ANALYZE, ACTIVATE = shutil.which("systemd-analyze"), shutil.which("systemd-socket-activate")
 

@@ -26,6 +26,7 @@ class EtcdMember:
     """One member; `flags` are as etcd takes them."""
 
     def __init__(self, folder: Path, number: int, scheme: str, flags: tuple[str, ...]) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder, self.name = folder / f"m{number}", f"m{number}"
         self.port, self.peer = free_port(), f"http://127.0.0.1:{free_port()}"
         self.endpoint = f"{scheme}://127.0.0.1:{self.port}"

@@ -11,6 +11,7 @@ from app.settings.tables import (
     backends_settings,
     canary_settings,
     deploy_settings,
+    fleet_settings,
     limit_settings,
     login_settings,
     release_settings,
@@ -26,6 +27,7 @@ TABLES: Final[tuple[Table, ...]] = (
     release_settings.TABLE,
     backends_settings.TABLE,
     canary_settings.TABLE,
+    fleet_settings.TABLE,
 )
 """In the order in which they are listed everywhere."""
 
