@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from app import __version__
@@ -41,6 +42,8 @@ def health_report(service: Service, survey: Survey) -> dict[str, Any]:
     report |= {"status": "healthy" if situation.kind.is_fit else "unhealthy"}
     if not situation.kind.is_fit:
         report["reason"] = plain(situation.text)
+    if service.settings.fleet.is_on:
+        report |= _fleet(service, report.get("reason", ""))
     report["situation"] = situation_json(situation)
     elsewhere = seen.elsewhere.get(active.name, ()) if active is not None else ()
     report["active_port"] = _port(service, active, elsewhere) if active is not None else None
@@ -55,6 +58,21 @@ def health_report(service: Service, survey: Survey) -> dict[str, Any]:
     report["metrics"] = {"fault": service.metrics.fault or None}
     report["router_version"] = __version__
     return report
+
+
+def _fleet(service: Service, reason: str) -> dict[str, Any]:
+    """How the machine stands to its fleet, and whether a balancer should leave it alone for that; `reason` goes first.
+
+    What still comes is served all the same.
+    """
+    from app.fleet.sight import fleet_json  # most machines belong to none
+    from app.fleet.sight_file import fleet_now
+
+    sight, standing = fleet_now(Path(service.config.beside_state("")), service.settings.fleet)
+    found: dict[str, Any] = {"fleet": fleet_json(sight, standing)}
+    if standing.keeps_out and not reason:
+        found |= {"status": "unhealthy", "reason": standing.keeps_out}
+    return found
 
 
 def _port(service: Service, version: VersionState, elsewhere: Sequence[str]) -> int | None:

@@ -252,7 +252,12 @@ def _metrics(service: Service, survey: Survey) -> Response:
     seen = survey.look()
     snapshot = service.with_policy(service.metrics.snapshot()._replace(backends=seen.backends))
     state, name = service.router.look(), service.config.name
-    body, content_type = render(snapshot, form, seen.situation.word, state, name)
+    fleet = None
+    if service.settings.fleet.is_on:
+        from app.fleet.sight_file import fleet_now
+
+        fleet = fleet_now(Path(service.config.beside_state("")), service.settings.fleet)
+    body, content_type = render(snapshot, form, seen.situation.word, state, name, fleet)
     return Response(body, content_type=content_type)
 
 

@@ -13,8 +13,8 @@ Usage:
   blue_green_deploy drain VERSION --backend=WHICH [--force] [--on-timeout=WHAT]
   blue_green_deploy undrain VERSION --backend=WHICH
   blue_green_deploy health-check [VERSION] [--json]
-  blue_green_deploy switch VERSION [--force] [--wait] [--on-timeout=WHAT]
-  blue_green_deploy rollback [--to=N] [--wait] [--on-timeout=WHAT]
+  blue_green_deploy switch VERSION [--force] [--wait] [--on-timeout=WHAT] [--local]
+  blue_green_deploy rollback [--to=N] [--wait] [--on-timeout=WHAT] [--local]
   blue_green_deploy deploy [--dir=DIR] [--release=NAME] [--command=COMMAND] [--watch=SECONDS]
                            [--demo] [--stop-old] [--on-timeout=WHAT] [--canary]
   blue_green_deploy canary [--dir=DIR] [--release=NAME] [--command=COMMAND] [--demo] [--steps=STEPS]
@@ -22,6 +22,7 @@ Usage:
                            [--stop-old] [--on-timeout=WHAT]
   blue_green_deploy canary status [--follow] [--json]
   blue_green_deploy canary (promote | hold | resume | abort)
+                           [--demo] [--stop-old] [--on-timeout=WHAT] [--local]
   blue_green_deploy preview [VERSION] [--for=SECONDS] [--json]
   blue_green_deploy pause [--max-hold=SECONDS] [--drain]
   blue_green_deploy resume
@@ -99,6 +100,7 @@ Options:
   --require-proof         Promote only what is shown not to be twice as bad.
   --on-inconclusive=WHAT  When too few requests come to judge it: hold, promote or abort.
   --stop-old              Stop the old version in the end.
+  --local                 On this machine alone, although it belongs to a fleet.
   --for=SECONDS           How long the link is good (3600), or maintenance lasts (until it is ended).
   --until=TIME            When maintenance ends: 22:30, or 2026-11-23T22:30.
   --max-hold=SECONDS      Requests flow again after this time in any case [default: 30].
@@ -163,7 +165,7 @@ from app.cli.entry import enter_home, read_arguments, run
 from app.cli.output import outlive_reader
 from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.deploy.run.interruption import be_interruptible
-from app.operator_errors import OperatorError, UnhealthyVersion
+from app.operator_errors import OperatorError, UnhealthyVersion, UsageError
 from app.settings.toml_file import load_settings
 from app.state.given_up import given_up
 
@@ -188,6 +190,11 @@ def main(argv: Sequence[str]) -> int:
     printer = EventPrinter()
     call = Call(arguments, load_settings(may_be_gone=word == "repair"), shlex.join(argv), printer)
     try:
+        if word in _MOVING and call.fleet.is_on and not call.flag("--local"):
+            raise UsageError(
+                f"this machine belongs to the fleet {call.fleet.name}, whose machines run the same release",
+                f"{PROGRAM} {shlex.join(argv)} --local   # for this machine alone, which then differs from the others",
+            )
         return command(call)
     except KeyboardInterrupt as interruption:
         printer.clear()
@@ -394,6 +401,9 @@ _COMMANDS: Final[dict[str, Callable[[Call], int]]] = {
 
 _LOOKING: Final = ("status", "health-check", "logs", "history", "events", "releases")
 """They change nothing, and when nobody reads what they print they are over."""
+
+_MOVING: Final = ("switch", "rollback", "deploy")
+"""They decide which release has the traffic."""
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 from app.cli.deploy_call import Call
@@ -45,12 +46,23 @@ def print_status(call: Call) -> int:
         fault=str(fault or ""),
         name=call.config.name,
         found=call.processes.find_all(state),
+        fleet=_fleet(call),
         listeners={version.name: listeners_of(call.deployment, version) for version in state.versions.values()},
     )
     print(json.dumps(status_json(overview), indent=2) if call.flag("--json") else status_text(overview))
     if fault is not None:
         print_error(fault)
     return overview.situation.kind.exit_code
+
+
+def _fleet(call: Call) -> Mapping[str, object] | None:
+    """How the machine stands to its fleet, where it belongs to one."""
+    if not call.fleet.is_on:
+        return None
+    from app.fleet.sight import fleet_json
+    from app.fleet.sight_file import fleet_now
+
+    return fleet_json(*fleet_now(call.store.folder, call.fleet))
 
 
 def _router_knows_more(call: Call) -> bool:

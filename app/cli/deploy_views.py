@@ -77,6 +77,8 @@ class Overview:
     """What the versions' processes are found to do."""
     listeners: Mapping[str, list[Listener]] = field(default_factory=dict)
     """By version; none of one that is a single process on its port."""
+    fleet: Mapping[str, object] | None = None
+    """How the machine stands to its fleet (`app.fleet.sight.fleet_json`), where it belongs to one."""
 
     @cached_property
     def health(self) -> Mapping[str, ProbeResult]:
@@ -156,6 +158,7 @@ def status_json(overview: Overview) -> dict[str, object]:
         "held": overview.held,
         "failover": overview.failover,
         "versions": {name: _version_json(overview, version) for name, version in state.versions.items()},
+        **({"fleet": overview.fleet} if overview.fleet is not None else {}),
     }
 
 
@@ -205,6 +208,8 @@ def status_text(overview: Overview) -> str:
     lines.append("")
     lines.append(_router_line(overview))
     lines += _config_lines(overview)
+    if overview.fleet is not None:
+        lines.append(_fleet_line(overview.fleet))
     if overview.held:
         lines.append(f"   Held: {overview.held}")
     if overview.failover:
@@ -225,6 +230,17 @@ def _router_line(overview: Overview) -> str:
     if overview.traffic is not None:
         return "⚠️  Router: running, but its pid file is gone: stop, reload and upgrade cannot find it"
     return "⏹️  Router: not running"
+
+
+def _fleet_line(fleet: Mapping[str, object]) -> str:
+    """The fleet as the agent last saw it."""
+    doubts = ("isolated", "fenced", "behind", "diverged", "drained", "alarm")
+    nodes = fleet["nodes"]
+    count = len(nodes) if isinstance(nodes, Mapping) else 0
+    who = f"{fleet['name']}, node {fleet['node']}" if fleet["name"] else "not seen yet"
+    sign = "⚠️ " if any(fleet[name] for name in doubts) else "  "
+    said = f"; {fleet['alarm']}" if fleet["alarm"] else ""
+    return f"{sign} Fleet: {who}, {count} node{'' if count == 1 else 's'}: {fleet['sentence']}{said}"
 
 
 def _config_lines(overview: Overview) -> list[str]:

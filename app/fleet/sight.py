@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from app.settings.tables.fleet_settings import ISOLATED_S, FleetConfig
 
-__all__ = ["FleetSight", "NodeSight", "Standing", "standing_of"]
+__all__ = ["FleetSight", "NodeSight", "Standing", "fleet_json", "standing_of"]
 
 _FORMAT: Final = 1
 
@@ -146,3 +146,24 @@ def _isolated(sight: FleetSight | None, age_s: float | None, now: float) -> str:
         return f"isolated: the agent has said nothing for {now - sight.written_at:.0f} s"
     since = "never answered" if age_s is None else f"has not answered for {age_s:.0f} s"
     return f"isolated: etcd {since}" + (f": {sight.fault}" if sight.fault else "")
+
+
+def fleet_json(sight: FleetSight | None, standing: Standing) -> dict[str, object]:
+    """The same for programs; `nodes` as they were at `age_s`."""
+    seen = sight or FleetSight("", "", 0.0)
+    return {
+        "name": seen.fleet or None,
+        "node": seen.node or None,
+        "sentence": standing.sentence,
+        "age_s": None if standing.age_s is None else round(standing.age_s, 1),
+        "isolated": standing.is_isolated,
+        "fenced": standing.is_fenced,
+        "behind": standing.is_behind,
+        "diverged": standing.is_diverged,
+        "drained": standing.is_drained,
+        "epoch": seen.own.epoch,
+        "committed_epoch": seen.epoch,
+        "committed_release": seen.release or None,
+        "alarm": seen.alarm or None,
+        "nodes": {name: node._asdict() for name, node in seen.nodes.items()},
+    }

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from typing import Final
 
-from app.fleet.sight import FleetSight
+from app.fleet.sight import FleetSight, Standing, standing_of
+from app.settings.tables.fleet_settings import FleetConfig
 from app.state.store import make_folder, replace_file
 
-__all__ = ["SIGHT_NAME", "read_sight", "write_sight"]
+__all__ = ["SIGHT_NAME", "fleet_now", "read_sight", "write_sight"]
 
 SIGHT_NAME: Final = "fleet.json"
 
@@ -22,6 +24,12 @@ def read_sight(path: str | Path) -> FleetSight | None:
         with open(path, "rb") as file:
             return FleetSight.from_json(file.read(_MOST_BYTES))
     return None
+
+
+def fleet_now(folder: Path, config: FleetConfig) -> tuple[FleetSight | None, Standing]:
+    """What the agent of the deployment in this folder last wrote, and how this machine stands to its fleet now."""
+    sight = read_sight(folder / SIGHT_NAME)
+    return sight, standing_of(sight, config, time.time())
 
 
 def write_sight(path: Path, sight: FleetSight) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -25,6 +26,9 @@ from app.metrics.prometheus_state import PREFIX, StateCollector, gauge
 from app.metrics.snapshot import Latency, Snapshot, VersionStats
 from app.situation import KINDS, SEEN_FROM_OUTSIDE
 from app.state.model import BlueGreenState
+
+if TYPE_CHECKING:
+    from app.fleet.sight import FleetSight, Standing
 
 BUCKETS_S = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -68,10 +72,17 @@ _HISTOGRAMS: tuple[tuple[str, str, Callable[[VersionStats], Latency | None]], ..
 class SnapshotCollector(Collector):
     """A lifetime snapshot as Prometheus' metric families, and the state beside it."""
 
-    def __init__(self, snapshot: Snapshot, situation: str, state: StateCollector) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        situation: str,
+        state: StateCollector,
+        fleet: tuple[FleetSight | None, Standing] | None,
+    ) -> None:
         self._snapshot = snapshot
         self._situation = situation
         self._state = state
+        self._fleet = fleet
 
     def collect(self) -> Iterator[Metric]:
         """Every family, once."""
@@ -143,6 +154,10 @@ class SnapshotCollector(Collector):
             yield limit_family(snapshot.limits)
         if snapshot.logins is not None:
             yield from login_families(snapshot.logins)
+        if self._fleet is not None:
+            from app.metrics.prometheus_fleet import fleet_families  # most machines belong to none
+
+            yield from fleet_families(*self._fleet)
         workers = sum(worker.role == "worker" for worker in snapshot.workers)
         for name, text, value in (
             ("requests_held", "Requests held back now, in a pause or while their version is down.", snapshot.held),
@@ -166,7 +181,12 @@ def _counter(name: str, text: str, count: int) -> Metric:
 
 
 def render(
-    snapshot: Snapshot, form: Format, situation: str, state: BlueGreenState | None, name: str = ""
+    snapshot: Snapshot,
+    form: Format,
+    situation: str,
+    state: BlueGreenState | None,
+    name: str = "",
+    fleet: tuple[FleetSight | None, Standing] | None = None,
 ) -> tuple[bytes, str]:
     """The body and the Content-Type of a scrape's answer, "openmetrics" or else "prometheus".
 
@@ -174,12 +194,13 @@ def render(
         situation: its word.
         state: what the state file says, None when it has never said anything.
         name: the deployment's, "" for none.
+        fleet: what the agent last saw, and what follows from it; None on a machine that belongs to none.
 
     Raises ValueError for the snapshot of a window: its counters would go backwards.
     """
     if snapshot.window_s is not None:
         raise ValueError("a window has no counters for Prometheus")
-    collector = SnapshotCollector(snapshot, situation, StateCollector(state, time.time(), name))
+    collector = SnapshotCollector(snapshot, situation, StateCollector(state, time.time(), name), fleet)
     if form == "openmetrics":
         # prometheus_client annotates the one generate_latest and not the other.
         body: bytes = generate_openmetrics(collector)  # type: ignore[no-untyped-call]

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from app.address import Address
+from app.fleet.sight import FleetSight, standing_of
 from app.limits.limit_figures import LimitFigures
 from app.logins.login_figures import KeyState, LoginFigures
 from app.metrics.prometheus import render
 from app.metrics.shared import SharedMetrics
 from app.proxy.service import metrics_slots
+from app.settings.tables.fleet_settings import FleetConfig
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import BlueGreenState, promote, with_version
 from tests.docs.pages import ROOT, name_of, pages
@@ -32,14 +34,16 @@ needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not in
 
 @pytest.fixture(scope="module")
 def exposition(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What a scrape gets of a router without traffic, with two backends, a limit and a login."""
+    """What a scrape gets of a router without traffic, with two backends, a limit, a login and a fleet."""
     path = tmp_path_factory.mktemp("metrics") / "router_metrics.mmap"
     metrics = SharedMetrics.create_or_attach(str(path), metrics_slots(RouterConfig(workers=1)))
     backends = {"blue": metrics.backend_rows(0, [Address("10.0.0.7", 8000), Address("10.0.0.8", 8000)])}
     limits = [LimitFigures("login", 1, 2, 0, 0)]
     logins = LoginFigures(metrics.logins(), [KeyState("https://id.test/", 1, 0.0, "")])
     snapshot = metrics.snapshot()._replace(backends=backends, limits=limits, logins=logins)
-    return render(snapshot, "prometheus", "serving", STATE)[0].decode()
+    sight = FleetSight("shop", "web-1", 1.0, 1.0)
+    fleet = (sight, standing_of(sight, FleetConfig(), 2.0))
+    return render(snapshot, "prometheus", "serving", STATE, fleet=fleet)[0].decode()
 
 
 def names_in(text: str) -> set[str]:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from app.fleet.sight import FleetSight, NodeSight, node_of, standing_of
+from app.fleet.sight import FleetSight, NodeSight, fleet_json, node_of, standing_of
 from app.settings.tables.fleet_settings import FleetConfig
 
 CONFIG = FleetConfig(name="shop", endpoints=("http://127.0.0.1:2379",))
@@ -82,3 +82,10 @@ def test_drained_and_diverged_are_told() -> None:
     assert drained.is_drained and drained.keeps_out == "this node is drained"
     diverged = standing_of(SIGHT._replace(own=OWN._replace(is_diverged=True)), CONFIG, 101.0)
     assert diverged.is_diverged and "differs from the fleet" in diverged.sentence and not diverged.keeps_out
+
+
+def test_says_the_same_to_programs() -> None:
+    found = fleet_json(SIGHT, standing_of(SIGHT, CONFIG, 101.04))
+    assert (found["name"], found["age_s"], found["nodes"]) == ("shop", 1.0, {"web-1": OWN._asdict()})
+    nothing = fleet_json(None, standing_of(None, CONFIG, 101.0))
+    assert (nothing["name"], nothing["age_s"], nothing["isolated"], nothing["nodes"]) == (None, None, True, {})
