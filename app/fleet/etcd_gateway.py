@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
-from requests import ConnectionError, ConnectTimeout, Response, Session
+from requests import ConnectionError, ConnectTimeout, RequestException, Response, Session
 from requests.exceptions import SSLError
 from urllib3.exceptions import HTTPError
 
@@ -158,13 +158,15 @@ class Gateway:
                 stream=is_stream,
             )
         except SSLError as error:
-            raise _Untrusted(
-                f"{endpoint}: {_reason(error)}", "ls -l the files of ca, cert and key in [fleet]"
-            ) from error
-        except OSError as error:
+            # A certificate of ours that etcd wants, or does not take, shows as an end of the connection.
+            text = f"{endpoint}: no connection by TLS: {_reason(error)}"
+            raise _Untrusted(text, "ca, cert and key in [fleet], as etcd wants them") from error
+        except RequestException as error:
             if isinstance(error, ConnectTimeout) or _is_refused(error):
                 raise StoreUnreachable(f"{endpoint}: {_reason(error)}") from error
             raise AnswerLost(f"{endpoint}: no answer: {_reason(error)}") from error
+        except OSError as error:  # what requests says of files that are not there
+            raise StoreRefused(str(error), "ca, cert and key in [fleet]") from error
 
 
 class _Untrusted(StoreRefused):

@@ -18,7 +18,7 @@ from app.fleet.sight import FleetSight, NodeSight
 from app.fleet.sight_file import SIGHT_NAME, write_sight
 from tests.support.environment import own_environment
 from tests.support.raw_upstream import RawUpstream
-from tests.support.router_process import ROOT, free_port, configured_router
+from tests.support.router_process import ROOT, configured_router, free_port
 
 NOBODY = f"http://127.0.0.1:{free_port()}"
 

@@ -103,7 +103,7 @@ def etcd_member(folder: Path, *flags: str, scheme: str = "http") -> Iterator[Etc
     member.start(f"{member.name}={member.peer}")
     try:
         log = member.folder.with_suffix(".log")
-        ready = member.is_up if scheme == "http" else lambda: "ready to serve client requests" in log.read_text()
+        ready = member.is_up if scheme == "http" else lambda: "serving client traffic securely" in log.read_text()
         wait_until(ready, "etcd is up", 20)
         yield member
     finally:
