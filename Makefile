@@ -18,6 +18,7 @@ GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.t
 
 .DEFAULT_GOAL := help
 .PHONY: help setup compile run test peers coverage floor fuzz soak drill canary-sim lint types format reference lock outdated clean bench $(BENCHES)
+.PHONY: help setup compile run fleet test peers coverage floor fuzz soak drill lint types format reference lock outdated clean bench $(BENCHES)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -37,6 +38,9 @@ compile: $(READY) ## Compile what a request's way leads through, where a C compi
 
 run: $(READY) ## Start blue and the router on port 5004; Ctrl-C stops both
 	@$(PYTHON) -m app.cli.run
+
+fleet: $(READY) ## Start etcd and a fleet of three nodes on this machine; Ctrl-C ends all
+	@$(PYTHON) -m app.cli.run_fleet
 
 # Several at a time, since most of them wait (tests/conftest.py); ARGS="-n 0 -s" shows what they print.
 # -rfEs: what failed, and which tests were left out because a program is not here, and which program that is.
