@@ -17,8 +17,8 @@ BENCHES += $(addprefix bench-,limits logins log)
 GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compile run test peers coverage floor fuzz soak drill canary-sim lint types format reference lock outdated clean bench $(BENCHES)
-.PHONY: help setup compile run fleet test peers coverage floor fuzz soak drill lint types format reference lock outdated clean bench $(BENCHES)
+.PHONY: help setup compile run fleet test peers coverage floor fuzz soak drill canary-sim
+.PHONY: lint types format reference lock outdated clean bench $(BENCHES)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -57,7 +57,7 @@ coverage: $(READY_DEV) ## Run all tests and show which branches they left out; t
 # The rules need no process to be tried, so their share takes a minute.
 floor: $(READY_DEV) ## Tell which branches of the rules (L0) the tests leave out; there shall be none
 	@$(PYTHON) -m pytest -n auto --dist worksteal -q --cov=app --cov-report= tests/protocol tests/state tests/metrics \
-		tests/limits tests/logins tests/canary tests/deploy/test_phases.py tests/deploy/test_judgement.py tests/test_*.py $(ARGS)
+		tests/limits tests/logins tests/canary tests/fleet/test_sight.py tests/deploy/test_phases.py tests/deploy/test_judgement.py tests/test_*.py $(ARGS)
 	@$(PYTHON) -m tests.coverage_floor
 
 fuzz: $(READY_DEV) ## Feed random messages to parsers and lane for ten minutes (ARGS="--seconds 60 --seed 1")

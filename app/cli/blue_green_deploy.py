@@ -16,13 +16,12 @@ Usage:
   blue_green_deploy switch VERSION [--force] [--wait] [--on-timeout=WHAT] [--local]
   blue_green_deploy rollback [--to=N] [--wait] [--on-timeout=WHAT] [--local]
   blue_green_deploy deploy [--dir=DIR] [--release=NAME] [--command=COMMAND] [--watch=SECONDS]
-                           [--demo] [--stop-old] [--on-timeout=WHAT] [--canary]
+                           [--demo] [--stop-old] [--on-timeout=WHAT] [--canary] [--local]
   blue_green_deploy canary [--dir=DIR] [--release=NAME] [--command=COMMAND] [--demo] [--steps=STEPS]
                            [--sticky=WHO] [--require-proof] [--on-inconclusive=WHAT]
                            [--stop-old] [--on-timeout=WHAT]
   blue_green_deploy canary status [--follow] [--json]
   blue_green_deploy canary (promote | hold | resume | abort)
-                           [--demo] [--stop-old] [--on-timeout=WHAT] [--local]
   blue_green_deploy preview [VERSION] [--for=SECONDS] [--json]
   blue_green_deploy pause [--max-hold=SECONDS] [--drain]
   blue_green_deploy resume

@@ -53,9 +53,8 @@ class Call:
 
     def __init__(self, arguments: Arguments, loaded: Loaded, command: str, printer: EventPrinter) -> None:
         self._arguments = arguments
-        self.config, self.app, self.release = loaded.config, loaded.app, loaded.release
-        self.canary = loaded.of(CanaryConfig)
         self.config, self.app, self.release, self.fleet = loaded.config, loaded.app, loaded.release, loaded.fleet
+        self.canary = loaded.of(CanaryConfig)
         self.store = StateStore(self.config.state_file, self.app.ports)
         self.processes: Processes = self.foreground if arguments["run"] else Processes(self.store.folder)
         self.history = History(self.store.folder / "history.jsonl")
