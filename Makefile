@@ -19,6 +19,7 @@ GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.t
 .DEFAULT_GOAL := help
 .PHONY: help setup compile run fleet test peers coverage floor fuzz soak drill canary-sim
 .PHONY: lint types format reference lock outdated clean bench $(BENCHES)
+.PHONY: help setup compile run test peers coverage floor fuzz soak fleet-model drill lint types format reference lock outdated clean bench $(BENCHES)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -58,6 +59,8 @@ coverage: $(READY_DEV) ## Run all tests and show which branches they left out; t
 floor: $(READY_DEV) ## Tell which branches of the rules (L0) the tests leave out; there shall be none
 	@$(PYTHON) -m pytest -n auto --dist worksteal -q --cov=app --cov-report= tests/protocol tests/state tests/metrics \
 		tests/limits tests/logins tests/canary tests/fleet/test_sight.py tests/deploy/test_phases.py tests/deploy/test_judgement.py tests/test_*.py $(ARGS)
+		tests/limits tests/logins tests/fleet/test_records.py tests/fleet/test_waves.py tests/fleet/test_leading.py \
+		tests/fleet/test_following.py tests/deploy/test_phases.py tests/deploy/test_judgement.py tests/test_*.py $(ARGS)
 	@$(PYTHON) -m tests.coverage_floor
 
 fuzz: $(READY_DEV) ## Feed random messages to parsers and lane for ten minutes (ARGS="--seconds 60 --seed 1")
@@ -65,6 +68,10 @@ fuzz: $(READY_DEV) ## Feed random messages to parsers and lane for ten minutes (
 
 soak: $(READY_DEV) ## Switch, crash, kill and upgrade under load for two minutes, then balance the books
 	@$(PYTHON) -m tests.soak $(ARGS)
+
+# Prints how to have an order of events again that it finds fault with.
+fleet-model: $(READY_DEV) ## Put a fleet's events in 10,000 orders: crashes, cut links, backups; half an hour
+	@FLEET_INTERLEAVINGS=10000 $(PYTHON) -m pytest -q --timeout=0 tests/fleet/test_protocol_model.py $(ARGS)
 
 drill: $(READY_DEV) ## Break a deployment in every way, and mend it by what is printed, fifteen minutes
 	@$(PYTHON) -m tests.drill $(ARGS)

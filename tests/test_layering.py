@@ -48,6 +48,8 @@ LEVELS = [
         *("app.metrics.snapshot", "app.metrics.exposition"),
     ],
     [f"app.logins.{name}" for name in ("remembered", "tokens", "identity", "claims")] + ["app.canary"],
+    [f"app.logins.{name}" for name in ("remembered", "tokens", "identity", "claims")],
+    [f"app.fleet.{name}" for name in ("fleet_store", "records", "fleet_view", "waves", "leading", "following")],
     # L1, adapters: one outside thing each
     ["app.installation", "app.setup"],
     [
@@ -118,6 +120,7 @@ ROOMS = {
         ["rolling_out"],
         ["deployer", "modes", "pruning", "repair"],
         ["scaling", "ordering"],
+        ["scaling", "standby"],
         ["foreground_run"],
     ],
     "app.canary": [["outcomes", "course"], ["evidence"], ["rollout"], ["guards", "rollout_text"], ["policy"]],
@@ -134,7 +137,7 @@ ROOMS = {
 }
 """What lies in a large room, lowest first; on one line nobody knows the others."""
 
-PURE_LEVELS = next(number for number, names in enumerate(LEVELS) if "app.logins.tokens" in names) + 1
+PURE_LEVELS = next(number for number, names in enumerate(LEVELS) if "app.fleet.records" in names) + 1
 """As many of the levels are L0."""
 
 SELF_CONTAINED = ["app.demo", "app.deploy.processes.supervisor"]

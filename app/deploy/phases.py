@@ -109,6 +109,7 @@ class Operation(StrEnum):
     ROLLBACK = "rollback"
     DEPLOY = "deploy"
     ORDER = "order"
+    PREPARE = "prepare"
     PAUSE = "pause"
     RESUME = "resume"
     MAINTENANCE = "maintenance"
@@ -329,15 +330,18 @@ def phases_of(
     if not target_runs or replaces:
         phases.append(Phase.LAUNCHING)
     phases.append(Phase.GATING)
+    if promotes or operation is Operation.PREPARE:
+        phases += [Phase.SMOKE_TEST] * checks.smoke
     if promotes:
         phases += [Phase.SMOKE_TEST] * checks.smoke + [Phase.REVERTING] * checks.revert
         phases += [Phase.CANARY] * checks.canary + [Phase.PROMOTING]
+        phases += [Phase.REVERTING] * checks.revert + [Phase.PROMOTING]
         phases += [Phase.POST_SWITCH] * checks.post + [Phase.WATCHING] * checks.watch
         phases += [Phase.DRAINING] * drains + [Phase.RETIRING] * retires
     return check_order(tuple(phases))
 
 
-_REPLACING = frozenset({Operation.RESTART, Operation.DEPLOY})
+_REPLACING = frozenset({Operation.RESTART, Operation.DEPLOY, Operation.PREPARE})
 """Commands that put a new process in the place of one that runs."""
 
 _MODES = frozenset(
