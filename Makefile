@@ -11,15 +11,14 @@ READY_PEERS := $(PEERS)/.ready
 TOOLS := .venv-compile
 READY_TOOLS := $(TOOLS)/.ready
 BENCHES := $(addprefix bench-,quick metrics memory websocket start switch workers viewers layers balance)
-BENCHES += $(addprefix bench-,limits logins log)
+BENCHES += $(addprefix bench-,limits logins log fleet)
 
 # Prints the packages of a dependency group of pyproject.toml, one a line.
 GROUP = $(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"][sys.argv[1]], sep="\n")'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compile run fleet test peers coverage floor fuzz soak drill canary-sim
+.PHONY: help setup compile run fleet test peers coverage floor fuzz soak drill canary-sim fleet-model
 .PHONY: lint types format reference lock outdated clean bench $(BENCHES)
-.PHONY: help setup compile run test peers coverage floor fuzz soak fleet-model drill lint types format reference lock outdated clean bench $(BENCHES)
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -58,9 +57,8 @@ coverage: $(READY_DEV) ## Run all tests and show which branches they left out; t
 # The rules need no process to be tried, so their share takes a minute.
 floor: $(READY_DEV) ## Tell which branches of the rules (L0) the tests leave out; there shall be none
 	@$(PYTHON) -m pytest -n auto --dist worksteal -q --cov=app --cov-report= tests/protocol tests/state tests/metrics \
-		tests/limits tests/logins tests/canary tests/fleet/test_sight.py tests/deploy/test_phases.py tests/deploy/test_judgement.py tests/test_*.py $(ARGS)
-		tests/limits tests/logins tests/fleet/test_records.py tests/fleet/test_waves.py tests/fleet/test_leading.py \
-		tests/fleet/test_following.py tests/deploy/test_phases.py tests/deploy/test_judgement.py tests/test_*.py $(ARGS)
+		tests/limits tests/logins tests/canary $(foreach rules,sight records waves leading following,tests/fleet/test_$(rules).py) \
+		tests/deploy/test_phases.py tests/deploy/test_judgement.py tests/test_*.py $(ARGS)
 	@$(PYTHON) -m tests.coverage_floor
 
 fuzz: $(READY_DEV) ## Feed random messages to parsers and lane for ten minutes (ARGS="--seconds 60 --seed 1")
@@ -111,6 +109,7 @@ bench-balance: ## Measure several backends, one slow or killed, beside nginx, HA
 bench-limits: ## Measure what limits and refusals cost, and how exact a rate is over four workers
 bench-logins: $(READY_DEV) ## Measure logins by token and by auth service, beside nginx and Traefik
 bench-log: ## Measure what a line of the access log costs, and count a million of them over rotations and reloads
+bench-fleet: ## Measure a deploy with 100 agents, from its begin to the last switch, and what they cost at rest
 bench-policy: bench-limits bench-logins bench-log ## Measure these three: who may, how often, and what is written of it
 $(BENCHES): bench-%: $(READY)
 	@$(PYTHON) -m bench $* $(ARGS)

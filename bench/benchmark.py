@@ -28,7 +28,7 @@ __all__ = ["BENCHMARKS", "Bench", "main"]
 
 BENCHMARKS: Final = (
     *("compare", "quick", "metrics", "memory", "websocket", "start", "switch", "workers", "viewers", "layers"),
-    *("balance", "limits", "logins", "log"),
+    *("balance", "limits", "logins", "log", "fleet"),
 )
 """Each is a module of this package; `make bench-NAME` runs it, and `make bench` the first."""
 

@@ -48,8 +48,7 @@ LEVELS = [
         *("app.metrics.snapshot", "app.metrics.exposition"),
     ],
     [f"app.logins.{name}" for name in ("remembered", "tokens", "identity", "claims")] + ["app.canary"],
-    [f"app.logins.{name}" for name in ("remembered", "tokens", "identity", "claims")],
-    [f"app.fleet.{name}" for name in ("fleet_store", "records", "fleet_view", "waves", "leading", "following")],
+    [f"app.fleet.{name}" for name in ("records", "fleet_view", "waves", "leading", "following")],
     # L1, adapters: one outside thing each
     ["app.installation", "app.setup"],
     [
@@ -119,8 +118,7 @@ ROOMS = {
         ["run"],
         ["rolling_out"],
         ["deployer", "modes", "pruning", "repair"],
-        ["scaling", "ordering"],
-        ["scaling", "standby"],
+        ["scaling", "ordering", "standby"],
         ["foreground_run"],
     ],
     "app.canary": [["outcomes", "course"], ["evidence"], ["rollout"], ["guards", "rollout_text"], ["policy"]],

@@ -35,6 +35,16 @@ Usage:
   blue_green_deploy releases prune [--keep=N] [--dry-run] [--json]
   blue_green_deploy repair [--yes | --dry-run] [--json]
   blue_green_deploy agent
+  blue_green_deploy fleet deploy [--release=NAME] [--dir=DIR] [--waves=LIST] [--watch=SECONDS]
+                           [--together] [--min-nodes=N] [--resume] [--json]
+  blue_green_deploy fleet rollback [--json]
+  blue_green_deploy fleet status [--follow] [--json]
+  blue_green_deploy fleet history [--limit=N] [--json]
+  blue_green_deploy fleet pause [--json]
+  blue_green_deploy fleet resume [--json]
+  blue_green_deploy fleet node drain NODE [--json]
+  blue_green_deploy fleet node undrain NODE [--json]
+  blue_green_deploy fleet forget NODE [--json]
   blue_green_deploy completion (bash|zsh|fish)
   blue_green_deploy --help | --version
 
@@ -70,6 +80,9 @@ Commands:
                 with prune, the old ones are removed that nothing needs.
   repair        Show what a broken state file and the last good state differ in, and restore that.
   agent         Keep this machine in its fleet, until a signal ends it; systemd starts it.
+  fleet         The same for all machines of a fleet: deploy starts a release everywhere, and switches to it only
+                when it is well everywhere; rollback goes back everywhere; pause lets no rollout begin or go on;
+                node drain has a balancer send a node nothing new; forget is for one that will not come back.
   completion    A script with which the shell completes commands and options.
 
 Options:
@@ -98,6 +111,11 @@ Options:
   --sticky=WHO            Let a client stay at its version: cookie, client or header:NAME.
   --require-proof         Promote only what is shown not to be twice as bad.
   --on-inconclusive=WHAT  When too few requests come to judge it: hold, promote or abort.
+  --waves=LIST            How many nodes have switched after each wave: 1,25%,100%.
+  --together              Let requests wait until all nodes have switched, 2 s at most, so that no client
+                          sees the old release after the new one.
+  --min-nodes=N           As many nodes must be ready; one more that is lost meanwhile does not matter.
+  --resume                Lead on what was committed, and has lost its coordinator.
   --stop-old              Stop the old version in the end.
   --local                 On this machine alone, although it belongs to a fleet.
   --for=SECONDS           How long the link is good (3600), or maintenance lasts (until it is ended).
@@ -372,8 +390,15 @@ def _agent(call: Call) -> int:
     return run_agent(call)
 
 
+def _fleet(call: Call) -> int:
+    from app.cli.fleet_commands import fleet
+
+    return fleet(call)
+
+
 _COMMANDS: Final[dict[str, Callable[[Call], int]]] = {
     "canary": _canary,  # first: the words that follow it are commands themselves
+    "fleet": _fleet,  # first: the words after it are commands of their own
     "status": _status,
     "start": _start,
     "run": _run,

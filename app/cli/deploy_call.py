@@ -8,13 +8,13 @@ from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from app.cli.deploy_events import EventPrinter
 from app.cli.deploy_traffic import open_traffic
 from app.cli.entry import Arguments
 from app.command_line import PROGRAM
 from app.deploy.deployer import LOCK_WAIT_S, Deployer, Overrides
 from app.deploy.deployment import Deployment
 from app.deploy.drain import OnTimeout
+from app.deploy.events import Reporter
 from app.deploy.judge.gate import Gate
 from app.deploy.processes.process_table import Processes
 from app.deploy.record.history import History
@@ -51,7 +51,7 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 class Call:
     """One command as it was typed, with the settings in effect and everything that acts on them."""
 
-    def __init__(self, arguments: Arguments, loaded: Loaded, command: str, printer: EventPrinter) -> None:
+    def __init__(self, arguments: Arguments, loaded: Loaded, command: str, printer: Reporter) -> None:
         self._arguments = arguments
         self.config, self.app, self.release, self.fleet = loaded.config, loaded.app, loaded.release, loaded.fleet
         self.canary = loaded.of(CanaryConfig)

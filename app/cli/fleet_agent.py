@@ -12,7 +12,9 @@ from typing import Final
 
 from app import __version__
 from app.cli.deploy_call import Call
+from app.cli.fleet_tools import open_duty
 from app.fleet.agent import Agent, OwnSight
+from app.fleet.duty import Duty
 from app.fleet.etcd import Etcd
 from app.fleet.etcd_gateway import EtcdAccess, Gateway
 from app.fleet.registration import Place, Registration
@@ -47,13 +49,15 @@ def run_agent(call: Call) -> int:
     access = EtcdAccess(config.endpoints, config.user, config.password_file, config.ca, config.cert, config.key)
     with _alone(folder), closing(Gateway(access)) as gateway:
         print(f"▶ {node} of the fleet {config.name}, over {', '.join(config.endpoints)}", flush=True)
+        duty = open_duty(call.config, node)
         agent = Agent(
             Etcd(gateway, config.root),
             Registration(node, Place(socket.gethostname(), str(folder), os.getpid())),
             FleetSight(config.name, node, 0.0),
             folder / SIGHT_NAME,
-            lambda: OwnSight(_own(call)),
+            lambda: OwnSight(_own(call, duty), duty.alarm),
             lambda line: print(line, flush=True),
+            (duty,),
         )
         with suppress(KeyboardInterrupt):
             agent.run()
@@ -86,14 +90,21 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _own(call: Call) -> NodeSight:
-    """How this machine is, by its state file and its router's figures."""
+def _own(call: Call, duty: Duty) -> NodeSight:
+    """How this machine is, by its state file, its router's figures and what its duty has come to."""
     active = None
     with suppress(StateError):
         active = call.store.read_or_new().active
     in_flight, is_well = _figures(call.config, active.name if active is not None else None)
     named = (active.release or "", active.name) if active is not None else ("", "")
-    return NodeSight(*named, is_well=is_well, in_flight=in_flight, router=__version__)
+    return NodeSight(
+        *named,
+        is_well=is_well,
+        in_flight=in_flight,
+        epoch=duty.memory.applied,
+        is_diverged=duty.has_diverged,
+        router=__version__,
+    )
 
 
 def _figures(config: RouterConfig, active: str | None) -> tuple[int, bool | None]:

@@ -333,9 +333,7 @@ def phases_of(
     if promotes or operation is Operation.PREPARE:
         phases += [Phase.SMOKE_TEST] * checks.smoke
     if promotes:
-        phases += [Phase.SMOKE_TEST] * checks.smoke + [Phase.REVERTING] * checks.revert
-        phases += [Phase.CANARY] * checks.canary + [Phase.PROMOTING]
-        phases += [Phase.REVERTING] * checks.revert + [Phase.PROMOTING]
+        phases += [Phase.REVERTING] * checks.revert + [Phase.CANARY] * checks.canary + [Phase.PROMOTING]
         phases += [Phase.POST_SWITCH] * checks.post + [Phase.WATCHING] * checks.watch
         phases += [Phase.DRAINING] * drains + [Phase.RETIRING] * retires
     return check_order(tuple(phases))

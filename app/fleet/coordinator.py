@@ -14,7 +14,7 @@ from app.command_line import PROGRAM
 from app.fleet.fleet_store import Store, StoreUnreachable
 from app.fleet.fleet_view import Change, FleetView
 from app.fleet.leading import Asked, Mine, RolloutEnd, Waits, begin, begin_way_back, next_of_leader, take_lock
-from app.fleet.records import Initiator, Rollout, RolloutPhase, Sample
+from app.fleet.records import Initiator, Rollout, RolloutPhase, Sample, rollout_key
 from app.fleet.wave_watch import WaveWatch
 from app.operator_errors import OperatorError
 
@@ -32,6 +32,9 @@ _PHASE_S: Final = {RolloutPhase.PREPARE: 900.0, RolloutPhase.COMMIT: 180.0}
 
 _COMMIT_BEFORE_S: Final = 0.8
 """So long before the first hold can end the commit must have been decided."""
+
+_GATHER_S: Final = 0.03
+"""Words of many nodes come at once, and each look reads all of them."""
 
 _MOST_KEPT: Final = 50
 """Rollouts."""
@@ -133,6 +136,7 @@ class Coordinator:
                     id_, shown = back.id, 0
                 elif isinstance(step, Waits):
                     self._store.wait("", fleet.revision, self._waits_s(rollout))
+                    time.sleep(_GATHER_S)
                 else:
                     self._store.change(*step)
             except StoreUnreachable:
@@ -195,11 +199,15 @@ def _ended(fleet: FleetView, id_: str, rollout: Rollout | None, ended: RolloutEn
 
 
 def _trimmed(fleet: FleetView, change: Change) -> Change:
-    """The change, and the oldest rollouts go."""
-    old = fleet.rollout_ids[: max(0, len(fleet.rollout_ids) + 1 - _MOST_KEPT)]
-    keys = tuple(key for id_ in old for key in fleet.keys_of(id_) if key not in change.puts)
-    return change._replace(deletes=keys[:_MOST_DELETED])
+    """The change; the oldest rollouts go, and of all but the last what each node has said of them."""
+    ids = fleet.rollout_ids
+    old = tuple(key for id_ in ids[: max(0, len(ids) + 1 - _MOST_KEPT)] if (key := rollout_key(id_)) not in change.puts)
+    said = tuple(key for id_ in ids[:-_MOST_SAID] for key in fleet.keys_of(id_))
+    return change._replace(deletes=(*old, *said)[:_MOST_DELETED])
 
 
-_MOST_DELETED: Final = 60
+_MOST_SAID: Final = 2
+"""Rollouts with the words of their nodes: each agent reads all that there is."""
+
+_MOST_DELETED: Final = 110
 """A transaction has room for 128 operations; what is left goes with the next one."""

@@ -15,7 +15,7 @@ from app.fleet.fleet_store import Store
 from app.fleet.fleet_view import FleetView
 from app.fleet.following import Act, Alarm, Order, Own, Says, next_of_node
 from app.fleet.node_memory import NodeMemory
-from app.fleet.records import NodeProgress, RolloutPhase, Sample, Stage, Wanted, progress_key, rollout_key
+from app.fleet.records import ROLLOUTS, NodeProgress, RolloutPhase, Sample, Stage, Wanted, progress_key, rollout_key
 from app.operator_errors import OperatorError
 
 __all__ = ["Duty", "Hands"]
@@ -143,7 +143,7 @@ class Duty:
         elif self._draining_since is not None or self._held:
             time.sleep(min(seconds, _LOOK_S))
         else:
-            store.wait("", revision, seconds)
+            store.wait(ROLLOUTS, revision, seconds)
 
     _origin_applied: str | None = None
 

@@ -12,6 +12,7 @@ from app.fleet.records import (
     DESIRED,
     LOCK,
     PAUSED,
+    ROLLOUTS,
     Desired,
     Initiator,
     NodeProgress,
@@ -75,7 +76,7 @@ class FleetView:
     @cached_property
     def rollout_ids(self) -> tuple[str, ...]:
         """Those of all rollouts that are kept, oldest first: an id begins with its time."""
-        return tuple(sorted(key.split("/")[1] for key in self._entries if _is_rollout(key)))
+        return tuple(sorted(key.removeprefix(ROLLOUTS) for key in self._entries if key.startswith(ROLLOUTS)))
 
     def rollout(self, id_: str) -> Rollout | None:
         """The rollout of that id."""
@@ -83,9 +84,8 @@ class FleetView:
         return Rollout.from_json(rollout_key(id_), entry.value) if entry is not None else None
 
     def keys_of(self, id_: str) -> tuple[str, ...]:
-        """The keys of a rollout and of what nodes have said of it; the rollout's own comes last."""
-        own = rollout_key(id_)
-        return (*(key for key in self._entries if key.startswith(f"{own}/")), own)
+        """The keys of what nodes have said of a rollout."""
+        return tuple(key for key in self._entries if key.startswith(progress_key(id_, "")))
 
     @cached_property
     def open(self) -> Rollout | None:
@@ -111,13 +111,13 @@ class FleetView:
     @cached_property
     def missing(self) -> tuple[str, ...]:
         """Nodes that have had a part in what is committed, and are not registered."""
-        begin = f"{rollout_key(self.desired.rollout)}/nodes/" if self.desired is not None else "-"
+        begin = progress_key(self.desired.rollout, "") if self.desired is not None else "-"
         known = (key.removeprefix(begin) for key in self._entries if key.startswith(begin))
         return tuple(sorted(node for node in known if node not in self.nodes))
 
     def keys_about(self, node: str) -> tuple[str, ...]:
         """What is kept of a node, but for its registration."""
-        return tuple(key for key in self._entries if key.endswith(f"/nodes/{node}") or key == f"drained/{node}")
+        return tuple(key for key in self._entries if _is_about(key, node))
 
     def _leader(self, key: str) -> Initiator | None:
         entry = self._entries.get(key)
@@ -139,13 +139,14 @@ class FleetView:
             Desired.from_json(key, value)
         elif key in (LOCK, PAUSED):
             Initiator.from_json(key, value)
-        elif _is_rollout(key):
+        elif key.startswith(ROLLOUTS):
             Rollout.from_json(key, value)
-        elif parts[0] == "rollout":
+        elif parts[0] == "progress":
             NodeProgress.from_json(key, value)
         elif parts[0] == "nodes":
             self._epoch(key)
 
 
-def _is_rollout(key: str) -> bool:
-    return key.startswith("rollout/") and key.count("/") == 1
+def _is_about(key: str, node: str) -> bool:
+    kind, _, rest = key.partition("/")
+    return (kind == "progress" and rest.endswith(f"/{node}")) or (kind == "drained" and rest == node)

@@ -1,10 +1,10 @@
 """What stands in the fleet's store: the values, and their form as JSON.
 
-    desired                    what the nodes are to run, since the last commit
-    rollout/<id>               what is being done, or was
-    rollout/<id>/nodes/<node>  how far a node is with it
-    lock                       who leads it
-    paused                     no rollout begins or goes on while it is there
+    desired               what the nodes are to run, since the last commit
+    rollout/<id>          what is being done, or was
+    progress/<id>/<node>  how far a node is with it
+    lock                  who leads it
+    paused                no rollout begins or goes on while it is there
 
 Each value says its format. One that is newer than ours, or none of ours, is told by its key and never guessed at.
 """
@@ -23,6 +23,7 @@ __all__ = [
     "FORMAT",
     "LOCK",
     "PAUSED",
+    "ROLLOUTS",
     "Desired",
     "Initiator",
     "RolloutPhase",
@@ -41,16 +42,18 @@ FORMAT: Final = 1
 DESIRED: Final = "desired"
 LOCK: Final = "lock"
 PAUSED: Final = "paused"
+ROLLOUTS: Final = "rollout/"
+"""What an agent watches: everything that concerns all nodes changes one of these, and what the others say does not."""
 
 
 def rollout_key(rollout: str) -> str:
     """Where a rollout stands."""
-    return f"rollout/{rollout}"
+    return f"{ROLLOUTS}{rollout}"
 
 
 def progress_key(rollout: str, node: str) -> str:
     """Where a node says how far it is with a rollout."""
-    return f"rollout/{rollout}/nodes/{node}"
+    return f"progress/{rollout}/{node}"
 
 
 class RecordFault(OperatorError):

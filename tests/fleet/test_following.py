@@ -24,8 +24,8 @@ def order(step: object) -> tuple[Act, str]:
 def said(step: object) -> Stage:
     """What the node writes of itself."""
     assert isinstance(step, Says), step
-    assert set(step.change.puts) == {"rollout/r2/nodes/a"}
-    return NodeProgress.from_json("", step.change.puts["rollout/r2/nodes/a"]).stage
+    assert set(step.change.puts) == {"progress/r2/a"}
+    return NodeProgress.from_json("", step.change.puts["progress/r2/a"]).stage
 
 
 def ended(step: object) -> Rollout:

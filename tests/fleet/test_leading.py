@@ -60,7 +60,7 @@ def view(
     if rollout is not None:
         entries[f"rollout/{rollout.id}"] = StoredValue(rollout.to_json(), 20)
         for number, (node, stage) in enumerate((stages or {}).items()):
-            key = f"rollout/{rollout.id}/nodes/{node}"
+            key = f"progress/{rollout.id}/{node}"
             entries[key] = StoredValue(NodeProgress(stage, "why" * (stage is Stage.FAILED)).to_json(), 30 + number)
     if lock:
         entries["lock"] = StoredValue(ME.to_json(), lock, 7)
@@ -151,7 +151,7 @@ def test_commit_compares_the_lock_the_rollout_what_was_committed_and_each_nodes_
     assert isinstance(step, Change)
     assert set(step.expects) == {
         *(Expect("lock", LOCK), Expect("rollout/r2", 20), Expect("desired", 10)),
-        *(Expect("rollout/r2/nodes/a", 30), Expect("rollout/r2/nodes/b", 31)),
+        *(Expect("progress/r2/a", 30), Expect("progress/r2/b", 31)),
     }
     assert (changed(step).phase, changed(step).wave) == (RolloutPhase.COMMIT, 1)
     desired = json.loads(step.puts["desired"])

@@ -109,8 +109,8 @@ def test_view_shows_what_stands_there() -> None:
         desired=DESIRED.to_json(),
         rollout__r0=ROLLOUT._replace(id="r0", phase=RolloutPhase.DONE).to_json(),
         rollout__r1=ROLLOUT.to_json(),
-        rollout__r1__nodes__a=PROGRESS.to_json(),
-        rollout__r1__nodes__z=PROGRESS.to_json(),
+        progress__r1__a=PROGRESS.to_json(),
+        progress__r1__z=PROGRESS.to_json(),
         nodes__a='{"epoch": 6}',
         drained__a="{}",
         other="x",
@@ -119,12 +119,12 @@ def test_view_shows_what_stands_there() -> None:
     assert view.progress("r1", "a") == PROGRESS
     assert dict(view.nodes) == {"a": 6}
     assert view.missing == ("z",)
-    assert view.keys_of("r1") == ("rollout/r1/nodes/a", "rollout/r1/nodes/z", "rollout/r1")
-    assert view.keys_about("a") == ("rollout/r1/nodes/a", "drained/a")
+    assert view.keys_of("r1") == ("progress/r1/a", "progress/r1/z")
+    assert view.keys_about("a") == ("progress/r1/a", "drained/a")
     assert list(view.faults()) == []
 
 
-@pytest.mark.parametrize("key", ["desired", "lock", "paused", "rollout/r1", "rollout/r1/nodes/a", "nodes/a"])
+@pytest.mark.parametrize("key", ["desired", "lock", "paused", "rollout/r1", "progress/r1/a", "nodes/a"])
 @pytest.mark.parametrize("value", ["mine", "[]", '{"epoch": "x"}'])
 def test_every_value_that_cannot_be_read_is_a_fault(key: str, value: str) -> None:
     view = FleetView(StoreSnapshot(9, {key: StoredValue(value, 3)}))
