@@ -21,7 +21,7 @@ from app.fleet.etcd_gateway import EtcdAccess, Gateway
 from app.fleet.fleet_store import Store
 from app.fleet.fleet_view import FleetView
 from app.fleet.leading import Asked, RolloutEnd
-from app.fleet.records import PAUSED, Initiator, Rollout, RolloutPhase, Wanted
+from app.fleet.records import PAUSED, FleetRollout, Initiator, RolloutPhase, Wanted
 from app.fleet.registration import drained_key
 from app.operator_errors import ConfigError, OperatorError, UnhealthyVersion, UsageError
 from app.settings.checks import is_node
@@ -91,7 +91,7 @@ def _coordinator(store: Store, tell: Callable[[Seen], None]) -> Coordinator:
     return Coordinator(store, _me(), tell, new_id)
 
 
-def _told(call: Call, store: Store, printer: FleetPrinter, lead: Callable[[], tuple[Rollout, RolloutEnd]]) -> int:
+def _told(call: Call, store: Store, printer: FleetPrinter, lead: Callable[[], tuple[FleetRollout, RolloutEnd]]) -> int:
     """Lead, and say what came of it."""
     rollout, end = lead()
     if call.flag("--json"):
@@ -108,7 +108,7 @@ def _told(call: Call, store: Store, printer: FleetPrinter, lead: Callable[[], tu
     return 0
 
 
-def _failure(rollout: Rollout, end: RolloutEnd) -> OperatorError:
+def _failure(rollout: FleetRollout, end: RolloutEnd) -> OperatorError:
     if rollout.phase is RolloutPhase.ABORTED:
         text = f"{rollout.wanted.title} was not committed: {end.note}. Every node serves what it served before"
         return UnhealthyVersion(text, f"{PROGRAM} fleet status")
@@ -163,7 +163,7 @@ def _node(call: Call, store: Store) -> int:
     node, drains = _named(call), call.flag("drain")
     view = FleetView(store.read(""))
     if drains and node not in view.nodes:
-        raise OperatorError(f"no node {node} is registered: {', '.join(view.nodes) or 'none is'}", _SHOWN)
+        raise OperatorError(f"no node {node} is registered: {', '.join(view.nodes) or 'none is'}", _shown())
     if drains:
         _set(store, drained_key(node))
         text = f"🚪 {node} is being drained: /__router_health there says 503, so that a balancer sends it nothing new"
@@ -178,7 +178,7 @@ def _forget(call: Call, store: Store) -> int:
     node = _named(call)
     view = FleetView(store.read(""))
     if node in view.nodes:
-        raise OperatorError(f"{node} is registered, so it is alive", f"stop its agent first; {_SHOWN}")
+        raise OperatorError(f"{node} is registered, so it is alive", f"stop its agent first; {_shown()}")
     keys = tuple(key for key in view.keys_about(node))
     if keys:
         store.change((), {}, keys)
@@ -187,7 +187,8 @@ def _forget(call: Call, store: Store) -> int:
     )
 
 
-_SHOWN: Final = f"{PROGRAM} fleet status"
+def _shown() -> str:
+    return f"{PROGRAM} fleet status"
 
 
 def _named(call: Call) -> str:

@@ -13,7 +13,7 @@ from app.fleet.coordinator import Seen
 from app.fleet.fleet_store import StoreSnapshot
 from app.fleet.fleet_view import FleetView
 from app.fleet.leading import RolloutEnd
-from app.fleet.records import Initiator, NodeProgress, Rollout, RolloutPhase, Stage
+from app.fleet.records import FleetRollout, Initiator, NodeProgress, RolloutPhase, Stage
 from app.fleet.registration import drained_key, node_in, node_key
 from app.fleet.sight import NodeSight
 
@@ -69,7 +69,7 @@ class FleetPrinter:
             if said.stage is Stage.FAILED and said.evidence:
                 self._print(*(f"   {node}  {line}" for line in said.evidence))
 
-    def _phase_text(self, rollout: Rollout) -> str:
+    def _phase_text(self, rollout: FleetRollout) -> str:
         if rollout.is_way_back and rollout.phase is RolloutPhase.COMMIT:
             return f"⏪ Back to {rollout.wanted.title}, epoch {rollout.epoch}" + (
                 f": {rollout.note}" * bool(rollout.note)
@@ -166,13 +166,13 @@ def _who_json(who: Initiator | None) -> dict[str, Any] | None:
 # --- rollouts ---------------------------------------------------------------------------------------------
 
 
-def rollout_json(rollout: Rollout) -> dict[str, Any]:
+def rollout_json(rollout: FleetRollout) -> dict[str, Any]:
     """A rollout as it stands in the store."""
     fields: dict[str, Any] = json.loads(rollout.to_json())
     return {**fields, "is_way_back": rollout.is_way_back}
 
 
-def outcome_json(view: FleetView, rollout: Rollout, end: RolloutEnd) -> Mapping[str, Any]:
+def outcome_json(view: FleetView, rollout: FleetRollout, end: RolloutEnd) -> Mapping[str, Any]:
     """What came of it, and how far each node got."""
     said = {node: view.progress(rollout.id, node) for node in rollout.nodes}
     nodes = {
@@ -186,7 +186,7 @@ def outcome_json(view: FleetView, rollout: Rollout, end: RolloutEnd) -> Mapping[
 _HISTORY: Final = ("WHEN", "WHO", "WHAT", "RELEASE", "EPOCH", "OUTCOME")
 
 
-def history_lines(rollouts: Sequence[Rollout]) -> list[str]:
+def history_lines(rollouts: Sequence[FleetRollout]) -> list[str]:
     """A table, the latest one last; why one came to nothing stands below it."""
     if not rollouts:
         return ["Nothing has been deployed to the fleet yet."]
@@ -197,7 +197,7 @@ def history_lines(rollouts: Sequence[Rollout]) -> list[str]:
     return lines
 
 
-def _history_row(it: Rollout) -> tuple[str, ...]:
+def _history_row(it: FleetRollout) -> tuple[str, ...]:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(it.at))
     what = "way back" if it.is_way_back else "deploy"
     return when, it.by, what, it.wanted.title, str(it.epoch), it.phase.value

@@ -14,13 +14,12 @@ from app.command_line import PROGRAM
 from app.fleet.fleet_store import Store, StoreUnreachable
 from app.fleet.fleet_view import Change, FleetView
 from app.fleet.leading import Asked, Mine, RolloutEnd, Waits, begin, begin_way_back, next_of_leader, take_lock
-from app.fleet.records import Initiator, Rollout, RolloutPhase, Sample, rollout_key
+from app.fleet.records import FleetRollout, Initiator, RolloutPhase, Sample, rollout_key
 from app.fleet.wave_watch import WaveWatch
 from app.operator_errors import OperatorError
 
 __all__ = ["Coordinator", "Seen"]
 
-_STATUS: Final = f"{PROGRAM} fleet status"
 
 _LEASE_S: Final = 10
 _KEEP_S: Final = 3.0
@@ -44,7 +43,7 @@ class Seen(NamedTuple):
     """What stands in the store when something has changed, and what is waited for."""
 
     fleet: FleetView
-    rollout: Rollout
+    rollout: FleetRollout
     waits: Waits | None
 
 
@@ -70,21 +69,23 @@ class Coordinator:
         self._switched_at: float | None = None
         self._revision = 0
 
-    def deploy(self, asked: Asked) -> tuple[Rollout, RolloutEnd]:
+    def deploy(self, asked: Asked) -> tuple[FleetRollout, RolloutEnd]:
         """Prepare, commit, wave by wave; gives the rollout that stands in the end and how it ended."""
         return self._led(lambda fleet, lock: begin(fleet, lock, asked, self._new_id(), self._leader))
 
-    def roll_back(self) -> tuple[Rollout, RolloutEnd]:
+    def roll_back(self) -> tuple[FleetRollout, RolloutEnd]:
         """Commit the release before."""
         return self._led(lambda fleet, lock: begin_way_back(fleet, lock, self._new_id(), self._leader))
 
-    def resume(self) -> tuple[Rollout, RolloutEnd]:
+    def resume(self) -> tuple[FleetRollout, RolloutEnd]:
         """Lead on what has lost its coordinator."""
         return self._led(lambda fleet, _lock: (_open(fleet), None))
 
     # --- the lock -------------------------------------------------------------------------------------------
 
-    def _led(self, start: Callable[[FleetView, int], tuple[Rollout, Change | None]]) -> tuple[Rollout, RolloutEnd]:
+    def _led(
+        self, start: Callable[[FleetView, int], tuple[FleetRollout, Change | None]]
+    ) -> tuple[FleetRollout, RolloutEnd]:
         fleet = FleetView(self._store.read(""))
         for fault in fleet.faults():
             raise fault
@@ -94,11 +95,11 @@ class Coordinator:
         try:
             lock = self._store.change(*change, lease=self._lease)
             if lock is None:
-                raise OperatorError("another command has just begun to lead the fleet", _STATUS)
+                raise OperatorError("another command has just begun to lead the fleet", _shown())
             fleet = FleetView(self._store.read(""))
             rollout, first = start(fleet, lock)
             if first is not None and self._store.change(*_trimmed(fleet, first)) is None:
-                raise OperatorError("the fleet has changed meanwhile", _STATUS)
+                raise OperatorError("the fleet has changed meanwhile", _shown())
             return self._lead(rollout.id, lock)
         finally:
             self._give_up_lock()
@@ -117,7 +118,7 @@ class Coordinator:
 
     # --- one rollout ----------------------------------------------------------------------------------------
 
-    def _lead(self, id_: str, lock: int) -> tuple[Rollout, RolloutEnd]:
+    def _lead(self, id_: str, lock: int) -> tuple[FleetRollout, RolloutEnd]:
         shown = 0
         while True:
             try:
@@ -142,10 +143,10 @@ class Coordinator:
             except StoreUnreachable:
                 time.sleep(self._poll_s)  # the lock has an end, and whoever leads by then will be seen
 
-    def _waits_s(self, rollout: Rollout | None) -> float:
+    def _waits_s(self, rollout: FleetRollout | None) -> float:
         return 0.05 if rollout is not None and rollout.phase is RolloutPhase.HOLD else self._poll_s
 
-    def _mine(self, fleet: FleetView, rollout: Rollout | None, id_: str, lock: int) -> Mine:
+    def _mine(self, fleet: FleetView, rollout: FleetRollout | None, id_: str, lock: int) -> Mine:
         now = self._clock()
         lost = self._lost(fleet, rollout, now)
         if rollout is None:
@@ -161,7 +162,7 @@ class Coordinator:
         is_over = now >= self._step[2] + limit + rollout.watch_s
         return Mine(id_, lock, self._revision, lost, is_over, watched)
 
-    def _watched(self, fleet: FleetView, rollout: Rollout, now: float) -> str | None:
+    def _watched(self, fleet: FleetView, rollout: FleetRollout, now: float) -> str | None:
         """What the watch says; it begins when all of the wave have switched."""
         if rollout.phase is not RolloutPhase.COMMIT or self._watch is None:
             return None
@@ -174,7 +175,7 @@ class Coordinator:
         found = self._watch.look(fleet, rollout, is_last=is_last)
         return found or ("" if is_last else None)
 
-    def _lost(self, fleet: FleetView, rollout: Rollout | None, now: float) -> frozenset[str]:
+    def _lost(self, fleet: FleetView, rollout: FleetRollout | None, now: float) -> frozenset[str]:
         """Nodes that take part and have not beaten for so long; a lease alone may outlive its node."""
         for node in fleet.nodes:
             revision = fleet.revision_of(f"nodes/{node}")
@@ -184,15 +185,21 @@ class Coordinator:
         return frozenset(it for it in nodes if it not in fleet.nodes or now > self._heard[it][1] + _LOST_S)
 
 
-def _open(fleet: FleetView) -> Rollout:
+def _shown() -> str:
+    return f"{PROGRAM} fleet status"
+
+
+def _open(fleet: FleetView) -> FleetRollout:
     if fleet.open is None:
-        raise OperatorError("there is no rollout to go on with", _STATUS)
+        raise OperatorError("there is no rollout to go on with", _shown())
     return fleet.open
 
 
-def _ended(fleet: FleetView, id_: str, rollout: Rollout | None, ended: RolloutEnd) -> tuple[Rollout, RolloutEnd]:
+def _ended(
+    fleet: FleetView, id_: str, rollout: FleetRollout | None, ended: RolloutEnd
+) -> tuple[FleetRollout, RolloutEnd]:
     if rollout is None:
-        raise OperatorError(f"rollout {id_} came to no end: {ended.note}", _STATUS)
+        raise OperatorError(f"rollout {id_} came to no end: {ended.note}", _shown())
     # A way back that came to its end is still not what was asked for.
     is_back = rollout.id != id_ or rollout.id.endswith("-back")
     return rollout, RolloutEnd(ended.is_done and not is_back, rollout.note or ended.note)

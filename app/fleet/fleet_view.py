@@ -14,10 +14,10 @@ from app.fleet.records import (
     PAUSED,
     ROLLOUTS,
     Desired,
+    FleetRollout,
     Initiator,
     NodeProgress,
     RecordFault,
-    Rollout,
     progress_key,
     rollout_key,
 )
@@ -78,17 +78,17 @@ class FleetView:
         """Those of all rollouts that are kept, oldest first: an id begins with its time."""
         return tuple(sorted(key.removeprefix(ROLLOUTS) for key in self._entries if key.startswith(ROLLOUTS)))
 
-    def rollout(self, id_: str) -> Rollout | None:
+    def rollout(self, id_: str) -> FleetRollout | None:
         """The rollout of that id."""
         entry = self._entries.get(rollout_key(id_))
-        return Rollout.from_json(rollout_key(id_), entry.value) if entry is not None else None
+        return FleetRollout.from_json(rollout_key(id_), entry.value) if entry is not None else None
 
     def keys_of(self, id_: str) -> tuple[str, ...]:
         """The keys of what nodes have said of a rollout."""
         return tuple(key for key in self._entries if key.startswith(progress_key(id_, "")))
 
     @cached_property
-    def open(self) -> Rollout | None:
+    def open(self) -> FleetRollout | None:
         """The rollout that has no end yet; there is one at most."""
         for id_ in reversed(self.rollout_ids):
             rollout = self.rollout(id_)
@@ -140,7 +140,7 @@ class FleetView:
         elif key in (LOCK, PAUSED):
             Initiator.from_json(key, value)
         elif key.startswith(ROLLOUTS):
-            Rollout.from_json(key, value)
+            FleetRollout.from_json(key, value)
         elif parts[0] == "progress":
             NodeProgress.from_json(key, value)
         elif parts[0] == "nodes":

@@ -15,8 +15,8 @@ from app.fleet.records import (
     DESIRED,
     LOCK,
     Desired,
+    FleetRollout,
     NodeProgress,
-    Rollout,
     RolloutPhase,
     Stage,
     Wanted,
@@ -166,7 +166,7 @@ def _take_part(fleet: FleetView, own: Own) -> Step:
     return None
 
 
-def _unled(fleet: FleetView, own: Own, rollout: Rollout) -> Step:
+def _unled(fleet: FleetView, own: Own, rollout: FleetRollout) -> Step:
     """Before the commit the rollout comes to nothing; after it nothing is missing but a word."""
     if rollout.phase is not RolloutPhase.COMMIT:
         return _ends(fleet, rollout._replace(phase=RolloutPhase.ABORTED, note="its coordinator is gone"))
@@ -206,13 +206,13 @@ def _may_switch(fleet: FleetView, desired: Desired, own: Own) -> bool:
     return not waits or (rollout is not None and own.node in rollout.may_switch)
 
 
-def _says(fleet: FleetView, own: Own, rollout: Rollout, progress: NodeProgress) -> Says:
+def _says(fleet: FleetView, own: Own, rollout: FleetRollout, progress: NodeProgress) -> Says:
     """The node's word, while nothing has changed of the rollout or of what it has said before."""
     key = progress_key(rollout.id, own.node)
     return Says(Change(fleet.unchanged(key, rollout_key(rollout.id)), {key: progress.to_json()}))
 
 
-def _ends(fleet: FleetView, rollout: Rollout) -> Says:
+def _ends(fleet: FleetView, rollout: FleetRollout) -> Says:
     """The rollout's end, while nobody leads it; what is desired stays what it is."""
     key = rollout_key(rollout.id)
     return Says(Change(fleet.unchanged(key, LOCK, DESIRED), {key: rollout.to_json()}))

@@ -22,8 +22,8 @@ from app.fleet.records import (
     DESIRED,
     LOCK,
     Desired,
+    FleetRollout,
     Initiator,
-    Rollout,
     RolloutPhase,
     Stage,
     Wanted,
@@ -92,7 +92,7 @@ def take_lock(fleet: FleetView, leader: Initiator) -> Change:
     return Change((Expect(LOCK, 0),), {LOCK: leader.to_json()})
 
 
-def begin(fleet: FleetView, lock: int, asked: Asked, id_: str, leader: Initiator) -> tuple[Rollout, Change]:
+def begin(fleet: FleetView, lock: int, asked: Asked, id_: str, leader: Initiator) -> tuple[FleetRollout, Change]:
     """A deploy of all registered nodes; raises `OperatorError` where none can begin."""
     if not fleet.nodes:
         raise OperatorError("no node of the fleet is registered", f"{PROGRAM} agent   # on each node")
@@ -112,7 +112,7 @@ def begin(fleet: FleetView, lock: int, asked: Asked, id_: str, leader: Initiator
     if asked.hold_s and len(waves) > 1:
         raise UsageError("--together: all nodes switch between two requests, so there are no waves")
     desired = fleet.desired
-    rollout = Rollout(
+    rollout = FleetRollout(
         id_,
         _next_epoch(fleet),
         asked.wanted._replace(origin=id_),
@@ -133,12 +133,14 @@ def begin(fleet: FleetView, lock: int, asked: Asked, id_: str, leader: Initiator
     return rollout, Change(expects, {**puts, rollout_key(id_): rollout.to_json()})
 
 
-def begin_way_back(fleet: FleetView, lock: int, id_: str, leader: Initiator) -> tuple[Rollout, Change]:
+def begin_way_back(fleet: FleetView, lock: int, id_: str, leader: Initiator) -> tuple[FleetRollout, Change]:
     """A commit of the release before, on all nodes at once; raises `OperatorError` where there is none."""
     desired = fleet.desired
     if desired is None or desired.previous is None:
-        raise OperatorError("there is nothing to roll back to: the fleet has had no other release", _HISTORY)
-    rollout = Rollout(
+        raise OperatorError(
+            "there is nothing to roll back to: the fleet has had no other release", f"{PROGRAM} fleet history"
+        )
+    rollout = FleetRollout(
         id_,
         _next_epoch(fleet),
         desired.previous,
@@ -160,9 +162,6 @@ def begin_way_back(fleet: FleetView, lock: int, id_: str, leader: Initiator) -> 
     return rollout, Change(expects, {**puts, rollout_key(id_): rollout.to_json(), DESIRED: committed.to_json()})
 
 
-_HISTORY: Final = f"{PROGRAM} fleet history"
-
-
 def next_of_leader(fleet: FleetView, mine: Mine) -> Next:
     """What the coordinator does next: a change, or wait, or end."""
     rollout = fleet.rollout(mine.rollout)
@@ -173,15 +172,15 @@ def next_of_leader(fleet: FleetView, mine: Mine) -> Next:
     return _NEXT[rollout.phase](fleet, rollout, mine)
 
 
-def _prepared(fleet: FleetView, rollout: Rollout, mine: Mine) -> Next:
+def _prepared(fleet: FleetView, rollout: FleetRollout, mine: Mine) -> Next:
     return _together(fleet, rollout, mine, Stage.READY)
 
 
-def _held(fleet: FleetView, rollout: Rollout, mine: Mine) -> Next:
+def _held(fleet: FleetView, rollout: FleetRollout, mine: Mine) -> Next:
     return _together(fleet, rollout, mine, Stage.HOLDING)
 
 
-def _together(fleet: FleetView, rollout: Rollout, mine: Mine, stage: Stage) -> Next:
+def _together(fleet: FleetView, rollout: FleetRollout, mine: Mine, stage: Stage) -> Next:
     """Before the commit: all must be at this stage."""
     stages = _stages(fleet, rollout)
     present = tuple(node for node in rollout.nodes if node not in mine.lost)
@@ -200,7 +199,7 @@ def _together(fleet: FleetView, rollout: Rollout, mine: Mine, stage: Stage) -> N
 
 
 def _obstacle(
-    fleet: FleetView, rollout: Rollout, mine: Mine, stages: Mapping[str, Stage | None], lacking: tuple[str, ...]
+    fleet: FleetView, rollout: FleetRollout, mine: Mine, stages: Mapping[str, Stage | None], lacking: tuple[str, ...]
 ) -> str:
     """Why there will be no commit; "" while there may be one."""
     lost = tuple(node for node in rollout.nodes if node in mine.lost)
@@ -225,7 +224,7 @@ _NEVER_MORE: Final = {
 """Where there is no way to a commit from."""
 
 
-def _committed(fleet: FleetView, rollout: Rollout, mine: Mine) -> Next:
+def _committed(fleet: FleetView, rollout: FleetRollout, mine: Mine) -> Next:
     """After the commit: wave after wave, and back when one cannot switch or does worse."""
     stages = _stages(fleet, rollout)
     failed = tuple(node for node in rollout.may_switch if stages[node] is Stage.FAILED)
@@ -254,7 +253,7 @@ def _committed(fleet: FleetView, rollout: Rollout, mine: Mine) -> Next:
     return _change(fleet, mine, rollout._replace(wave=rollout.wave + 1))
 
 
-def _go_back(fleet: FleetView, rollout: Rollout, mine: Mine, why: str) -> Change:
+def _go_back(fleet: FleetView, rollout: FleetRollout, mine: Mine, why: str) -> Change:
     """What was before is committed anew, in the same change that ends the rollout."""
     id_ = f"{rollout.id}-back"
     before = rollout.was or Wanted("")
@@ -278,11 +277,11 @@ def _go_back(fleet: FleetView, rollout: Rollout, mine: Mine, why: str) -> Change
     )
 
 
-def _ended(_fleet: FleetView, rollout: Rollout, _mine: Mine) -> Next:
+def _ended(_fleet: FleetView, rollout: FleetRollout, _mine: Mine) -> Next:
     return RolloutEnd(rollout.phase is RolloutPhase.DONE, rollout.note)
 
 
-_NEXT: Final[Mapping[RolloutPhase, Callable[[FleetView, Rollout, Mine], Next]]] = {
+_NEXT: Final[Mapping[RolloutPhase, Callable[[FleetView, FleetRollout, Mine], Next]]] = {
     RolloutPhase.PREPARE: _prepared,
     RolloutPhase.HOLD: _held,
     RolloutPhase.COMMIT: _committed,
@@ -294,7 +293,7 @@ _NEXT: Final[Mapping[RolloutPhase, Callable[[FleetView, Rollout, Mine], Next]]] 
 def _change(
     fleet: FleetView,
     mine: Mine,
-    rollout: Rollout,
+    rollout: FleetRollout,
     compared: tuple[str, ...] = (),
     puts: Mapping[str, str] | None = None,
 ) -> Change:
@@ -304,18 +303,18 @@ def _change(
     return Change(expects, {key: rollout.to_json(), **(puts or {})})
 
 
-def _stages(fleet: FleetView, rollout: Rollout) -> dict[str, Stage | None]:
+def _stages(fleet: FleetView, rollout: FleetRollout) -> dict[str, Stage | None]:
     found = {node: fleet.progress(rollout.id, node) for node in rollout.nodes}
     return {node: progress and progress.stage for node, progress in found.items()}
 
 
-def _missing(rollout: Rollout, mine: Mine, failed: tuple[str, ...], lacking: tuple[str, ...]) -> str:
+def _missing(rollout: FleetRollout, mine: Mine, failed: tuple[str, ...], lacking: tuple[str, ...]) -> str:
     lost = tuple(node for node in rollout.nodes if node in mine.lost)
     told = ((lost, "not heard of"), (failed, "failed"), (lacking, "still busy"))
     return "; ".join(f"{', '.join(nodes)} {what}" for nodes, what in told if nodes)
 
 
-def _desired(rollout: Rollout, previous: Wanted | None) -> Desired:
+def _desired(rollout: FleetRollout, previous: Wanted | None) -> Desired:
     return Desired(rollout.epoch, rollout.id, rollout.wanted, previous, rollout.by, rollout.at)
 
 

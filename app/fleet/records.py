@@ -29,7 +29,7 @@ __all__ = [
     "RolloutPhase",
     "NodeProgress",
     "RecordFault",
-    "Rollout",
+    "FleetRollout",
     "Sample",
     "Stage",
     "Wanted",
@@ -218,7 +218,7 @@ class Desired(NamedTuple):
         )
 
 
-class Rollout(NamedTuple):
+class FleetRollout(NamedTuple):
     """One deploy or rollback of the fleet.
 
     Attributes:
@@ -258,7 +258,7 @@ class Rollout(NamedTuple):
         """Those whose wave has come."""
         return tuple(node for wave in self.waves[: self.wave] for node in wave)
 
-    def without(self, nodes: Sequence[str]) -> Rollout:
+    def without(self, nodes: Sequence[str]) -> FleetRollout:
         """The rollout of the others."""
         waves = (tuple(node for node in wave if node not in nodes) for wave in self.waves)
         return self._replace(waves=tuple(wave for wave in waves if wave))

@@ -8,7 +8,7 @@ from app.deploy.judge.judgement import FEWEST_TO_COMPARE, Looks
 from app.deploy.judge.watching import Evidence
 from app.deploy.traffic import TrafficSample
 from app.fleet.fleet_view import FleetView
-from app.fleet.records import Rollout, Sample
+from app.fleet.records import FleetRollout, Sample
 
 __all__ = ["WaveWatch"]
 
@@ -20,14 +20,14 @@ class WaveWatch:
         self._before = before
         self._looks = Looks()
 
-    def look(self, fleet: FleetView, rollout: Rollout, *, is_last: bool) -> str:
+    def look(self, fleet: FleetView, rollout: FleetRollout, *, is_last: bool) -> str:
         """What is worse, in words; "" while nothing is, or it is not certain. Slowness is judged by the last look."""
         evidence = self._evidence(fleet, rollout)
         level = Looks.last() if is_last else self._looks.level(evidence.after.requests)
         found = evidence.errors(level) or (evidence.slowness() if is_last else "")
         return f"the nodes that have switched do worse: {found}" if found else ""
 
-    def _evidence(self, fleet: FleetView, rollout: Rollout) -> Evidence:
+    def _evidence(self, fleet: FleetView, rollout: FleetRollout) -> Evidence:
         """The others at the same time, where they have enough requests: what befalls all is not the release's."""
         said = {node: fleet.progress(rollout.id, node) for node in rollout.nodes}
         samples = {node: it.sample for node, it in said.items() if it is not None and it.sample is not None}

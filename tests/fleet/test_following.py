@@ -7,7 +7,7 @@ import pytest
 from app.fleet.fleet_store import Expect, StoredValue, StoreSnapshot
 from app.fleet.fleet_view import FleetView
 from app.fleet.following import Act, Alarm, Order, Own, Says, next_of_node
-from app.fleet.records import Desired, NodeProgress, Rollout, RolloutPhase, Stage
+from app.fleet.records import Desired, FleetRollout, NodeProgress, RolloutPhase, Stage
 from tests.fleet.test_leading import COMMIT, COMMITTED, DRAINED, HOLDS, NEW, OLD, READY, ROLLOUT, view
 
 AT_ONE = Own("a", 1, "r1", 1, 1)
@@ -28,11 +28,11 @@ def said(step: object) -> Stage:
     return NodeProgress.from_json("", step.change.puts["progress/r2/a"]).stage
 
 
-def ended(step: object) -> Rollout:
+def ended(step: object) -> FleetRollout:
     """The rollout as the node ends it, while nobody leads it."""
     assert isinstance(step, Says), step
     assert Expect("lock", 0) in step.change.expects
-    return Rollout.from_json("", step.change.puts["rollout/r2"])
+    return FleetRollout.from_json("", step.change.puts["rollout/r2"])
 
 
 def test_node_that_has_all_does_nothing() -> None:
@@ -75,7 +75,7 @@ def test_older_epoch_is_an_alarm_and_never_obeyed(seen: FleetView, own: Own, tol
 
 
 @pytest.mark.parametrize("rollout", [None, HELD._replace(phase=RolloutPhase.ABORTED)])
-def test_hold_ends_when_its_rollout_does(rollout: Rollout | None) -> None:
+def test_hold_ends_when_its_rollout_does(rollout: FleetRollout | None) -> None:
     step = next_of_node(view(rollout), READY_OWN._replace(held="r2"))
     assert order(step) == (Act.RESUME, "r2")
 
@@ -99,7 +99,7 @@ def test_agent_that_was_killed_while_it_held_says_that_it_does_not() -> None:
         (ROLLOUT, READY, AT_ONE),
     ],
 )
-def test_node_prepares_what_it_has_a_part_in(rollout: Rollout, stages: dict[str, Stage], own: Own) -> None:
+def test_node_prepares_what_it_has_a_part_in(rollout: FleetRollout, stages: dict[str, Stage], own: Own) -> None:
     assert order(next_of_node(view(rollout, stages), own)) == (Act.PREPARE, "r2")
 
 
@@ -132,7 +132,7 @@ def test_rollout_that_nobody_leads_is_ended_by_a_node() -> None:
 
 @pytest.mark.parametrize("rollout", [None, ROLLOUT._replace(phase=RolloutPhase.ABORTED)])
 @pytest.mark.parametrize("desired", [COMMITTED, COMMITTED._replace(previous=None), None])
-def test_what_came_to_nothing_is_taken_back(rollout: Rollout | None, desired: Desired | None) -> None:
+def test_what_came_to_nothing_is_taken_back(rollout: FleetRollout | None, desired: Desired | None) -> None:
     own = READY_OWN if desired is not None else Own("a", prepared="r2")
     assert order(next_of_node(view(rollout, desired=desired), own)) == (Act.TAKE_BACK, "r2")
 

@@ -20,9 +20,9 @@ from app.fleet.leading import (
 )
 from app.fleet.records import (
     Desired,
+    FleetRollout,
     Initiator,
     NodeProgress,
-    Rollout,
     RolloutPhase,
     Stage,
     Wanted,
@@ -33,7 +33,7 @@ ME = Initiator("ann on a", 1.0)
 LOCK = 40
 OLD, NEW = Wanted("r1", "one"), Wanted("r2", "two")
 COMMITTED = Desired(1, "r1", OLD, Wanted(""), "ann", 0.0)
-ROLLOUT = Rollout(
+ROLLOUT = FleetRollout(
     *("r2", 2, NEW, RolloutPhase.PREPARE, (("a",), ("b",)), 0, 0.0, 0.0, 2, OLD, Wanted("")),
     is_way_back=False,
     by="ann",
@@ -45,7 +45,7 @@ DRAINED = {"a": Stage.DRAINED, "b": Stage.DRAINED}
 
 
 def view(
-    rollout: Rollout | None = None,
+    rollout: FleetRollout | None = None,
     stages: dict[str, Stage] | None = None,
     *,
     nodes: tuple[str, ...] = ("a", "b"),
@@ -73,10 +73,10 @@ def mine(**more: object) -> Mine:
     return Mine("r2", LOCK, **more)  # type: ignore[arg-type]  # each test names fields of it
 
 
-def changed(step: object) -> Rollout:
+def changed(step: object) -> FleetRollout:
     """The rollout r2 as the change leaves it."""
     assert isinstance(step, Change), step
-    return Rollout.from_json("rollout/r2", step.puts["rollout/r2"])
+    return FleetRollout.from_json("rollout/r2", step.puts["rollout/r2"])
 
 
 def test_lock_is_taken_where_nobody_has_it() -> None:
@@ -93,7 +93,7 @@ def test_deploy_begins_on_all_nodes_with_an_epoch_above_all_that_was_seen() -> N
     assert (rollout.epoch, rollout.waves, rollout.was, rollout.min_nodes) == (9, (("a", "b"),), OLD, 2)
     assert rollout.wanted == Wanted("r9", "two")
     assert Expect("lock", LOCK) in change.expects and Expect("rollout/r9", 0) in change.expects
-    assert Rollout.from_json("", change.puts["rollout/r0"]).phase is RolloutPhase.ABORTED
+    assert FleetRollout.from_json("", change.puts["rollout/r0"]).phase is RolloutPhase.ABORTED
 
 
 def test_first_deploy_remembers_that_each_node_had_something_of_its_own() -> None:
@@ -180,7 +180,7 @@ def test_together_all_hold_between_ready_and_commit() -> None:
     ],
 )
 def test_before_the_commit_one_obstacle_ends_it(
-    rollout: Rollout, stages: dict[str, Stage], nodes: tuple[str, ...], me: Mine, told: str
+    rollout: FleetRollout, stages: dict[str, Stage], nodes: tuple[str, ...], me: Mine, told: str
 ) -> None:
     ended = changed(next_of_leader(view(rollout, stages, nodes=nodes), me))
     assert ended.phase is RolloutPhase.ABORTED and told in ended.note
@@ -210,7 +210,7 @@ WATCHED = COMMIT._replace(watch_s=60.0)
     ],
 )
 def test_after_the_commit_it_waits(
-    rollout: Rollout, stages: dict[str, Stage], paused: bool, me: Mine, waits: Waits
+    rollout: FleetRollout, stages: dict[str, Stage], paused: bool, me: Mine, waits: Waits
 ) -> None:
     assert next_of_leader(view(rollout, stages, paused=paused), me) == waits
 
@@ -245,7 +245,7 @@ def test_after_the_commit_it_goes_back_by_a_higher_epoch(stages: dict[str, Stage
     assert changed(step).phase is RolloutPhase.ABORTED and isinstance(step, Change)
     desired = Desired.from_json("", step.puts["desired"])
     assert (desired.epoch, desired.wanted, desired.previous) == (3, OLD, Wanted(""))
-    back = Rollout.from_json("", step.puts["rollout/r2-back"])
+    back = FleetRollout.from_json("", step.puts["rollout/r2-back"])
     assert (back.is_way_back, back.nodes, back.note) == (True, ("a", "b"), told)
 
 

@@ -11,10 +11,10 @@ from app.fleet.fleet_view import FleetView
 from app.fleet.records import (
     FORMAT,
     Desired,
+    FleetRollout,
     Initiator,
     NodeProgress,
     RecordFault,
-    Rollout,
     RolloutPhase,
     Sample,
     Stage,
@@ -23,7 +23,7 @@ from app.fleet.records import (
 
 WANTED = Wanted("r1", "shop-42", "/srv/shop/42")
 DESIRED = Desired(7, "r1", WANTED, Wanted(""), "ann on a", 12.5)
-ROLLOUT = Rollout(
+ROLLOUT = FleetRollout(
     *("r1", 7, WANTED, RolloutPhase.COMMIT, (("a",), ("b", "c")), 1, 2.0, 60.0, 3, Wanted(""), None),
     is_way_back=False,
     by="ann on a",
@@ -33,7 +33,7 @@ PROGRESS = NodeProgress(Stage.FAILED, "no", ("a line",), Sample(60, 100, 1, 12.5
 
 
 @pytest.mark.parametrize("value", [DESIRED, ROLLOUT, PROGRESS, NodeProgress(Stage.READY), Initiator("ann", 1.5)])
-def test_value_comes_back_as_it_was(value: Desired | Rollout | NodeProgress | Initiator) -> None:
+def test_value_comes_back_as_it_was(value: Desired | FleetRollout | NodeProgress | Initiator) -> None:
     assert type(value).from_json("key", value.to_json()) == value
 
 
@@ -65,7 +65,7 @@ def test_what_is_not_ours_is_told_by_its_key(text: str, told: str) -> None:
 def test_field_that_is_something_else_is_told(name: str, value: object, told: str) -> None:
     text = json.dumps({**json.loads(ROLLOUT.to_json()), name: value})
     with pytest.raises(RecordFault, match=told):
-        Rollout.from_json("rollout/r1", text)
+        FleetRollout.from_json("rollout/r1", text)
 
 
 def test_rollout_knows_its_nodes() -> None:

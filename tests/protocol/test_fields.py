@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.protocol.fields import FieldParser, Meaning, cookie_taken_off, meaning_of, parted, split_list
+from app.protocol.fields import FieldParser, Meaning, cookie_taken_off, meaning_of, parted, split_list, without_cookie
 from tests.protocol.messages import block, fields
 from tests.support.wire import Field
 
@@ -180,3 +180,10 @@ def test_pairs_of_a_name_are_parted_from_the_others(text: bytes, others: bytes, 
 )
 def test_cookie_of_ours_is_taken_off_its_line(line: bytes, left: bytes) -> None:
     assert cookie_taken_off(line, b"own") == (left, b"2")
+
+
+def test_cookie_of_ours_is_taken_off_a_head() -> None:
+    raw = b"GET /own HTTP/1.1\r\nCookie: own=1\r\nHost: x\r\nCookie: own=2; a=3; own=4\r\nCookie: b=5\r\n\r\n"
+    left = b"GET /own HTTP/1.1\r\nHost: x\r\nCookie: a=3\r\nCookie: b=5\r\n\r\n"
+    assert without_cookie(raw, b"own") == (left, b"1")
+    assert without_cookie(left, b"own") == (left, b"")

@@ -149,6 +149,14 @@ def test_a_name_that_is_no_version_is_a_usage_error(call: object) -> None:
         call("purple")
 
 
+def test_version_that_was_stopped_is_not_up_and_one_that_others_run_may_be() -> None:
+    green = BlueGreenState().version("green")
+    assert green.is_up
+    assert replace(green, status="running", pid=7).is_up
+    assert not replace(green, started_at=1.0).is_up
+    assert not replace(green, status="starting").is_up
+
+
 def test_index_and_other_name_the_two_versions() -> None:
     assert [VersionState(name, PORTS[name]).index for name in VERSIONS] == [0, 1]
     assert [other(name) for name in VERSIONS] == ["green", "blue"]

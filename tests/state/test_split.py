@@ -52,6 +52,7 @@ def test_a_split_ends_with_a_word_or_with_a_switch() -> None:
 def test_how_long_browsers_keep_its_cookies_is_known_after_its_end() -> None:
     ended = without_split(with_split(BLUE, SPLIT), 2000.0)
     assert ended.split_cookies_until == 2000.0 + COOKIES_LAST_S
+    assert decode(encode(ended)).split_cookies_until == ended.split_cookies_until
     assert promote(ended, "green", 3000.0).split_cookies_until == ended.split_cookies_until
     assert promote(ended, "green", 1e9).split_cookies_until is None
     assert without_split(with_split(BLUE, replace(SPLIT, sticky="off")), 2000.0).split_cookies_until is None
