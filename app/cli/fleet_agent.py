@@ -25,10 +25,10 @@ from app.operator_errors import ConfigError, LockBusy, MetricsError, StateError
 from app.settings.checks import is_node
 from app.settings.tables.fleet_settings import FleetConfig
 from app.settings.tables.router_settings import RouterConfig
-from app.state.model import VERSIONS
+from app.state.model import VERSIONS, VersionState
 from app.state.store import FILE_MODE, make_folder
 
-__all__ = ["node_name", "run_agent"]
+__all__ = ["node_name", "own_figures", "run_agent"]
 
 _LOCK_NAME: Final = "fleet_agent.lock"
 """Never removed, as another may be waiting on it."""
@@ -95,7 +95,7 @@ def _own(call: Call, duty: Duty) -> NodeSight:
     active = None
     with suppress(StateError):
         active = call.store.read_or_new().active
-    in_flight, is_well = _figures(call.config, active.name if active is not None else None)
+    in_flight, is_well = own_figures(call.config, active)
     named = (active.release or "", active.name) if active is not None else ("", "")
     return NodeSight(
         *named,
@@ -107,12 +107,16 @@ def _own(call: Call, duty: Duty) -> NodeSight:
     )
 
 
-def _figures(config: RouterConfig, active: str | None) -> tuple[int, bool | None]:
-    """How many requests are in flight, and whether the active version was well at its last health check."""
+def own_figures(config: RouterConfig, active: VersionState | None) -> tuple[int, bool | None]:
+    """How many requests are in flight, and whether the active version was well when it was last asked.
+
+    What was found before it was started is another release's, or nobody's.
+    """
     try:
         metrics = SharedMetrics.open(config.metrics_path)
     except MetricsError:
         return 0, None
     with closing(metrics):
-        probes = metrics.probes(VERSIONS.index(active)) if active is not None else ()
-        return sum(map(metrics.in_flight, VERSIONS)), probes[-1].ok if probes else None
+        probes = metrics.probes(active.index) if active is not None else ()
+        since = active.started_at or 0.0 if active is not None else 0.0
+        return sum(map(metrics.in_flight, VERSIONS)), probes[-1].ok if probes and probes[-1].at >= since else None

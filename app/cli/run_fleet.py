@@ -129,7 +129,9 @@ def _next_steps(folder: Path) -> str:
     lines = [f"   {home.name}: http://127.0.0.1:{_port(number)}" for number, home in enumerate(homes, 1)]
     first = f"{HOME_VARIABLE}={homes[0]} {PROGRAM}"
     steps = [
-        f"   {first} status",
+        f"   {first} fleet status",
+        f"   {first} fleet deploy --release=r2",
+        f"   {first} fleet rollback",
         f"   etcdctl --endpoints=http://127.0.0.1:{_FIRST_PORT} get --prefix /traffic_router/try/",
     ]
     return "\n".join(["", "✅ Ready:", *lines, "   Try, in a second terminal:", *steps, "   Ctrl-C here ends all.", ""])

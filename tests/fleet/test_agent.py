@@ -9,15 +9,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.cli.fleet_agent import own_figures
 from app.fleet.etcd import Etcd
 from app.fleet.etcd_gateway import EtcdAccess, Gateway
 from app.fleet.sight import FleetSight
 from app.fleet.sight_file import read_sight
+from app.metrics.shared import SharedMetrics
+from app.settings.tables.router_settings import RouterConfig
+from app.state.model import BlueGreenState
 from tests.support.environment import own_environment
 from tests.support.etcd_server import EtcdMember, etcd_member
 from tests.support.raw_upstream import RawUpstream, reply
@@ -174,3 +179,15 @@ def test_machine_without_a_fleet_has_no_agent_and_imports_nothing_of_it(tmp_path
     )
     done = subprocess.run([sys.executable, "-c", code], env=environ, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_health_check_from_before_the_release_says_nothing_of_it(tmp_path: Path) -> None:
+    config = RouterConfig(state_file=str(tmp_path / "bg_state.json"))
+    green = replace(BlueGreenState().version("green"), started_at=100.0)
+    with closing(SharedMetrics.create_or_attach(config.metrics_path, 4)) as leader:
+        assert leader.try_lead()
+        found = []
+        for at, is_ok in ((99.0, False), (100.5, True), (101.0, False)):
+            leader.write_probe(1, at, is_ok, 200, 1, "")
+            found.append(own_figures(config, green)[1])
+    assert found == [None, True, False]
