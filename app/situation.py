@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.facts import Facts, Failure, Recent
 from app.state.model import VERSIONS, BlueGreenState, VersionState, other
+from app.state.split import WHOLE
 from app.units import GAP, ago_text, duration_text, ms_text, plain, versioned
 
 __all__ = ["HELD_BACK", "KINDS", "SEEN_FROM_OUTSIDE", "Grade", "Kind", "Situation", "decide", "named", "situation_json"]
@@ -90,6 +91,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "slow": _DOUBTFUL,
         "reduced": _REDUCED,
         "stale": _DOUBTFUL,
+        "shared": _MOVING,
         "draining": _MOVING,
         "switched": _WELL,
         "serving": _WELL,
@@ -301,7 +303,7 @@ def _erring(facts: Facts) -> _Told | None:
     if active is None or recent.failed < max(MANY_FAILED, MUCH_FAILED * recent.requests):
         return None
     share = f"{100 * recent.failed / recent.requests:.0f}{GAP}%"
-    text = f"{named(active)} serves all traffic, but {share} of the last minute's requests failed{_why(recent)}."
+    text = f"{_serves(facts)}, but {share} of the last minute's requests failed{_why(recent)}."
     if recent.failing_for_s is not None and recent.failing_for_s >= JUST_BEGUN_S:
         text = f"{text} That began {ago_text(recent.failing_for_s)}."
     return _way_out(facts, text, f"{active.name} {active.release} errs")
@@ -328,7 +330,7 @@ def _slow(facts: Facts) -> _Told | None:
     if now_ms < max(SLOW_TIMES * usual_ms, usual_ms + SLOW_BY_MS):
         return None
     text = (
-        f"{named(active)} serves all traffic, but slowly: in the last minute 95{GAP}% of its answers took up to "
+        f"{_serves(facts)}, but slowly: in the last minute 95{GAP}% of its answers took up to "
         f"{ms_text(now_ms)}, in the half hour before that {ms_text(usual_ms)}."
     )
     return _way_out(facts, text, f"{active.name} {active.release} is slow")
@@ -342,7 +344,7 @@ def _reduced(facts: Facts) -> _Told | None:
     if active is None or not out:
         return None
     are = "is" if len(out) == 1 else "are"
-    text = f"{named(active)} serves all traffic, but {len(out)} of its {len(rows)} backends {are} out: {_some(out)}."
+    text = f"{_serves(facts)}, but {len(out)} of its {len(rows)} backends {are} out: {_some(out)}."
     # Our own processes are replaced one after the other, those that are down first.
     advice = "health-check" if active.backends or not active.instances else f"restart {active.name}"
     return _Told(text, f"{active.name} {active.release} is reduced", f"{PROGRAM} {advice}")
@@ -365,6 +367,26 @@ def _way_out(facts: Facts, text: str, topic: str) -> _Told:
 
 
 # --- traffic flows ---------------------------------------------------------------------------------------
+
+
+def _serves(facts: Facts) -> str:
+    """What the active version does, while it serves."""
+    assert facts.state is not None and facts.state.active is not None
+    share = facts.state.shared_at(facts.at)
+    return f"{named(facts.state.active)} serves {f'{_percent(WHOLE - share)} of the' if share else 'all'} traffic"
+
+
+def _shared(facts: Facts) -> _Told | None:
+    """Two versions have traffic, as a split says."""
+    state, active = facts.state, facts.state.active if facts.state is not None else None
+    if state is None or active is None or not (share := state.shared_at(facts.at)):
+        return None
+    canary = state.version(other(active.name))
+    return _Told(f"{_serves(facts)}, and {_low(canary)} {_percent(share)}.", f"{canary.name} has a share")
+
+
+def _percent(share: int) -> str:
+    return f"{share / 100:g}{GAP}%"
 
 
 def _draining(facts: Facts) -> _Told | None:
@@ -406,7 +428,7 @@ def _serving(facts: Facts) -> _Told | None:
     active = facts.state.active if facts.state is not None else None
     if active is None:
         return None
-    return _Told(f"{named(active)} serves all traffic.", f"{active.name} {active.release} serves")
+    return _Told(f"{_serves(facts)}.", f"{active.name} {active.release} serves")
 
 
 def _since_switch(facts: Facts, state: BlueGreenState) -> float | None:
@@ -439,6 +461,7 @@ _JUDGES: Final[Mapping[str, Callable[[Facts], _Told | None]]] = {
     "slow": _slow,
     "reduced": _reduced,
     "stale": _stale,
+    "shared": _shared,
     "draining": _draining,
     "switched": _switched,
     "serving": _serving,

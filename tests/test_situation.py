@@ -34,7 +34,17 @@ from app.settings.tables.router_settings import RouterConfig
 from app.situation import HELD_BACK, KINDS, SEEN_FROM_OUTSIDE, Grade, decide
 from app.state.codec import encode
 from app.state.given_up import given_up
-from app.state.model import BlueGreenState, Maintenance, Pause, VersionState, promote, put_version, with_version
+from app.state.model import (
+    BlueGreenState,
+    Maintenance,
+    Pause,
+    VersionState,
+    promote,
+    put_version,
+    with_split,
+    with_version,
+)
+from app.state.split import Split
 from app.state.store import StateStore
 from app.units import ms_text, plain
 from app.web import RouterApp, create_app
@@ -204,6 +214,10 @@ def reduced(site: Site) -> None:
     slot.beat(monotonic_us() + 60_000_000)
 
 
+def shared(site: Site) -> None:
+    site.put(with_split(site.state, Split("green", 500, time.time() + 600)))
+
+
 def stale(site: Site) -> None:
     site.get("/__router_health")
     StateStore(site.path).keep_as_good()
@@ -246,6 +260,7 @@ ROWS = {
     "reduced": Row(
         reduced, "Blue 1.4.2 serves all traffic, but 1 of its 2 backends is out: 127.0.0.1:", "health-check"
     ),
+    "shared": Row(shared, "Blue 1.4.2 serves 95 % of the traffic, and green 1.5.0 5 %."),
     "draining": Row(draining, "Switched to blue 1.4.2 1 h 6 min ago; green still finishes 1 request"),
     "stale": Row(stale, "Blue 1.4.2 serves all traffic. The state file is broken: ", "repair"),
     "switched": Row(switched, "Switched to green 1.5.0 "),

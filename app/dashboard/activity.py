@@ -58,6 +58,7 @@ _DOINGS = {
     "switch": "{version} is about to take over",
     "rollback": "{version} is about to take over again",
     "deploy": "{version} is being deployed",
+    "prepare": "{version} is being made ready for its fleet",
     "order": "The canary is being told what to do",
     "pause": "Traffic is being paused",
     "resume": "Traffic is being let through again",

@@ -54,7 +54,7 @@ def advice(seen: Observation, said: Sentence, now: Situation) -> str:
     return now.advice or (f"{PROGRAM} status" if said.tone == "busy" and now.kind.tone == "calm" else "")
 
 
-_SAYS_IT_ALL = ("draining", "failover")
+_SAYS_IT_ALL = ("draining", "failover", "shared")
 """Situations in whose sentence the other version has its part already."""
 
 _HELD = ("unknown", "inactive", "maintenance", "paused")

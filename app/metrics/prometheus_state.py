@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from app import __version__
 from app.compiled import is_taken
 from app.state.model import BlueGreenState
+from app.state.split import WHOLE
 
 __all__ = ["PREFIX", "StateCollector", "gauge"]
 
@@ -46,6 +47,8 @@ class StateCollector(Collector):
             if version.release is not None:
                 release.add_metric([name, version.release], 1)
         yield from (active, release)
+        if state.split is not None:
+            yield self._share(state)
         switches = CounterMetricFamily(f"{PREFIX}switches", "Times that a command made another version active.")
         switches.add_metric([], state.switches)
         yield switches
@@ -53,6 +56,13 @@ class StateCollector(Collector):
         if state.switched_at is not None:
             switched.add_metric([], state.switched_at)
         yield switched
+
+    def _share(self, state: BlueGreenState) -> Metric:
+        share = gauge("version_share", "The share of the requests that each version is to have, 0 to 1.", ["version"])
+        canary = state.shared_at(self._now) / WHOLE
+        for name in state.versions:
+            share.add_metric([name], 1 - canary if name == state.active_version else canary)
+        return share
 
     def _modes(self, state: BlueGreenState) -> Iterator[Metric]:
         pause, maintenance = state.pause_at(self._now), state.maintenance_at(self._now)

@@ -219,6 +219,10 @@ class BlueGreenState:
         """The version of that name; raises `UsageError` when there is none."""
         return self.versions[check_version(name)]
 
+    def shared_at(self, now: float) -> int:
+        """The hundredths of a per cent of the requests that the standby has at `now`, wall time."""
+        return self.split.weight_at(now) if self.split is not None else 0
+
     def pause_at(self, now: float) -> Pause | None:
         """The pause that is on at `now`, wall time."""
         return self.pause if self.pause is not None and self.pause.holds(now) else None

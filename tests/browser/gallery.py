@@ -24,6 +24,7 @@ from app.logins.refusals import OUTCOMES
 from app.metrics.backend_rows import DRAINED, EJECTED, OK, UNHEALTHY, BackendRow
 from app.metrics.snapshot import FailedRequest, Probe, VersionStats
 from app.state.model import Maintenance, Pause, with_version
+from app.state.split import Split
 from app.web import RouterApp
 from tests.dashboard.observations import (
     AT,
@@ -153,6 +154,7 @@ STATES: dict[str, Observation] = {
         ended_at={"blue": AT - 20},
         commands=[command("failover", 15, outcome="done", detail="blue does not answer")],
     ),
+    "shared": _seen(state=replace(state(), split=Split("green", 500, AT + 8))),
     "paused": _seen(state=replace(state(), pause=Pause(AT - 4, AT + 26))),
     "maintenance": _seen(state=replace(state(), maintenance=Maintenance(AT - 65, until=AT + 600))),
     "broken-state": _seen(state_fault="bg_state.json line 1, column 29: Expecting ',' delimiter"),

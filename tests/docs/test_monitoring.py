@@ -20,7 +20,8 @@ from app.metrics.shared import SharedMetrics
 from app.proxy.service import metrics_slots
 from app.settings.tables.fleet_settings import FleetConfig
 from app.settings.tables.router_settings import RouterConfig
-from app.state.model import BlueGreenState, promote, with_version
+from app.state.model import BlueGreenState, promote, with_split, with_version
+from app.state.split import Split
 from tests.docs.pages import ROOT, name_of, pages
 
 STATE = with_version(promote(BlueGreenState(), "blue", 1.0), "blue", release="r1")
@@ -43,7 +44,8 @@ def exposition(tmp_path_factory: pytest.TempPathFactory) -> str:
     snapshot = metrics.snapshot()._replace(backends=backends, limits=limits, logins=logins)
     sight = FleetSight("shop", "web-1", 1.0, 1.0)
     fleet = (sight, standing_of(sight, FleetConfig(), 2.0))
-    return render(snapshot, "prometheus", "serving", STATE, fleet=fleet)[0].decode()
+    shared = with_split(STATE, Split("green", 500, 2.0))
+    return render(snapshot, "prometheus", "shared", shared, fleet=fleet)[0].decode()
 
 
 def names_in(text: str) -> set[str]:

@@ -16,7 +16,8 @@ from app.metrics.exposition import Format
 from app.metrics.prometheus import BUCKETS_S, render
 from app.metrics.shared import SharedMetrics
 from app.metrics.slot import SlotWriter
-from app.state.model import BlueGreenState, Maintenance, promote, with_maintenance, with_pause, with_version
+from app.state.model import BlueGreenState, Maintenance, promote, with_maintenance, with_pause, with_split, with_version
+from app.state.split import Split
 from tests.metrics.conftest import Answer
 from tests.support.fake_clock import FakeClock
 
@@ -131,6 +132,16 @@ def test_versions_and_switches(metrics: SharedMetrics, form: Format) -> None:
     assert value(samples, "version_info", version="blue", release="r1") == 1
     assert value(samples, "switches_total") == 2, "a promotion of what is active is none"
     assert value(samples, "last_switch_timestamp_seconds") == 30.0
+
+
+def test_share_of_each_version_is_told_while_two_have_one(metrics: SharedMetrics, form: Format) -> None:
+    blue = promote(STATE, "blue", 20.0)
+    now = time.time()
+    shared = scrape(metrics, form, with_split(blue, Split("green", 500, now + 60)))
+    over = scrape(metrics, form, with_split(blue, Split("green", 500, now - 60)))
+    shares = [[value(one, "version_share", version=name) for name in ("blue", "green")] for one in (shared, over)]
+    assert shares == [[0.95, 0.05], [1, 0]]
+    assert not [name for name, _ in scrape(metrics, form, blue) if "version_share" in name]
 
 
 def test_pause_and_maintenance_are_told_while_they_hold(metrics: SharedMetrics, form: Format) -> None:
