@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from app.address import Address
+from app.canary.course import percent
 from app.cli.backend_view import backend_text
 from app.cli.deploy_listeners import Listener, health_text, listener_json, listener_lines
 from app.cli.router_process import RunningRouter
@@ -158,6 +159,7 @@ def status_json(overview: Overview) -> dict[str, object]:
         "held": overview.held,
         "failover": overview.failover,
         "versions": {name: _version_json(overview, version) for name, version in state.versions.items()},
+        **({"split": state.split.as_json()} if state.split is not None else {}),
         **({"fleet": overview.fleet} if overview.fleet is not None else {}),
     }
 
@@ -275,7 +277,7 @@ def _link_text(link: Link, state: BlueGreenState) -> str:
 
 
 def _mode_lines(state: BlueGreenState) -> list[str]:
-    """What everybody should know who looks: that requests wait, or get the maintenance page."""
+    """What everybody should know who looks: that requests wait, get the maintenance page, or are shared out."""
     lines, now = list[str](), time.time()
     if (pause := state.pause_at(now)) is not None:
         lines += [
@@ -291,6 +293,12 @@ def _mode_lines(state: BlueGreenState) -> list[str]:
             lines.append(f"   Let through: {', '.join(maintenance.allow)}")
         ends = f"It ends at {moment_text(maintenance.until)}, or" if maintenance.until else "Take it down"
         lines += [f"   {ends} with: {PROGRAM} maintenance off", ""]
+    if state.split is not None and (share := state.shared_at(now)):
+        lines += [
+            f"🐤 SHARED: {state.split.canary} has {percent(share)} of the requests",
+            f"   How it does: {PROGRAM} canary status; to end it: {PROGRAM} canary abort",
+            "",
+        ]
     return lines
 
 

@@ -19,8 +19,11 @@ from app.deploy.record.history import History, Intent
 from app.deploy.record.receipt import Receipt, VersionReceipt
 from app.deploy.traffic import TrafficSample
 from app.operator_errors import Doubtful
+from app.state.model import with_split
 from app.state.preview_token import verify
 from app.state.process_birth import birth
+from app.state.split import Split
+from app.state.store import StateStore
 from tests.cli.test_blue_green_deploy import Captured, deploy, state, version
 
 # --- pause, maintenance, preview -------------------------------------------------------------------------
@@ -51,6 +54,21 @@ def test_pause_and_resume_say_what_holds(blue: Path, capsys: Captured) -> None:
     assert "Nothing is paused" in capsys.readouterr().out
     assert deploy("pause", "--drain") == 0
     assert "⏸️  Quiet: no request is in flight" in capsys.readouterr().out
+
+
+def test_share_of_the_standby_is_told_while_it_has_one(blue: Path, capsys: Captured) -> None:
+    assert deploy("start", "green", "--release=r2") == 0
+    store = StateStore(blue / ".local_context" / "bg_state.json")
+    store.write(with_split(store.read(), Split("green", 250, time.time() + 60)))
+    capsys.readouterr()
+    deploy("status")
+    assert "🐤 SHARED: green has 2.5 % of the requests\n" in capsys.readouterr().out
+    deploy("status", "--json")
+    assert json.loads(capsys.readouterr().out)["split"]["weight"] == 250
+    assert deploy("canary", "abort") == 0
+    capsys.readouterr()
+    deploy("status", "--json")
+    assert "split" not in json.loads(capsys.readouterr().out)
 
 
 def test_maintenance_says_what_clients_get(blue: Path, capsys: Captured) -> None:
