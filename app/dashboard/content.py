@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.canary.course import percent
 from app.dashboard.backend_list import BackendLine, backend_lines
 from app.dashboard.observation import Observation
 from app.dashboard.sentence import own_probes
@@ -98,7 +99,7 @@ def _card(seen: Observation, name: str) -> Card:
         title=name.capitalize(),
         is_active=is_active,
         is_reached=stands_in or (is_active and not held_back and seen.minute.failover.version != name),
-        role=f"Active{held_back}" if is_active else _role(minute.in_flight, stands_in=stands_in),
+        role=f"Active{held_back}" if is_active else _role(seen, minute.in_flight, stands_in=stands_in),
         status=status,
         tone=tone,
         facts=_facts(seen, version),
@@ -125,9 +126,11 @@ _HELD_BACK = {"maintenance": ", in maintenance", "paused": ", paused"}
 """What is said of the active version in a situation in which its requests do not come to it."""
 
 
-def _role(in_flight: int, *, stands_in: bool) -> str:
+def _role(seen: Observation, in_flight: int, *, stands_in: bool) -> str:
     if stands_in:
         return "Standing in"
+    if share := seen.state.shared_at(seen.at) if seen.state is not None else 0:
+        return f"Canary, {percent(share)}"
     return "Draining" if in_flight else "Standby"
 
 

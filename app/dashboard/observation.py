@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from app.deploy.conduct.canary_record import CanaryRecord
 from app.deploy.record.history import Entry
 from app.event_file import Event
 from app.facts import Recent, Restarts
@@ -87,8 +88,8 @@ class Observation:
     and `minute` are the metrics since the file was made and of the last 60 seconds, and `recent` is how the active
     version does. `commands` are the deploy history and `events` what happened without one, oldest first; `at_work` are
     the commands whose process runs at this moment. `elsewhere` are the addresses of versions that others run.
-    `backend_requests` are the last minute's by version and address, of versions with several backends. `worker_rates`
-    are requests per second, by pid.
+    `canary` is how the last rollout stands, while requests are shared out. `backend_requests` are the last minute's by
+    version and address, of versions with several backends. `worker_rates` are requests per second, by pid.
     """
 
     at: float
@@ -107,6 +108,7 @@ class Observation:
     elsewhere: Mapping[str, Sequence[str]] = field(default_factory=dict)
     backend_requests: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     worker_rates: Mapping[int, float] = field(default_factory=dict)
+    canary: CanaryRecord | None = None
     metrics_on: bool = True
 
     @cached_property

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from app.dashboard.backend_list import RecentRequests
 from app.dashboard.observation import Observation, Past
 from app.dashboard.timeline import Timeline
+from app.deploy.conduct.canary_record import read_record
 from app.deploy.processes.process_table import Processes, is_same_process
 from app.deploy.processes.reconcile import ends_of_crashed, restarts_of
 from app.deploy.record.history import History
@@ -122,6 +123,7 @@ class Observer:
             elsewhere=self._where.elsewhere(state),
             backend_requests=self._backend_requests.update(minute.backends, monotonic_s),
             worker_rates=self._rates.update(minute),
+            canary=read_record(Path(self._config.beside_state(""))) if state is not None and state.split else None,
             metrics_on=self._config.metrics_enabled,
         )
 

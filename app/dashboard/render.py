@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from app.dashboard import charts, content, figures
 from app.dashboard.annotations import Annotation, annotate
+from app.dashboard.canary_panel import canary_panel
 from app.dashboard.observation import Observation, Past
 from app.dashboard.sentence import advice, sentence
 from app.dashboard.words import clock_text, count_text
@@ -67,6 +68,7 @@ class Renderer:
             "notices": self._of("notices", tuple(content.notices(seen))),
             "meta": self._of("meta", _meta(seen)),
             **{f"card-{card.name}": self._of("card", card, card.name) for card in content.cards(seen)},
+            "canary": self._of("canary", canary_panel(seen)),
             "in-flight": self._of("in_flight", tuple(content.in_flight(seen)), _unlisted(seen)),
             "failed": self._of("failed", tuple(content.failed(seen))),
             **({"limits": self._of("limits", tuple(content.limits(seen)))} if seen.minute.limits else {}),

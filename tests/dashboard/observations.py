@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from app.dashboard.observation import Column, Figures, Observation, Past
+from app.deploy.conduct.canary_record import CanaryRecord
 from app.deploy.record.history import Entry
 from app.metrics.recent import recent
 from app.metrics.snapshot import FailoverStatus, InFlightRow, Latency, Probe, Snapshot, VersionStats, WorkerStats
@@ -153,6 +154,24 @@ def command(operation: str, ago_s: float, target: str = "green", **changes: obje
         duration_s=2.4,
     )
     return entry._replace(**changes)  # type: ignore[arg-type]  # fields of an entry
+
+
+def rollout(evidence: float = 37.0, salt: str = "r42") -> CanaryRecord:
+    """A canary that waits, as green has failed more often."""
+    counts = {
+        "unit": "request",
+        "canary": {"completed": 640, "failed": 12, "slow50": 330, "slow95": 35},
+        "stable": {"completed": 12_160, "failed": 20, "slow50": 6_100, "slow95": 601},
+        "evidence": {"all": evidence},
+        "needed": 100.0,
+    }
+    text = (
+        "green 1.5.0 has 5 %: 12 of 640 requests failed (1.9 %), blue 1.4.2 20 of 12,160 (0.16 %). "
+        f"Evidence {evidence:.0f} of the 100 that a rollback needs; held until it is clear."
+    )
+    names = ("green 1.5.0", "blue 1.4.2")
+    reason = "held until it is clear"
+    return CanaryRecord(salt, *names, AT, 1, None, "hold", reason, text, "25 %", [100, 500, 2500], counts, {})
 
 
 def observation(**changes: object) -> Observation:

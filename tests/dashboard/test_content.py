@@ -9,6 +9,7 @@ import pytest
 
 from app.dashboard import content
 from app.dashboard.backend_list import RecentRequests
+from app.dashboard.canary_panel import GAUGE, canary_panel
 from app.dashboard.observation import Column, Figures, Observation
 from app.dashboard.sentence import sentence
 from app.limits.limit_figures import LimitFigures, RefusedKey
@@ -18,7 +19,8 @@ from app.metrics.backend_rows import BackendRow
 from app.settings.loading import Loaded, load
 from app.settings.tables.app_settings import AppConfig
 from app.settings.tables.router_settings import RouterConfig
-from app.state.model import BlueGreenState, Maintenance, Pause, with_version
+from app.state.model import BlueGreenState, Maintenance, Pause, with_split, with_version
+from app.state.split import Split
 from tests.dashboard.observations import (
     AT,
     command,
@@ -27,6 +29,7 @@ from tests.dashboard.observations import (
     observation,
     past,
     probes,
+    rollout,
     snapshot,
     state,
     stats,
@@ -333,3 +336,39 @@ class TestBackends:
         assert recent.update({"blue": [first._replace(requests=350)]}, 71.0) == {"blue": {first.address: 10}}
         assert recent.update({"blue": [first._replace(requests=4)]}, 72.0) == {"blue": {first.address: 0}}
         assert recent.update({}, 500.0) == {}
+
+
+class TestCanary:
+    """A release that has a share of the requests"""
+
+    SHARED = with_split(state(), Split("green", 500, AT + 8, "r42"))
+
+    def test_its_card_says_its_share_though_requests_are_in_flight(self) -> None:
+        seen = observation(state=self.SHARED, minute=snapshot(stats("green", in_flight=2)))
+        assert [plain(one.role) for one in content.cards(seen)] == ["Active", "Canary, 5 %"]
+        over = replace(seen, at=AT + 8)
+        assert card(over, "green").role == "Draining"
+
+    def test_what_it_is_judged_by(self) -> None:
+        panel = canary_panel(observation(state=self.SHARED, canary=rollout()))
+        assert panel is not None
+        assert panel.text.endswith("held until it is clear.") and panel.coming == "Next: 25 %."
+        assert [plain(" ".join(arm)) for arm in panel.arms] == [
+            "green 1.5.0 5 % 640 12 (1.9 %) 330 (52 %) 35 (5.5 %)",
+            "blue 1.4.2 95 % 12,160 20 (0.16 %) 6,100 (50 %) 601 (4.9 %)",
+        ]
+        assert panel.doubt_at < panel.value_at < panel.back_at < GAUGE
+
+    @pytest.mark.parametrize(
+        ("evidence", "tone", "at"),
+        [(0.2, "good", 0), (1, "good", 0), (10, "busy", 160), (100, "bad", 320), (1e9, "bad", GAUGE)],
+    )
+    def test_gauge_has_a_place_for_all_that_evidence_can_be(self, evidence: float, tone: str, at: int) -> None:
+        panel = canary_panel(observation(state=self.SHARED, canary=rollout(evidence)))
+        assert panel is not None
+        assert (panel.tone, panel.value_at) == (tone, at)
+
+    def test_what_was_judged_before_says_nothing_of_a_split_by_hand(self) -> None:
+        assert canary_panel(observation(state=self.SHARED, canary=rollout(salt="r41"))) is None
+        assert canary_panel(observation(state=self.SHARED)) is None
+        assert canary_panel(observation(canary=rollout())) is None
