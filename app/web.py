@@ -257,7 +257,12 @@ def _metrics(service: Service, survey: Survey) -> Response:
         from app.fleet.sight_file import fleet_now
 
         fleet = fleet_now(Path(service.config.beside_state("")), service.settings.fleet)
-    body, content_type = render(snapshot, form, seen.situation.word, state, name, fleet)
+    evidence = None
+    if state is not None and state.split is not None:
+        from app.deploy.conduct.canary_record import evidence_of
+
+        evidence = evidence_of(Path(service.config.beside_state("")), state.split)
+    body, content_type = render(snapshot, form, seen.situation.word, state, name, fleet, evidence)
     return Response(body, content_type=content_type)
 
 

@@ -187,6 +187,7 @@ def render(
     state: BlueGreenState | None,
     name: str = "",
     fleet: tuple[FleetSight | None, Standing] | None = None,
+    evidence: tuple[float, float] | None = None,
 ) -> tuple[bytes, str]:
     """The body and the Content-Type of a scrape's answer, "openmetrics" or else "prometheus".
 
@@ -195,12 +196,13 @@ def render(
         state: what the state file says, None when it has never said anything.
         name: the deployment's, "" for none.
         fleet: what the agent last saw, and what follows from it; None on a machine that belongs to none.
+        evidence: what speaks against a canary, and how much leads back; None where none is judged.
 
     Raises ValueError for the snapshot of a window: its counters would go backwards.
     """
     if snapshot.window_s is not None:
         raise ValueError("a window has no counters for Prometheus")
-    collector = SnapshotCollector(snapshot, situation, StateCollector(state, time.time(), name), fleet)
+    collector = SnapshotCollector(snapshot, situation, StateCollector(state, time.time(), name, evidence), fleet)
     if form == "openmetrics":
         # prometheus_client annotates the one generate_latest and not the other.
         body: bytes = generate_openmetrics(collector)  # type: ignore[no-untyped-call]

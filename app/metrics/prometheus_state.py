@@ -25,10 +25,16 @@ def gauge(name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
 
 
 class StateCollector(Collector):
-    """A state at wall time `now`, None where none could ever be read, and the deployment's name, "" for none."""
+    """A state at wall time `now`, None where none could ever be read, and the deployment's name, "" for none.
 
-    def __init__(self, state: BlueGreenState | None, now: float, name: str) -> None:
+    `evidence` is what speaks against a canary that is judged, and how much of it leads back.
+    """
+
+    def __init__(
+        self, state: BlueGreenState | None, now: float, name: str, evidence: tuple[float, float] | None = None
+    ) -> None:
         self._name = name
+        self._evidence = evidence
         self._state = state
         self._now = now
 
@@ -49,6 +55,7 @@ class StateCollector(Collector):
         yield from (active, release)
         if state.split is not None:
             yield self._share(state)
+            yield from self._judged()
         switches = CounterMetricFamily(f"{PREFIX}switches", "Times that a command made another version active.")
         switches.add_metric([], state.switches)
         yield switches
@@ -63,6 +70,16 @@ class StateCollector(Collector):
         for name in state.versions:
             share.add_metric([name], 1 - canary if name == state.active_version else canary)
         return share
+
+    def _judged(self) -> Iterator[Metric]:
+        for name, text, at in (
+            ("canary_evidence", "What speaks against the canary: a likelihood ratio.", 0),
+            ("canary_evidence_needed", "How much of that leads back.", 1),
+        ):
+            family = gauge(name, text, [])
+            if self._evidence is not None:
+                family.add_metric([], self._evidence[at])
+            yield family
 
     def _modes(self, state: BlueGreenState) -> Iterator[Metric]:
         pause, maintenance = state.pause_at(self._now), state.maintenance_at(self._now)

@@ -45,7 +45,7 @@ def exposition(tmp_path_factory: pytest.TempPathFactory) -> str:
     sight = FleetSight("shop", "web-1", 1.0, 1.0)
     fleet = (sight, standing_of(sight, FleetConfig(), 2.0))
     shared = with_split(STATE, Split("green", 500, 2.0))
-    return render(snapshot, "prometheus", "shared", shared, fleet=fleet)[0].decode()
+    return render(snapshot, "prometheus", "shared", shared, fleet=fleet, evidence=(37.0, 100.0))[0].decode()
 
 
 def names_in(text: str) -> set[str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.support.environment import own_environment
 from tests.support.router_process import ROOT, free_port
@@ -239,6 +240,11 @@ def test_status_tells_how_it_stands(site: Site) -> None:
         assert known["split"]["weight"] == 2500
         assert known["rollout"]["is_conducted"] is True
         assert known["rollout"]["steps"] == [2500]
+        scrape = requests.get(f"http://127.0.0.1:{site.port}/__router_metrics?format=prometheus", timeout=10).text
+        assert 'traffic_router_version_share{version="green"} 0.25' in scrape
+        assert "traffic_router_canary_evidence_needed 100.0" in scrape
+        page = requests.get(f"http://127.0.0.1:{site.port}/monitoring", timeout=10).text
+        assert "100: goes back" in page and "Canary, 25 %" in page
         os.kill(command.pid, signal.SIGINT)
         output, _ = command.communicate(timeout=60)
     assert site.state().get("split") is None, output

@@ -141,7 +141,8 @@ def test_share_of_each_version_is_told_while_two_have_one(metrics: SharedMetrics
     over = scrape(metrics, form, with_split(blue, Split("green", 500, now - 60)))
     shares = [[value(one, "version_share", version=name) for name in ("blue", "green")] for one in (shared, over)]
     assert shares == [[0.95, 0.05], [1, 0]]
-    assert not [name for name, _ in scrape(metrics, form, blue) if "version_share" in name]
+    assert not [name for name, _ in scrape(metrics, form, blue) if "version_share" in name or "canary" in name]
+    assert not [name for name, _ in shared if "canary" in name], "nobody judges it"
 
 
 def test_pause_and_maintenance_are_told_while_they_hold(metrics: SharedMetrics, form: Format) -> None:

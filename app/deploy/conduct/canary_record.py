@@ -15,9 +15,10 @@ from app.canary.course import percent
 from app.canary.policy import Decision, Ruling
 from app.canary.rollout_text import figures, sentence
 from app.state.process_birth import birth
+from app.state.split import Split
 from app.state.store import replace_file
 
-__all__ = ["CanaryRecord", "read_record", "record_path", "write_record"]
+__all__ = ["CanaryRecord", "evidence_of", "read_record", "record_path", "write_record"]
 
 
 class CanaryRecord(NamedTuple):
@@ -95,3 +96,11 @@ def read_record(folder: Path) -> CanaryRecord | None:
         return CanaryRecord(**json.loads(record_path(folder).read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def evidence_of(folder: Path, split: Split) -> tuple[float, float] | None:
+    """What speaks against the canary of a split, and how much leads back; None where nobody judges it."""
+    record = read_record(folder)
+    if record is None or record.salt != split.salt:
+        return None
+    return float(record.figures["evidence"]["all"]), float(record.figures["needed"])
