@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from app.deploy.conduct.canary_record import CanaryRecord
 from app.deploy.record.history import Entry
@@ -14,6 +15,9 @@ from app.metrics.snapshot import Snapshot
 from app.situation import Situation, decide
 from app.state.model import BlueGreenState
 from app.survey import facts
+
+if TYPE_CHECKING:  # most machines belong to no fleet
+    from app.fleet.sight import FleetSight, Standing
 
 __all__ = ["Column", "Figures", "Observation", "Past"]
 
@@ -88,7 +92,8 @@ class Observation:
     and `minute` are the metrics since the file was made and of the last 60 seconds, and `recent` is how the active
     version does. `commands` are the deploy history and `events` what happened without one, oldest first; `at_work` are
     the commands whose process runs at this moment. `elsewhere` are the addresses of versions that others run.
-    `canary` is how the last rollout stands, while requests are shared out. `backend_requests` are the last minute's by
+    `canary` is how the last rollout stands, while requests are shared out, and `fleet` what the machine's agent last
+    saw and what follows from it, where it belongs to one. `backend_requests` are the last minute's by
     version and address, of versions with several backends. `worker_rates` are requests per second, by pid.
     """
 
@@ -109,6 +114,7 @@ class Observation:
     backend_requests: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     worker_rates: Mapping[int, float] = field(default_factory=dict)
     canary: CanaryRecord | None = None
+    fleet: tuple[FleetSight | None, Standing] | None = None
     metrics_on: bool = True
 
     @cached_property

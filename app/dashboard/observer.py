@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from app.dashboard.backend_list import RecentRequests
 from app.dashboard.observation import Observation, Past
@@ -25,6 +25,9 @@ from app.settings.tables.router_settings import RouterConfig
 from app.state.model import VERSIONS
 from app.state.watch import StateWatch
 from app.survey import HERE, Whereabouts, as_they_are, recent_of
+
+if TYPE_CHECKING:  # most machines belong to no fleet
+    from app.fleet.sight import FleetSight, Standing
 
 __all__ = ["Observer"]
 
@@ -50,6 +53,7 @@ class Observer:
         watch: the state file.
         pause: lets others work in the middle of a long look.
         where: where the versions listen.
+        fleet: what the agent last saw of the machine's fleet; None where it belongs to none.
         clock, now: monotonic and wall time in seconds.
     """
 
@@ -61,6 +65,7 @@ class Observer:
         pause: Callable[[], None],
         where: Whereabouts = HERE,
         with_policy: Callable[[Snapshot], Snapshot] = lambda snapshot: snapshot,
+        fleet: Callable[[], tuple[FleetSight | None, Standing] | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
@@ -70,6 +75,7 @@ class Observer:
         self._pause = pause
         self._where = where
         self._with_policy = with_policy
+        self._fleet = fleet
         self._clock = clock
         self._now = now
         self._short = Timeline(*SHORT, metrics.series, pause, is_counted=config.metrics_enabled)
@@ -124,6 +130,7 @@ class Observer:
             backend_requests=self._backend_requests.update(minute.backends, monotonic_s),
             worker_rates=self._rates.update(minute),
             canary=read_record(Path(self._config.beside_state(""))) if state is not None and state.split else None,
+            fleet=self._fleet(),
             metrics_on=self._config.metrics_enabled,
         )
 

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 from app.dashboard import charts, content, figures
 from app.dashboard.annotations import Annotation, annotate
 from app.dashboard.canary_panel import canary_panel
+from app.dashboard.fleet_panel import fleet_panel
 from app.dashboard.observation import Observation, Past
 from app.dashboard.sentence import advice, sentence
 from app.dashboard.words import clock_text, count_text
@@ -73,6 +74,7 @@ class Renderer:
             "failed": self._of("failed", tuple(content.failed(seen))),
             **({"limits": self._of("limits", tuple(content.limits(seen)))} if seen.minute.limits else {}),
             **(self._logins(seen) if seen.minute.logins is not None else {}),
+            **({"fleet": self._of("fleet", fleet_panel(*seen.fleet))} if seen.fleet is not None else {}),
             "commands": self._of("commands", tuple(content.commands(seen))),
             "workers": self._of("workers", tuple(content.workers(seen))),
         }

@@ -10,8 +10,10 @@ from dataclasses import replace
 from app.dashboard.observation import Column, Figures, Observation, Past
 from app.deploy.conduct.canary_record import CanaryRecord
 from app.deploy.record.history import Entry
+from app.fleet.sight import FleetSight, NodeSight, Standing, standing_of
 from app.metrics.recent import recent
 from app.metrics.snapshot import FailoverStatus, InFlightRow, Latency, Probe, Snapshot, VersionStats, WorkerStats
+from app.settings.tables.fleet_settings import FleetConfig
 from app.state.model import BlueGreenState, VersionState, with_version
 
 __all__ = ["AT", "command", "flight", "latency", "observation", "past", "probes", "snapshot", "state", "stats"]
@@ -172,6 +174,15 @@ def rollout(evidence: float = 37.0, salt: str = "r42") -> CanaryRecord:
     names = ("green 1.5.0", "blue 1.4.2")
     reason = "held until it is clear"
     return CanaryRecord(salt, *names, AT, 1, None, "hold", reason, text, "25 %", [100, 500, 2500], counts, {})
+
+
+def fleet(heard_ago_s: float = 2.0, **changes: object) -> tuple[FleetSight, Standing]:
+    """Three machines; web-2 has not come to what is committed."""
+    well = NodeSight("1.5.0", "green", True, 3, 7, router="1.0.0")
+    nodes = {"web-1": well, "web-2": well._replace(epoch=6, release="1.4.2", is_well=None), "web-3": well}
+    sight = FleetSight("shop", "web-1", AT - heard_ago_s, AT - heard_ago_s, "", well, 7, "1.5.0", nodes=nodes)
+    sight = sight._replace(**changes)  # type: ignore[arg-type]  # fields of a sight
+    return sight, standing_of(sight, FleetConfig(name="shop", endpoints=("http://10.0.0.1:2379",)), AT)
 
 
 def observation(**changes: object) -> Observation:

@@ -10,20 +10,24 @@ import pytest
 from app.dashboard import content
 from app.dashboard.backend_list import RecentRequests
 from app.dashboard.canary_panel import GAUGE, canary_panel
+from app.dashboard.fleet_panel import fleet_panel
 from app.dashboard.observation import Column, Figures, Observation
 from app.dashboard.sentence import sentence
+from app.fleet.sight import standing_of
 from app.limits.limit_figures import LimitFigures, RefusedKey
 from app.logins.login_figures import KeyState, LoginFigures
 from app.logins.refusals import OUTCOMES
 from app.metrics.backend_rows import BackendRow
 from app.settings.loading import Loaded, load
 from app.settings.tables.app_settings import AppConfig
+from app.settings.tables.fleet_settings import FleetConfig
 from app.settings.tables.router_settings import RouterConfig
 from app.state.model import BlueGreenState, Maintenance, Pause, with_split, with_version
 from app.state.split import Split
 from tests.dashboard.observations import (
     AT,
     command,
+    fleet,
     flight,
     latency,
     observation,
@@ -372,3 +376,27 @@ class TestCanary:
         assert canary_panel(observation(state=self.SHARED, canary=rollout(salt="r41"))) is None
         assert canary_panel(observation(state=self.SHARED)) is None
         assert canary_panel(observation(canary=rollout())) is None
+
+
+class TestFleet:
+    """The fleet, as the agent last saw it"""
+
+    def test_each_node_says_how_it_stands(self) -> None:
+        panel = fleet_panel(*fleet())
+        assert panel.text == "Committed is 1.5.0, epoch 7. web-1, this node: as the fleet has committed."
+        assert plain(panel.age) == "etcd answered 2 s ago"
+        assert [(row.name, row.state, row.health) for row in panel.nodes] == [
+            ("web-1", "as committed", "well"),
+            ("web-2", "behind", "–"),
+            ("web-3", "as committed", "well"),
+        ]
+
+    def test_what_a_node_does_not_obey_is_told(self) -> None:
+        panel = fleet_panel(*fleet(epoch=6, alarm="the store is older than it was"))
+        assert panel.text.endswith(" the store is older than it was.")
+        assert [row.state for row in panel.nodes if row.name != "web-2"] == ["ahead: was a backup restored?"] * 2
+
+    def test_without_a_word_from_the_agent(self) -> None:
+        panel = fleet_panel(None, standing_of(None, FleetConfig(name="shop", endpoints=("http://10.0.0.1:2379",)), AT))
+        assert (panel.text, panel.age, panel.nodes) == ("isolated: no agent has run here yet.", "", ())
+        assert fleet_panel(*fleet(heard_at=0.0, epoch=0)).age == "etcd has never answered"
