@@ -34,6 +34,7 @@ DEPLOY: dict[tuple[str, ...], int] = {
     ("events",): 0,
     ("events", "--since=2d", "--limit=1"): 0,
     ("releases",): 0,
+    ("canary", "status"): 0,
 }
 ROUTER: dict[tuple[str, ...], int] = {
     ("status",): 0,
@@ -46,9 +47,8 @@ ROUTER: dict[tuple[str, ...], int] = {
 
 
 def test_every_command_that_offers_json_is_tried() -> None:
-    assert offered("blue_green_deploy") == {argv[0] for argv in DEPLOY} | {
-        "repair"
-    }  # which wants a broken state: tests.deploy.test_repair
+    # What wants a broken state or an etcd: tests.deploy.test_repair, tests.fleet.
+    assert offered("blue_green_deploy") == {argv[0] for argv in DEPLOY} | {"repair", "fleet"}
     assert offered("traffic_router") == {argv[0] for argv in ROUTER}
 
 

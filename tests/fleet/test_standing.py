@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -65,15 +65,19 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    (tmp_path / "traffic_router.toml").write_text(f'[fleet]\nname = "shop"\nendpoints = ["{NOBODY}"]\n')
+def run(tmp_path: Path) -> Iterator[Run]:
+    ports = f"main_port = {free_port()}\n[app]\nblue_port = {free_port()}\ngreen_port = {free_port()}\n"
+    fleet = f'[fleet]\nname = "shop"\nendpoints = ["{NOBODY}"]\n'
+    (tmp_path / "traffic_router.toml").write_text(ports + fleet)
 
     def run_(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "app.cli.blue_green_deploy", *words]
         environ = {**own_environment(), "TRAFFIC_ROUTER_HOME": str(tmp_path)}
         return subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=60)
 
-    return run_
+    yield run_
+    for version in ("blue", "green"):
+        run_("stop", version, "--force")
 
 
 def test_status_says_how_the_machine_stands(run: Run, tmp_path: Path) -> None:
