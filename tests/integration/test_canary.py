@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -164,8 +165,9 @@ def test_a_good_release_has_all_the_requests_in_the_end(site: Site) -> None:
     [
         ("failing", "the evidence against it is enough"),
         ("slow", "the evidence against it is enough"),
-        ("ending", "it has ended (exit status 7)"),
-        ("hanging", "in hand and has completed none"),
+        ("ending", r"it has ended \(exit status 7\)"),
+        # Which of the two is first depends on how busy the machine is.
+        ("hanging", "in hand and has completed none|the evidence against it is enough"),
     ],
 )
 def test_a_bad_release_goes_back_by_itself(site: Site, kind: str, why: str) -> None:
@@ -173,7 +175,7 @@ def test_a_bad_release_goes_back_by_itself(site: Site, kind: str, why: str) -> N
         wait_until(lambda: load.seen["good 200"] > 300, "times to compare with")
         done = site.run("blue_green_deploy", "canary", f"--release=r2-{kind}", "--steps=25%:60s,50%:60s")
         assert done.returncode == 3, done.stdout + done.stderr
-        assert why in done.stderr
+        assert re.search(why, done.stderr)
         seen = load.seen.copy()
         wait_until(lambda: load.seen["good 200"] > seen["good 200"] + 100, "requests at the stable version")
         assert {name: count for name, count in load.seen.items() if kind in name} == {
