@@ -6,8 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app import __version__
 from app.address import Address
@@ -17,8 +16,11 @@ from app.proxy.service import Service
 from app.routing.failover import state_of
 from app.situation import situation_json
 from app.state.model import BlueGreenState, VersionState
-from app.survey import Survey
+from app.survey import Survey, fleet_of
 from app.units import plain
+
+if TYPE_CHECKING:  # most machines belong to no fleet
+    from app.fleet.sight import FleetSight, Standing
 
 __all__ = ["health_report"]
 
@@ -42,8 +44,9 @@ def health_report(service: Service, survey: Survey) -> dict[str, Any]:
     report |= {"status": "healthy" if situation.kind.is_fit else "unhealthy"}
     if not situation.kind.is_fit:
         report["reason"] = plain(situation.text)
-    if service.settings.fleet.is_on:
-        report |= _fleet(service, report.get("reason", ""))
+    fleet = fleet_of(service.settings)
+    if fleet is not None:
+        report |= _fleet(*fleet, report.get("reason", ""))
     report["situation"] = situation_json(situation)
     elsewhere = seen.elsewhere.get(active.name, ()) if active is not None else ()
     report["active_port"] = _port(service, active, elsewhere) if active is not None else None
@@ -60,15 +63,13 @@ def health_report(service: Service, survey: Survey) -> dict[str, Any]:
     return report
 
 
-def _fleet(service: Service, reason: str) -> dict[str, Any]:
+def _fleet(sight: FleetSight | None, standing: Standing, reason: str) -> dict[str, Any]:
     """How the machine stands to its fleet, and whether a balancer should leave it alone for that; `reason` goes first.
 
     What still comes is served all the same.
     """
     from app.fleet.sight import fleet_json  # most machines belong to none
-    from app.fleet.sight_file import fleet_now
 
-    sight, standing = fleet_now(Path(service.config.beside_state("")), service.settings.fleet)
     found: dict[str, Any] = {"fleet": fleet_json(sight, standing)}
     if standing.keeps_out and not reason:
         found |= {"status": "unhealthy", "reason": standing.keeps_out}

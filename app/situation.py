@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from app.canary.course import percent
 from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.facts import Facts, Failure, Recent
 from app.state.model import VERSIONS, BlueGreenState, VersionState, other
@@ -373,7 +374,7 @@ def _serves(facts: Facts) -> str:
     """What the active version does, while it serves."""
     assert facts.state is not None and facts.state.active is not None
     share = facts.state.shared_at(facts.at)
-    return f"{named(facts.state.active)} serves {f'{_percent(WHOLE - share)} of the' if share else 'all'} traffic"
+    return f"{named(facts.state.active)} serves {f'{percent(WHOLE - share, GAP)} of the' if share else 'all'} traffic"
 
 
 def _shared(facts: Facts) -> _Told | None:
@@ -382,11 +383,7 @@ def _shared(facts: Facts) -> _Told | None:
     if state is None or active is None or not (share := state.shared_at(facts.at)):
         return None
     canary = state.version(other(active.name))
-    return _Told(f"{_serves(facts)}, and {_low(canary)} {_percent(share)}.", f"{canary.name} has a share")
-
-
-def _percent(share: int) -> str:
-    return f"{share / 100:g}{GAP}%"
+    return _Told(f"{_serves(facts)}, and {_low(canary)} {percent(share, GAP)}.", f"{canary.name} has a share")
 
 
 def _draining(facts: Facts) -> _Told | None:

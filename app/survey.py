@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from app.address import Address
 from app.deploy.processes.process_table import Found, Processes
@@ -16,9 +16,13 @@ from app.metrics.backend_rows import BackendRow
 from app.metrics.recent import Recently
 from app.metrics.shared import SharedMetrics
 from app.metrics.snapshot import Probe, Snapshot
+from app.settings.loading import Loaded
 from app.situation import Situation, decide
 from app.state.model import VERSIONS, BlueGreenState, VersionState, put_version
 from app.state.watch import StateWatch
+
+if TYPE_CHECKING:
+    from app.fleet.sight import FleetSight, Standing
 
 __all__ = ["HERE", "Look", "Survey", "Whereabouts", "as_they_are", "facts", "failing_probes", "recent_of"]
 
@@ -51,6 +55,15 @@ def _versions(state: BlueGreenState | None) -> Sequence[VersionState]:
 
 HERE = Whereabouts(lambda version: (), lambda version: ())
 """Each version at its port, and nowhere else."""
+
+
+def fleet_of(settings: Loaded) -> tuple[FleetSight | None, Standing] | None:
+    """What the agent last saw of the machine's fleet, and what follows from it now; None where it belongs to none."""
+    if not settings.fleet.is_on:
+        return None
+    from app.fleet.sight_file import fleet_now  # most machines belong to none
+
+    return fleet_now(Path(settings.config.beside_state("")), settings.fleet)
 
 
 def as_they_are(state: BlueGreenState, found: Mapping[str, Found], *, is_settled: bool) -> BlueGreenState:

@@ -35,7 +35,7 @@ from app.settings.loading import TOML_NAME, Loaded, load
 from app.settings.toml_file import read_toml
 from app.state.listening import written
 from app.state.model import VersionState
-from app.survey import Survey, Whereabouts
+from app.survey import Survey, Whereabouts, fleet_of
 
 __all__ = ["RouterApp", "create_app", "create_app_from_environment"]
 
@@ -252,11 +252,7 @@ def _metrics(service: Service, survey: Survey) -> Response:
     seen = survey.look()
     snapshot = service.with_policy(service.metrics.snapshot()._replace(backends=seen.backends))
     state, name = service.router.look(), service.config.name
-    fleet = None
-    if service.settings.fleet.is_on:
-        from app.fleet.sight_file import fleet_now
-
-        fleet = fleet_now(Path(service.config.beside_state("")), service.settings.fleet)
+    fleet = fleet_of(service.settings)
     evidence = None
     if state is not None and state.split is not None:
         from app.deploy.conduct.canary_record import evidence_of

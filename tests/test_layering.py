@@ -19,9 +19,10 @@ LEVELS = [
     ["app.withheld", "app.shell_text", "app.signed"],
     [
         *("app.errors", "app.operator_errors", "app.units", "app.address", "app.limits.rate", "app.log_fields"),
-        *("app.canary.course", "app.state.split"),
+        "app.state.split",
         *("app.logins.algorithms", "app.redaction"),
     ],
+    ["app.canary.course"],
     ["app.settings", "app.logins.refusals", "app.logins.login_figures", "app.fleet.fleet_store"],
     [
         *("app.state.model", "app.state.codec", "app.state.release", "app.state.preview_token", "app.state.instances"),

@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-__all__ = ["ALL", "DEFAULT_STEPS", "HIGHEST_FIRST", "Course", "Step", "fitted", "parse_steps", "percent"]
+from app.state.split import WHOLE
 
-ALL: Final = 10_000
-"""All of the traffic, in hundredths of a per cent, as weights are counted."""
+__all__ = ["DEFAULT_STEPS", "HIGHEST_FIRST", "Course", "Step", "fitted", "parse_steps", "percent"]
 
 
 class Step(NamedTuple):
@@ -35,7 +34,7 @@ def parse_steps(text: str, least_s: float = _LEAST_S) -> tuple[Step, ...]:
             raise ValueError(f"{word!r} is no step, which is a share and perhaps a time, as in 5%:60s")
         share, seconds, unit = match.groups()
         weight = round(float(share) * 100)
-        if not 0 < weight < ALL:
+        if not 0 < weight < WHOLE:
             raise ValueError(f"a step is more than 0 and less than 100 per cent, and {word!r} is not")
         if steps and weight <= steps[-1].weight:
             raise ValueError(f"each step is more than the one before it, and {word!r} is not")
@@ -58,7 +57,7 @@ def fitted(steps: Sequence[Step], rate_per_s: float) -> tuple[Step, ...]:
     """
     wanted = HIGHEST_FIRST
     if rate_per_s > 0:
-        wanted = min(HIGHEST_FIRST, round(ALL * _DECIDING_REQUESTS / (rate_per_s * _DECIDING_S)))
+        wanted = min(HIGHEST_FIRST, round(WHOLE * _DECIDING_REQUESTS / (rate_per_s * _DECIDING_S)))
     if wanted <= steps[0].weight:
         return tuple(steps)
     later = [step for step in steps if step.weight > wanted]
@@ -112,6 +111,6 @@ class Course(NamedTuple):
         return cls(**{**told, "steps": tuple(Step(*step) for step in told["steps"])})
 
 
-def percent(weight: int) -> str:
+def percent(weight: int, gap: str = " ") -> str:
     """A weight for people: `5 %`, `0.25 %`."""
-    return f"{weight / 100:g} %"
+    return f"{weight / 100:g}{gap}%"

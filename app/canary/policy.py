@@ -10,12 +10,12 @@ from app.canary.course import HIGHEST_FIRST, percent
 from app.canary.guards import broken
 from app.canary.rollout import Glance, Rollout
 
-__all__ = ["FEWEST_CLIENTS", "PROOF", "Decision", "Ruling", "judge"]
+__all__ = ["DOUBT", "FEWEST_CLIENTS", "PROOF", "Decision", "Ruling", "judge"]
 
 PROOF: Final = 20.0
 """With so much evidence for it a release has proven itself: one in twenty bad ones does, at most."""
 
-_DOUBT: Final = 0.1
+DOUBT: Final = 0.1
 """From this part of the threshold on, the release gets no more traffic until it is clear."""
 
 FEWEST_CLIENTS: Final = 3
@@ -101,7 +101,7 @@ def _lasts(now: Rollout, look: Glance) -> _Found:
 
 def _unclear(now: Rollout, look: Glance) -> _Found:
     """What keeps it from going on. After all too long, that becomes what the operator has chosen for that."""
-    decision, why = next(filter(None, (doubt(now, look) for doubt in _DOUBTS)), (Decision.WAIT, ""))
+    decision, why = next(filter(None, (doubt(now, look) for doubt in DOUBTS)), (Decision.WAIT, ""))
     if not why:
         return None
     if look.at_s - now.step_began_s < now.course.patience_s:
@@ -114,7 +114,7 @@ _INCONCLUSIVE: Final = {"hold": Decision.HOLD, "promote": Decision.PROMOTE, "abo
 
 def _is_suspected(now: Rollout, look: Glance) -> _Found:
     value = now.evidence.value
-    if value < _DOUBT * now.course.threshold:
+    if value < DOUBT * now.course.threshold:
         return None
     return (
         Decision.HOLD,
@@ -147,7 +147,7 @@ def _is_unproven(now: Rollout, look: Glance) -> _Found:
     return Decision.WAIT, f"the evidence for it is {now.evidence.proof:.1f} of {PROOF:.0f}"
 
 
-_DOUBTS: Final[Sequence[Callable[[Rollout, Glance], _Found]]] = (
+DOUBTS: Final[Sequence[Callable[[Rollout, Glance], _Found]]] = (
     _is_suspected,
     _is_unseen,
     _is_unwell,

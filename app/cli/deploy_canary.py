@@ -80,7 +80,7 @@ def _told(call: Call, state: BlueGreenState, record: CanaryRecord | None) -> str
 
 def _conductor(state: BlueGreenState, record: CanaryRecord | None) -> int | None:
     """The process that conducts the rollout of the state file; None where none does."""
-    if record is None or state.split is None or record.salt != state.split.salt:
+    if record is None or not record.is_of(state.split):
         return None
     return record.pid if is_same_process(record.pid, record.birth) else None
 
@@ -90,7 +90,7 @@ def _lines(state: BlueGreenState, record: CanaryRecord | None, conductor: int | 
     if split is None:
         last = [f"   The last one, at {clock_text(record.at)}: {record.sentence}"] if record else []
         return ["No version has a share of the requests", *last]
-    if record is None or record.salt != split.salt:
+    if record is None or not record.is_of(split):
         return [
             f"🐤 {split.canary} has {percent(split.weight_at(now))} of the requests, by hand; nobody judges it",
             f"   To end it: {PROGRAM} canary abort",

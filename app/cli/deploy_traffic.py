@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from app.address import Address
-from app.canary.outcomes import Outcomes, Pair
+from app.canary.outcomes import Pair
 from app.deploy.traffic import Row, Tally, Traffic, TrafficSample
 from app.metrics.backend_rows import BackendRow
 from app.metrics.shared import SharedMetrics
@@ -108,7 +108,7 @@ class _RouterTraffic:
         return None if not total.p50_ms or not total.p95_ms else (total.p50_ms, total.p95_ms)
 
     def shared_out(self, canary: str, *, by_client: bool) -> Pair:
-        blue, green = (Outcomes(*(arm.clients if by_client else arm.requests)) for arm in self._current().split_arms())
+        blue, green = (arm.clients if by_client else arm.requests for arm in self._current().split_arms())
         return Pair(blue, green) if canary == VERSIONS[0] else Pair(green, blue)
 
     def clients_of(self, canary: str) -> int:

@@ -13,8 +13,8 @@ from app.fleet.coordinator import Seen
 from app.fleet.fleet_store import StoreSnapshot
 from app.fleet.fleet_view import FleetView
 from app.fleet.leading import RolloutEnd
-from app.fleet.records import FleetRollout, Initiator, NodeProgress, RolloutPhase, Stage
-from app.fleet.registration import drained_key, node_in, node_key
+from app.fleet.records import FleetRollout, Initiator, NodeProgress, RolloutPhase, Stage, node_key
+from app.fleet.registration import drained_key, node_in
 from app.fleet.sight import NodeSight
 
 __all__ = ["FleetPrinter", "history_lines", "outcome_json", "rollout_json", "status_json", "status_lines"]
@@ -115,9 +115,8 @@ def status_lines(name: str, snapshot: StoreSnapshot) -> list[str]:
 
 def _row(view: FleetView, snapshot: StoreSnapshot, node: str) -> tuple[str, ...]:
     sight = node_in(snapshot.entries[node_key(node)])
-    health = "" if sight.is_well is None else "well" if sight.is_well else "not well"
     state = _state(view, snapshot, node, sight)
-    return node, state, sight.release, sight.version, str(sight.epoch), health, str(sight.in_flight), sight.router
+    return node, state, sight.release, sight.version, str(sight.epoch), sight.health, str(sight.in_flight), sight.router
 
 
 def _state(view: FleetView, snapshot: StoreSnapshot, node: str, sight: NodeSight) -> str:
@@ -126,11 +125,8 @@ def _state(view: FleetView, snapshot: StoreSnapshot, node: str, sight: NodeSight
     told = (
         (drained_key(node) in snapshot.entries, "drained by hand"),
         (said is not None, str(said.stage) if said is not None else ""),
-        (sight.is_diverged, "diverged"),
-        (sight.epoch < epoch, "behind"),
-        (sight.epoch > epoch, "ahead: was a backup restored?"),
     )
-    return next((text for holds, text in told if holds), "as committed")
+    return next((text for holds, text in told if holds), sight.doubt(epoch) or "as committed")
 
 
 def status_json(name: str, snapshot: StoreSnapshot) -> dict[str, Any]:

@@ -6,9 +6,11 @@ from math import log10
 from typing import Final, NamedTuple
 
 from app.canary.course import percent
+from app.canary.policy import DOUBT
 from app.dashboard.observation import Observation
 from app.dashboard.words import count_text
 from app.deploy.conduct.canary_record import CanaryRecord
+from app.state.split import WHOLE
 
 __all__ = ["CanaryPanel", "GAUGE", "canary_panel"]
 
@@ -17,9 +19,6 @@ GAUGE: Final = 480
 
 _DECADES_BEYOND: Final = 1
 """The gauge ends at so many times ten of what a way back needs."""
-
-_DOUBT: Final = 0.1
-"""From that share of it on the canary gets no more requests."""
 
 
 class ArmRow(NamedTuple):
@@ -60,7 +59,7 @@ class CanaryPanel(NamedTuple):
 def canary_panel(seen: Observation) -> CanaryPanel | None:
     """For the canary under way; None where there is none, or nobody judges it."""
     record, state = seen.canary, seen.state
-    if record is None or state is None or state.split is None or record.salt != state.split.salt:
+    if record is None or state is None or not record.is_of(state.split):
         return None
     told = record.figures
     needed, value = float(told["needed"]), float(told["evidence"]["all"])
@@ -70,13 +69,13 @@ def canary_panel(seen: Observation) -> CanaryPanel | None:
         coming=f"Next: {record.coming}." if record.coming else "",
         unit=f"{told['unit']}s",
         value_at=_place(value, needed),
-        doubt_at=_place(_DOUBT * needed, needed),
+        doubt_at=_place(DOUBT * needed, needed),
         back_at=_place(needed, needed),
-        marks=(f"{_DOUBT * needed:,.0f}: waits", f"{needed:,.0f}: goes back"),
-        tone="bad" if value >= needed else "busy" if value >= _DOUBT * needed else "good",
+        marks=(f"{DOUBT * needed:,.0f}: waits", f"{needed:,.0f}: goes back"),
+        tone="bad" if value >= needed else "busy" if value >= DOUBT * needed else "good",
         arms=(
             _arm(record, "canary", percent(weight)),
-            _arm(record, "stable", percent(10_000 - weight)),
+            _arm(record, "stable", percent(WHOLE - weight)),
         ),
     )
 

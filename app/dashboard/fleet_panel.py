@@ -52,12 +52,7 @@ def fleet_panel(sight: FleetSight | None, standing: Standing) -> FleetPanel:
 
 
 def _row(name: str, node: NodeSight, committed: int) -> NodeRow:
-    doubts = (
-        (node.is_diverged, "diverged"),
-        (node.epoch < committed, "behind"),
-        (node.epoch > committed, "ahead: was a backup restored?"),
-    )
-    doubt = next((text for holds, text in doubts if holds), "")
+    doubt = node.doubt(committed)
     return NodeRow(
         name,
         "busy" if doubt else "good",
@@ -65,6 +60,6 @@ def _row(name: str, node: NodeSight, committed: int) -> NodeRow:
         printable(node.release) or NONE,
         node.version or NONE,
         count_text(node.epoch),
-        NONE if node.is_well is None else "well" if node.is_well else "not well",
+        node.health or NONE,
         count_text(node.in_flight),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response
@@ -17,12 +16,11 @@ from gevent.lock import RLock
 from app.access import Access
 from app.dashboard.paths import ASSETS, PREFIX
 from app.proxy.service import Service
-from app.survey import Whereabouts
+from app.survey import Whereabouts, fleet_of
 from app.transport.endpoint import yield_to_loop
 
 if TYPE_CHECKING:
     from app.dashboard.view import View
-    from app.fleet.sight import FleetSight, Standing
 
 __all__ = ["Pauses", "Routes"]
 
@@ -95,14 +93,6 @@ class Routes:
                 self._view = view
             return self._view
 
-    def _fleet(self) -> tuple[FleetSight | None, Standing] | None:
-        settings = self._service.settings
-        if not settings.fleet.is_on:
-            return None
-        from app.fleet.sight_file import fleet_now
-
-        return fleet_now(Path(settings.config.beside_state("")), settings.fleet)
-
     def _make(self) -> View:
         pause = Pauses()
         from app.dashboard.observer import Observer
@@ -113,6 +103,12 @@ class Routes:
         pause()
         service = self._service
         observer = Observer(
-            service.config, service.metrics, service.router.state, pause, self._where, service.with_policy, self._fleet
+            service.config,
+            service.metrics,
+            service.router.state,
+            pause,
+            self._where,
+            service.with_policy,
+            partial(fleet_of, service.settings),
         )
         return View(service, self._access, observer, pause)

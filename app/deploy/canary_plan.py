@@ -6,6 +6,8 @@ import secrets
 from dataclasses import dataclass, field
 
 from app.canary.course import Course
+from app.state.model import BlueGreenState
+from app.state.split import Split
 
 __all__ = ["CanaryPlan"]
 
@@ -20,3 +22,7 @@ class CanaryPlan:
     course: Course
     sticky: str = "off"
     salt: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def split_in(self, state: BlueGreenState) -> Split | None:
+        """The split in the state, if it is this rollout's."""
+        return state.split if state.split is not None and state.split.salt == self.salt else None

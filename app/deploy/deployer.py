@@ -20,7 +20,7 @@ from app.deploy.run.execution import Execution
 from app.operator_errors import OperatorError, ProcessError, StateError
 from app.state.given_up import given_up
 from app.state.instances import count_of
-from app.state.model import VERSIONS, BlueGreenState, VersionState, check_version, started_with
+from app.state.model import BlueGreenState, VersionState, check_version, started_with
 
 if TYPE_CHECKING:
     from app.deploy.canary_plan import CanaryPlan
@@ -268,7 +268,7 @@ class Deployer:
         given = overrides or Overrides()
 
         def decide(state: BlueGreenState) -> Plan:
-            name = state.standby_version if state.active_version else VERSIONS[0]
+            name = state.free_version
             version = state.version(name)
             is_others = self.deployment.is_run_by_others(version)
             if is_others and given:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from app.canary.course import Step, fitted
+from app.canary.course import Step, fitted, percent
 from app.command_line import PROGRAM, ROUTER_PROGRAM
 from app.deploy.deployment import Deployment
 from app.deploy.plan import Plan
@@ -24,7 +24,7 @@ def for_traffic_of_now(deployment: Deployment, steps: tuple[Step, ...]) -> tuple
     made = deployment.traffic.conduct(active, _RATE_OVER_S).requests
     fit = fitted(steps, made / _RATE_OVER_S)
     if fit != steps:
-        deployment.note(f"{made} requests in the last minute: it begins with {fit[0].weight / 100:g} % of them")
+        deployment.note(f"{made} requests in the last minute: it begins with {percent(fit[0].weight)} of them")
     return fit
 
 

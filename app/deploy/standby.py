@@ -12,7 +12,7 @@ from app.deploy.deployer import Deployer, Overrides
 from app.deploy.phases import Configured, Operation, phases_of
 from app.deploy.plan import Plan
 from app.deploy.run.hooks import check_commands
-from app.state.model import VERSIONS, BlueGreenState, started_with
+from app.state.model import BlueGreenState, started_with
 
 __all__ = ["prepare", "promote", "take_back"]
 
@@ -25,7 +25,7 @@ def prepare(deployer: Deployer, overrides: Overrides) -> str | None:
     deployment = deployer.deployment
 
     def decide(state: BlueGreenState) -> Plan:
-        name = _standby(state)
+        name = state.free_version
         version = state.version(name)
         deployment.check_is_run_here(version)
         deployer.check_ours(version)
@@ -39,14 +39,14 @@ def prepare(deployer: Deployer, overrides: Overrides) -> str | None:
 
     deployer.execution.carry_out(decide)
     state = deployment.store.read()
-    return state.version(_standby(state)).record
+    return state.version(state.free_version).record
 
 
 def promote(deployer: Deployer) -> None:
     """Switch to the standby that was prepared; it has stood the smoke commands, and must answer still."""
 
     def decide(state: BlueGreenState) -> Plan:
-        name = _standby(state)
+        name = state.free_version
         checks = Configured(post=bool(deployer.deployment.deploy.post))
         phases = phases_of(Operation.SWITCH, target_runs=True, checks=checks)
         return Plan(Operation.SWITCH, name, phases, state.version(name), outgoing=state.active_version)
@@ -57,7 +57,7 @@ def promote(deployer: Deployer) -> None:
 def take_back(deployer: Deployer) -> None:
     """Stop what was prepared and has no traffic, and remember of the standby what it was before."""
     state = deployer.deployment.store.read()
-    name = _standby(state)
+    name = state.free_version
     deployer.stop(name)
     prepared = [it for it in deployer.history.entries() if it.operation == Operation.PREPARE and it.target == name]
     if not prepared:
@@ -68,7 +68,3 @@ def take_back(deployer: Deployer) -> None:
         if version.record == prepared[-1].runs.get("record"):  # nothing else has been put in its place
             before = started_with(version, prepared[-1].replaces)
             deployer.deployment.restore_spec(replace(before, status="stopped", pid=None))
-
-
-def _standby(state: BlueGreenState) -> str:
-    return state.standby_version if state.active_version else VERSIONS[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from app.fleet.fleet_store import Store, StoredValue, StoreRefused, StoreSnapshot, StoreUnreachable
+from app.fleet.records import DESIRED, NODES
 from app.fleet.registration import Registration, drained_key, node_in
 from app.fleet.sight import FleetSight, NodeSight
 from app.fleet.sight_file import write_sight
@@ -25,8 +26,6 @@ _LOOK_S: Final = 3.0
 
 _RETRY_S: Final = 1.0
 """After an answer that was none."""
-
-_NODES: Final = "nodes/"
 
 
 class OwnSight(NamedTuple):
@@ -147,8 +146,8 @@ class Agent:
 
 def _seen(before: FleetSight, found: StoreSnapshot, own: OwnSight, now: float) -> FleetSight:
     """What the store says now."""
-    epoch, release = _committed(found.entries.get("desired"))
-    nodes = {key.removeprefix(_NODES): node_in(it) for key, it in found.entries.items() if key.startswith(_NODES)}
+    epoch, release = _committed(found.entries.get(DESIRED))
+    nodes = {key.removeprefix(NODES): node_in(it) for key, it in found.entries.items() if key.startswith(NODES)}
     return before._replace(
         heard_at=now,
         fault="",

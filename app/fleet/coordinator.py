@@ -14,7 +14,7 @@ from app.command_line import PROGRAM
 from app.fleet.fleet_store import Store, StoreUnreachable
 from app.fleet.fleet_view import Change, FleetView
 from app.fleet.leading import Asked, Mine, RolloutEnd, Waits, begin, begin_way_back, next_of_leader, take_lock
-from app.fleet.records import FleetRollout, Initiator, RolloutPhase, Sample, rollout_key
+from app.fleet.records import FleetRollout, Initiator, RolloutPhase, Sample, node_key, rollout_key
 from app.fleet.wave_watch import WaveWatch
 from app.operator_errors import OperatorError
 
@@ -178,7 +178,7 @@ class Coordinator:
     def _lost(self, fleet: FleetView, rollout: FleetRollout | None, now: float) -> frozenset[str]:
         """Nodes that take part and have not beaten for so long; a lease alone may outlive its node."""
         for node in fleet.nodes:
-            revision = fleet.revision_of(f"nodes/{node}")
+            revision = fleet.revision_of(node_key(node))
             if self._heard.get(node, (0, 0.0))[0] != revision:
                 self._heard[node] = (revision, now)
         nodes = rollout.nodes if rollout is not None else ()

@@ -11,6 +11,7 @@ from app.fleet.fleet_store import Expect, StoreSnapshot
 from app.fleet.records import (
     DESIRED,
     LOCK,
+    NODES,
     PAUSED,
     ROLLOUTS,
     Desired,
@@ -18,6 +19,7 @@ from app.fleet.records import (
     Initiator,
     NodeProgress,
     RecordFault,
+    node_key,
     progress_key,
     rollout_key,
 )
@@ -105,8 +107,8 @@ class FleetView:
     @cached_property
     def nodes(self) -> Mapping[str, int]:
         """The epoch that each registered node has applied, by its name."""
-        names = (key.removeprefix("nodes/") for key in self._entries if key.startswith("nodes/"))
-        return {name: self._epoch(f"nodes/{name}") for name in sorted(names)}
+        names = (key.removeprefix(NODES) for key in self._entries if key.startswith(NODES))
+        return {name: self._epoch(node_key(name)) for name in sorted(names)}
 
     @cached_property
     def missing(self) -> tuple[str, ...]:

@@ -22,17 +22,19 @@ __all__ = [
     "DESIRED",
     "FORMAT",
     "LOCK",
+    "NODES",
     "PAUSED",
     "ROLLOUTS",
     "Desired",
+    "FleetRollout",
     "Initiator",
-    "RolloutPhase",
     "NodeProgress",
     "RecordFault",
-    "FleetRollout",
+    "RolloutPhase",
     "Sample",
     "Stage",
     "Wanted",
+    "node_key",
     "progress_key",
     "rollout_key",
 ]
@@ -42,8 +44,14 @@ FORMAT: Final = 1
 DESIRED: Final = "desired"
 LOCK: Final = "lock"
 PAUSED: Final = "paused"
+NODES: Final = "nodes/"
 ROLLOUTS: Final = "rollout/"
 """What an agent watches: everything that concerns all nodes changes one of these, and what the others say does not."""
+
+
+def node_key(node: str) -> str:
+    """Where a node says how it is."""
+    return f"{NODES}{node}"
 
 
 def rollout_key(rollout: str) -> str:

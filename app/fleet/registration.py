@@ -11,20 +11,16 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from app.fleet.fleet_store import Expect, Store, StoredValue
+from app.fleet.records import node_key
 from app.fleet.sight import NodeSight, node_of
 from app.operator_errors import OperatorError
 
-__all__ = ["LEASE_S", "NameTaken", "Place", "Registration", "drained_key", "node_in", "node_key"]
+__all__ = ["LEASE_S", "NameTaken", "Place", "Registration", "drained_key", "node_in"]
 
 LEASE_S: Final = 15
 """So long a node that has died, or is cut off, is still taken for alive."""
 
 _BEAT_S: Final = 5.0
-
-
-def node_key(node: str) -> str:
-    """Where a node says how it is."""
-    return f"nodes/{node}"
 
 
 def drained_key(node: str) -> str:

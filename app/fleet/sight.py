@@ -37,6 +37,20 @@ class NodeSight(NamedTuple):
     is_diverged: bool = False
     router: str = ""
 
+    @property
+    def health(self) -> str:
+        """In words; "" where nothing is known."""
+        return "" if self.is_well is None else "well" if self.is_well else "not well"
+
+    def doubt(self, committed: int) -> str:
+        """Why it is not as the fleet has committed, which is at that epoch; "" when it is."""
+        told = (
+            (self.is_diverged, "diverged"),
+            (self.epoch < committed, "behind"),
+            (self.epoch > committed, "ahead: was a backup restored?"),
+        )
+        return next((text for holds, text in told if holds), "")
+
 
 class FleetSight(NamedTuple):
     """What an agent knew at `written_at`; times are wall times in seconds.

@@ -5,29 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from app.canary.outcomes import Outcomes
 from app.metrics import layout
 from app.state.model import VERSIONS
 
-__all__ = ["SplitArm", "SplitCounts", "split_arms"]
-
-
-class SplitCounts(NamedTuple):
-    """Of one version in a split, since the metrics file was made; in the order of `layout.SPLIT_COUNTS`.
-
-    Attributes:
-        completed: came to their end there.
-        failed: of these: 5xx, no connection, reset, timed out or cut by the version, at the first attempt.
-        slow50, slow95: of these: took longer than the two times of the split.
-    """
-
-    completed: int = 0
-    failed: int = 0
-    slow50: int = 0
-    slow95: int = 0
+__all__ = ["SplitArm", "split_arms"]
 
 
 class SplitArm(NamedTuple):
-    """One version in a split.
+    """One version in a split, since the metrics file was made; `Outcomes` are in the order of `layout.SPLIT_COUNTS`.
 
     Attributes:
         requests: those that were shared out.
@@ -35,8 +21,8 @@ class SplitArm(NamedTuple):
         seen: of at least so many different clients it has had requests, up to `split_words.MOST_SEEN`.
     """
 
-    requests: SplitCounts
-    clients: SplitCounts
+    requests: Outcomes
+    clients: Outcomes
     seen: int
 
 
@@ -55,4 +41,4 @@ def _arm(words: memoryview[int], slots: list[int], live: list[int], version: int
         sums = [one + more for one, more in zip(sums, reversed(found), strict=True)]
     each = len(layout.SPLIT_COUNTS)
     seen = max((words[layout.slot_at(slot) + layout.SEEN_AT + version] for slot in live), default=0)
-    return SplitArm(SplitCounts(*sums[:each]), SplitCounts(*sums[each:]), seen)
+    return SplitArm(Outcomes(*sums[:each]), Outcomes(*sums[each:]), seen)

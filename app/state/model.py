@@ -236,6 +236,11 @@ class BlueGreenState:
         """The version that a deploy would replace: the one that is not active, green when none is."""
         return other(self.active_version) if self.active_version else VERSIONS[1]
 
+    @property
+    def free_version(self) -> str:
+        """The version that a new release goes to: the standby, blue when none is active."""
+        return self.standby_version if self.active_version else VERSIONS[0]
+
 
 def check_version(name: str) -> str:
     """Give the name back when it names a version; raises `UsageError` otherwise."""

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from app.canary.outcomes import Outcomes
 from app.metrics import layout
 from app.metrics.shared import SharedMetrics
-from app.metrics.split_arms import SplitArm, SplitCounts
+from app.metrics.split_arms import SplitArm
 from app.metrics.split_clients import FAILED, FIRST_REQUESTS, OPEN_FOR_S, SLOW50, SLOW95, Closed, SplitClients
 
 BLUE, GREEN = 0, 1
-NOTHING = SplitArm(SplitCounts(), SplitCounts(), 0)
+NOTHING = SplitArm(Outcomes(), Outcomes(), 0)
 
 
 def made(folder: Path) -> SharedMetrics:
@@ -29,8 +30,8 @@ def test_workers_counts_are_added_up_by_version_and_unit(tmp_path: Path) -> None
         words.count_request(GREEN, bits)
     theirs.count_client(BLUE, FAILED)
     assert metrics.split_arms() == (
-        NOTHING._replace(clients=SplitCounts(1, 1)),
-        NOTHING._replace(requests=SplitCounts(4, 2, 2, 1)),
+        NOTHING._replace(clients=Outcomes(1, 1)),
+        NOTHING._replace(requests=Outcomes(4, 2, 2, 1)),
     )
 
 
@@ -41,13 +42,13 @@ def test_what_a_dead_worker_has_counted_stays_and_what_it_has_seen_does_not(tmp_
         words = metrics.split(writer)
         words.count_request(GREEN, FAILED)
         words.say_seen(GREEN, seen)
-    assert metrics.split_arms()[GREEN] == SplitArm(SplitCounts(2, 2), SplitCounts(), 7)
+    assert metrics.split_arms()[GREEN] == SplitArm(Outcomes(2, 2), Outcomes(), 7)
     dead.close()
-    assert metrics.split_arms()[GREEN] == SplitArm(SplitCounts(2, 2), SplitCounts(), 3)
+    assert metrics.split_arms()[GREEN] == SplitArm(Outcomes(2, 2), Outcomes(), 3)
     heir = metrics.claim_slot(os.getpid())
     assert heir.slot == dead.slot
     metrics.split(heir).count_request(GREEN, 0)
-    assert metrics.split_arms()[GREEN] == SplitArm(SplitCounts(3, 2), SplitCounts(), 3)
+    assert metrics.split_arms()[GREEN] == SplitArm(Outcomes(3, 2), Outcomes(), 3)
 
 
 @pytest.fixture

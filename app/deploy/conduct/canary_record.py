@@ -71,6 +71,10 @@ class CanaryRecord(NamedTuple):
             rollout.as_json(),
         )
 
+    def is_of(self, split: Split | None) -> bool:
+        """Whether it is about this split: one that was made by hand, or by another rollout, has another salt."""
+        return split is not None and split.salt == self.salt
+
 
 def _coming(ruling: Ruling) -> str:
     rollout = ruling.rollout
@@ -101,6 +105,6 @@ def read_record(folder: Path) -> CanaryRecord | None:
 def evidence_of(folder: Path, split: Split) -> tuple[float, float] | None:
     """What speaks against the canary of a split, and how much leads back; None where nobody judges it."""
     record = read_record(folder)
-    if record is None or record.salt != split.salt:
+    if record is None or not record.is_of(split):
         return None
     return float(record.figures["evidence"]["all"]), float(record.figures["needed"])

@@ -37,10 +37,6 @@ class CanaryShare:
     canary: str
     slow_ms: tuple[float, float] | None = None
 
-    def of(self, state: BlueGreenState) -> Split | None:
-        """The split in the state, if it is this rollout's."""
-        return state.split if state.split is not None and state.split.salt == self.plan.salt else None
-
     def begin(self, weight: int) -> None:
         """Give the canary its first share; raises `LockBusy`, or `OperatorError` where somebody else shares out."""
         with self._locked(30.0):
@@ -57,11 +53,11 @@ class CanaryShare:
         A share that was taken back stays so.
         """
         with suppress(LockBusy, StateError):
-            if self._is_kept(self.of(self.deployment.store.read()), weight):
+            if self._is_kept(self.plan.split_in(self.deployment.store.read()), weight):
                 return
             with self._locked(_LOCK_WAIT_S):
                 state = self.deployment.store.read()
-                if (ours := self.of(state)) is not None:
+                if (ours := self.plan.split_in(state)) is not None:
                     self._write(state, replace(ours, weight=weight))
 
     def _is_kept(self, ours: Split | None, weight: int) -> bool:

@@ -45,7 +45,7 @@ def conduct(run: PlanRun) -> None:
 def check_not_taken_back(run: PlanRun, state: BlueGreenState) -> None:
     """Raises `UnhealthyVersion` where the share was taken back after it was decided that the target may have all."""
     plan = run.plan.canary
-    if plan is not None and (state.split is None or state.split.salt != plan.salt):
+    if plan is not None and plan.split_in(state) is None:
         raise UnhealthyVersion(
             f"{run.plan.target} was taken back while it was about to have all requests", f"{PROGRAM} history"
         )
@@ -97,7 +97,7 @@ class _Conductor:
         state = self.here.store.read()
         if state.active_version != self.stable:
             raise OperatorError(f"another command has made {state.active_version} active", f"{PROGRAM} history")
-        ours, version = self.share.of(state), state.version(self.canary)
+        ours, version = self.plan.split_in(state), state.version(self.canary)
         found = self.here.processes.find(version)
         is_ours = self.run.plan.launches and not found.in_foreground
         return Glance(

@@ -33,7 +33,7 @@ class Audience:
             return False
         cookies = _field(head, b"cookie")
         cookie = parse_cookie(cookies).get(COOKIE, "") if COOKIE in cookies else ""
-        return self._access.admits(address, _field(head, b"authorization"), cookie, time())
+        return self._access.is_shown(_field(head, b"authorization"), cookie, time())
 
 
 def _field(head: RequestHead, wanted: bytes) -> str:

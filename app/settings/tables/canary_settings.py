@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from app.canary.course import DEFAULT_STEPS
 from app.settings import checks
 from app.settings.declaration import Table
 from app.settings.engine import enforce, setting
@@ -18,7 +19,7 @@ class CanaryConfig:
     """How a release is tried with a share of the traffic; raises `ConfigError` with every fault when made."""
 
     steps: str = setting(
-        "1% 5% 25% 50%",
+        DEFAULT_STEPS,
         "The shares of the requests that a canary is given, one after the other, each with its least time where that"
         " is not a minute: `1%:2m 10%:30s 50%`. With little traffic the first ones are left out.",
         rule="rising shares of more than 0% and less than 100%, each perhaps with a time as in 5%:90s",
