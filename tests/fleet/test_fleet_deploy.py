@@ -57,6 +57,8 @@ def test_node_that_cannot_start_it_keeps_the_release_from_all(nodes: list[FleetN
         wait_until(lambda: all(it.standby()["status"] == "stopped" for it in nodes), "all have taken it back")
     assert visitors.failures == []
     assert [node.served() for node in nodes] == before
+    # That is written after the stop.
+    wait_until(lambda: all(it.standby()["release"] != release for it in nodes), "a rollback that does not lead to it")
     assert all(it.standby()["release"] != release for it in nodes)  # a rollback does not lead to it
 
 
