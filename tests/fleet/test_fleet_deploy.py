@@ -46,6 +46,8 @@ def test_deploy_and_rollback_reach_every_node_without_a_lost_request(nodes: list
 
 
 def test_node_that_cannot_start_it_keeps_the_release_from_all(nodes: list[FleetNode]) -> None:
+    done = nodes[0].run("fleet", "deploy", f"--release={_brought(nodes, 'r2-before')}")
+    assert done.returncode == 0, done.stdout + done.stderr  # each has a version to go back to, whatever ran before
     release = _brought(nodes[:2], "r3")
     nodes[2].release(release, is_broken=True)
     before = [node.served() for node in nodes]
