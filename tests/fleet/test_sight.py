@@ -32,6 +32,23 @@ def test_times_that_are_none_are_told() -> None:
         FleetSight.from_json(json.dumps({**json.loads(SIGHT.to_json()), "heard_at": "now"}))
 
 
+@pytest.mark.parametrize(
+    ("node", "doubt"),
+    [
+        (OWN, ""),
+        (OWN._replace(epoch=1), "behind"),
+        (OWN._replace(epoch=3), "ahead: was a backup restored?"),
+        (OWN._replace(epoch=1, is_diverged=True), "diverged"),
+    ],
+)
+def test_node_says_why_it_is_not_as_committed(node: NodeSight, doubt: str) -> None:
+    assert node.doubt(2) == doubt
+
+
+def test_health_is_in_words_where_it_is_known() -> None:
+    assert [OWN._replace(is_well=it).health for it in (True, False, None)] == ["well", "not well", ""]
+
+
 def test_node_of_another_release_is_read_as_far_as_it_goes() -> None:
     assert node_of(3) == NodeSight()
     assert node_of({"release": "r2", "epoch": "x", "is_well": None, "colour": 1}) == NodeSight("r2")

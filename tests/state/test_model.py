@@ -163,6 +163,12 @@ def test_index_and_other_name_the_two_versions() -> None:
     assert promote(BlueGreenState(), "green", 0).standby_version == "blue"
 
 
+def test_new_release_goes_to_the_standby_and_the_first_one_to_blue() -> None:
+    assert BlueGreenState().free_version == "blue"
+    assert promote(BlueGreenState(), "blue", 0).free_version == "green"
+    assert promote(BlueGreenState(), "green", 0).free_version == "blue"
+
+
 FOREIGN = {
     "empty": (b"", "empty"),
     "blank": (b" \n", "empty"),
